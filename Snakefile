@@ -1,0 +1,79 @@
+"""MoCo-Transfer, the whole experiment: from raw releases to every figure and table.
+
+snakemake --configfile config/demo.yaml            everything, on built-in phantom data
+snakemake figures                                  or: tables, similarity
+snakemake results/demo/figures/figure2.pdf --configfile config/demo.yaml
+"""
+
+from snakemake.utils import min_version
+
+min_version("9.19")
+
+
+configfile: "config/config.yaml"
+
+
+include: "workflow/rules/common.smk"
+
+
+pathvars:
+    run=f"results/{CONFIG.run}",
+    data=f"results/data/{CONFIG.data}",
+
+
+wildcard_constraints:
+    dataset=one_of(CONFIG.datasets),
+    target=one_of(CONFIG.targets),
+    source=one_of([*CONFIG.sources, "limited"]),
+    percent=one_of(percent for target in CONFIG.targets.values() for percent in target.percents),
+    seed=one_of(map(str, SEEDS)),
+    format="csv|md|tex|html",
+
+
+report: "workflow/report/workflow.rst"
+
+
+localrules:
+    all,
+    figures,
+    tables,
+    similarity,
+
+
+rule all:
+    default_target: True
+    input:
+        figure_files(),
+        table_files(),
+    message:
+        "Every figure and every table is there"
+
+
+rule figures:
+    input:
+        figure_files(),
+    message:
+        "Every figure is there"
+
+
+rule tables:
+    input:
+        table_files(),
+    message:
+        "Every table is there"
+
+
+rule similarity:
+    input:
+        figure_files(["figure3", "similarity_measures"]),
+    message:
+        "The similarity of the datasets is there"
+
+
+include: "workflow/rules/data.smk"
+include: "workflow/rules/pretrain.smk"
+include: "workflow/rules/finetune.smk"
+include: "workflow/rules/evaluate.smk"
+include: "workflow/rules/similarity.smk"
+include: "workflow/rules/figures.smk"
+include: "workflow/rules/tables.smk"

@@ -1,0 +1,127 @@
+"""Influence functions against DeLong's formula, numerical derivatives, the bootstrap, and an honest error rate."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy.special import ndtri
+
+from moco_transfer.statistics.auroc import auroc, auroc_by_class, average, positives_by_class
+from moco_transfer.statistics.bootstrap import bootstrap_auroc, resample_counts
+from moco_transfer.statistics.influence import auroc_influence, influence_covariance
+
+
+def sample(n: int, seed: int, classes: int = 3, models: int = 2, masked: float = 0.0):
+    generator = np.random.default_rng(seed)
+    labels = (generator.random((n, classes)) < np.linspace(0.15, 0.6, classes)).astype(float)
+    shared = generator.normal(size=(n, classes)) + labels
+    scores = np.round(shared + 0.7 * generator.normal(size=(models, n, classes)), 1)
+    labels[generator.random(labels.shape) < masked] = np.nan
+    return labels, scores
+
+
+def delong_covariance(labels: np.ndarray, scores: np.ndarray) -> np.ndarray:
+    """DeLong, DeLong and Clarke-Pearson 1988, equations 5 to 7, by loops over pairs. ``scores`` [models, n]."""
+    wins = [
+        (s[labels == 1][:, None] > s[labels == 0]) + 0.5 * (s[labels == 1][:, None] == s[labels == 0])
+        for s in scores
+    ]
+    by_positive = np.cov([w.mean(axis=1) for w in wins])
+    by_negative = np.cov([w.mean(axis=0) for w in wins])
+    return by_positive / (labels == 1).sum() + by_negative / (labels == 0).sum()
+
+
+def test_one_class_equals_delong_up_to_its_small_sample_factors():
+    labels, scores = sample(3000, 1, classes=1)
+    influences = np.stack([auroc_influence(labels, s, "weighted") for s in scores])
+    ours = influence_covariance(influences, np.arange(len(labels)))
+    # DeLong divides by P - 1 and N - 1, we by P and N with n / (n - 1): apart by 1 / P at most.
+    np.testing.assert_allclose(
+        ours, delong_covariance(labels[:, 0], scores[:, :, 0]), rtol=2 / (labels == 1).sum()
+    )
+
+
+@pytest.mark.parametrize("how", ["weighted", "macro"])
+def test_is_the_derivative_of_the_estimate_in_the_weight_of_an_image(how):
+    labels, scores = sample(60, 2, masked=0.1)
+
+    def estimate(weights: np.ndarray) -> float:
+        values, positives = [], []
+        for k in range(labels.shape[1]):
+            one, zero = labels[:, k] == 1, labels[:, k] == 0
+            s = scores[0, :, k]
+            wins = (s[one][:, None] > s[zero]) + 0.5 * (s[one][:, None] == s[zero])
+            pairs = np.outer(weights[one], weights[zero])
+            values.append((wins * pairs).sum() / pairs.sum())
+            positives.append(weights[one].sum())
+        return float(np.average(values, weights=positives if how == "weighted" else None))
+
+    influence = auroc_influence(labels, scores[0], how)
+    step = 1e-5
+    for i in range(60):
+        nudge = np.zeros(60)
+        nudge[i] = step
+        slope = (estimate(1 + nudge) - estimate(1 - nudge)) / (2 * step)
+        assert influence[i] / 60 == pytest.approx(slope, abs=1e-8)
+    assert influence.sum() == pytest.approx(0, abs=1e-9)
+
+
+@pytest.mark.parametrize("unit", ["image", "patient"])
+def test_standard_error_of_a_paired_difference_equals_the_bootstraps(unit):
+    labels, scores = sample(400, 3)
+    patients = np.arange(400) // 4
+    generator = np.random.default_rng(0)
+    scores = scores + generator.normal(size=(2, 100, 3))[:, patients]  # a patient's images err together
+    units = patients if unit == "patient" else np.arange(400)
+    influences = np.stack([auroc_influence(labels, s, "weighted") for s in scores])
+    covariance = influence_covariance(influences, units)
+    counts = resample_counts(units, 10_000, 1, "test")
+    replicates = np.stack([bootstrap_auroc(labels, s[None], counts, "weighted") for s in scores])
+    bootstrap = np.cov(replicates)
+    np.testing.assert_allclose(np.sqrt(np.diag(covariance)), np.sqrt(np.diag(bootstrap)), rtol=0.05)
+    difference = np.sqrt([[1, -1] @ c @ [1, -1] for c in (covariance, bootstrap)])
+    assert difference[0] == pytest.approx(difference[1], rel=0.05)
+
+
+def test_a_patient_counted_twice_is_no_news():
+    labels, scores = sample(200, 4)
+    once = influence_covariance(auroc_influence(labels, scores[0], "weighted")[None], np.arange(200))
+    twice = influence_covariance(
+        auroc_influence(np.tile(labels, (2, 1)), np.tile(scores[0], (2, 1)), "weighted")[None],
+        np.tile(np.arange(200), 2),
+    )
+    np.testing.assert_allclose(twice, once, rtol=1e-12)
+
+
+def test_a_class_without_an_auroc_does_not_move_the_average():
+    labels, scores = sample(100, 5)
+    with_empty = np.column_stack([labels, np.zeros(100)])
+    influence = auroc_influence(with_empty, np.column_stack([scores[0], scores[0][:, 0]]), "weighted")
+    np.testing.assert_allclose(influence, auroc_influence(labels, scores[0], "weighted"), rtol=1e-12)
+    assert np.isnan(auroc_influence(np.ones((5, 1)), np.arange(5.0)[:, None], "weighted")).all()
+
+
+def test_equal_models_are_told_apart_no_more_often_than_the_level_says():
+    """200 test sets of 300 images in clusters of 3, two models alike: rejections at a two-sided 10%."""
+    generator = np.random.default_rng(6)
+    rejected = 0
+    for _ in range(200):
+        labels = np.repeat(generator.random((100, 1)) < 0.4, 3, axis=0).astype(float)
+        own = np.repeat(generator.normal(size=(2, 100, 1)), 3, axis=1) + generator.normal(size=(2, 300, 1))
+        scores = labels + own
+        influences = np.stack([auroc_influence(labels, s, "weighted") for s in scores])
+        covariance = influence_covariance(influences, np.repeat(np.arange(100), 3))
+        difference = auroc(labels[:, 0], scores[0, :, 0]) - auroc(labels[:, 0], scores[1, :, 0])
+        rejected += abs(difference) / np.sqrt([1, -1] @ covariance @ [1, -1]) > ndtri(0.95)
+    assert 8 <= rejected <= 34  # a binomial of 200 and 0.1 lies outside with probability below 0.001
+
+
+def test_the_point_estimate_is_the_value_the_influence_is_about():
+    labels, scores = sample(150, 7)
+    heavier = np.repeat(np.arange(150), np.r_[2, np.ones(149, dtype=int)])
+    before, after = (
+        float(average(auroc_by_class(labels[i], scores[0][i]), positives_by_class(labels[i]), "weighted"))
+        for i in (np.arange(150), heavier)
+    )
+    influence = auroc_influence(labels, scores[0], "weighted")[0]
+    assert after - before == pytest.approx(influence / 151, rel=0.1)

@@ -1,0 +1,230 @@
+"""Splits and subsets: the paper's own counts, groups that stay whole, and independence of the order of rows."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from moco_transfer.config import Labels, Split
+from moco_transfer.data.index import build
+from moco_transfer.data.split import assign_splits, draw_subset, subset_size
+from moco_transfer.errors import UserError
+
+KEEP = Labels(uncertain="zero", unlabeled="zero")
+DROP = Labels(uncertain="zero", unlabeled="drop")
+COUNTED = {"image": "image_id", "study": "study_id", "patient": "patient_id"}
+
+
+def index_of(patients: np.ndarray, official: list | np.ndarray | None = None) -> pd.DataFrame:
+    """An index with an image for every entry of ``patients``; each two images of a patient are a study."""
+    count = len(patients)
+    patient = pd.Series(patients).astype("str")
+    visit = pd.Series(patients).groupby(patients).cumcount() // 2
+    columns = pd.DataFrame(
+        {
+            "image_id": [f"i{number}" for number in range(count)],
+            "patient_id": patient,
+            "study_id": patient + "-" + visit.astype("str"),
+            "path": "x",
+            "official_split": [None] * count if official is None else official,
+        }
+    )
+    labels = pd.DataFrame({"finding": np.where(np.arange(count) % 3 == 0, np.nan, np.arange(count) % 2)})
+    return build(columns, labels, "test")
+
+
+def splits_of(train: int, other: int = 0) -> pd.DataFrame:
+    names = [f"i{number}" for number in range(train + other)]
+    split = ["train"] * train + ["test"] * other
+    return pd.DataFrame({"image_id": names, "patient_id": names, "split": pd.Series(split, dtype="str")})
+
+
+def test_spine_counts_of_the_paper() -> None:
+    index = index_of(np.arange(10_466) // 2, ["train"] * 8_389 + ["test"] * 2_077)
+    # 8,389 is odd: here a study lies on both sides, which an image-level split does not mind
+    splits = assign_splits(index, Split(unit="image", train=0.7, validation=0.3, test="official"), KEEP, 2023)
+    assert splits["split"].value_counts().to_dict() == {"train": 5_872, "validation": 2_517, "test": 2_077}
+    assert (splits["split"] == "test").equals(index["official_split"] == "test")
+    assert [len(draw_subset(splits, None, percent, 1, 2023)) for percent in ("1", "10", "100")] == [
+        58,
+        587,
+        5_872,
+    ]
+
+
+def test_chest_counts_of_the_paper() -> None:
+    assert [subset_size(percent, 225_720) for percent in ("0.05", "0.1", "1", "10")] == [
+        112,
+        225,
+        2_257,
+        22_572,
+    ]
+    assert subset_size("0.05", 225_729) == 112
+    assert subset_size("0.1", 12) == 1
+
+
+@given(
+    patients=st.lists(st.integers(0, 30), min_size=40, max_size=120),
+    unit=st.sampled_from(["image", "study", "patient"]),
+    shares=st.sampled_from(
+        [(0.6, 0.2, 0.2), (0.7, 0.3, 0.0), (1.0, 0.0, 0.0), (0.29, 0.7, 0.01), (0.5, 0.0, 0.5)]
+    ),
+    seed=st.integers(0, 5),
+)
+@settings(max_examples=60, deadline=None)
+def test_shares_are_floors_and_no_unit_is_divided(
+    patients: list[int], unit: str, shares: tuple, seed: int
+) -> None:
+    index = index_of(np.array(patients))
+    settings_ = Split(unit=unit, train=shares[0], validation=shares[1], test=shares[2])
+    units = index[COUNTED[unit]]
+    expected = [int(Fraction(str(share)) * units.nunique()) for share in shares]
+    last = max(position for position in range(3) if shares[position] > 0)
+    expected[last] = units.nunique() - sum(expected[:last])
+    if any(count == 0 and share > 0 for count, share in zip(expected, shares, strict=True)):
+        with pytest.raises(UserError, match="too few"):
+            assign_splits(index, settings_, KEEP, seed)
+        return
+    splits = assign_splits(index, settings_, KEEP, seed)
+    assert splits["image_id"].tolist() == index["image_id"].tolist()
+    assert splits["patient_id"].tolist() == index["patient_id"].tolist()
+    sides = splits["split"].groupby(units).agg(set)
+    assert all(len(side) == 1 for side in sides)
+    counts = sides.map(min).value_counts()
+    assert [counts.get(side, 0) for side in ("train", "validation", "test")] == expected
+
+    shuffled = index.sample(frac=1, random_state=seed).reset_index(drop=True)
+    again = assign_splits(shuffled, settings_, KEEP, seed)
+    merged = splits.merge(again, on="image_id", validate="one_to_one")
+    assert (merged["split_x"] == merged["split_y"]).all()
+
+
+def test_another_seed_gives_another_split() -> None:
+    index, halves = index_of(np.arange(100)), Split(unit="image", train=0.5, validation=0.5, test=0)
+    first, second = (assign_splits(index, halves, KEEP, seed)["split"] for seed in (1, 2))
+    assert 20 < (first != second).sum() < 80
+
+
+def test_images_without_labels_are_dropped_on_demand_and_count_in_no_share() -> None:
+    index = index_of(np.arange(90))
+    unlabeled = index["finding"].isna()
+    splits = assign_splits(index, Split(unit="image", train=0.5, validation=0.25, test=0.25), DROP, 0)
+    assert splits["split"].isna().equals(unlabeled)
+    assert splits["split"].value_counts().to_dict() == {"train": 30, "validation": 15, "test": 15}
+    assert (
+        not assign_splits(index, Split(unit="image", train=1, validation=0, test=0), KEEP, 0)["split"]
+        .isna()
+        .any()
+    )
+
+
+def test_official_validation_and_test_leave_the_rest_to_training() -> None:
+    official = ["train"] * 6 + ["validation"] * 2 + ["test"] * 2
+    index = index_of(np.arange(10), official)
+    splits = assign_splits(
+        index, Split(unit="patient", train=1, validation="official", test="official"), KEEP, 0
+    )
+    assert splits["split"].tolist() == official
+
+
+@pytest.mark.parametrize(
+    ("official", "message"),
+    [
+        (["train"] * 3 + [None] * 2 + ["test"], "2 of 6 images name no official split"),
+        (["train"] * 6, "the release has no official test images"),
+        (["train", "test"] * 3, "the official split divides 3 of 3 of them"),
+    ],
+)
+def test_an_official_split_that_does_not_serve_is_an_error(official: list, message: str) -> None:
+    index = index_of(np.arange(6) // 2, official)
+    with pytest.raises(UserError, match=message):
+        assign_splits(index, Split(unit="patient", train=0.5, validation=0.5, test="official"), KEEP, 0)
+
+
+@given(
+    train=st.integers(1, 300),
+    other=st.integers(0, 20),
+    seed=st.integers(1, 4),
+    how=st.sampled_from(["nested", "stratified"]),
+)
+@settings(max_examples=60, deadline=None)
+def test_smaller_subsets_are_heads_of_larger_ones(train: int, other: int, seed: int, how: str) -> None:
+    splits = splits_of(train, other)
+    labels = np.random.default_rng(train).choice([0, 1, np.nan], (train + other, 2)).astype(np.float32)
+    whole = draw_subset(splits, labels, "100", seed, 7, how)
+    assert sorted(whole["row"]) == list(range(train))
+    for percent in ("0.5", "10", "33.3", "50"):
+        subset = draw_subset(splits, labels, percent, seed, 7, how)
+        assert len(subset) == max(1, int(Fraction(percent) / 100 * train))
+        pd.testing.assert_frame_equal(subset, whole.head(len(subset)))
+        assert (splits["image_id"].to_numpy()[subset["row"]] == subset["image_id"]).all()
+
+
+@pytest.mark.parametrize("how", ["nested", "stratified"])
+def test_subsets_do_not_depend_on_the_order_of_rows(how: str) -> None:
+    splits = splits_of(200, 50)
+    labels = np.random.default_rng(0).integers(0, 2, (250, 3)).astype(np.float32)
+    order = np.random.default_rng(1).permutation(250)
+    shuffled = splits.iloc[order].reset_index(drop=True)
+    first = draw_subset(splits, labels, "20", 1, 7, how)["image_id"]
+    assert draw_subset(shuffled, labels[order], "20", 1, 7, how)["image_id"].tolist() == first.tolist()
+    assert set(draw_subset(splits, labels, "20", 2, 7, how)["image_id"]) != set(first)
+    assert set(draw_subset(splits, labels, "20", 1, 8, how)["image_id"]) != set(first)
+
+
+def test_nested_subsets_are_uniform() -> None:
+    splits, times = splits_of(40), np.zeros(40)
+    for seed in range(400):
+        times[draw_subset(splits, None, "25", seed, 7)["row"]] += 1
+    # 400 draws of 1 in 4: mean 100, standard deviation 8.7
+    assert times.sum() == 4000
+    assert times.min() > 60
+    assert times.max() < 140
+
+
+@given(
+    sizes=st.lists(st.integers(1, 80), min_size=1, max_size=8),
+    size=st.integers(1, 100),
+    seed=st.integers(1, 4),
+)
+@settings(max_examples=60, deadline=None)
+def test_stratified_subsets_hold_each_label_set_in_proportion(sizes: list[int], size: int, seed: int) -> None:
+    stratum = np.repeat(np.arange(len(sizes)), sizes)
+    labels = ((stratum[:, None] >> np.arange(3)) & 1).astype(np.float32)
+    total = len(stratum)
+    drawn = draw_subset(splits_of(total), labels, str(size), seed, 7, "stratified")
+    counts = np.bincount(stratum[drawn["row"]], minlength=len(sizes))
+    expected = np.array(sizes) * len(drawn) / total
+    # each stratum is within one of its share of the line, whose end moves by at most one image a stratum
+    bound = 1 + len(sizes) * np.array(sizes) / total
+    assert (np.abs(counts - expected) <= bound).all()
+
+
+def test_stratified_halves_of_a_balanced_label_are_exact() -> None:
+    labels = (np.arange(1000) % 2).astype(np.float32)[:, None]
+    for percent, size in (("5.8", 58), ("10", 100)):
+        drawn = draw_subset(splits_of(1000), labels, percent, 1, 7, "stratified")
+        assert labels[drawn["row"]].sum() == size / 2
+
+
+def test_a_rare_label_set_is_as_likely_drawn_as_any_other() -> None:
+    alone = np.zeros((20, 1), dtype=np.float32)
+    alone[13] = 1
+    times = sum(
+        13 in draw_subset(splits_of(20), alone, "25", seed, 7, "stratified")["row"].to_list()
+        for seed in range(400)
+    )
+    # 400 draws of 1 in 4: mean 100, standard deviation 8.7
+    assert 70 < times < 130
+
+
+def test_no_training_image_is_an_error() -> None:
+    with pytest.raises(UserError, match="no training image"):
+        draw_subset(splits_of(0, 5), None, "10", 1, 7)
+    with pytest.raises(ValueError, match="needs the labels"):
+        draw_subset(splits_of(5), None, "10", 1, 7, "stratified")

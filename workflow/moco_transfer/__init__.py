@@ -1,0 +1,1 @@
+"""MoCo-Transfer: out-of-distribution contrastive learning for limited-data domains, reproduced."""

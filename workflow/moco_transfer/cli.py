@@ -1,0 +1,66 @@
+"""The command line: ``python -m moco_transfer STAGE --settings JSON --FILE PATH ...``, one subcommand a stage.
+
+The options of a subcommand are the keyword-only parameters of its stage in ``moco_transfer.stages``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import inspect
+import json
+import sys
+from pathlib import Path
+
+from moco_transfer.errors import UserError
+from moco_transfer.stages import analysis, data, training
+
+STAGES = {
+    function.__name__.replace("_", "-"): function
+    for function in (
+        data.phantom,
+        data.index,
+        data.pack,
+        data.split,
+        data.subset,
+        training.fetch_weights,
+        training.train_weights,
+        training.pretrain,
+        training.embed,
+        training.linear,
+        training.end_to_end,
+        analysis.select_budgets,
+        analysis.evaluate,
+        analysis.activations,
+        analysis.similarity,
+    )
+}
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one stage; print a user's error as one line and return the exit status."""
+    options = vars(_parser().parse_args(arguments))
+    function = STAGES[options.pop("stage")]
+    try:
+        function(json.loads(options.pop("settings")), **options)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m moco_transfer", description=__doc__.split("\n\n")[0])
+    commands = parser.add_subparsers(dest="stage", required=True, metavar="STAGE")
+    for name, function in STAGES.items():
+        command = commands.add_parser(name, help=function.__doc__, description=function.__doc__)
+        command.add_argument("--settings", required=True, metavar="JSON")
+        for parameter in inspect.signature(function).parameters.values():
+            if parameter.kind is parameter.KEYWORD_ONLY:
+                command.add_argument(
+                    f"--{parameter.name}".replace("_", "-"),
+                    type=Path,
+                    nargs="+" if str(parameter.annotation).startswith("list") else None,
+                    required=parameter.default is parameter.empty,
+                    metavar="PATH",
+                )
+    return parser

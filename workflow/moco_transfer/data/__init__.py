@@ -1,0 +1,1 @@
+"""From a raw release to a packed store with splits: adapters, decoding, packing, splitting, labels (no torch here)."""

@@ -1,0 +1,51 @@
+"""A folder a class, as ImageNet and many small collections come: ``root/<class>/<image>``.
+
+The classes become label columns, 1 for the folder an image lies in and 0 for the others. Nothing names patients or
+studies, so each image is its own.
+"""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from moco_transfer.data import index
+from moco_transfer.data.adapters import layout
+from moco_transfer.errors import UserError
+
+SUFFIXES = {".jpg", ".jpeg", ".png", ".dcm", ".dicom"}
+
+log = logging.getLogger(__name__)
+
+
+def read(root: Path) -> pd.DataFrame:
+    """Return the index of the images below ``root``, classes and images in the order of their names."""
+    classes = sorted(
+        entry.name for entry in root.iterdir() if entry.is_dir() and not entry.name.startswith(".")
+    )
+    if not classes:
+        raise UserError(f"{root}: a folder for each class was expected, found {layout.contents(root)}")
+    names, members = [], []
+    for number, name in enumerate(classes):
+        images = _images(root / name)
+        names += [f"{name}/{image}" for image in images]
+        members += [number] * len(images)
+    columns = pd.DataFrame({"image_id": names, "patient_id": names, "study_id": names, "path": names})
+    one_hot = np.zeros((len(names), len(classes)), dtype=np.float32)
+    one_hot[np.arange(len(names)), members] = 1
+    return index.build(columns, pd.DataFrame(one_hot, columns=classes), str(root))
+
+
+def _images(folder: Path) -> list[str]:
+    files = sorted(entry.name for entry in folder.iterdir() if not entry.name.startswith("."))
+    images = [name for name in files if Path(name).suffix.lower() in SUFFIXES]
+    if not images:
+        raise UserError(
+            f"{folder}: no image in this class ({', '.join(sorted(SUFFIXES))}); found {layout.contents(folder)}"
+        )
+    if len(images) < len(files):
+        log.warning("%s: entries that are no images, left out: %d", folder, len(files) - len(images))
+    return images

@@ -1,0 +1,92 @@
+"""MIMIC-CXR-JPG 2.0.0 or 2.1.0: chest radiographs as JPEG, with labels a study by the CheXpert labeler.
+
+Layout: ``files/p10/p10000032/s50414267/<dicom_id>.jpg`` and ``mimic-cxr-2.*-{metadata,split,chexpert}.csv.gz``. Every image
+of the metadata is kept, whatever its view: the paper drops none. Studies without a row of labels have blank ones.
+"""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+import pandas as pd
+
+from moco_transfer.data import index
+from moco_transfer.data.adapters import layout
+from moco_transfer.errors import UserError
+
+LABELS = (
+    "Atelectasis",
+    "Cardiomegaly",
+    "Consolidation",
+    "Edema",
+    "Enlarged Cardiomediastinum",
+    "Fracture",
+    "Lung Lesion",
+    "Lung Opacity",
+    "No Finding",
+    "Pleural Effusion",
+    "Pleural Other",
+    "Pneumonia",
+    "Pneumothorax",
+    "Support Devices",
+)
+OFFICIAL = {"train": "train", "validate": "validation", "test": "test"}
+STUDY = ["subject_id", "study_id"]
+
+log = logging.getLogger(__name__)
+
+
+def read(root: Path) -> pd.DataFrame:
+    """Return the index of the release at ``root``: 14 labels with raw values, and the official splits."""
+    metadata = layout.only_file(root, "mimic-cxr-2.*-metadata.csv.gz")
+    images = layout.read_columns(metadata, ["dicom_id", *STUDY, "ViewPosition"])
+    _require_folders(root, images["subject_id"])
+    official = _official_splits(root)
+    studies, labels = _study_labels(root)
+    images = images.merge(official, how="left", on=["dicom_id", *STUDY])
+    labelled = images.merge(pd.concat([studies, labels], axis=1), how="left", on=STUDY, indicator="in_labels")
+    without = labelled.loc[labelled["in_labels"] == "left_only", "study_id"].nunique()
+    if without:
+        log.info("studies with images but without a row of labels: %d; their labels are blank", without)
+    subject, study = labelled["subject_id"], labelled["study_id"]
+    folder = "files/p" + subject.str[:2] + "/p" + subject
+    columns = pd.DataFrame(
+        {
+            "image_id": labelled["dicom_id"],
+            "patient_id": subject,
+            "study_id": study,
+            "path": folder + "/s" + study + "/" + labelled["dicom_id"] + ".jpg",
+            "official_split": labelled["split"],
+            "view": labelled["ViewPosition"],
+        }
+    )
+    return index.build(columns, labelled[list(LABELS)], str(metadata), undivided="patient_id")
+
+
+def _require_folders(root: Path, subjects: pd.Series) -> None:
+    """Raise UserError if a folder of subjects (p10 to p19) that the metadata names is not there."""
+    layout.folder(root, "files")
+    expected = "p" + subjects.dropna().str[:2].drop_duplicates().sort_values()
+    missing = [name for name in expected if not (root / "files" / name).is_dir()]
+    if missing:
+        found = [name for name in expected if name not in missing]
+        raise UserError(
+            f"{root / 'files'}: {', '.join(missing)} missing, found {', '.join(found) or 'none of them'}; "
+            "the metadata names images in all: complete the download, or cut the CSV files to what is there"
+        )
+
+
+def _official_splits(root: Path) -> pd.DataFrame:
+    path = layout.only_file(root, "mimic-cxr-2.*-split.csv.gz")
+    table = layout.read_columns(path, ["dicom_id", *STUDY, "split"])
+    layout.refuse_duplicates(table, ["dicom_id"], path)
+    layout.refuse_rows(~table["split"].isin(OFFICIAL), path, "split", table, ", ".join(OFFICIAL))
+    return table.assign(split=table["split"].map(OFFICIAL))
+
+
+def _study_labels(root: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
+    path = layout.only_file(root, "mimic-cxr-2.*-chexpert.csv.gz")
+    table = layout.read_columns(path, [*STUDY, *LABELS])
+    layout.refuse_duplicates(table, STUDY, path)
+    return table[STUDY], layout.label_values(table, LABELS, path)

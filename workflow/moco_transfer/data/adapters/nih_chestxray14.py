@@ -1,0 +1,101 @@
+"""NIH ChestX-ray14: chest radiographs as PNG, 14 text-mined labels, free to download.
+
+Layout: ``images_001/images/*.png`` to ``images_012/``, ``Data_Entry_2017_v2020.csv``, and, in a full release,
+``train_val_list.txt`` and ``test_list.txt``. The release comes in twelve parts: rows whose image lies in none of the parts
+that are there are left out, and their number is logged.
+"""
+
+from __future__ import annotations
+
+import difflib
+import logging
+from pathlib import Path
+
+import pandas as pd
+
+from moco_transfer.data import index
+from moco_transfer.data.adapters import layout
+from moco_transfer.errors import UserError
+
+LABELS = (
+    "Atelectasis",
+    "Cardiomegaly",
+    "Effusion",
+    "Infiltration",
+    "Mass",
+    "Nodule",
+    "Pneumonia",
+    "Pneumothorax",
+    "Consolidation",
+    "Edema",
+    "Emphysema",
+    "Fibrosis",
+    "Pleural_Thickening",
+    "Hernia",
+)
+NORMAL = "No Finding"
+LISTS = {"train_val_list.txt": "train", "test_list.txt": "test"}
+
+log = logging.getLogger(__name__)
+
+
+def read(root: Path) -> pd.DataFrame:
+    """Return the index of the images at ``root``: 14 labels of 0 and 1, and the official splits where listed."""
+    table_path = layout.only_file(root, "Data_Entry_2017*.csv")
+    table = layout.read_columns(table_path, ["Image Index", "Finding Labels", "Patient ID", "View Position"])
+    labels = _labels(table, table_path)
+    paths = table["Image Index"].map(_image_paths(root))
+    there = paths.notna()
+    if not there.any():
+        raise UserError(
+            f"{root}: none of the {len(table)} images of {table_path.name} lies in images_*/images/; "
+            f"found {layout.contents(root)}. Unpack at least one images_*.tar.gz"
+        )
+    if not there.all():
+        log.warning(
+            "%s: %d of %d images are not in the parts that are there; left out",
+            table_path,
+            (~there).sum(),
+            len(table),
+        )
+    name = table["Image Index"]
+    columns = pd.DataFrame(
+        {
+            "image_id": name.str.removesuffix(".png"),
+            "patient_id": table["Patient ID"],
+            # patient and follow-up number: every image is a visit of its own
+            "study_id": name.str.removesuffix(".png"),
+            "path": paths,
+            "official_split": name.map(_official_splits(root)),
+            "view": table["View Position"],
+        }
+    )
+    return index.build(columns[there], labels[there], str(table_path), undivided="patient_id")
+
+
+def _image_paths(root: Path) -> dict[str, str]:
+    """Return the path, relative to ``root``, of every image that is there, by file name."""
+    return {
+        path.name: path.relative_to(root).as_posix() for path in sorted(root.glob("images_*/images/*.png"))
+    }
+
+
+def _labels(table: pd.DataFrame, path: Path) -> pd.DataFrame:
+    findings = table["Finding Labels"].fillna("").str.get_dummies(sep="|")
+    for name in findings.columns.difference([*LABELS, NORMAL]):
+        near = difflib.get_close_matches(name, LABELS, n=1)
+        expected = f"'{near[0]}'" if near else f"{NORMAL} or some of the 14 findings"
+        layout.refuse_rows(findings[name] == 1, path, "Finding Labels", table, expected)
+    layout.refuse_rows(table["Finding Labels"].isna(), path, "Finding Labels", table, f"findings or {NORMAL}")
+    return findings.reindex(columns=list(LABELS), fill_value=0)
+
+
+def _official_splits(root: Path) -> dict[str, str]:
+    """Return the official split of every listed image, by file name; empty where the lists are not there."""
+    present = [name for name in LISTS if (root / name).is_file()]
+    if len(present) == 1:
+        absent = next(name for name in LISTS if name not in present)
+        raise UserError(f"{root}: {present[0]} is there, {absent} is not; the official split needs both")
+    return {
+        image: LISTS[name] for name in present for image in (root / name).read_text(encoding="utf-8").split()
+    }

@@ -1,0 +1,49 @@
+"""VinDr-SpineXR 1.0.0: spine radiographs in DICOM, with one CSV row a box.
+
+Layout: ``train_images/<image_id>.dicom``, ``test_images/<image_id>.dicom``, ``annotations/train.csv`` and ``test.csv``. An
+image is abnormal unless ``No finding`` is among its rows (decision 4). The release names no patients: a study stands for
+one.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+
+from moco_transfer.data import index
+from moco_transfer.data.adapters import layout
+from moco_transfer.errors import UserError
+
+NORMAL = "No finding"
+
+
+def read(root: Path) -> pd.DataFrame:
+    """Return the index of the release at ``root``: the label ``abnormal``, and the official train and test splits."""
+    images = pd.concat([_read_split(root, split) for split in ("train", "test")], ignore_index=True)
+    return index.build(
+        images.drop(columns="abnormal"), images[["abnormal"]], f"{root}/annotations", undivided="study_id"
+    )
+
+
+def _read_split(root: Path, split: str) -> pd.DataFrame:
+    layout.folder(root, f"{split}_images")
+    path = root / "annotations" / f"{split}.csv"
+    boxes = layout.read_columns(path, ["study_id", "image_id", "lesion_type"])
+    layout.refuse_rows(boxes["lesion_type"].isna(), path, "lesion_type", boxes, f"a finding or '{NORMAL}'")
+    normal = boxes["lesion_type"] == NORMAL
+    abnormal = ~normal.groupby(boxes["image_id"], sort=False).any()
+    images = boxes.drop_duplicates(["image_id", "study_id"])
+    if images["image_id"].duplicated().any():
+        line = int(images.index[images["image_id"].duplicated()][0]) + 2
+        raise UserError(f"{path}, line {line}: this image_id stood under another study_id on an earlier line")
+    return pd.DataFrame(
+        {
+            "image_id": images["image_id"],
+            "patient_id": images["study_id"],
+            "study_id": images["study_id"],
+            "path": f"{split}_images/" + images["image_id"] + ".dicom",
+            "official_split": split,
+            "abnormal": images["image_id"].map(abnormal),
+        }
+    )

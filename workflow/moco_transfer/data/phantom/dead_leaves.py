@@ -1,0 +1,137 @@
+"""Natural pictures as dead leaves: opaque shapes that fall on each other, with the size statistics of real scenes.
+
+Radii follow a 1/r^3 law, which gives the edges and the power spectrum of natural images. A class is a kind of leaf: a
+shape with a texture. Most leaves of a picture, and the largest, are of its class; the others are of any.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit
+
+from moco_transfer.seeds import stream
+
+_ANGLES = 360
+_TURN = np.arange(_ANGLES) * (2 * np.pi / _ANGLES)
+
+
+def _polygon(corners: int) -> np.ndarray:
+    sector = 2 * np.pi / corners
+    return np.cos(sector / 2) / np.cos(_TURN % sector - sector / 2)
+
+
+def _cross() -> np.ndarray:
+    width = 0.32
+    c, s = np.abs(np.cos(_TURN)), np.abs(np.sin(_TURN))
+    return np.minimum(1.0, np.maximum(*_arms(c, s, width)))
+
+
+def _arms(c: np.ndarray, s: np.ndarray, width: float) -> tuple[np.ndarray, np.ndarray]:
+    """How far each arm of a cross reaches in every direction: to its end or to its side, whichever is nearer."""
+    flat = np.minimum(1.0 / np.maximum(c, 1e-9), width / np.maximum(s, 1e-9))
+    upright = np.minimum(1.0 / np.maximum(s, 1e-9), width / np.maximum(c, 1e-9))
+    return flat, upright
+
+
+# Outlines as the radius in each direction, with the radius of the hole and the ratio of the axes.
+_SHAPES = {
+    "disc": (np.ones(_ANGLES), 0.0, 1.0),
+    "square": (_polygon(4), 0.0, 1.0),
+    "star": (0.42 + 0.58 * np.abs(np.cos(2.5 * _TURN)) ** 3, 0.0, 1.0),
+    "ellipse": (np.ones(_ANGLES), 0.0, 0.42),
+    "ring": (np.ones(_ANGLES), 0.55, 1.0),
+    "triangle": (_polygon(3), 0.0, 1.0),
+    "cross": (_cross(), 0.0, 1.0),
+    "flower": (0.72 + 0.28 * np.cos(6 * _TURN), 0.0, 1.0),
+    "bar": (_polygon(4), 0.0, 0.25),
+    "hexagon": (_polygon(6), 0.0, 1.0),
+}
+_TEXTURES = ["plain", "striped", "dotted", "checked", "banded"]
+_OUTLINES = np.stack([outline for outline, _, _ in _SHAPES.values()])
+_HOLES = np.array([hole for _, hole, _ in _SHAPES.values()])
+_FLATNESS = np.array([flat for _, _, flat in _SHAPES.values()])
+LEAVES = 260
+
+
+def class_names(classes: int) -> list[str]:
+    """Return the names of the first ``classes`` classes, such as ``striped_square``; at most 50.
+
+    Raises ValueError when there are not that many.
+    """
+    shapes = list(_SHAPES)
+    if not 1 <= classes <= len(shapes) * len(_TEXTURES):
+        raise ValueError(
+            f"there are 1 to {len(shapes) * len(_TEXTURES)} classes of natural pictures, not {classes}"
+        )
+    # Each block of ten uses every shape once, each block with other textures.
+    return [f"{_TEXTURES[(i + i // 10) % 5]}_{shapes[i % 10]}" for i in range(classes)]
+
+
+def picture(seed: int, number: int, label: int, size: int) -> np.ndarray:
+    """Return picture ``number``, of class ``label``, as uint8 (rows, columns, 3), its longer side some ``size`` pixels."""
+    rng = stream(seed, "phantom", "natural", number)
+    rows = int(size * rng.uniform(0.9, 1.0))
+    columns = int(rows * rng.uniform(0.65, 1.0))
+    if rng.random() < 0.6:
+        rows, columns = columns, rows
+    # Inverse of the cumulative distribution of a density ~ r^-3 between two radii.
+    smallest, largest = 0.02 * size, 0.32 * size
+    u = rng.random(LEAVES)
+    radius = (smallest**-2 - u * (smallest**-2 - largest**-2)) ** -0.5
+    own = (rng.random(LEAVES) < 0.65) | (radius > 0.16 * size)
+    shape = np.where(own, label % 10, rng.integers(10, size=LEAVES))
+    texture = np.where(own, (label + label // 10) % 5, rng.integers(5, size=LEAVES))
+    leaves = np.stack(
+        [
+            rng.uniform(-0.1, 1.1, LEAVES) * columns,
+            rng.uniform(-0.1, 1.1, LEAVES) * rows,
+            radius,
+            rng.uniform(0, 2 * np.pi, LEAVES),
+            rng.uniform(2.5, 5.0, LEAVES),
+            rng.uniform(-0.5, 0.5, LEAVES),
+        ],
+        axis=1,
+    )
+    # A scene has a few related colours; each leaf takes one of them, varied, and a second for its texture.
+    palette = rng.uniform(0.05, 0.95, (4, 3)) * 0.7 + 0.3 * rng.uniform(0.1, 0.9, (4, 1))
+    colours = palette[rng.integers(4, size=(LEAVES, 2))] + rng.normal(0, 0.08, (LEAVES, 2, 3))
+    image = np.empty((rows, columns, 3))
+    image[:] = palette[0]
+    _fall(image, leaves, shape, texture, np.clip(colours, 0, 1), _OUTLINES, _HOLES, _FLATNESS)
+    light = 1.0 + rng.uniform(-0.35, 0.35) * np.linspace(-1, 1, columns)[None, :, None]
+    light = light + rng.uniform(-0.35, 0.35) * np.linspace(-1, 1, rows)[:, None, None]
+    image = image * light + rng.normal(0, 0.02, (rows, columns, 1))
+    return (255.0 * np.clip(image, 0, 1) + 0.5).astype(np.uint8)
+
+
+@njit(cache=True, nogil=True)
+def _fall(image, leaves, shapes, textures, colours, outlines, holes, flatness):
+    """Paint the leaves on ``image``, the last on top."""
+    rows, columns, _ = image.shape
+    for leaf in range(len(leaves)):
+        x0, y0, radius, turn, pitch, shade = leaves[leaf]
+        shape, texture = shapes[leaf], textures[leaf]
+        cos, sin = np.cos(turn), np.sin(turn)
+        for row in range(max(int(y0 - radius), 0), min(int(y0 + radius) + 2, rows)):
+            for column in range(max(int(x0 - radius), 0), min(int(x0 + radius) + 2, columns)):
+                dx, dy = (column - x0) / radius, (row - y0) / radius
+                x, y = cos * dx + sin * dy, (cos * dy - sin * dx) / flatness[shape]
+                distance = np.sqrt(x * x + y * y)
+                if distance > 1.0:
+                    continue
+                angle = int(np.arctan2(y, x) * (0.5 * _ANGLES / np.pi)) % _ANGLES
+                if distance > outlines[shape, angle] or distance < holes[shape]:
+                    continue
+                second = False
+                if texture == 1:
+                    second = int(np.floor(x * pitch)) % 2 == 0
+                elif texture == 2:
+                    u, v = (x * pitch) % 1.0 - 0.5, (y * pitch) % 1.0 - 0.5
+                    second = u * u + v * v < 0.1
+                elif texture == 3:
+                    second = (int(np.floor(x * pitch)) + int(np.floor(y * pitch))) % 2 == 0
+                elif texture == 4:
+                    second = int(distance * pitch * 1.5) % 2 == 0
+                light = 1.0 + shade * x * 0.6
+                for channel in range(3):
+                    image[row, column, channel] = colours[leaf, 1 if second else 0, channel] * light

@@ -1,0 +1,165 @@
+"""Who learns, who chooses, who judges: the splits of a dataset, and the labelled subsets of its training images.
+
+Each unit (image, study or patient) gets a key from a random stream that its own identifier names; units are sorted by
+key and cut. So an assignment depends on the identifiers and the seed alone, never on the order of rows on disk. Labelled
+subsets are prefixes of one such order a seed: a seed's smaller subset lies in its larger ones.
+"""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from moco_transfer.data.index import SPLITS
+from moco_transfer.data.labels import has_labels
+from moco_transfer.errors import UserError
+from moco_transfer.seeds import stream, stream_key
+
+if TYPE_CHECKING:
+    from moco_transfer.config import Labels, Split
+
+UNIT_COLUMNS = {"image": "image_id", "study": "study_id", "patient": "patient_id"}
+
+
+def assign_splits(index: pd.DataFrame, split: Split, labels: Labels, seed: int) -> pd.DataFrame:
+    """Return ``image_id``, ``patient_id`` and ``split`` of every row of ``index``, in its order.
+
+    Official sides are taken over. The units of what remains are cut in the order train, validation, test: each side
+    gets floor(share x units), the last one the rest. ``split`` is null for images without any label if
+    ``labels.unlabeled`` is ``drop``; those count in no share. Raises UserError if an official side is asked for and an
+    image names none, if a unit would be divided, or if there are too few units for the shares.
+    """
+    used = has_labels(index) if labels.unlabeled == "drop" else np.ones(len(index), dtype=bool)
+    side = np.full(len(index), None, dtype=object)
+    free = used.copy()
+    shares = {name: getattr(split, name) for name in SPLITS}
+    for name, share in shares.items():
+        if share == "official":
+            members = used & _official_members(index, used, name)
+            side[members] = name
+            free &= ~members
+    units = index[UNIT_COLUMNS[split.unit]]
+    cuts = {name: Fraction(str(share)) for name, share in shares.items() if share != "official"}
+    side[free] = _cut(units[free], split.unit, cuts, seed)
+    _check_undivided(units[used], side[used], split.unit)
+    return pd.DataFrame(
+        {
+            "image_id": index["image_id"],
+            "patient_id": index["patient_id"],
+            "split": pd.Series(side, index=index.index, dtype="str"),
+        }
+    ).reset_index(drop=True)
+
+
+def draw_subset(
+    splits: pd.DataFrame,
+    labels: np.ndarray | None,
+    percent: str,
+    seed: int,
+    root_seed: int,
+    how: str = "nested",
+) -> pd.DataFrame:
+    """Return ``image_id`` and ``row`` (in ``splits``, hence in the store) of a labelled subset of the training images.
+
+    Its size is max(1, floor(``percent`` / 100 x training images)), computed exactly. Rows stand in the order in which
+    they were drawn, so a smaller subset of the same ``seed`` is the head of a larger one. ``how``: ``nested`` draws at
+    random; ``stratified`` draws in proportion from each set of labels that occurs together in ``labels`` (float [images,
+    classes] of 0, 1, NaN, row by row as ``splits``). Raises UserError if there is no training image.
+    """
+    rows = np.flatnonzero(splits["split"] == "train")
+    if len(rows) == 0:
+        raise UserError("splits: there is no training image to draw a labelled subset from")
+    identifiers = splits["image_id"].to_numpy()[rows]
+    order = _random_order(identifiers, root_seed, "subset", seed)
+    if how == "stratified":
+        if labels is None:
+            raise ValueError("a stratified subset needs the labels")
+        order = _interleave(order, labels[rows], root_seed, seed)
+    drawn = order[: subset_size(percent, len(rows))]
+    return pd.DataFrame({"image_id": identifiers[drawn], "row": rows[drawn].astype(np.int64)}).astype(
+        {"image_id": "str"}
+    )
+
+
+def subset_size(percent: str, images: int) -> int:
+    """Return max(1, floor(``percent`` / 100 x ``images``)); the string is exact where a float is not.
+
+    >>> subset_size("0.05", 225_720)
+    112
+    """
+    return max(1, int(Fraction(percent) * images / 100))
+
+
+def _official_members(index: pd.DataFrame, used: np.ndarray, name: str) -> np.ndarray:
+    official = index["official_split"]
+    blank = int((used & official.isna().to_numpy()).sum())
+    if blank:
+        raise UserError(
+            f"split: {name} is 'official', but {blank} of {int(used.sum())} images name no official split; give a share"
+        )
+    members = (official == name).to_numpy()
+    if not members.any():
+        raise UserError(
+            f"split: {name} is 'official', but the release has no official {name} images; give a share"
+        )
+    return members
+
+
+def _cut(units: pd.Series, unit: str, shares: dict[str, Fraction], seed: int) -> np.ndarray:
+    """Return the side of each row, given its unit: the units in random order, cut at the floors of their shares."""
+    codes, identifiers = pd.factorize(units)
+    asked = [name for name, share in shares.items() if share > 0]
+    counts = [int(shares[name] * len(identifiers)) for name in asked[:-1]]
+    counts.append(len(identifiers) - sum(counts))
+    if min(counts) < 1:
+        short = asked[int(np.argmin(counts))]
+        raise UserError(
+            f"split: {len(identifiers)} units ({unit}) are too few for the shares: {short} gets none"
+        )
+    side = np.empty(len(identifiers), dtype=object)
+    side[_random_order(identifiers, seed, "split", unit)] = np.repeat(np.array(asked, dtype=object), counts)
+    return side[codes]
+
+
+def _check_undivided(units: pd.Series, side: np.ndarray, unit: str) -> None:
+    """Raise UserError if one of the ``units`` has rows on two sides: then the official split divides it."""
+    codes, identifiers = pd.factorize(units)
+    first = np.empty(len(identifiers), dtype=object)
+    first[codes[::-1]] = side[::-1]
+    divided = np.unique(codes[first[codes] != side])
+    if len(divided):
+        raise UserError(
+            f"split: unit is '{unit}', but the official split divides {len(divided)} of {len(identifiers)} of them; "
+            "choose a smaller unit, or shares instead of 'official'"
+        )
+
+
+def _random_order(identifiers: np.ndarray, root_seed: int, *names: str | int) -> np.ndarray:
+    """Return the permutation that sorts ``identifiers`` by the keys of the streams (*names, identifier)."""
+    keys = [stream_key(root_seed, *names, identifier) for identifier in identifiers]
+    high = np.array([key >> 64 for key in keys], dtype=np.uint64)
+    low = np.array([key & (2**64 - 1) for key in keys], dtype=np.uint64)
+    return np.lexsort((low, high))
+
+
+def _interleave(order: np.ndarray, labels: np.ndarray, root_seed: int, seed: int) -> np.ndarray:
+    """Return ``order``, rearranged so that every prefix holds each set of labels in proportion.
+
+    Systematic sampling: the r-th image of a stratum of n stands at (r + offset) / n on a line, and the line is walked from
+    0 to 1. Offsets are random, so that a rare set of labels is neither always early nor always late, and evenly spread, so
+    that the strata do not all take their turn at once.
+    """
+    known = np.where(np.isnan(labels), -1, labels).astype(np.int8)[order]
+    _, stratum, sizes = np.unique(known, axis=0, return_inverse=True, return_counts=True)
+    stratum = stratum.ravel()
+    grouped = np.argsort(stratum, kind="stable")
+    starts = np.cumsum(sizes) - sizes
+    rank = np.empty(len(order), dtype=np.int64)
+    rank[grouped] = np.arange(len(order)) - starts[stratum[grouped]]
+    rng = stream(root_seed, "subset strata", seed)
+    offsets = (rng.permutation(len(sizes)) + rng.random()) / len(sizes)
+    position = (rank + offsets[stratum]) / sizes[stratum]
+    return order[np.argsort(position, kind="stable")]

@@ -1,0 +1,100 @@
+"""End-to-end finetuning: every weight may move. Each budget of epochs is a training of its own, with its own cosine."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from moco_transfer import config
+from moco_transfer.finetune.cell import Cell
+from moco_transfer.models import build_backbone, load_weights, seeded
+from moco_transfer.seeds import stream_key
+from moco_transfer.training.images import ImagePool, predict
+from moco_transfer.training.log import MetricsLog
+from moco_transfer.training.supervised import train_network
+
+
+def finetune_budgets(
+    cell: Cell,
+    images: Path,
+    encoder: Path,
+    *,
+    model: str,
+    input_size: int,
+    optimizer: config.Optimizer,
+    budgets: Sequence[int],
+    augmentation: str,
+    score: Callable[[np.ndarray, np.ndarray], float] | None,
+    seed: int,
+    stream_name: tuple[str | int, ...],
+    device: torch.device,
+    log: MetricsLog,
+) -> list[tuple[int, np.ndarray]]:
+    """Return, for each budget, (epochs, logits [validation + test, classes] of ``cell.scored``).
+
+    Parameters
+    ----------
+    images : the store's images.npy
+    encoder : the weights that training starts from, every budget anew and with the same new head
+    score : None predicts with the last epoch; a function of (labels, logits) with the epoch that scores best on the
+        validation images (#13)
+    """
+    training, scored = ImagePool([(images, cell.train)]), ImagePool([(images, cell.scored)])
+    validation = ImagePool([(images, cell.validation)])
+    results = []
+    for budget in budgets:
+        network = build_classifier(model, encoder, len(cell.classes), stream_key(seed, *stream_name, "head"))
+        best_score, best_state = -np.inf, None
+
+        def after_epoch(
+            epoch: int, loss: float, rate: float, budget: int = budget, network: nn.Module = network
+        ) -> None:
+            nonlocal best_score, best_state
+            log.epoch(len(training), budget=budget, epoch=epoch, loss=loss, lr=rate)
+            if score is not None:
+                value = score(cell.labels[cell.validation], predict(network, validation, input_size, device))
+                if best_state is None or value > best_score:
+                    best_score, best_state = value, copy.deepcopy(network.state_dict())
+
+        train_network(
+            network,
+            training,
+            cell.labels[cell.train],
+            loss=masked_bce,
+            optimizer=optimizer,
+            epochs=budget,
+            augmentation=augmentation,
+            input_size=input_size,
+            seed=seed,
+            stream_name=(*stream_name, budget),
+            device=device,
+            after_epoch=after_epoch,
+        )
+        if best_state is not None:
+            network.load_state_dict(best_state)
+        results.append((budget, predict(network, scored, input_size, device)))
+    return results
+
+
+def build_classifier(model: str, encoder: Path, classes: int, key: int) -> nn.Sequential:
+    """Return the encoder's network with a new linear head for ``classes``, drawn from the stream ``key``."""
+    backbone = build_backbone(model, 0)
+    load_weights(backbone, encoder)
+    with seeded(key):
+        head = nn.Linear(backbone.width, classes)
+    return nn.Sequential(backbone, head)
+
+
+def masked_bce(logits: Tensor, labels: Tensor) -> Tensor:
+    """Return the mean binary cross entropy over labels that are not NaN; both are [n, classes]."""
+    known = ~labels.isnan()
+    terms = F.binary_cross_entropy_with_logits(
+        logits, labels.nan_to_num(0.0), weight=known.float(), reduction="sum"
+    )
+    return terms / known.sum().clamp(min=1)

@@ -1,0 +1,109 @@
+"""Similarity of two datasets through the channels that they share.
+
+Both datasets pass through one network, so their *channels* correspond even though their images do not. Each dataset
+is reduced to the mean and the covariance of its channels, and two covariances are compared: their leading subspaces,
+their overlap as a whole, or the distance between the two Gaussians. These measures do not see the order of images;
+what chance alone gives is shown by a random rotation of one dataset's channels.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class Spectrum:
+    """Mean and covariance of a dataset's channels, the covariance by its eigenvectors.
+
+    ``mean`` is [channels], ``variances`` [rank] in descending order, ``directions`` [channels, rank] with orthonormal
+    columns; the covariance is directions @ diag(variances) @ directions'.
+    """
+
+    mean: NDArray[np.float64]
+    variances: NDArray[np.float64]
+    directions: NDArray[np.float64]
+
+    @property
+    def rank(self) -> int:
+        """How many directions have any variance."""
+        return len(self.variances)
+
+
+def channel_spectrum(activations: NDArray) -> Spectrum:
+    """Return the spectrum of activations [images, channels]; at least two images.
+
+    Directions whose variance is rounding are dropped, so the rank is 0 for constant activations and at most
+    images - 1.
+    """
+    rows = np.asarray(activations, dtype=np.float64)
+    mean = rows.mean(axis=0)
+    centred = rows - mean
+    variances, directions = np.linalg.eigh(centred.T @ centred / (len(rows) - 1))
+    scale = max(variances[-1], (np.abs(rows).max() * max(rows.shape) * np.finfo(np.float64).eps) ** 2)
+    alive = np.flatnonzero(variances > scale * max(rows.shape) * np.finfo(np.float64).eps)[::-1]
+    return Spectrum(mean, variances[alive], directions[:, alive])
+
+
+def random_rotation(channels: int, generator: np.random.Generator) -> NDArray[np.float64]:
+    """Return a rotation or reflection [channels, channels] drawn evenly from all of them.
+
+    QR of a Gaussian matrix, with the signs of R's diagonal moved into Q (Mezzadri, 2007).
+    """
+    q, r = np.linalg.qr(generator.standard_normal((channels, channels)))
+    return q * np.where(np.diag(r) < 0, -1.0, 1.0)
+
+
+def rotated(spectrum: Spectrum, rotation: NDArray[np.float64]) -> Spectrum:
+    """Return the spectrum of the same images after ``rotation`` [channels, channels] of their channels."""
+    return Spectrum(rotation @ spectrum.mean, spectrum.variances, rotation @ spectrum.directions)
+
+
+def svcca_channels(a: Spectrum, b: Spectrum, k: int) -> float:
+    """Return the mean cosine of the principal angles between the leading ``k``-dimensional channel subspaces, 0 to 1.
+
+    This is SVCCA with channels as rows. A dataset of rank below ``k`` enters with its rank; NaN where that is 0.
+    """
+    if a.rank == 0 or b.rank == 0:
+        return float("nan")
+    cosines = np.linalg.svd(a.directions[:, :k].T @ b.directions[:, :k], compute_uv=False)
+    return float(np.clip(cosines, 0.0, 1.0).mean())
+
+
+def cka_covariance(a: Spectrum, b: Spectrum) -> float:
+    """Return the linear CKA of two datasets with channels as rows, <A, B> / (|A| |B|) of their covariances, 0 to 1.
+
+    Kornblith et al. (2019), equation 3, for kernels between channels. Activations are centred over images but not
+    over channels, so that the value does not depend on the channels' basis. NaN where a covariance is 0.
+    """
+    if a.rank == 0 or b.rank == 0:
+        return float("nan")
+    overlap = (a.directions.T @ b.directions) ** 2
+    product = a.variances @ overlap @ b.variances
+    return float(product / (np.linalg.norm(a.variances) * np.linalg.norm(b.variances)))
+
+
+def frechet_distance(a: Spectrum, b: Spectrum) -> float:
+    """Return the Frechet distance of the two Gaussians, in squared units of activation; 0 for equal moments.
+
+    |m_a - m_b|^2 + tr(A + B - 2 (A^1/2 B A^1/2)^1/2) (Dowson and Landau, 1982); the last trace is the sum of the
+    singular values of A^1/2 B^1/2. Estimated from samples it is biased upwards.
+    """
+    roots = np.sqrt(a.variances)[:, None] * (a.directions.T @ b.directions) * np.sqrt(b.variances)
+    shared = np.linalg.svd(roots, compute_uv=False).sum() if roots.size else 0.0
+    spread = a.variances.sum() + b.variances.sum() - 2 * shared
+    return float(np.sum((a.mean - b.mean) ** 2) + max(spread, 0.0))
+
+
+def variance_share(a: Spectrum, b: Spectrum, k: int) -> float:
+    """Return the share of the variance of ``b`` that lies in the leading ``k`` directions of ``a``, 0 to 1.
+
+    Directional: with ``a`` a source and ``b`` a target it says how much of what varies in the target the source's
+    main directions can express. NaN where ``b`` has no variance.
+    """
+    if b.rank == 0:
+        return float("nan")
+    inside = np.sum((a.directions[:, :k].T @ b.directions) ** 2, axis=0)
+    return float(inside @ b.variances / b.variances.sum())

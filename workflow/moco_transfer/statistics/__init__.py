@@ -1,0 +1,6 @@
+"""From predictions to conclusions: AUROC, its bootstrap and its influence function, budgets, and the paper's claims.
+
+Read it in this order: ``auroc`` (the measure), ``bootstrap`` (the paper's intervals), ``influence`` (standard errors and
+covariances), ``predictions`` (what a finetuning job writes), ``selection`` (the budget, on validation images alone),
+``evaluation`` (one target's results), ``evidence`` and ``claims`` (what they say). Nothing here imports torch.
+"""

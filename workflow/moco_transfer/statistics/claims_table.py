@@ -1,0 +1,120 @@
+"""The table of the paper's claims: for each one row 'all' with its verdict, and one for each comparison it rests on.
+
+Single comparisons carry Holm's adjusted p-values within their claim, the row 'all' that of the whole claim; its effect and
+interval are those of the comparison that decides. Intervals are not adjusted. Beside the verdict in this run stands the
+verdict on the paper's own tables, by the same functions.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import numpy as np
+import pandas as pd
+
+from moco_transfer.statistics.claims import CLAIMS, Claim, Judge
+from moco_transfer.statistics.evidence import Evidence
+from moco_transfer.statistics.similarity_claim import measure_verdict
+from moco_transfer.statistics.verdicts import Comparison, at_least, holm, required, verdict
+
+FINDINGS = ["effect", "lower", "upper", "p", "verdict", "remark"]
+SIMILARITY_CLAIM = "10"
+SIMILARITY_TEXT = "The similarity of spine and chest exceeds that of either with ImageNet, in every layer"
+NOT_TESTED = {"effect": np.nan, "lower": np.nan, "upper": np.nan, "p": np.nan}
+
+
+def claims_table(
+    run: Evidence,
+    similarity: pd.DataFrame | None,
+    reference: Evidence | None,
+    margin: float,
+    level: float,
+) -> pd.DataFrame:
+    """Return the claims with their verdicts: claim, text, cell, effect, lower, upper, p, verdict, remark.
+
+    ``similarity`` is the frame of the similarity stage; ``reference`` the paper's tables, whose findings come as further
+    columns ``paper_...``. ``margin`` (in AUROC) is that of equivalence and non-inferiority, ``level`` that of every
+    one-sided test; intervals cover 1 - 2 ``level``. A verdict is 'supported', 'not supported' (the opposite is shown),
+    'undecided' or 'cannot be tested'.
+    """
+    found = _findings(Judge(run, margin, level), similarity, "cannot be tested", "not in this run")
+    if reference is not None:
+        unavailable = "cannot be tested from the tables"
+        published = _findings(Judge(reference, margin, level), None, unavailable, "not in the tables")
+    rows = []
+    for number, text in _numbered():
+        cells = dict.fromkeys(found[number] | (published[number] if reference is not None else {}))
+        for cell in cells:
+            row = {"claim": number, "text": text, "cell": cell}
+            row |= found[number].get(
+                cell, NOT_TESTED | {"verdict": "cannot be tested", "remark": "not in this run"}
+            )
+            if reference is not None:
+                missing = NOT_TESTED | {"verdict": unavailable, "remark": "not in the tables"}
+                paper = published[number].get(cell, missing)
+                row |= {f"paper_{name}": value for name, value in paper.items()}
+            rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def _numbered() -> list[tuple[str, str]]:
+    claims = [(claim.number, claim.text) for claim in CLAIMS] + [(SIMILARITY_CLAIM, SIMILARITY_TEXT)]
+    return sorted(claims, key=lambda claim: (int(claim[0].rstrip("ab")), claim[0]))
+
+
+def _findings(
+    judge: Judge, similarity: pd.DataFrame | None, unavailable: str, reason: str
+) -> dict[str, dict[str, dict]]:
+    """Return the findings by claim and cell; each claim has at least the cell 'all'."""
+    nothing = {"all": NOT_TESTED | {"verdict": unavailable, "remark": reason}}
+    found = {claim.number: _claim_findings(claim, judge) or nothing for claim in CLAIMS}
+    found[SIMILARITY_CLAIM] = nothing if similarity is None else _similarity_findings(similarity)
+    return found
+
+
+def _claim_findings(claim: Claim, judge: Judge) -> dict[str, dict]:
+    comparisons = list(claim.comparisons(judge))
+    if not comparisons:
+        return {}
+    m = len(comparisons)
+    u = required(claim.quantifier, m)
+    p = [comparison.p for comparison in comparisons]
+    p_against = [comparison.p_against for comparison in comparisons]
+    cells = {
+        comparison.cell: _finding(comparison, *adjusted, judge.level, comparison.remark)
+        for comparison, *adjusted in zip(comparisons, holm(p), holm(p_against), strict=True)
+    }
+    counts = Counter(cell["verdict"] for cell in cells.values())
+    holding = sum(comparison.holds for comparison in comparisons)
+    remark = f"said of {claim.quantifier}: {holding} of {m} point its way; {_listed(counts)}"
+    deciding = comparisons[int(np.argsort(p, kind="stable")[u - 1])]
+    whole = _finding(deciding, at_least(p, u), at_least(p_against, m - u + 1), judge.level, remark)
+    return {"all": whole} | cells
+
+
+def _finding(comparison: Comparison, p: float, p_against: float, level: float, remark: str) -> dict:
+    return {
+        "effect": comparison.effect,
+        "lower": comparison.lower,
+        "upper": comparison.upper,
+        "p": p,
+        "verdict": verdict(p, p_against, level),
+        "remark": remark,
+    }
+
+
+def _similarity_findings(similarity: pd.DataFrame) -> dict[str, dict]:
+    """Return claim 10 by measure; it holds as a whole where every measure that can say so says so."""
+    cells = {}
+    for measure in similarity["measure"].unique():
+        lead, says, remark = measure_verdict(similarity, measure)
+        cells[measure] = NOT_TESTED | {"effect": lead, "verdict": says, "remark": remark}
+    verdicts = [cell["verdict"] for cell in cells.values()]
+    able = [each for each in verdicts if each != "cannot be tested"]
+    whole = "not supported" if "not supported" in able else "supported" if able else "cannot be tested"
+    remark = f"said of all: {_listed(Counter(verdicts))}"
+    return {"all": NOT_TESTED | {"verdict": whole, "remark": remark}} | cells
+
+
+def _listed(counts: Counter[str]) -> str:
+    return ", ".join(f"{count} {name}" for name, count in counts.items())

@@ -1,0 +1,173 @@
+"""The results of one target: every estimate with its interval and standard errors, by cell, seed and class.
+
+A cell is one (source, mode, percent, epochs): an average over seeds, each of them a labelled subset of its own. Intervals
+are percentiles of the bootstrap, as in the paper, which hold the subsets fixed. Standard errors are ours: the test set's
+part from influence functions, always clustered by patient because one patient's images are not independent, and the
+subsets' part from the scatter between seeds. Files of predictions are read one at a time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import groupby
+
+import numpy as np
+import pandas as pd
+
+from moco_transfer.config import Evaluation
+from moco_transfer.errors import UserError
+from moco_transfer.statistics.auroc import auroc_by_class, average, positives_by_class
+from moco_transfer.statistics.bootstrap import bootstrap_auroc, resample_counts
+from moco_transfer.statistics.influence import auroc_influence, influence_covariance
+from moco_transfer.statistics.predictions import PredictionsFile, Scored, read_split, require_same_images
+
+CELL = ["source", "mode", "percent", "epochs"]
+
+
+def evaluate_target(
+    target: str,
+    files: Iterable[PredictionsFile],
+    budgets: pd.DataFrame,
+    n_labeled: Mapping[str, int],
+    settings: Evaluation,
+    seed: int,
+) -> dict[str, pd.DataFrame]:
+    """Return the frames 'estimates', 'seeds', 'classes', 'replicates' and 'covariance' of ``target``.
+
+    ``budgets`` is what ``selection.select_budgets`` returned, ``n_labeled`` the number of labelled images by percent,
+    ``seed`` the root of the random streams. The covariance is that of the seed-mean AUROCs over test sets, between all
+    pairs of cells and in long format (source_a, ..., epochs_b, covariance). Raises UserError where two files do not hold
+    the same images, or an end-to-end cell has no selected budget among its epochs.
+    """
+    chosen = {(row.source, row.percent): row.epochs for row in budgets[budgets["selected"]].itertuples()}
+    test: Scored | None = None
+    counts = np.empty((0, 0), dtype=np.uint16)
+    parts: dict[str, list[pd.DataFrame]] = {"estimates": [], "seeds": [], "classes": [], "replicates": []}
+    cells: list[tuple] = []
+    influences: list[np.ndarray] = []
+    for (source, mode, percent), jobs in _by_cell(files):
+        seeds: dict[int, list[_SeedResult]] = {}
+        for job in jobs:
+            by_budget = read_split(job.path, "test")
+            if seeds and seeds.keys() != by_budget.keys():
+                raise UserError(
+                    f"{job.path}: {sorted(by_budget)} epochs, but {sorted(seeds)} in the seeds before it"
+                )
+            for epochs, scored in by_budget.items():
+                if test is None:
+                    test = scored
+                    units = test.patients if settings.unit == "patient" else test.images
+                    counts = resample_counts(units, settings.replicates, seed, "bootstrap", target)
+                require_same_images(test, scored, job.path)
+                seeds.setdefault(epochs, []).append(_SeedResult(job.seed, scored, counts, settings))
+        if mode == "end_to_end" and chosen.get((source, percent)) not in seeds:
+            raise UserError(
+                f"{target}: no selected budget for source '{source}' at {percent}% among {sorted(seeds)} epochs; "
+                "select budgets again from these predictions"
+            )
+        for epochs, results in sorted(seeds.items()):
+            cell = {"target": target, "source": source, "mode": mode, "percent": percent, "epochs": epochs}
+            selected = mode == "linear" or chosen[source, percent] == epochs
+            facts = {"n_labeled": n_labeled[percent], "selected": selected}
+            parts["estimates"].append(_estimate(results, settings.percentiles).assign(**cell, **facts))
+            parts["seeds"].append(_by_seed(results).assign(**cell))
+            parts["classes"].append(_by_class(results, test).assign(**cell))
+            parts["replicates"].append(_by_replicate(results).assign(**cell))
+            cells.append((source, mode, percent, epochs))
+            influences.append(np.mean([result.influence for result in results], axis=0))
+    if test is None:
+        raise UserError(f"{target}: no predictions to evaluate")
+    covariance = influence_covariance(np.stack(influences), test.patients)
+    frames = {name: pd.concat(part, ignore_index=True) for name, part in parts.items()}
+    frames["estimates"]["se_test"] = np.sqrt(np.diag(covariance))
+    frames["estimates"]["se"] = np.hypot(frames["estimates"]["se_test"], frames["estimates"]["se_subset"])
+    frames = {name: frame[_COLUMNS[name]] for name, frame in frames.items()}
+    return frames | {"covariance": _long_covariance(cells, covariance)}
+
+
+class _SeedResult:
+    """What one seed's predictions at one budget say: values that outlive the predictions themselves."""
+
+    def __init__(self, seed: int, scored: Scored, counts: np.ndarray, settings: Evaluation):
+        self.seed = seed
+        self.by_class = auroc_by_class(scored.labels, scored.scores)
+        positives = positives_by_class(scored.labels)
+        self.auroc = float(average(self.by_class, positives, settings.average))
+        self.macro = float(average(self.by_class, positives, "macro"))
+        self.replicates = bootstrap_auroc(scored.labels, scored.scores[None], counts, settings.average)
+        self.influence = auroc_influence(scored.labels, scored.scores, settings.average)
+
+
+_COLUMNS = {
+    "estimates": [
+        "target",
+        "source",
+        "mode",
+        "percent",
+        "n_labeled",
+        "epochs",
+        "selected",
+        "seeds",
+        "auroc",
+        "macro",
+    ]
+    + ["median", "lower", "upper", "se_test", "se_subset", "se"],
+    "seeds": ["target", *CELL, "seed", "auroc", "macro"],
+    "classes": ["target", *CELL, "class", "positives", "auroc"],
+    "replicates": ["target", *CELL, "replicate", "auroc"],
+}
+
+
+def _by_cell(
+    files: Iterable[PredictionsFile],
+) -> Iterator[tuple[tuple[str, str, str], Iterator[PredictionsFile]]]:
+    def place(file: PredictionsFile) -> tuple:
+        return file.mode, float(file.percent), file.percent, file.source, file.seed
+
+    return groupby(sorted(files, key=place), key=lambda file: (file.source, file.mode, file.percent))
+
+
+def _estimate(results: list[_SeedResult], percentiles: Sequence[float]) -> pd.DataFrame:
+    """Return the one row of a cell, all but the test set's standard error."""
+    replicates = _by_replicate(results)["auroc"].dropna()
+    ends = [percentiles[0], 50, percentiles[1]]
+    lower, median, upper = np.percentile(replicates, ends) if len(replicates) else [np.nan] * 3
+    seeds = _by_seed(results)
+    row = {
+        "seeds": len(seeds),
+        "auroc": seeds["auroc"].mean(),
+        "macro": seeds["macro"].mean(),
+        "median": median,
+        "lower": lower,
+        "upper": upper,
+        # Of one seed the scatter between subsets is unknown, and so is the standard error: NaN, not zero.
+        "se_subset": seeds["auroc"].std(ddof=1) / np.sqrt(len(seeds)),
+    }
+    return pd.DataFrame([row])
+
+
+def _by_seed(results: list[_SeedResult]) -> pd.DataFrame:
+    rows = [(result.seed, result.auroc, result.macro) for result in results]
+    return pd.DataFrame(rows, columns=["seed", "auroc", "macro"])
+
+
+def _by_class(results: list[_SeedResult], test: Scored) -> pd.DataFrame:
+    aurocs = np.mean([result.by_class for result in results], axis=0)
+    positives = positives_by_class(test.labels)
+    return pd.DataFrame({"class": test.classes, "positives": positives, "auroc": aurocs})
+
+
+def _by_replicate(results: list[_SeedResult]) -> pd.DataFrame:
+    """Return the replicates; one in which no class could be scored is NaN, and says nothing of the interval."""
+    aurocs = np.mean([result.replicates for result in results], axis=0)
+    return pd.DataFrame({"replicate": np.arange(len(aurocs)), "auroc": aurocs})
+
+
+def _long_covariance(cells: list[tuple], covariance: np.ndarray) -> pd.DataFrame:
+    names = pd.DataFrame(cells, columns=CELL)
+    first, second = (axis.ravel() for axis in np.indices(covariance.shape))
+    pairs = [
+        names.iloc[first].reset_index(drop=True).add_suffix("_a"),
+        names.iloc[second].reset_index(drop=True).add_suffix("_b"),
+    ]
+    return pd.concat(pairs, axis=1).assign(covariance=covariance.ravel())

@@ -1,0 +1,86 @@
+"""What a finetuning job leaves behind: the labels and logits of validation and test images, read one split at a time.
+
+A file of predictions holds one row for each image of a split and each budget of epochs. Whoever reads validation images
+gets no test row to see: the filter is part of the reading.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from moco_transfer.errors import UserError
+
+
+@dataclass(frozen=True)
+class PredictionsFile:
+    """Where one finetuning job's predictions lie, and which job it was. Seeds count from 1."""
+
+    source: str
+    mode: str
+    percent: str
+    seed: int
+    path: Path
+
+
+@dataclass(frozen=True)
+class Scored:
+    """The scored images of one split and one budget: ids [n], labels [n, c] of 0, 1 or NaN, scores [n, c]."""
+
+    images: np.ndarray
+    patients: np.ndarray
+    classes: tuple[str, ...]
+    labels: np.ndarray
+    scores: np.ndarray
+
+
+def read_split(path: str | Path, split: str) -> dict[int, Scored]:
+    """Return the images of ``split`` ('validation' or 'test') of one file of predictions, by budget, ascending.
+
+    Raises UserError, naming the file, where columns are missing, the split has no row, budgets hold different images,
+    or a score is not finite (a training that diverged).
+    """
+    frame = pd.read_parquet(path, filters=[("split", "==", split)])
+    classes = tuple(name.removeprefix("label_") for name in frame.columns if name.startswith("label_"))
+    needed = ["epochs", "image_id", "patient_id", *(f"logit_{name}" for name in classes)]
+    missing = [name for name in needed if name not in frame.columns]
+    if missing or not classes:
+        raise UserError(
+            f"{path}: expected the columns of predictions, found no '{(missing or ['label_...'])[0]}'"
+        )
+    if frame.empty:
+        raise UserError(f"{path}: no image of the {split} split; is its share in the configuration zero?")
+    budgets = {int(epochs): _scored(rows, classes) for epochs, rows in frame.groupby("epochs", sort=True)}
+    first = next(iter(budgets.values()))
+    for epochs, scored in budgets.items():
+        if not np.isfinite(scored.scores).all():
+            raise UserError(f"{path}: logits at {epochs} epochs are not finite; lower the learning rate")
+        require_same_images(first, scored, path)
+    return budgets
+
+
+def require_same_images(expected: Scored, found: Scored, path: str | Path) -> None:
+    """Raise UserError, naming ``path``, unless both hold the same images in the same order, with the same labels."""
+    same = (
+        expected.classes == found.classes
+        and np.array_equal(expected.images, found.images)
+        and np.array_equal(expected.patients, found.patients)
+        and np.array_equal(expected.labels, found.labels, equal_nan=True)
+    )
+    if not same:
+        raise UserError(
+            f"{path}: not the images, labels and order of the target's other predictions; delete it and run again"
+        )
+
+
+def _scored(rows: pd.DataFrame, classes: tuple[str, ...]) -> Scored:
+    return Scored(
+        images=rows["image_id"].to_numpy(dtype=str),
+        patients=rows["patient_id"].to_numpy(dtype=str),
+        classes=classes,
+        labels=rows[[f"label_{name}" for name in classes]].to_numpy(dtype=np.float32),
+        scores=rows[[f"logit_{name}" for name in classes]].to_numpy(dtype=np.float32),
+    )

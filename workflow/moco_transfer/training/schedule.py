@@ -1,0 +1,38 @@
+"""The learning rate of every step, and the order of images in every epoch."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from moco_transfer.seeds import stream
+
+
+def cosine(initial: float, step: int, steps: int) -> float:
+    """Return the learning rate of ``step`` (0 to steps - 1): half a cosine from ``initial`` to nearly zero.
+
+    Loshchilov and Hutter 2017 (SGDR), equation 5, without restarts and with a minimum of zero, a step at a time.
+    """
+    return initial * 0.5 * (1 + math.cos(math.pi * step / steps))
+
+
+def epoch_order(images: int, root: int, *names: str | int) -> np.ndarray:
+    """Return the order of ``images`` images, int [images], in the epoch that the stream ``names`` stands for."""
+    return stream(root, *names, "order").permutation(images)
+
+
+def full_batches(order: np.ndarray, batch: int) -> list[np.ndarray]:
+    """Cut ``order`` into batches of exactly ``batch``; what is left over is dropped, as MoCo does."""
+    return [order[start : start + batch] for start in range(0, len(order) - batch + 1, batch)]
+
+
+def all_batches(order: np.ndarray, batch: int) -> list[np.ndarray]:
+    """Cut ``order`` into batches of ``batch``, the last one smaller.
+
+    A last batch of one image would have no variance to normalise by, so that image joins the batch before it.
+    """
+    batches = [order[start : start + batch] for start in range(0, len(order), batch)]
+    if len(batches) > 1 and len(batches[-1]) == 1:
+        batches[-2:] = [np.concatenate(batches[-2:])]
+    return batches

@@ -1,0 +1,189 @@
+"""The checked configuration and the functions that rules share; no rules here."""
+
+import hashlib
+import json
+import os
+import re
+import sys
+from pathlib import Path
+
+from snakemake.exceptions import WorkflowError
+
+PACKAGE = Path(workflow.basedir, "workflow", "moco_transfer")
+sys.path.insert(0, str(PACKAGE.parent))
+
+from moco_transfer.config import check
+from moco_transfer.data.releases import find_tables
+from moco_transfer.errors import UserError
+
+# Jobs find the package, and this Python, whether or not the environment was activated and whichever one runs them.
+os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(PACKAGE.parent), os.environ.get("PYTHONPATH")]))
+os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+
+try:
+    CONFIG = check(config)
+except UserError as error:
+    sys.exit(f"error: {error}")
+
+SEEDS = range(1, CONFIG.seeds + 1)
+TRAINED_SOURCES = [source for source, datasets in CONFIG.sources.items() if datasets]
+PHANTOMS = [name for name, dataset in CONFIG.datasets.items() if dataset.phantom]
+# The paper's figures 4 and 5 and tables 2 and 3 are one for each target; a third target gets figure 6 and table 4.
+EPOCH_FIGURES = {f"figure{number}": target for number, target in enumerate(CONFIG.targets, start=4)}
+RESULT_TABLES = {f"table{number}": target for number, target in enumerate(CONFIG.targets, start=2)}
+PAPER_ADAPTERS = {"spine": "vindr_spinexr", "chest": "mimic_cxr_jpg"}
+
+
+def one_of(names):
+    """Return a pattern that matches exactly the given names."""
+    return "|".join(re.escape(name) for name in dict.fromkeys(names)) or "(?!)"
+
+
+def settings(**values):
+    """Return a params function with the values as one JSON string; functions among them are called on wildcards."""
+
+    def as_json(wildcards):
+        called = {key: value(wildcards) if callable(value) else value for key, value in values.items()}
+        return json.dumps(called, sort_keys=True)
+
+    return as_json
+
+
+def dataset_settings(*keys):
+    """Return a function from wildcards to one section of the dataset's configuration."""
+
+    def section(wildcards):
+        value = CONFIG.datasets[wildcards.get("dataset") or wildcards.target]
+        for key in keys:
+            value = getattr(value, key)
+        return value.model_dump() if hasattr(value, "model_dump") else value
+
+    return section
+
+
+def code_of(*parts):
+    """Return a hash of the modules that a figure or table is made with, so that it is made anew when they change."""
+    digest = hashlib.sha256()
+    for part in parts:
+        path = PACKAGE / part
+        for module in [path] if path.is_file() else sorted(path.rglob("*.py")):
+            digest.update(module.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+def store(dataset, file):
+    return f"<data>/{dataset}/store/{file}"
+
+
+def raw_tables(wildcards):
+    """Return what the adapter reads: the tables of a release, or the whole of a generated one."""
+    dataset = CONFIG.datasets[wildcards.dataset]
+    if dataset.phantom:
+        return f"<data>/{wildcards.dataset}/release"
+    try:
+        return find_tables(wildcards.dataset, dataset.adapter, dataset.root)
+    except UserError as error:
+        raise WorkflowError(str(error))
+
+
+def release_root(wildcards):
+    dataset = CONFIG.datasets[wildcards.dataset]
+    return dataset.root or f"results/data/{CONFIG.data}/{wildcards.dataset}/release"
+
+
+def encoder_of(source):
+    """Return the weights of a source; ``none`` and every other source without datasets has the initial ones."""
+    if CONFIG.sources[source]:
+        return f"<run>/pretrain/{source}/encoder.safetensors"
+    return f"<data>/initial_weights/{CONFIG.model.name}.safetensors"
+
+
+def encoder(wildcards):
+    """Return the weights that a finetuning job starts from."""
+    if wildcards.source == "limited":
+        return f"<run>/pretrain/limited/{wildcards.target}/{wildcards.percent}pct/seed{wildcards.seed}/encoder.safetensors"
+    return encoder_of(wildcards.source)
+
+
+def embedding(wildcards):
+    """Return the folder of features that a linear job reads."""
+    if wildcards.source == "limited":
+        return f"<run>/embed/limited/{wildcards.target}/{wildcards.percent}pct/seed{wildcards.seed}"
+    return f"<run>/embed/{wildcards.source}/{wildcards.target}"
+
+
+def subset_files(target, percents, seeds=SEEDS):
+    return [f"<run>/subsets/{target}/{percent}pct/seed{seed}.parquet" for percent in percents for seed in seeds]
+
+
+def cells(target, modes=("linear", "end_to_end")):
+    """Return the finetuning jobs of a target as (source, mode, percent, seed): the paper's grid."""
+    chosen = CONFIG.targets[target]
+    grid = []
+    for mode in modes:
+        for percent in chosen.percents:
+            sources = list(CONFIG.sources)
+            if percent in chosen.limited and mode in chosen.limited_modes:
+                sources.append("limited")
+            grid += [(source, mode, percent, seed) for source in sources for seed in SEEDS]
+    return grid
+
+
+def prediction_files(target, modes=("linear", "end_to_end")):
+    return [
+        f"<run>/finetune/{target}/{source}/{mode}/{percent}pct/seed{seed}/predictions.parquet"
+        for source, mode, percent, seed in cells(target, modes)
+    ]
+
+
+def estimate_files(names=("estimates",)):
+    return [f"<run>/evaluate/{target}/{name}.parquet" for name in names for target in CONFIG.targets]
+
+
+def figure_files(names=("figure1", "figure2", "figure3", *EPOCH_FIGURES, "similarity_measures")):
+    return [f"<run>/figures/{name}.{kind}" for name in names for kind in ("pdf", "svg", "png")]
+
+
+def table_files(names=("table1", *RESULT_TABLES, "claims")):
+    return [f"<run>/tables/{name}.{kind}" for name in names for kind in ("csv", "md", "tex", "html")]
+
+
+def titles():
+    """Return the name of every dataset for figures and tables."""
+    return {name: dataset.title for name, dataset in CONFIG.datasets.items()}
+
+
+def data_note(datasets):
+    """Return what must stand on every result of generated images, or nothing where all images are real."""
+    generated = [name for name in datasets if name in PHANTOMS]
+    if not generated:
+        return ""
+    if len(generated) == len(list(datasets)):
+        return "Phantom data: generated images, not radiographs"
+    return f"Phantom data in part: the {' and '.join(generated)} images are generated, not radiographs"
+
+
+def used_datasets():
+    """Return the datasets that the results rest on: targets and what the sources are made of."""
+    return list(dict.fromkeys([*CONFIG.targets, *(name for seen in CONFIG.sources.values() for name in seen)]))
+
+
+def paper_tables(targets):
+    """Return the paper's own numbers for those targets whose dataset is the paper's."""
+    numbers = {"spine": "table2", "chest": "table3"}
+    return [
+        Path(workflow.basedir, "workflow", "reference", f"{numbers[target]}.csv").as_posix()
+        for target in targets
+        if PAPER_ADAPTERS.get(target) == CONFIG.datasets[target].adapter and target not in PHANTOMS
+    ]
+
+
+def initial_dataset():
+    """Return the dataset behind the initial weights: the one they are trained on here, or the one nobody finetunes."""
+    others = [name for name in CONFIG.datasets if name not in used_datasets()]
+    return CONFIG.model.initial_weights.dataset or (others[0] if others else "ImageNet")
+
+
+def shown_datasets():
+    """Return the datasets that figure 1 shows."""
+    return [name for name in [initial_dataset(), *used_datasets()] if name in CONFIG.datasets]

@@ -1,0 +1,71 @@
+"""From predictions to budgets, estimates, intervals and standard errors, a target at a time."""
+
+
+rule select_budgets:
+    input:
+        predictions=lambda wildcards: prediction_files(wildcards.target, ["end_to_end"]),
+        subsets=lambda wildcards: subset_files(wildcards.target, CONFIG.targets[wildcards.target].percents, [1]),
+    output:
+        "<run>/evaluate/{target}/budgets.csv",
+    params:
+        settings=settings(
+            target=lambda wildcards: wildcards.target,
+            cells=lambda wildcards: cells(wildcards.target, ["end_to_end"]),
+            percents=lambda wildcards: CONFIG.targets[wildcards.target].percents,
+            validation=CONFIG.evaluation.validation,
+            average=CONFIG.evaluation.average,
+            seed=CONFIG.seed,
+        ),
+        version=1,
+    log:
+        "<run>/logs/select_budgets/{target}.log",
+    threads: 1
+    resources:
+        mem_mb=8000,
+        runtime=60,
+    conda:
+        "../../envs/moco-transfer.yaml"
+    message:
+        "Choosing the epochs of end-to-end finetuning on {wildcards.target} validation images"
+    shell:
+        "exec python -m moco_transfer select-budgets --settings {params.settings:q}"
+        " --predictions {input.predictions:q} --subsets {input.subsets:q} --budgets {output:q} > {log:q} 2>&1"
+
+
+rule evaluate:
+    input:
+        predictions=lambda wildcards: prediction_files(wildcards.target),
+        subsets=lambda wildcards: subset_files(wildcards.target, CONFIG.targets[wildcards.target].percents, [1]),
+        budgets="<run>/evaluate/{target}/budgets.csv",
+    output:
+        estimates="<run>/evaluate/{target}/estimates.parquet",
+        seeds="<run>/evaluate/{target}/seeds.parquet",
+        classes="<run>/evaluate/{target}/classes.parquet",
+        replicates="<run>/evaluate/{target}/replicates.parquet",
+        covariance="<run>/evaluate/{target}/covariance.parquet",
+    params:
+        settings=settings(
+            target=lambda wildcards: wildcards.target,
+            cells=lambda wildcards: cells(wildcards.target),
+            percents=lambda wildcards: CONFIG.targets[wildcards.target].percents,
+            evaluation=CONFIG.evaluation.model_dump(),
+            seed=CONFIG.seed,
+        ),
+        version=1,
+    log:
+        "<run>/logs/evaluate/{target}.log",
+    benchmark:
+        "<run>/benchmarks/evaluate/{target}.tsv"
+    threads: 2
+    resources:
+        mem_mb=16000,
+        runtime=240,
+    conda:
+        "../../envs/moco-transfer.yaml"
+    message:
+        "Scoring and bootstrapping the {wildcards.target} test images"
+    shell:
+        "exec python -m moco_transfer evaluate --settings {params.settings:q} --predictions {input.predictions:q}"
+        " --subsets {input.subsets:q} --budgets {input.budgets:q} --estimates {output.estimates:q}"
+        " --seeds {output.seeds:q} --classes {output.classes:q} --replicates {output.replicates:q}"
+        " --covariance {output.covariance:q} > {log:q} 2>&1"

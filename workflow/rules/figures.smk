@@ -1,0 +1,165 @@
+"""Every figure, as PDF, SVG and PNG."""
+
+
+rule figure1:
+    input:
+        images=[store(name, "images.npy") for name in shown_datasets()],
+        splits=[f"<data>/{name}/splits.parquet" for name in used_datasets()],
+    output:
+        pdf="<run>/figures/figure1.pdf",
+        svg=report(
+            "<run>/figures/figure1.svg",
+            caption="../report/figure1.rst",
+            category="Figures",
+            labels={"figure": "1", "shows": "datasets and stages"},
+        ),
+        png="<run>/figures/figure1.png",
+    params:
+        titles=titles(),
+        note=data_note(used_datasets()),
+        initial=initial_dataset(),
+        shown=shown_datasets(),
+        shareable=[CONFIG.datasets[name].shareable for name in shown_datasets()],
+        sources=CONFIG.sources,
+        limited=any(target.limited for target in CONFIG.targets.values()),
+        percents={name: target.percents for name, target in CONFIG.targets.items()},
+        used=used_datasets(),
+        code=code_of("plotting", "data/split.py"),
+    log:
+        "<run>/logs/figures/figure1.log",
+    threads: 1
+    resources:
+        mem_mb=4000,
+        runtime=30,
+    conda:
+        "../../envs/moco-transfer.yaml"
+    message:
+        "Figure 1: the datasets of each stage"
+    script:
+        "../scripts/figure1.py"
+
+
+rule figure2:
+    input:
+        estimates=estimate_files(),
+        reference=paper_tables(CONFIG.targets),
+    output:
+        pdf="<run>/figures/figure2.pdf",
+        svg=report(
+            "<run>/figures/figure2.svg",
+            caption="../report/figure2.rst",
+            category="Figures",
+            labels={"figure": "2", "shows": "test AUROC by labelled data"},
+        ),
+        png="<run>/figures/figure2.png",
+    params:
+        titles=titles(),
+        note=data_note(used_datasets()),
+        sources=[*CONFIG.sources, "limited"],
+        code=code_of("plotting"),
+    log:
+        "<run>/logs/figures/figure2.log",
+    threads: 1
+    resources:
+        mem_mb=4000,
+        runtime=30,
+    conda:
+        "../../envs/moco-transfer.yaml"
+    message:
+        "Figure 2: test AUROC by labelled data"
+    script:
+        "../scripts/figure2.py"
+
+
+rule figure3:
+    input:
+        "<run>/similarity/similarity.parquet",
+    output:
+        pdf="<run>/figures/figure3.pdf",
+        svg=report(
+            "<run>/figures/figure3.svg",
+            caption="../report/figure3.rst",
+            category="Figures",
+            labels={"figure": "3", "shows": "SVCCA between datasets"},
+        ),
+        png="<run>/figures/figure3.png",
+    params:
+        titles=titles(),
+        note=data_note(CONFIG.similarity.datasets),
+        code=code_of("plotting"),
+    log:
+        "<run>/logs/figures/figure3.log",
+    threads: 1
+    resources:
+        mem_mb=4000,
+        runtime=30,
+    conda:
+        "../../envs/moco-transfer.yaml"
+    message:
+        "Figure 3: SVCCA between datasets, with its null"
+    script:
+        "../scripts/figure3.py"
+
+
+rule similarity_measures:
+    input:
+        "<run>/similarity/similarity.parquet",
+    output:
+        pdf="<run>/figures/similarity_measures.pdf",
+        svg=report(
+            "<run>/figures/similarity_measures.svg",
+            caption="../report/similarity_measures.rst",
+            category="Figures",
+            labels={"figure": "similarity measures", "shows": "similarities with nulls and ceilings"},
+        ),
+        png="<run>/figures/similarity_measures.png",
+    params:
+        titles=titles(),
+        note=data_note(CONFIG.similarity.datasets),
+        code=code_of("plotting"),
+    log:
+        "<run>/logs/figures/similarity_measures.log",
+    threads: 1
+    resources:
+        mem_mb=4000,
+        runtime=30,
+    conda:
+        "../../envs/moco-transfer.yaml"
+    message:
+        "Similarity of the datasets by measures that can tell"
+    script:
+        "../scripts/similarity_measures.py"
+
+
+rule figure_epochs:
+    input:
+        estimates=lambda wildcards: f"<run>/evaluate/{EPOCH_FIGURES[wildcards.figure]}/estimates.parquet",
+    output:
+        pdf="<run>/figures/{figure}.pdf",
+        svg=report(
+            "<run>/figures/{figure}.svg",
+            caption="../report/figure_epochs.rst",
+            category="Figures",
+            labels={"figure": "{figure}", "shows": "test AUROC by training epochs"},
+        ),
+        png="<run>/figures/{figure}.png",
+    wildcard_constraints:
+        figure=one_of(EPOCH_FIGURES),
+    params:
+        target=lambda wildcards: EPOCH_FIGURES[wildcards.figure],
+        titles=titles(),
+        note=lambda wildcards: data_note([EPOCH_FIGURES[wildcards.figure]]),
+        sources=[*CONFIG.sources, "limited"],
+        code=code_of("plotting"),
+    log:
+        "<run>/logs/figures/{figure}.log",
+    threads: 1
+    resources:
+        mem_mb=4000,
+        runtime=30,
+    conda:
+        "../../envs/moco-transfer.yaml"
+    message:
+        "{wildcards.figure}: test AUROC by epochs of end-to-end finetuning"
+    script:
+        "../scripts/figure_epochs.py"

@@ -1,0 +1,135 @@
+"""Features of frozen networks, linear heads on them, and networks finetuned end to end."""
+
+
+rule embed:
+    input:
+        encoder=lambda wildcards: encoder_of(wildcards.source),
+        images="<data>/{target}/store/images.npy",
+        splits="<data>/{target}/splits.parquet",
+        subsets=lambda wildcards: subset_files(wildcards.target, CONFIG.targets[wildcards.target].percents),
+    output:
+        features="<run>/embed/{source}/{target}/features.npy",
+        rows="<run>/embed/{source}/{target}/rows.npy",
+    wildcard_constraints:
+        source=one_of(CONFIG.sources),
+    params:
+        settings=settings(model=CONFIG.model.name, input_size=CONFIG.model.input_size, device=CONFIG.device),
+        version=1,
+    log:
+        "<run>/logs/embed/{source}-{target}.log",
+    benchmark:
+        "<run>/benchmarks/embed/{source}-{target}.tsv"
+    threads: CONFIG.resources.threads
+    resources:
+        gpu=CONFIG.resources.gpus,
+        mem_mb=CONFIG.resources.mem_mb,
+        runtime=240,
+    conda:
+        "../../envs/moco-transfer.yaml"
+    message:
+        "Features of the {wildcards.target} images by the {wildcards.source} encoder"
+    shell:
+        "exec python -m moco_transfer embed --settings {params.settings:q} --encoder {input.encoder:q}"
+        " --images {input.images:q} --splits {input.splits:q} --subsets {input.subsets:q}"
+        " --features {output.features:q} --rows {output.rows:q} > {log:q} 2>&1"
+
+
+use rule embed as embed_limited with:
+    input:
+        encoder="<run>/pretrain/limited/{target}/{percent}pct/seed{seed}/encoder.safetensors",
+        images="<data>/{target}/store/images.npy",
+        splits="<data>/{target}/splits.parquet",
+        subsets="<run>/subsets/{target}/{percent}pct/seed{seed}.parquet",
+    output:
+        features="<run>/embed/limited/{target}/{percent}pct/seed{seed}/features.npy",
+        rows="<run>/embed/limited/{target}/{percent}pct/seed{seed}/rows.npy",
+    log:
+        "<run>/logs/embed/limited-{target}-{percent}pct-seed{seed}.log",
+    benchmark:
+        "<run>/benchmarks/embed/limited-{target}-{percent}pct-seed{seed}.tsv"
+    message:
+        "Features of the {wildcards.target} images by the limited encoder, {wildcards.percent}%, subset {wildcards.seed}"
+
+
+rule linear:
+    input:
+        features=lambda wildcards: f"{embedding(wildcards)}/features.npy",
+        rows=lambda wildcards: f"{embedding(wildcards)}/rows.npy",
+        index="<data>/{target}/store/index.parquet",
+        splits="<data>/{target}/splits.parquet",
+        subset="<run>/subsets/{target}/{percent}pct/seed{seed}.parquet",
+    output:
+        predictions="<run>/finetune/{target}/{source}/linear/{percent}pct/seed{seed}/predictions.parquet",
+        metrics="<run>/finetune/{target}/{source}/linear/{percent}pct/seed{seed}/metrics.csv",
+    params:
+        settings=settings(
+            uncertain=dataset_settings("labels", "uncertain"),
+            optimizer=lambda wildcards: CONFIG.finetune.optimizers[wildcards.target].model_dump(),
+            epochs=CONFIG.finetune.linear.epochs,
+            checkpoint=CONFIG.finetune.checkpoint,
+            average=CONFIG.evaluation.average,
+            seed=CONFIG.seed,
+            stream=lambda wildcards: ["linear", wildcards.target, wildcards.percent, int(wildcards.seed)],
+        ),
+        version=1,
+    log:
+        "<run>/logs/finetune/{target}-{source}-linear-{percent}pct-seed{seed}.log",
+    threads: 1
+    resources:
+        mem_mb=4000,
+        runtime=60,
+    group:
+        "linear"
+    conda:
+        "../../envs/moco-transfer.yaml"
+    message:
+        "Linear head: {wildcards.target}, {wildcards.source}, {wildcards.percent}%, subset {wildcards.seed}"
+    shell:
+        "exec python -m moco_transfer linear --settings {params.settings:q} --features {input.features:q}"
+        " --rows {input.rows:q} --index {input.index:q} --splits {input.splits:q} --subset {input.subset:q}"
+        " --predictions {output.predictions:q} --metrics {output.metrics:q} > {log:q} 2>&1"
+
+
+rule end_to_end:
+    input:
+        encoder=encoder,
+        images="<data>/{target}/store/images.npy",
+        index="<data>/{target}/store/index.parquet",
+        splits="<data>/{target}/splits.parquet",
+        subset="<run>/subsets/{target}/{percent}pct/seed{seed}.parquet",
+    output:
+        predictions="<run>/finetune/{target}/{source}/end_to_end/{percent}pct/seed{seed}/predictions.parquet",
+        metrics="<run>/finetune/{target}/{source}/end_to_end/{percent}pct/seed{seed}/metrics.csv",
+    params:
+        settings=settings(
+            model=CONFIG.model.name,
+            input_size=CONFIG.model.input_size,
+            uncertain=dataset_settings("labels", "uncertain"),
+            optimizer=lambda wildcards: CONFIG.finetune.optimizers[wildcards.target].model_dump(),
+            budgets=CONFIG.finetune.end_to_end.budgets,
+            augment=CONFIG.finetune.augment,
+            checkpoint=CONFIG.finetune.checkpoint,
+            average=CONFIG.evaluation.average,
+            seed=CONFIG.seed,
+            stream=lambda wildcards: ["end_to_end", wildcards.target, wildcards.percent, int(wildcards.seed)],
+            device=CONFIG.device,
+        ),
+        version=1,
+    log:
+        "<run>/logs/finetune/{target}-{source}-end_to_end-{percent}pct-seed{seed}.log",
+    benchmark:
+        "<run>/benchmarks/finetune/{target}-{source}-end_to_end-{percent}pct-seed{seed}.tsv"
+    threads: CONFIG.resources.threads
+    priority: 10
+    resources:
+        gpu=CONFIG.resources.gpus,
+        mem_mb=CONFIG.resources.mem_mb,
+        runtime=2880,
+    conda:
+        "../../envs/moco-transfer.yaml"
+    message:
+        "End to end: {wildcards.target}, {wildcards.source}, {wildcards.percent}%, subset {wildcards.seed}"
+    shell:
+        "exec python -m moco_transfer end-to-end --settings {params.settings:q} --encoder {input.encoder:q}"
+        " --images {input.images:q} --index {input.index:q} --splits {input.splits:q} --subset {input.subset:q}"
+        " --predictions {output.predictions:q} --metrics {output.metrics:q} > {log:q} 2>&1"

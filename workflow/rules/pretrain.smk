@@ -1,0 +1,154 @@
+"""The initial weights, and MoCo on every source."""
+
+WEIGHTS = CONFIG.model.initial_weights
+
+if WEIGHTS.kind == "supervised":
+
+    rule train_weights:
+        input:
+            images=store(WEIGHTS.dataset, "images.npy"),
+            index=store(WEIGHTS.dataset, "index.parquet"),
+            splits=f"<data>/{WEIGHTS.dataset}/splits.parquet",
+        output:
+            encoder=f"<data>/initial_weights/{CONFIG.model.name}.safetensors",
+            metrics=f"<data>/initial_weights/{CONFIG.model.name}.csv",
+        params:
+            settings=settings(
+                model=CONFIG.model.name,
+                input_size=CONFIG.model.input_size,
+                epochs=WEIGHTS.epochs,
+                batch=WEIGHTS.batch,
+                lr=WEIGHTS.lr,
+                seed=CONFIG.seed,
+                device=CONFIG.device,
+            ),
+            version=1,
+        log:
+            "<run>/logs/initial_weights.log",
+        benchmark:
+            "<run>/benchmarks/initial_weights.tsv"
+        threads: CONFIG.resources.threads
+        resources:
+            gpu=CONFIG.resources.gpus,
+            mem_mb=CONFIG.resources.mem_mb,
+            runtime=720,
+        conda:
+            "../../envs/moco-transfer.yaml"
+        message:
+            f"Training initial weights on the classes of {WEIGHTS.dataset}"
+        shell:
+            "exec python -m moco_transfer train-weights --settings {params.settings:q} --images {input.images:q}"
+            " --index {input.index:q} --splits {input.splits:q} --encoder {output.encoder:q}"
+            " --metrics {output.metrics:q} > {log:q} 2>&1"
+
+else:
+
+    localrules:
+        fetch_weights,
+
+    rule fetch_weights:
+        output:
+            f"<data>/initial_weights/{CONFIG.model.name}.safetensors",
+        params:
+            settings=settings(
+                kind=WEIGHTS.kind,
+                url=WEIGHTS.url,
+                path=WEIGHTS.path,
+                sha256=WEIGHTS.sha256,
+                model=CONFIG.model.name,
+            ),
+            version=1,
+        log:
+            "<run>/logs/initial_weights.log",
+        threads: 1
+        resources:
+            mem_mb=2000,
+            runtime=30,
+        conda:
+            "../../envs/moco-transfer.yaml"
+        message:
+            "Fetching the ImageNet weights"
+        shell:
+            "exec python -m moco_transfer fetch-weights --settings {params.settings:q} --encoder {output:q}"
+            " > {log:q} 2>&1"
+
+
+rule pretrain:
+    input:
+        initial=encoder_of("none"),
+        images=lambda wildcards: [store(name, "images.npy") for name in CONFIG.sources[wildcards.source]],
+        rows=lambda wildcards: [f"<data>/{name}/splits.parquet" for name in CONFIG.sources[wildcards.source]],
+    output:
+        encoder="<run>/pretrain/{source}/encoder.safetensors",
+        metrics="<run>/pretrain/{source}/metrics.csv",
+    wildcard_constraints:
+        source=one_of(TRAINED_SOURCES),
+    params:
+        settings=settings(
+            model=CONFIG.model.name,
+            input_size=CONFIG.model.input_size,
+            moco=CONFIG.moco.model_dump(),
+            schedule=lambda wildcards: CONFIG.pretraining.schedules[wildcards.source].model_dump(),
+            images=CONFIG.pretraining.images,
+            seed=CONFIG.seed,
+            stream=lambda wildcards: [wildcards.source],
+            device=CONFIG.device,
+        ),
+        version=1,
+    log:
+        "<run>/logs/pretrain/{source}.log",
+    benchmark:
+        "<run>/benchmarks/pretrain/{source}.tsv"
+    threads: CONFIG.resources.threads
+    priority: 20
+    resources:
+        gpu=CONFIG.resources.gpus,
+        mem_mb=CONFIG.resources.mem_mb,
+        runtime=4320,
+    conda:
+        "../../envs/moco-transfer.yaml"
+    message:
+        "MoCo on {wildcards.source}"
+    shell:
+        "exec python -m moco_transfer pretrain --settings {params.settings:q} --initial {input.initial:q}"
+        " --images {input.images:q} --rows {input.rows:q} --encoder {output.encoder:q}"
+        " --metrics {output.metrics:q} > {log:q} 2>&1"
+
+
+rule pretrain_limited:
+    input:
+        initial=encoder_of("none"),
+        images=lambda wildcards: store(wildcards.target, "images.npy"),
+        rows="<run>/subsets/{target}/{percent}pct/seed{seed}.parquet",
+    output:
+        encoder="<run>/pretrain/limited/{target}/{percent}pct/seed{seed}/encoder.safetensors",
+        metrics="<run>/pretrain/limited/{target}/{percent}pct/seed{seed}/metrics.csv",
+    params:
+        settings=settings(
+            model=CONFIG.model.name,
+            input_size=CONFIG.model.input_size,
+            moco=CONFIG.moco.model_dump(),
+            schedule=lambda wildcards: CONFIG.pretraining.schedules[wildcards.target].model_dump(),
+            images=CONFIG.pretraining.images,
+            seed=CONFIG.seed,
+            stream=lambda wildcards: ["limited", wildcards.target, wildcards.percent, int(wildcards.seed)],
+            device=CONFIG.device,
+        ),
+        version=1,
+    log:
+        "<run>/logs/pretrain/limited-{target}-{percent}pct-seed{seed}.log",
+    benchmark:
+        "<run>/benchmarks/pretrain/limited-{target}-{percent}pct-seed{seed}.tsv"
+    threads: CONFIG.resources.threads
+    resources:
+        gpu=CONFIG.resources.gpus,
+        mem_mb=CONFIG.resources.mem_mb,
+        runtime=1440,
+    conda:
+        "../../envs/moco-transfer.yaml"
+    message:
+        "MoCo on just the {wildcards.percent}% labelled {wildcards.target} images, subset {wildcards.seed}"
+    shell:
+        "exec python -m moco_transfer pretrain --settings {params.settings:q} --initial {input.initial:q}"
+        " --images {input.images:q} --rows {input.rows:q} --encoder {output.encoder:q}"
+        " --metrics {output.metrics:q} > {log:q} 2>&1"

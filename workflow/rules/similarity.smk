@@ -1,0 +1,62 @@
+"""Activations of one network for images of each dataset, and how alike the datasets are by them."""
+
+
+rule activations:
+    input:
+        encoder=encoder_of(CONFIG.similarity.network),
+        images="<data>/{dataset}/store/images.npy",
+    output:
+        "<run>/similarity/activations/{dataset}.safetensors",
+    params:
+        settings=settings(
+            dataset=lambda wildcards: wildcards.dataset,
+            images=CONFIG.similarity.images,
+            model=CONFIG.model.name,
+            input_size=CONFIG.model.input_size,
+            seed=CONFIG.seed,
+            device=CONFIG.device,
+        ),
+        version=1,
+    log:
+        "<run>/logs/activations/{dataset}.log",
+    threads: CONFIG.resources.threads
+    resources:
+        gpu=CONFIG.resources.gpus,
+        mem_mb=CONFIG.resources.mem_mb,
+        runtime=60,
+    conda:
+        "../../envs/moco-transfer.yaml"
+    message:
+        "Activations of the {wildcards.dataset} images"
+    shell:
+        "exec python -m moco_transfer activations --settings {params.settings:q} --encoder {input.encoder:q}"
+        " --images {input.images:q} --activations {output:q} > {log:q} 2>&1"
+
+
+rule compare_datasets:
+    input:
+        expand("<run>/similarity/activations/{name}.safetensors", name=CONFIG.similarity.datasets),
+    output:
+        "<run>/similarity/similarity.parquet",
+    params:
+        settings=settings(
+            datasets=CONFIG.similarity.datasets,
+            similarity=CONFIG.similarity.model_dump(),
+            seed=CONFIG.seed,
+        ),
+        version=1,
+    log:
+        "<run>/logs/similarity.log",
+    benchmark:
+        "<run>/benchmarks/similarity.tsv"
+    threads: 2
+    resources:
+        mem_mb=8000,
+        runtime=120,
+    conda:
+        "../../envs/moco-transfer.yaml"
+    message:
+        "Comparing the datasets"
+    shell:
+        "exec python -m moco_transfer similarity --settings {params.settings:q} --activations {input:q}"
+        " --similarity {output:q} > {log:q} 2>&1"

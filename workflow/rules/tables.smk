@@ -1,0 +1,103 @@
+"""Every table, as CSV, Markdown, LaTeX and HTML."""
+
+
+rule table1:
+    output:
+        csv="<run>/tables/table1.csv",
+        md="<run>/tables/table1.md",
+        tex="<run>/tables/table1.tex",
+        html=report(
+            "<run>/tables/table1.html",
+            caption="../report/table1.rst",
+            category="Tables",
+            labels={"table": "1", "shows": "hyperparameters"},
+        ),
+    params:
+        config=CONFIG.model_dump(),
+        note=data_note(used_datasets()),
+        code=code_of("tables"),
+    log:
+        "<run>/logs/tables/table1.log",
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=30,
+    conda:
+        "../../envs/moco-transfer.yaml"
+    message:
+        "Table 1: hyperparameters"
+    script:
+        "../scripts/table1.py"
+
+
+rule table_aurocs:
+    input:
+        estimates=lambda wildcards: f"<run>/evaluate/{RESULT_TABLES[wildcards.table]}/estimates.parquet",
+        reference=lambda wildcards: paper_tables([RESULT_TABLES[wildcards.table]]),
+    output:
+        csv="<run>/tables/{table}.csv",
+        md="<run>/tables/{table}.md",
+        tex="<run>/tables/{table}.tex",
+        html=report(
+            "<run>/tables/{table}.html",
+            caption="../report/table_aurocs.rst",
+            category="Tables",
+            labels={"table": "{table}", "shows": "test AUROC"},
+        ),
+    wildcard_constraints:
+        table=one_of(RESULT_TABLES),
+    params:
+        target=lambda wildcards: RESULT_TABLES[wildcards.table],
+        title=lambda wildcards: CONFIG.datasets[RESULT_TABLES[wildcards.table]].title,
+        percentiles=CONFIG.evaluation.percentiles,
+        note=lambda wildcards: data_note([RESULT_TABLES[wildcards.table]]),
+        code=code_of("tables"),
+    log:
+        "<run>/logs/tables/{table}.log",
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=30,
+    conda:
+        "../../envs/moco-transfer.yaml"
+    message:
+        "{wildcards.table}: test AUROC"
+    script:
+        "../scripts/table_aurocs.py"
+
+
+rule claims:
+    input:
+        estimates=estimate_files(["estimates"]),
+        seeds=estimate_files(["seeds"]),
+        covariance=estimate_files(["covariance"]),
+        similarity="<run>/similarity/similarity.parquet",
+        reference=[f"{workflow.basedir}/workflow/reference/{name}.csv" for name in ("table2", "table3")],
+    output:
+        csv="<run>/tables/claims.csv",
+        md="<run>/tables/claims.md",
+        tex="<run>/tables/claims.tex",
+        html=report(
+            "<run>/tables/claims.html",
+            caption="../report/claims.rst",
+            category="Tables",
+            labels={"table": "claims", "shows": "the paper's claims, tested"},
+        ),
+    params:
+        targets=list(CONFIG.targets),
+        margin=CONFIG.evaluation.margin,
+        level=CONFIG.evaluation.level,
+        note=data_note(used_datasets()),
+        code=code_of("tables", "statistics"),
+    log:
+        "<run>/logs/tables/claims.log",
+    threads: 1
+    resources:
+        mem_mb=4000,
+        runtime=30,
+    conda:
+        "../../envs/moco-transfer.yaml"
+    message:
+        "The paper's claims, tested"
+    script:
+        "../scripts/claims.py"

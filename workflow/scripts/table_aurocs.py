@@ -1,0 +1,23 @@
+"""Tables 2 and 3: the test AUROC of one target, by percentage of labels, mode and source."""
+
+import pandas as pd
+
+from moco_transfer.tables.aurocs import auroc_records, auroc_table, interval_name
+from moco_transfer.tables.render import write_table
+
+
+def main(inputs, outputs, params, table: str) -> None:
+    estimates = pd.read_parquet(inputs.estimates)
+    reference = pd.read_csv(inputs.reference[0], dtype={"percent": str}) if inputs.reference else None
+    write_table(
+        auroc_table(estimates, params.target, params.title, reference),
+        dict(outputs.items()),
+        f"{table.replace('table', 'Table ')}. The test AUROC on {params.title} of models finetuned linearly and end to "
+        "end on different proportions of labelled data: median over bootstrap replicates of the test set "
+        f"({interval_name(params.percentiles)}).",
+        params.note,
+        auroc_records(estimates, params.target, reference),
+    )
+
+
+main(snakemake.input, snakemake.output, snakemake.params, snakemake.wildcards.table)
