@@ -39,14 +39,14 @@ def edit(path: Path, old: str, new: str) -> None:
 
 @pytest.fixture
 def spine(tmp_path: Path) -> Path:
-    """VinDr-SpineXR: s1 has a normal and an abnormal image, s2 one with two findings, s3 is for testing."""
+    """VinDr-SpineXR: of i1's rows one says `No finding` and one does not, i3 has two findings, i4 is for testing."""
     header = "study_id,series_id,image_id,rad_id,lesion_type,xmin,ymin,xmax,ymax\n"
     rows = {
         "train": "s2,e,i3,r,Osteophytes,1,2,3,4\n"
         "s1,e,i1,r,No finding,,,,\n"
         "s1,e,i2,r,Disc space narrowing,1,2,3,4\n"
         "s2,e,i3,r,Surgical implant,1,2,3,4\n"
-        "s1,e,i1,r,No finding,,,,\n",
+        "s1,e,i1,r,Osteophytes,1,2,3,4\n",
         "test": "s3,e,i4,r,No finding,,,,\n",
     }
     for split, lines in rows.items():

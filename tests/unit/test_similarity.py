@@ -123,7 +123,8 @@ def test_degenerate_activations_give_no_value_but_a_row():
     assert table.loc[with_dead & table["measure"].isin(["svcca", "cka_covariance"]), "value"].isna().all()
     assert table.loc[~with_dead, ["value", "null_mean", "null_lower", "null_upper"]].notna().all(axis=None)
     kept = table.set_index(["measure", "dataset_a", "dataset_b"])[["kept_a", "kept_b"]]
-    assert kept.loc[("svcca", "a", "b")].to_list() == [9, 0] or kept.loc[("svcca", "a", "b"), "kept_a"] < 9
+    assert kept.loc[("svcca", "a", "b"), "kept_a"] in range(1, 10)
+    assert kept.loc[("svcca", "a", "b"), "kept_b"] == 0
     assert kept.loc[("svcca_channels", "a", "c")].to_list() == [4, 1]
     assert kept.loc[("cka_covariance", "a", "c")].to_list() == [4, 1]
     assert kept.loc[("frechet", "a", "b")].to_list() == [4, 0]

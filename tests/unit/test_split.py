@@ -76,7 +76,7 @@ def test_chest_counts_of_the_paper() -> None:
     ),
     seed=st.integers(0, 5),
 )
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 def test_shares_are_floors_and_no_unit_is_divided(
     patients: list[int], unit: str, shares: tuple, seed: int
 ) -> None:
@@ -152,7 +152,7 @@ def test_an_official_split_that_does_not_serve_is_an_error(official: list, messa
     seed=st.integers(1, 4),
     how=st.sampled_from(["nested", "stratified"]),
 )
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 def test_smaller_subsets_are_heads_of_larger_ones(train: int, other: int, seed: int, how: str) -> None:
     splits = splits_of(train, other)
     labels = np.random.default_rng(train).choice([0, 1, np.nan], (train + other, 2)).astype(np.float32)
@@ -192,7 +192,7 @@ def test_nested_subsets_are_uniform() -> None:
     size=st.integers(1, 100),
     seed=st.integers(1, 4),
 )
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 def test_stratified_subsets_hold_each_label_set_in_proportion(sizes: list[int], size: int, seed: int) -> None:
     stratum = np.repeat(np.arange(len(sizes)), sizes)
     labels = ((stratum[:, None] >> np.arange(3)) & 1).astype(np.float32)

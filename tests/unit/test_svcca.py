@@ -19,7 +19,7 @@ def canonical_correlations_by_eigenvalues(a, b):
 
 def reduced_by_covariance(rows, variance):
     """The rows in the fewest eigenvectors of their covariance that hold the share ``variance``."""
-    values, vectors = np.linalg.eigh(np.cov(rows, rowvar=False))
+    values, vectors = np.linalg.eigh(np.atleast_2d(np.cov(rows, rowvar=False)))
     values, vectors = values[::-1], vectors[:, ::-1]
     kept = next(k for k in range(1, len(values) + 1) if values[:k].sum() >= variance * values.sum())
     return rows @ vectors[:, :kept]

@@ -232,7 +232,11 @@ class Config(Section):
                 if name not in among:
                     raise ValueError(f"{where}: '{name}' is not {what}; there are {', '.join(among)}")
 
+        if "limited" in self.sources:
+            raise ValueError("sources: 'limited' is built in, name yours otherwise")
         trained = [source for source, seen in self.sources.items() if seen]
+        for source, seen in self.sources.items():
+            known(f"sources.{source}", seen, self.datasets, "a dataset")
         known("targets", list(self.targets), self.datasets, "a dataset")
         known("similarity.datasets", self.similarity.datasets, self.datasets, "a dataset")
         known("similarity.network", [self.similarity.network], self.sources, "a source")
@@ -245,8 +249,6 @@ class Config(Section):
         known(
             "pretraining.schedules must have every source", trained, self.pretraining.schedules, "among them"
         )
-        for source, seen in self.sources.items():
-            known(f"sources.{source}", seen, self.datasets, "a dataset")
         for name, target in self.targets.items():
             known(f"targets.{name}.limited", target.limited, target.percents, "among its percents")
             if target.limited:
@@ -256,8 +258,6 @@ class Config(Section):
                     self.pretraining.schedules,
                     "there",
                 )
-        if "limited" in self.sources:
-            raise ValueError("sources: 'limited' is built in, name yours otherwise")
         for name, dataset in self.datasets.items():
             if dataset.store.size < self.model.input_size:
                 raise ValueError(

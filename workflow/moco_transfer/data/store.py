@@ -82,7 +82,28 @@ def pack(
     check(index, "index")
     if colour == "auto":
         colour = _is_coloured(index["path"], root, settings)
+    unreadable = _write_images(index, root, settings, out, colour, workers)
+    kept = index.drop(index.index[list(unreadable)]).reset_index(drop=True)
+    write_parquet(kept, out / "index.parquet")
+    write_csv(_quarantine(index, unreadable), out / "quarantine.csv")
+    (out / "unreadable.csv").unlink(missing_ok=True)
+    manifest = {
+        "indexed": len(index),
+        "stored": len(kept),
+        "quarantined": len(unreadable),
+        "colour": colour,
+        "settings": settings.model_dump(),
+        "versions": {name: version(name) for name in ("numpy", "pillow", "pydicom")},
+    }
+    write_text(out / "manifest.json", json.dumps(manifest, indent=2, sort_keys=True) + "\n")
+
+
+def _write_images(
+    index: pd.DataFrame, root: Path, settings: StoreSettings, out: Path, colour: bool, workers: int
+) -> dict[int, str]:
+    """Write ``images.npy``; return why an image is not in it, by its row in ``index``."""
     unreadable: dict[int, str] = {}
+    stored = 0
     with replacing(out / "images.npy") as temporary, temporary.open("wb") as handle:
         _write_header(handle, len(index), settings.size, colour)
         for row, image in _read_all(index["path"], root, settings, colour, workers):
@@ -91,29 +112,14 @@ def pack(
                 _stop_if_too_many(unreadable, row, index, root, settings, out)
             else:
                 handle.write(image.tobytes())
-        stored = len(index) - len(unreadable)
+                stored += 1
+        if stored + len(unreadable) != len(index):
+            raise AssertionError(f"{len(index)} indexed, {stored} stored, {len(unreadable)} quarantined")
         if stored == 0:
             raise UserError(f"{root}: not one of {len(index)} images could be read; check the dataset's root")
         handle.seek(0)
         _write_header(handle, stored, settings.size, colour)
-    quarantined = np.array(sorted(unreadable), dtype=np.int64)
-    kept = index.drop(index.index[quarantined]).reset_index(drop=True)
-    if len(kept) + len(quarantined) != len(index):
-        raise AssertionError(
-            f"{len(index)} indexed, but {len(kept)} stored and {len(quarantined)} quarantined"
-        )
-    write_parquet(kept, out / "index.parquet")
-    write_csv(_quarantine(index, unreadable), out / "quarantine.csv")
-    (out / "unreadable.csv").unlink(missing_ok=True)
-    manifest = {
-        "indexed": len(index),
-        "stored": len(kept),
-        "quarantined": len(quarantined),
-        "colour": colour,
-        "settings": settings.model_dump(),
-        "versions": {name: version(name) for name in ("numpy", "pillow", "pydicom")},
-    }
-    write_text(out / "manifest.json", json.dumps(manifest, indent=2, sort_keys=True) + "\n")
+    return unreadable
 
 
 def _read_all(

@@ -17,10 +17,11 @@ from moco_transfer.statistics.evidence import Evidence
 from moco_transfer.statistics.similarity_claim import measure_verdict
 from moco_transfer.statistics.verdicts import Comparison, at_least, holm, required, verdict
 
-FINDINGS = ["effect", "lower", "upper", "p", "verdict", "remark"]
 SIMILARITY_CLAIM = "10"
 SIMILARITY_TEXT = "The similarity of spine and chest exceeds that of either with ImageNet, in every layer"
-NOT_TESTED = {"effect": np.nan, "lower": np.nan, "upper": np.nan, "p": np.nan}
+NO_NUMBERS = {"effect": np.nan, "lower": np.nan, "upper": np.nan, "p": np.nan}
+NOT_RUN = NO_NUMBERS | {"verdict": "cannot be tested", "remark": "not in this run"}
+NOT_PUBLISHED = NO_NUMBERS | {"verdict": "cannot be tested from the tables", "remark": "not in the tables"}
 
 
 def claims_table(
@@ -37,22 +38,17 @@ def claims_table(
     one-sided test; intervals cover 1 - 2 ``level``. A verdict is 'supported', 'not supported' (the opposite is shown),
     'undecided' or 'cannot be tested'.
     """
-    found = _findings(Judge(run, margin, level), similarity, "cannot be tested", "not in this run")
+    sides = [("", _findings(Judge(run, margin, level), similarity, NOT_RUN), NOT_RUN)]
     if reference is not None:
-        unavailable = "cannot be tested from the tables"
-        published = _findings(Judge(reference, margin, level), None, unavailable, "not in the tables")
+        published = _findings(Judge(reference, margin, level), None, NOT_PUBLISHED)
+        sides.append(("paper_", published, NOT_PUBLISHED))
     rows = []
     for number, text in _numbered():
-        cells = dict.fromkeys(found[number] | (published[number] if reference is not None else {}))
-        for cell in cells:
+        for cell in dict.fromkeys(cell for _, found, _ in sides for cell in found[number]):
             row = {"claim": number, "text": text, "cell": cell}
-            row |= found[number].get(
-                cell, NOT_TESTED | {"verdict": "cannot be tested", "remark": "not in this run"}
-            )
-            if reference is not None:
-                missing = NOT_TESTED | {"verdict": unavailable, "remark": "not in the tables"}
-                paper = published[number].get(cell, missing)
-                row |= {f"paper_{name}": value for name, value in paper.items()}
+            for prefix, found, missing in sides:
+                finding = found[number].get(cell, missing)
+                row |= {prefix + name: value for name, value in finding.items()}
             rows.append(row)
     return pd.DataFrame(rows)
 
@@ -62,13 +58,10 @@ def _numbered() -> list[tuple[str, str]]:
     return sorted(claims, key=lambda claim: (int(claim[0].rstrip("ab")), claim[0]))
 
 
-def _findings(
-    judge: Judge, similarity: pd.DataFrame | None, unavailable: str, reason: str
-) -> dict[str, dict[str, dict]]:
+def _findings(judge: Judge, similarity: pd.DataFrame | None, missing: dict) -> dict[str, dict[str, dict]]:
     """Return the findings by claim and cell; each claim has at least the cell 'all'."""
-    nothing = {"all": NOT_TESTED | {"verdict": unavailable, "remark": reason}}
-    found = {claim.number: _claim_findings(claim, judge) or nothing for claim in CLAIMS}
-    found[SIMILARITY_CLAIM] = nothing if similarity is None else _similarity_findings(similarity)
+    found = {claim.number: _claim_findings(claim, judge) or {"all": missing} for claim in CLAIMS}
+    found[SIMILARITY_CLAIM] = {"all": missing} if similarity is None else _similarity_findings(similarity)
     return found
 
 
@@ -108,12 +101,12 @@ def _similarity_findings(similarity: pd.DataFrame) -> dict[str, dict]:
     cells = {}
     for measure in similarity["measure"].unique():
         lead, says, remark = measure_verdict(similarity, measure)
-        cells[measure] = NOT_TESTED | {"effect": lead, "verdict": says, "remark": remark}
+        cells[measure] = NO_NUMBERS | {"effect": lead, "verdict": says, "remark": remark}
     verdicts = [cell["verdict"] for cell in cells.values()]
     able = [each for each in verdicts if each != "cannot be tested"]
     whole = "not supported" if "not supported" in able else "supported" if able else "cannot be tested"
     remark = f"said of all: {_listed(Counter(verdicts))}"
-    return {"all": NOT_TESTED | {"verdict": whole, "remark": remark}} | cells
+    return {"all": NO_NUMBERS | {"verdict": whole, "remark": remark}} | cells
 
 
 def _listed(counts: Counter[str]) -> str:

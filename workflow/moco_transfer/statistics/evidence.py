@@ -155,7 +155,7 @@ class Evidence:
         """Return the sum of ``weights`` times the AUROCs of their cells, with its standard error.
 
         The variance over test sets is w'Cw. That over subsets is the variance between seeds of the contrast, computed
-        within each seed, over their number S, with S - 1 degrees of freedom; with one seed it is unknown, and the
+        within each of the S seeds that its cells share, over S, with S - 1 degrees of freedom; with one seed it is unknown, and the
         standard error NaN. The scatter between seeds holds some of the test set's chance as well, so that the sum errs,
         if at all, on the side of caution. Raises KeyError for a cell that is not known.
         """

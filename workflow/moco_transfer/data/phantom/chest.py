@@ -37,21 +37,21 @@ LABELS = [
 # How often a finding is there, in percent: in the well, in the ill, and in the ill whose heart fails. Together with
 # the shares of these groups they give about the frequencies of MIMIC-CXR.
 _RATES = {
-    "Atelectasis": (0, 33, 33),
-    "Cardiomegaly": (0, 18, 75),
-    "Consolidation": (0, 9, 6),
-    "Edema": (0, 7, 60),
-    "Enlarged Cardiomediastinum": (0, 5.5, 5),
-    "Fracture": (0, 4, 3),
-    "Lung Lesion": (0, 6.5, 3),
-    "Lung Opacity": (0, 26, 20),
-    "Pleural Effusion": (0, 32, 64),
-    "Pleural Other": (0, 2.2, 1.5),
-    "Pneumonia": (0, 13, 9),
-    "Pneumothorax": (0, 9, 4),
+    "Atelectasis": (0, 30, 30),
+    "Cardiomegaly": (0, 15, 72),
+    "Consolidation": (0, 8, 6),
+    "Edema": (0, 6, 58),
+    "Enlarged Cardiomediastinum": (0, 5, 5),
+    "Fracture": (0, 3.2, 3),
+    "Lung Lesion": (0, 5, 3),
+    "Lung Opacity": (0, 26, 24),
+    "Pleural Effusion": (0, 29, 62),
+    "Pleural Other": (0, 1.8, 1.5),
+    "Pneumonia": (0, 12, 10),
+    "Pneumothorax": (0, 8, 4),
     "Support Devices": (9, 38, 50),
 }
-_SHARE_ILL, _SHARE_FAILING = 0.64, 0.25
+_SHARE_ILL, _SHARE_FAILING = 0.66, 0.25
 # How often a report hedges (-1), in percent of all studies.
 _HEDGED = {
     "Atelectasis": 4.5,
@@ -130,6 +130,10 @@ def _study(rng: np.random.Generator, ill: bool, failing: bool) -> Study:
         if there:
             both = label == "Edema" or (label == "Pleural Effusion" and rng.random() < 0.35)
             findings[label] = Finding(float(severity), 0.0 if both else float(side))
+    if ill and not findings.keys() - {"Support Devices"}:
+        findings[str(rng.choice(["Atelectasis", "Lung Opacity", "Pleural Effusion"]))] = Finding(
+            float(rng.beta(1.2, 1.5)), 1.0
+        )
     portable = rng.random() < (0.65 if ill else 0.3)
     if portable:
         views = [("AP",), ("AP", "AP"), ("AP", "LATERAL")][rng.choice(3, p=[0.76, 0.14, 0.10])]
@@ -147,10 +151,10 @@ def report(rng: np.random.Generator, findings: dict[str, Finding]) -> dict[str, 
         chance, hedge, deny = rng.random(3)
         if label in findings:
             seen = chance < 0.86 + 0.13 * min(3 * findings[label].severity, 1.0)
-            # Half of all hedging is about findings that are there.
-            doubted = hedge < 0.5 * _HEDGED[label] / 100 / max(_frequency(label), 0.01)
+            # A fifth of all hedging is about findings that are there.
+            doubted = hedge < 0.2 * _HEDGED[label] / 100 / _frequency(label)
             labels[label] = (-1.0 if doubted else 1.0) if seen else float("nan")
-        elif findings and hedge < 0.8 * _HEDGED[label] / 100:
+        elif findings and hedge < 0.8 * _HEDGED[label] / 100 / _SHARE_ILL:
             labels[label] = -1.0
         elif deny < _DENIED.get(label, 0.5) / 100:
             labels[label] = 0.0
@@ -239,7 +243,7 @@ def anatomy(
     def severity(label: str) -> float:
         return findings[label].severity if label in findings else -1.0
 
-    heart = 1.12 + 0.40 * severity("Cardiomegaly") if "Cardiomegaly" in findings else 1.0
+    heart = 1.08 + 0.36 * severity("Cardiomegaly") if "Cardiomegaly" in findings else 1.0
     wide = (
         1.35 + 0.9 * severity("Enlarged Cardiomediastinum")
         if "Enlarged Cardiomediastinum" in findings

@@ -116,7 +116,7 @@ def mediastinum(rng: np.random.Generator, build: Chest, heart: float = 1.0, wide
     """Return heart, great vessels, hila and airway; ``heart`` scales the heart, ``wide`` the upper mediastinum."""
     apex = build.apex
     base = min(build.domes) - 4.0
-    size = heart * rng.normal(1.0, 0.045)
+    size = heart * rng.normal(1.0, 0.065)
     knob = rng.uniform(13, 19)
     tall = 0.5 * (apex - base)
     parts = [

@@ -60,7 +60,7 @@ _RATES = {
     "Surgical implant": (0.12, 1),
     "Other lesions": (0.16, 1),
 }
-_SHARE_ILL = 0.57
+_SHARE_ILL = 0.54
 
 
 def study(seed: int, number: int) -> Study:
@@ -80,7 +80,7 @@ def study(seed: int, number: int) -> Study:
         for kind in kinds:
             count = int(rng.integers(1, _RATES[kind][1] + 1))
             levels = rng.permutation(np.arange(first, last + 1))[:count]
-            severity = float(rng.beta(1.3, 1.4))
+            severity = float(rng.beta(1.4, 1.2))
             for level in sorted(levels.tolist()):
                 own = float(np.clip(severity + rng.normal(0, 0.1), 0.0, 1.0))
                 lesions.append(Lesion(kind, level, own, float(rng.choice([-1.0, 1.0]))))

@@ -39,13 +39,13 @@ def deform(deformity: Deformity, lesions: list[Lesion]) -> None:
     """Write into ``deformity`` what the lesions do to the column's own shape."""
     for kind, level, severity, side in lesions:
         if kind == "Disc space narrowing":
-            deformity.disc_loss[level] = 0.45 + 0.45 * severity
+            deformity.disc_loss[level] = 0.5 + 0.45 * severity
         elif kind == "Vertebral collapse":
             deformity.height_loss[level] = 0.22 + 0.43 * severity
             deformity.wedge[level] += np.radians(4 + 12 * severity)
             deformity.density[level] *= 1.25
         elif kind == "Spondylolysthesis":
-            deformity.slip[level] += (3.5 + 10.0 * severity) * (1.0 if level > 6 else 0.6)
+            deformity.slip[level] += (4.5 + 11.0 * severity) * (1.0 if level > 6 else 0.6)
         elif kind == "Other lesions":
             # A sclerotic or a lytic vertebra.
             deformity.density[level] *= 1.5 + 1.2 * severity if side > 0 else 0.55 - 0.5 * severity
@@ -65,7 +65,7 @@ def grow(
         gap = at - frame[:, 2] * (half[2] + 0.5 * spine.discs[level])
         size = [half[0], half[1], 0.5 * spine.discs[level] + 2.5]
         # The endplates on either side of a worn disc harden.
-        return cylinders(gap, size, 0.006 * lesion.severity, axes=frame), cylinders(
+        return cylinders(gap, size, 0.012 * lesion.severity, axes=frame), cylinders(
             gap, size, 0.0, axes=frame
         )
     if lesion.kind == "Foraminal stenosis":
@@ -74,13 +74,16 @@ def grow(
     if lesion.kind == "Surgical implant":
         metal = _implant(rng, spine, lesion, finest)
         return metal, metal
+    if lesion.kind == "Spondylolysthesis":
+        # What slips apart is this vertebra and the upper rim of the one below.
+        return body[:0], cylinders(at - 0.5 * half[2] * frame[:, 2], half * [1.2, 1.3, 1.6], 0.0, axes=frame)
     return body[:0], body
 
 
 def _osteophytes(rng: np.random.Generator, spine: Column, lesion: Lesion) -> np.ndarray:
     """Beaks at the rims of the endplates that face one disc, in front and on one side or both."""
     scale = 0.6 + 0.4 * (lesion.level - 2) / (L5 - 2)
-    length = scale * (3.0 + 10.0 * lesion.severity)
+    length = scale * (4.0 + 13.0 * lesion.severity)
     parts = []
     pairs = [(lesion.level, -1.0)] + ([(lesion.level + 1, 1.0)] if lesion.level < COUNT - 1 else [])
     for level, end in pairs:
@@ -92,17 +95,17 @@ def _osteophytes(rng: np.random.Generator, spine: Column, lesion: Lesion) -> np.
             rim = np.array([out[0] * half[0] * 0.9, out[1] * half[1] * 0.9, end * (half[2] - 1.5)])
             tip = rim + np.array([out[0] * reach, out[1] * reach, end * 0.45 * reach])
             path = at + np.stack([rim, 0.5 * (rim + tip) - [0, 0, end], tip]) @ frame.T
-            parts.append(tubes(path, scale * np.array([3.6, 2.2]), 0.026 * spine.bone, flatness=0.55))
+            parts.append(tubes(path, scale * np.array([4.2, 2.6]), 0.040 * spine.bone, flatness=0.55))
     return np.concatenate(parts)
 
 
 def _thick_facets(spine: Column, lesion: Lesion) -> np.ndarray:
     """Overgrown facet joints and bony spurs that close the foramen below a vertebra."""
     at, frame, half = spine.centres[lesion.level], spine.frames[lesion.level], spine.halves[lesion.level]
-    grown = 0.8 + 0.9 * lesion.severity
+    grown = 0.9 + 1.1 * lesion.severity
     places = [[side * 0.62 * half[0], -1.25 * half[1], -0.75 * half[2]] for side in (-1.0, 1.0)]
     size = np.array([0.22 * half[0] + 1, 0.32 * half[1], 0.38 * half[2]]) * grown
-    return ellipsoids(at + np.array(places) @ frame.T, size, 0.020 * spine.bone, axes=frame)
+    return ellipsoids(at + np.array(places) @ frame.T, size, 0.030 * spine.bone, axes=frame)
 
 
 def _implant(rng: np.random.Generator, spine: Column, lesion: Lesion, finest: float) -> np.ndarray:

@@ -1,0 +1,60 @@
+"""Made-up files of predictions for the tests of selection and evaluation: a small target, quick to write."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from moco_transfer.statistics.predictions import PredictionsFile
+
+SOURCES = {"none": 0.4, "spine": 1.0, "chest": 0.7, "spine+chest": 0.7, "limited": 0.5}
+CLASSES = ["effusion", "edema"]
+IMAGES = 120  # of each split
+
+
+def write_predictions(
+    folder: Path,
+    percents: tuple[str, ...] = ("1", "10"),
+    sources: tuple[str, ...] = tuple(SOURCES),
+    seeds: int = 3,
+    budgets: tuple[int, ...] = (25, 50),
+) -> list[PredictionsFile]:
+    """Write predictions in which a source's number is the strength of its signal, and list the files."""
+    generator = np.random.default_rng(0)
+    labels = (generator.random((2 * IMAGES, 2)) < [0.3, 0.5]).astype(np.float32)
+    shared = generator.normal(size=labels.shape)
+    labels[::17, 0] = np.nan
+    files = []
+    for mode in ("linear", "end_to_end"):
+        for percent in percents:
+            for source in sources:
+                if (source, mode) == ("limited", "end_to_end"):
+                    continue
+                for seed in range(1, seeds + 1):
+                    parts = []
+                    for epochs in budgets if mode == "end_to_end" else (100,):
+                        noise = shared + 0.5 * generator.normal(size=labels.shape)
+                        logits = np.nan_to_num(labels) * SOURCES[source] + noise
+                        parts.append(_frame(epochs, labels, logits))
+                    path = folder / mode / percent / source / f"seed{seed}.parquet"
+                    path.parent.mkdir(parents=True, exist_ok=True)
+                    pd.concat(parts).to_parquet(path, index=False)
+                    files.append(PredictionsFile(source, mode, percent, seed, path))
+    return files
+
+
+def rewrite(path: Path, change) -> None:
+    """Replace the frame in ``path`` by ``change(frame)``."""
+    change(pd.read_parquet(path)).to_parquet(path, index=False)
+
+
+def _frame(epochs: int, labels: np.ndarray, logits: np.ndarray) -> pd.DataFrame:
+    frame = pd.DataFrame({"split": np.repeat(["validation", "test"], IMAGES), "epochs": epochs})
+    frame["image_id"] = [f"i{k:04d}" for k in range(2 * IMAGES)]
+    frame["patient_id"] = [f"p{k // 3:04d}" for k in range(2 * IMAGES)]
+    for k, name in enumerate(CLASSES):
+        frame[f"label_{name}"] = labels[:, k]
+        frame[f"logit_{name}"] = logits[:, k].astype(np.float32)
+    return frame

@@ -1,0 +1,236 @@
+"""The paper's claims on its own tables, and on made-up runs in which each is true, false, open or out of reach."""
+
+from __future__ import annotations
+
+from itertools import product
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from moco_transfer.statistics.claims_table import claims_table
+from moco_transfer.statistics.evidence import Cell, Evidence, read_reference
+
+REFERENCE = [Path(__file__).parents[2] / "workflow" / "reference" / f"table{n}.csv" for n in (2, 3)]
+
+
+def evidence(values: dict[tuple, float], se: float = 0.002, seeds: int = 3) -> Evidence:
+    """Return a run with independent cells, each with the standard error ``se`` and no scatter between seeds."""
+    cells = {Cell(*key): value for key, value in values.items()}
+    return Evidence(
+        cells,
+        {(cell, cell): se**2 for cell in cells},
+        {cell: dict.fromkeys(range(1, seeds + 1), value) for cell, value in cells.items()},
+    )
+
+
+def run_as_the_paper_says() -> dict[tuple, float]:
+    """Return AUROCs for which every claim holds: labels help, gains shrink, in-domain wins by a little."""
+    sources = {"none": 0.0, "spine": 0.03, "chest": 0.03, "spine+chest": 0.03, "limited": 0.01}
+    values = {}
+    for target, (percent, labels), mode in product(
+        ("spine", "chest"), (("1", 0), ("10", 1)), ("linear", "end_to_end")
+    ):
+        own = {**sources, target: 0.045 if target == "spine" else 0.04}
+        shrink = (1 - 0.3 * labels) * (0.7 if mode == "end_to_end" else 1.0)
+        for source, gain in own.items():
+            if target == "chest" and source == "spine+chest":
+                gain = own["chest"]
+            base = 0.7 + 0.05 * labels + (0.03 if mode == "linear" else 0.0)
+            if (source, mode) != ("limited", "end_to_end"):
+                values[target, source, mode, percent] = base + shrink * gain
+    return values
+
+
+def verdicts(table: pd.DataFrame, column: str = "verdict") -> dict[str, str]:
+    return table[table["cell"] == "all"].set_index("claim")[column].to_dict()
+
+
+def single(table: pd.DataFrame, claim: str, cell: str) -> pd.Series:
+    return table[(table["claim"] == claim) & (table["cell"] == cell)].iloc[0]
+
+
+@pytest.fixture(scope="module")
+def paper() -> pd.DataFrame:
+    reference = Evidence.from_tables(read_reference(*REFERENCE))
+    return claims_table(evidence(run_as_the_paper_says()), None, reference, 0.02, 0.05)
+
+
+def test_the_papers_tables_say_what_the_protocol_found(paper):
+    found = verdicts(paper, "paper_verdict")
+    for number in ("3", "4", "10", "11"):
+        assert found[number] == "cannot be tested from the tables"
+    assert found["1"] == "undecided"
+    assert single(paper, "1", "spine 1%: spine - chest")["paper_verdict"] == "undecided"
+    assert found["2"] == "not supported"
+    second = paper[(paper["claim"] == "2") & paper["cell"].str.startswith("chest")].set_index("cell")[
+        "paper_verdict"
+    ]
+    assert second[second == "supported"].index.tolist() == ["chest 0.05%: spine - none"]
+    assert found["5"] == "not supported"
+    reversed_gains = paper[(paper["claim"] == "5") & (paper["paper_verdict"] == "not supported")][
+        "cell"
+    ].tolist()
+    assert reversed_gains[1:] == [f"chest {n}%: gain of spine, linear - end to end" for n in (1, 10)]
+    sixth = paper[(paper["claim"] == "6") & (paper["cell"] != "all")]
+    in_tables = sixth["paper_effect"].dropna()
+    assert (len(in_tables), (in_tables > 0).sum()) == (9, 5)
+    assert (sixth.loc[sixth["cell"].str.contains("none"), "paper_effect"] < 0).all()
+    assert found["7a"] == "supported" and found["8"] == "supported" and found["9"] == "undecided"
+
+
+def test_the_papers_numbers_are_differences_of_its_medians(paper):
+    row = single(paper, "1", "spine 1%: spine - chest")
+    se = np.hypot(0.714 - 0.683, 0.694 - 0.665) / (2 * 1.6448536)
+    assert row["paper_effect"] == pytest.approx(0.698 - 0.678)
+    assert row["paper_lower"] == pytest.approx(0.02 - 1.6448536 * se)
+    row = single(paper, "5", "chest 1%: gain of spine, linear - end to end")
+    assert row["paper_effect"] == pytest.approx((0.752 - 0.752) - (0.783 - 0.771))
+
+
+def test_every_claim_is_supported_by_a_run_in_which_it_holds():
+    table = claims_table(evidence(run_as_the_paper_says(), se=1e-4), None, None, 0.02, 0.05)
+    assert {n: v for n, v in verdicts(table).items() if v != "supported"} == {
+        "10": "cannot be tested",
+        "11": "cannot be tested",
+    }
+    assert not any(name.startswith("paper_") for name in table)
+
+
+def test_every_claim_is_open_where_errors_are_large():
+    table = claims_table(evidence(run_as_the_paper_says(), se=0.5), None, None, 0.02, 0.05)
+    assert set(verdicts(table).values()) == {"undecided", "cannot be tested"}
+    assert not table["verdict"].isin(["supported", "not supported"]).any()
+
+
+@pytest.mark.parametrize(
+    ("claim", "key", "shift"),
+    [
+        ("1", ("spine", "spine", "linear", "1"), -0.05),
+        ("2", ("chest", "spine", "linear", "10"), -0.10),
+        ("3", ("spine", "limited", "linear", "1"), 0.10),
+        ("4", ("chest", "spine+chest", "linear", "1"), 0.10),
+        ("5", ("spine", "spine", "end_to_end", "10"), 0.10),
+        ("7a", ("spine", "none", "linear", "10"), -0.20),
+        ("7b", ("spine", "chest", "linear", "10"), 0.10),
+        ("9", ("spine", "chest", "linear", "1"), 0.10),
+    ],
+)
+def test_one_cell_against_it_refutes_a_claim_about_all_of_them(claim, key, shift):
+    values = run_as_the_paper_says()
+    values[key] += shift
+    table = claims_table(evidence(values), None, None, 0.02, 0.05)
+    assert verdicts(table)[claim] == "not supported"
+    cells = table[(table["claim"] == claim) & (table["cell"] != "all")]["verdict"]
+    assert "not supported" in set(cells)
+
+
+def test_often_needs_more_than_half_and_can_needs_one():
+    values = run_as_the_paper_says()
+    few = [("spine", "1"), ("spine", "10"), ("chest", "1")]
+    ahead = [(t, s, "linear", p) for (t, p), s in product(few, ("none", "spine", "chest"))]
+    for reversed_cells, says in ((4, "supported"), (5, "not supported")):
+        changed = dict(values)
+        for key in ahead[:reversed_cells]:
+            changed[key] -= 0.2
+        table = claims_table(evidence(changed), None, None, 0.02, 0.05)
+        assert verdicts(table)["6"] == says
+    for key in values:
+        if key[:2] in (("spine", "chest"), ("chest", "spine")):
+            values[key] -= 0.2
+    assert verdicts(claims_table(evidence(values), None, None, 0.02, 0.05))["8"] == "not supported"
+    values["spine", "chest", "linear", "1"] += 0.22
+    assert verdicts(claims_table(evidence(values), None, None, 0.02, 0.05))["8"] == "supported"
+
+
+def test_the_margin_decides_equivalence_and_non_inferiority():
+    values = run_as_the_paper_says()
+    values["spine", "spine+chest", "linear", "1"] = values["spine", "chest", "linear", "1"] + 0.015
+    values["spine", "limited", "linear", "1"] = values["spine", "chest", "linear", "1"] + 0.015
+    for margin, says in ((0.025, "supported"), (0.005, "not supported")):
+        found = verdicts(claims_table(evidence(values, se=1e-3), None, None, margin, 0.05))
+        assert (found["4"], found["3"]) == (says, says)
+
+
+@pytest.mark.parametrize("crossing", [True, False])
+def test_budgets_change_the_winner_or_do_not(crossing):
+    values = {
+        ("spine", source, "end_to_end", "1", epochs): 0.7 + 0.05 * (source == winner)
+        for epochs, winner in ((25, "spine"), (50, "chest" if crossing else "spine"))
+        for source in ("none", "spine", "chest")
+    }
+    table = claims_table(evidence(values), None, None, 0.02, 0.05)
+    assert verdicts(table)["11"] == ("supported" if crossing else "not supported")
+    effect = single(table, "11", "spine 1%: lead of a second winner")["effect"]
+    assert effect == pytest.approx(0.05 if crossing else -0.05)
+
+
+def test_a_winner_by_chance_at_one_budget_is_no_crossing():
+    generator = np.random.default_rng(0)
+    found = []
+    for _ in range(100):
+        values = {
+            ("spine", source, "end_to_end", "1", epochs): 0.7 + generator.normal(scale=0.01)
+            for source, epochs in product(("none", "spine", "chest"), (25, 50, 100, 200))
+        }
+        found.append(verdicts(claims_table(evidence(values, se=0.01), None, None, 0.02, 0.05))["11"])
+    assert found.count("supported") <= 10
+
+
+def test_one_subset_alone_decides_nothing():
+    table = claims_table(evidence(run_as_the_paper_says(), seeds=1), None, None, 0.02, 0.05)
+    assert set(table["verdict"]) == {"cannot be tested"}
+    assert single(table, "1", "spine 1%: spine - none")["effect"] == pytest.approx(0.045)
+    assert "one labelled subset" in single(table, "1", "spine 1%: spine - none")["remark"]
+
+
+def test_a_run_without_the_papers_names_crashes_nothing():
+    values = {
+        ("knee", source, mode, "20"): 0.7 for source in ("none", "knee") for mode in ("linear", "end_to_end")
+    }
+    found = verdicts(claims_table(evidence(values), None, None, 0.02, 0.05))
+    assert found["1"] != "cannot be tested"
+    assert {found[number] for number in ("2", "3", "4", "7a", "7b", "8", "9")} == {"cannot be tested"}
+
+
+def similarity(spine_chest: float, spine_natural: float, measure: str, layers=("CV1", "DB4")) -> pd.DataFrame:
+    pairs = {("spine", "chest"): spine_chest, ("natural", "spine"): spine_natural, ("chest", "natural"): 0.5}
+    rows = [(measure, layer, *pair, value, 0.40, 0.45) for layer in layers for pair, value in pairs.items()]
+    columns = ["measure", "layer", "dataset_a", "dataset_b", "value", "null_lower", "null_upper"]
+    return pd.DataFrame(rows, columns=columns)
+
+
+@pytest.mark.parametrize(
+    ("frame", "says"),
+    [
+        (similarity(0.8, 0.6, "cka_covariance"), "supported"),
+        (similarity(0.6, 0.8, "cka_covariance"), "not supported"),
+        (similarity(0.6, 0.6, "cka_covariance"), "not supported"),
+        (similarity(0.44, 0.43, "svcca").assign(value=0.42), "cannot be tested"),
+        (similarity(0.1, 0.2, "frechet").replace({"value": {0.5: 0.3}}), "supported"),
+        (similarity(0.3, 0.2, "frechet").replace({"value": {0.5: 0.3}}), "not supported"),
+        (similarity(0.8, 0.6, "svcca").query("dataset_a != 'natural'"), "cannot be tested"),
+    ],
+)
+def test_similarity_is_judged_by_measures_that_leave_their_null(frame, says):
+    run = evidence(run_as_the_paper_says())
+    table = claims_table(run, frame, None, 0.02, 0.05)
+    assert verdicts(table)["10"] == says
+    assert np.isnan(single(table, "10", "all")["p"])
+
+
+def test_a_measure_that_cannot_say_so_does_not_speak_for_the_others():
+    frame = pd.concat(
+        [similarity(0.44, 0.43, "svcca").assign(value=0.42), similarity(0.8, 0.6, "cka_covariance")]
+    )
+    table = claims_table(evidence(run_as_the_paper_says()), frame, None, 0.02, 0.05)
+    assert verdicts(table)["10"] == "supported"
+    assert "does not leave its null at CV1, DB4" in single(table, "10", "svcca")["remark"]
+
+
+def test_rows_come_by_claim_with_the_whole_claim_first(paper):
+    numbers = paper["claim"].drop_duplicates().tolist()
+    assert numbers == ["1", "2", "3", "4", "5", "6", "7a", "7b", "8", "9", "10", "11"]
+    assert (paper.groupby("claim", sort=False)["cell"].first() == "all").all()
+    assert not paper.duplicated(["claim", "cell"]).any()

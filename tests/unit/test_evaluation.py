@@ -1,0 +1,192 @@
+"""One target's results against values computed by hand from the same files."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+from made_up_predictions import CLASSES, IMAGES, rewrite, write_predictions
+from sklearn.metrics import roc_auc_score
+
+from moco_transfer.config import Evaluation
+from moco_transfer.errors import UserError
+from moco_transfer.statistics.bootstrap import resample_counts
+from moco_transfer.statistics.evaluation import evaluate_target
+from moco_transfer.statistics.influence import auroc_influence, influence_covariance
+from moco_transfer.statistics.predictions import read_split
+
+N_LABELED = {"1": 20, "10": 60}
+
+
+def settings(**changes) -> Evaluation:
+    values = {"average": "weighted", "replicates": 50, "percentiles": [5, 95], "unit": "image"}
+    return Evaluation(**(values | {"validation": "full", "margin": 0.02, "level": 0.05} | changes))
+
+
+def budgets(files, chosen: int = 50) -> pd.DataFrame:
+    cells = {(file.source, file.percent) for file in files if file.mode == "end_to_end"}
+    rows = [
+        (source, percent, epochs, epochs == chosen)
+        for source, percent in sorted(cells)
+        for epochs in (25, 50)
+    ]
+    return pd.DataFrame(rows, columns=["source", "percent", "epochs", "selected"])
+
+
+def evaluate(files, **changes) -> dict[str, pd.DataFrame]:
+    return evaluate_target("chest", files, budgets(files), N_LABELED, settings(**changes), 1)
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory):
+    files = write_predictions(tmp_path_factory.mktemp("small"), percents=("1",), sources=("none", "chest"))
+    return files, evaluate(files)
+
+
+def by_hand(file, epochs: int, weights: np.ndarray | None = None) -> tuple[list[float], list[float]]:
+    """AUROC and number of positives of each class, images counted ``weights`` times."""
+    frame = pd.read_parquet(file.path)
+    rows = frame[(frame["split"] == "test") & (frame["epochs"] == epochs)].reset_index(drop=True)
+    weights = np.ones(len(rows)) if weights is None else weights.astype(float)
+    aurocs, positives = [], []
+    for name in CLASSES:
+        known = rows[f"label_{name}"].notna()
+        y, w = rows.loc[known, f"label_{name}"], weights[known]
+        aurocs.append(roc_auc_score(y, rows.loc[known, f"logit_{name}"], sample_weight=w))
+        positives.append((y * w).sum())
+    return aurocs, positives
+
+
+def cell(frame: pd.DataFrame, source: str, mode: str, epochs: int) -> pd.DataFrame:
+    return frame[(frame["source"] == source) & (frame["mode"] == mode) & (frame["epochs"] == epochs)]
+
+
+def test_estimates_seeds_classes_and_replicates_equal_those_by_hand(small):
+    files, frames = small
+    jobs = [file for file in files if (file.source, file.mode) == ("chest", "end_to_end")]
+    scores = [by_hand(job, 25) for job in jobs]
+    weighted = [np.average(aurocs, weights=positives) for aurocs, positives in scores]
+    estimate = cell(frames["estimates"], "chest", "end_to_end", 25).iloc[0]
+    assert estimate["auroc"] == pytest.approx(np.mean(weighted), rel=1e-12)
+    assert estimate["macro"] == pytest.approx(np.mean([np.mean(aurocs) for aurocs, _ in scores]), rel=1e-12)
+    assert estimate["se_subset"] == pytest.approx(np.std(weighted, ddof=1) / np.sqrt(3), rel=1e-9)
+    assert estimate["se"] == pytest.approx(np.hypot(estimate["se_test"], estimate["se_subset"]))
+    assert (estimate["seeds"], estimate["n_labeled"]) == (3, 20)
+    seeds = cell(frames["seeds"], "chest", "end_to_end", 25)
+    assert seeds["auroc"].tolist() == pytest.approx(weighted, rel=1e-12)
+    classes = cell(frames["classes"], "chest", "end_to_end", 25)
+    assert classes["class"].tolist() == CLASSES
+    assert classes["positives"].tolist() == scores[0][1]
+    assert classes["auroc"].tolist() == pytest.approx(np.mean([aurocs for aurocs, _ in scores], axis=0))
+
+    ids = read_split(jobs[0].path, "test")[25].images
+    counts = resample_counts(ids, 50, 1, "bootstrap", "chest")
+    expected = [
+        np.mean([np.average(a, weights=p) for a, p in (by_hand(job, 25, drawn) for job in jobs)])
+        for drawn in counts.T[:5]
+    ]
+    replicates = cell(frames["replicates"], "chest", "end_to_end", 25)["auroc"]
+    assert replicates.tolist()[:5] == pytest.approx(expected, rel=1e-12)
+    ends = estimate[["lower", "median", "upper"]].astype(float)
+    assert ends.tolist() == pytest.approx(np.percentile(replicates, [5, 50, 95]))
+
+
+def test_covariance_is_that_of_seed_means_clustered_by_patient_whatever_is_resampled(small):
+    files, frames = small
+
+    def influence(source: str) -> np.ndarray:
+        jobs = [file for file in files if (file.source, file.mode) == (source, "linear")]
+        tests = [read_split(job.path, "test")[100] for job in jobs]
+        return np.mean([auroc_influence(test.labels, test.scores, "weighted") for test in tests], axis=0)
+
+    patients = np.arange(IMAGES, 2 * IMAGES) // 3
+    expected = influence_covariance(np.stack([influence("none"), influence("chest")]), patients)
+    covariance = frames["covariance"].set_index(
+        [f"{name}_{side}" for side in "ab" for name in ("source", "mode", "percent", "epochs")]
+    )["covariance"]
+    linear = {source: (source, "linear", "1", 100) for source in ("none", "chest")}
+    assert covariance[(*linear["none"], *linear["chest"])] == pytest.approx(expected[0, 1], rel=1e-9)
+    assert covariance[(*linear["chest"], *linear["none"])] == pytest.approx(expected[0, 1], rel=1e-9)
+    se_test = cell(frames["estimates"], "chest", "linear", 100)["se_test"].item()
+    assert se_test == pytest.approx(np.sqrt(expected[1, 1]), rel=1e-9)
+    assert len(covariance) == len(frames["estimates"]) ** 2
+
+
+def test_selects_the_chosen_budget_and_every_linear_cell(small):
+    _, frames = small
+    estimates = frames["estimates"]
+    assert estimates[estimates["mode"] == "linear"]["selected"].all()
+    end_to_end = estimates[estimates["mode"] == "end_to_end"]
+    assert (end_to_end["selected"] == (end_to_end["epochs"] == 50)).all()
+
+
+def test_resampling_patients_widens_the_interval_of_images_that_agree_within_a_patient(tmp_path):
+    files = write_predictions(tmp_path, percents=("1",), sources=("none",), seeds=1)
+
+    def agree(frame: pd.DataFrame) -> pd.DataFrame:
+        first = frame.groupby(["split", "epochs", "patient_id"]).transform("first")
+        values = [name for name in frame if name.startswith(("label_", "logit_"))]
+        return frame.assign(**{name: first[name] for name in values})
+
+    for file in files:
+        rewrite(file.path, agree)
+    widths = {}
+    for unit in ("image", "patient"):
+        estimate = evaluate(files, unit=unit, replicates=300)["estimates"].iloc[0]
+        widths[unit] = estimate["upper"] - estimate["lower"]
+    assert widths["patient"] > 1.3 * widths["image"]  # about the square root of 3
+
+
+def test_of_one_seed_the_standard_error_is_unknown_not_small(tmp_path):
+    estimates = evaluate(write_predictions(tmp_path, percents=("1",), sources=("none",), seeds=1))[
+        "estimates"
+    ]
+    assert estimates["se_subset"].isna().all() and estimates["se"].isna().all()
+    assert estimates["se_test"].gt(0).all() and estimates["lower"].lt(estimates["upper"]).all()
+
+
+def test_does_not_depend_on_the_order_of_files_or_on_other_sources(small):
+    files, frames = small
+    again = evaluate(files[::-1])
+    for name, frame in frames.items():
+        pd.testing.assert_frame_equal(again[name], frame)
+    alone = evaluate([file for file in files if file.source == "none"])["replicates"]
+    together = frames["replicates"]
+    pd.testing.assert_frame_equal(alone, together[together["source"] == "none"].reset_index(drop=True))
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (lambda frame: frame.iloc[::-1], "not the images, labels and order"),
+        (lambda frame: frame.drop(frame.index[-1]), "not the images, labels and order"),
+        (
+            lambda frame: frame.assign(label_edema=1 - frame["label_edema"]),
+            "not the images, labels and order",
+        ),
+        (lambda frame: frame.assign(logit_edema=np.nan), "not finite"),
+        (lambda frame: frame.drop(columns="logit_edema"), "logit_edema"),
+        (lambda frame: frame[frame["split"] == "validation"], "no image of the test split"),
+    ],
+)
+def test_names_the_file_that_does_not_fit(tmp_path, change, says):
+    files = write_predictions(tmp_path, percents=("1",), sources=("none", "chest"), seeds=1)
+    broken = next(file for file in files if file.source == "none" and file.mode == "linear")
+    rewrite(broken.path, change)
+    with pytest.raises(UserError, match=says) as error:
+        evaluate(files)
+    assert str(broken.path) in str(error.value)
+
+
+def test_refuses_budgets_that_were_chosen_from_other_predictions(tmp_path):
+    files = write_predictions(tmp_path, percents=("1",), sources=("none",), seeds=1)
+    with pytest.raises(UserError, match="'none' at 1%"):
+        evaluate_target("chest", files, budgets(files, chosen=200), N_LABELED, settings(), 1)
+
+
+def test_refuses_seeds_with_other_budgets(tmp_path):
+    files = write_predictions(tmp_path, percents=("1",), sources=("none",), seeds=2)
+    last = next(file for file in files if file.mode == "end_to_end" and file.seed == 2)
+    rewrite(last.path, lambda frame: frame[frame["epochs"] == 50])
+    with pytest.raises(UserError, match=r"\[50\] epochs, but \[25, 50\]"):
+        evaluate(files)

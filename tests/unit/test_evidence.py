@@ -1,0 +1,107 @@
+"""Contrasts against sums written out, and their error rate under no effect."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import stats
+
+from moco_transfer.statistics.evidence import Cell, Contrast, Evidence, read_reference
+
+A, B = (Cell("spine", source, "linear", "1") for source in ("spine", "none"))
+
+
+def two_cells(
+    a: list[float], b: list[float], test_variance: float = 1e-4, correlation: float = 0.5
+) -> Evidence:
+    covariance = {(A, A): test_variance, (B, B): test_variance}
+    covariance |= {(A, B): correlation * test_variance, (B, A): correlation * test_variance}
+    by_seed = {A: dict(enumerate(a, 1)), B: dict(enumerate(b, 1))}
+    return Evidence({A: np.mean(a), B: np.mean(b)}, covariance, by_seed)
+
+
+def test_variance_is_the_paired_test_sets_plus_the_paired_subsets():
+    a, b = [0.70, 0.74, 0.81], [0.66, 0.71, 0.75]
+    contrast = two_cells(a, b).contrast({A: 1.0, B: -1.0})
+    test = 1e-4 + 1e-4 - 2 * 0.5e-4
+    subsets = np.var(np.subtract(a, b), ddof=1) / 3
+    assert contrast.effect == pytest.approx(np.mean(a) - np.mean(b))
+    assert contrast.se == pytest.approx(np.sqrt(test + subsets))
+    assert contrast.df == pytest.approx((test + subsets) ** 2 / (subsets**2 / 2))
+
+
+def test_without_a_test_sets_variance_it_is_the_paired_t_test():
+    a, b = [0.70, 0.74, 0.81, 0.78], [0.66, 0.71, 0.75, 0.77]
+    contrast = two_cells(a, b, test_variance=0.0).contrast({A: 1.0, B: -1.0})
+    expected = stats.ttest_rel(a, b, alternative="greater")
+    assert contrast.p_above(0.0) == pytest.approx(expected.pvalue)
+    assert contrast.interval(0.05) == pytest.approx(stats.ttest_rel(a, b).confidence_interval(0.90))
+    assert contrast.p_below(0.02) == pytest.approx(
+        stats.ttest_1samp(np.subtract(a, b), 0.02, alternative="less").pvalue
+    )
+
+
+def test_without_scatter_between_subsets_it_is_the_normal_test():
+    contrast = two_cells([0.7, 0.7], [0.68, 0.68]).contrast({A: 1.0, B: -1.0})
+    assert np.isinf(contrast.df)
+    assert contrast.p_above(0.0) == pytest.approx(stats.norm.sf(0.02 / 0.01))
+
+
+def test_one_subset_leaves_the_error_unknown_and_no_variance_is_no_certainty():
+    contrast = two_cells([0.7], [0.6]).contrast({A: 1.0, B: -1.0})
+    assert np.isnan(contrast.p_above(0.0)) and np.isnan(contrast.interval(0.05)).all()
+    assert Contrast(0.1, 0.0, np.inf).p_above(0.0) == 1.0
+
+
+def test_rejects_at_most_as_often_as_the_docstring_says():
+    """5,000 null contrasts of three seeds, subset variance of the mean four times the test set's: at 5%, at most 7%."""
+    generator = np.random.default_rng(0)
+    p = []
+    for _ in range(5000):
+        chance = generator.normal(scale=0.01)  # of the test set, shared by the seeds
+        by_seed = chance + generator.normal(scale=0.02 * np.sqrt(3), size=3)
+        p.append(two_cells(list(0.7 + by_seed), [0.7] * 3).contrast({A: 1.0, B: -1.0}).p_above(0.0))
+    assert 0.045 < np.mean(np.array(p) < 0.05) < 0.07
+
+
+def test_a_run_is_read_from_the_frames_of_its_evaluation():
+    names = ["target", "source", "mode", "percent", "epochs"]
+    cells = [("spine", "none", "end_to_end", "1", 25), ("spine", "none", "end_to_end", "1", 50)]
+    cells += [("spine", "spine", "end_to_end", "1", 25)]
+    estimates = pd.DataFrame(cells, columns=names).assign(auroc=[0.6, 0.7, 0.8], selected=[False, True, True])
+    seeds = pd.concat(
+        [
+            pd.DataFrame(cells, columns=names).assign(seed=seed, auroc=[0.6, 0.7, 0.8 + seed / 100])
+            for seed in (1, 2)
+        ]
+    )
+    matrix = np.array([[4.0, 1.0, 2.0], [1.0, 5.0, 3.0], [2.0, 3.0, 6.0]])
+    covariance = pd.DataFrame(
+        [(*a[1:], *b[1:], matrix[i, j]) for i, a in enumerate(cells) for j, b in enumerate(cells)],
+        columns=[f"{name}_a" for name in names[1:]] + [f"{name}_b" for name in names[1:]] + ["covariance"],
+    )
+    evidence = Evidence.from_run(estimates, {"spine": covariance}, seeds)
+    moco, imagenet = (Cell("spine", source, "end_to_end", "1") for source in ("spine", "none"))
+    subsets = np.var([0.01, 0.02], ddof=1) / 2
+    selected = evidence.contrast({moco: 1.0, imagenet: -1.0})
+    assert (selected.effect, selected.se) == pytest.approx((0.1, np.sqrt(6 + 5 - 2 * 3 + subsets)))
+    early = evidence.contrast({moco._replace(epochs=25): 1.0, imagenet._replace(epochs=25): -1.0})
+    assert (early.effect, early.se) == pytest.approx((0.2, np.sqrt(6 + 4 - 2 * 2 + subsets)))
+    assert evidence.budgets("spine", "1") == [25, 50]
+    assert not evidence.has(moco._replace(epochs=50))
+
+
+def test_published_tables_give_independent_errors_from_their_quantiles(tmp_path):
+    path = tmp_path / "table.csv"
+    path.write_text(
+        "target,percent,n_labeled,mode,source,auroc_median,q05,q95\n"
+        "spine,0.10,58,linear,spine,0.698,0.683,0.714\nspine,0.10,58,linear,chest,0.678,0.665,0.694\n"
+    )
+    evidence = Evidence.from_tables(read_reference(path))
+    assert evidence.percents("spine") == ["0.10"]
+    spine, chest = (Cell("spine", source, "linear", "0.10") for source in ("spine", "chest"))
+    contrast = evidence.contrast({spine: 1.0, chest: -1.0})
+    se = np.hypot(0.714 - 0.683, 0.694 - 0.665) / (2 * 1.6448536)
+    assert (contrast.effect, contrast.se, contrast.df) == pytest.approx((0.02, se, np.inf))
+    assert contrast.effect / contrast.se == pytest.approx(1.55, abs=0.01)

@@ -1,0 +1,148 @@
+"""Streams, whole files, the configuration, the command line."""
+
+import copy
+import json
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+from moco_transfer import atomic, cli, config
+from moco_transfer.data.releases import find_tables
+from moco_transfer.errors import UserError
+from moco_transfer.seeds import stream, stream_key
+
+ROOT = Path(__file__).parents[2]
+names = st.lists(st.one_of(st.text(max_size=5), st.integers(-5, 300)), max_size=4)
+
+
+@given(names, names)
+def test_different_names_are_different_streams(one, other):
+    same = [(type(x), x) for x in one] == [(type(x), x) for x in other]
+    assert (stream_key(1, *one) == stream_key(1, *other)) == same
+
+
+def test_a_stream_is_the_same_wherever_it_is_named():
+    assert stream(3, "a", 1).random() == stream(3, "a", 1).random() != stream(4, "a", 1).random()
+    with pytest.raises(TypeError):
+        stream(3, 0.5)
+
+
+def test_a_file_that_fails_half_way_leaves_the_old_one(tmp_path):
+    path = tmp_path / "new" / "table.csv"
+    atomic.write_text(path, "old")
+    with pytest.raises(RuntimeError), atomic.replacing(path) as temporary:
+        temporary.write_text("half")
+        raise RuntimeError
+    assert path.read_text() == "old" and list(path.parent.iterdir()) == [path]
+
+
+def test_equal_frames_give_equal_bytes(tmp_path):
+    frame = pd.DataFrame({"a": ["x", None], "b": [1.5, float("nan")]})
+    for name in "pq":
+        atomic.write_parquet(frame, tmp_path / name)
+    assert (tmp_path / "p").read_bytes() == (tmp_path / "q").read_bytes()
+    pd.testing.assert_frame_equal(pd.read_parquet(tmp_path / "p"), frame)
+
+
+@pytest.fixture(scope="module")
+def paper():
+    return yaml.safe_load((ROOT / "config" / "config.yaml").read_text())
+
+
+def merged(base, overlay):
+    result = copy.deepcopy(base)
+    for key, value in overlay.items():
+        result[key] = (
+            merged(result[key], value)
+            if isinstance(value, dict) and isinstance(result.get(key), dict)
+            else value
+        )
+    return result
+
+
+@pytest.mark.parametrize("overlays", [[], ["demo"], ["demo", "nih-sample"]])
+def test_every_configuration_of_the_repository_is_valid(paper, overlays):
+    for name in overlays:
+        paper = merged(paper, yaml.safe_load((ROOT / "config" / f"{name}.yaml").read_text()))
+    config.check(paper)
+
+
+def changed(base, path, value):
+    result = copy.deepcopy(base)
+    section = result
+    *parents, last = path.split(".")
+    for key in parents:
+        section = section[key]
+    if value is KeyError:
+        del section[last]
+    else:
+        section[last] = value
+    return result
+
+
+@pytest.mark.parametrize(
+    "path, value, message",
+    [
+        ("sede", 1, "unknown key 'sede'; did you mean 'seed'?"),
+        ("datasets.spine.store.siez", 1, "unknown key 'datasets.spine.store.siez'; did you mean 'size'?"),
+        ("seed", KeyError, "'seed' is missing"),
+        ("targets.spine.percents", [5], "'targets.spine.percents.0'.*string.*found 5"),
+        ("targets.spine.percents", ["101"], "targets.spine.percents"),
+        ("targets.spine.limited", ["2"], "targets.spine.limited: '2' is not among its percents"),
+        ("datasets.spine.split.train", 0.5, "add up to 0.8, not to 1"),
+        ("sources.hip", ["hip"], "sources.hip: 'hip' is not a dataset"),
+        ("sources.limited", ["spine"], "'limited' is built in"),
+        ("datasets.spine.root", None, "either 'root' or 'phantom'"),
+        ("model.initial_weights.url", None, "kind 'download' needs 'url'"),
+        ("model.input_size", 300, "store.size is smaller than model.input_size"),
+        ("evaluation.percentiles", [5], "evaluation.percentiles"),
+    ],
+)
+def test_a_wrong_key_or_value_is_named_in_one_line(paper, path, value, message):
+    with pytest.raises(UserError, match=message) as caught:
+        config.check(changed(paper, path, value))
+    assert "\n" not in str(caught.value)
+
+
+def test_the_reference_of_the_configuration_is_in_step():
+    from moco_transfer.config_reference import reference
+
+    assert (ROOT / "config" / "README.md").read_text() == reference(), (
+        "run: python -m moco_transfer.config_reference"
+    )
+
+
+def test_a_missing_release_says_what_where_and_what_to_do_instead(tmp_path):
+    with pytest.raises(UserError) as caught:
+        find_tables("spine", "vindr_spinexr", tmp_path)
+    message = str(caught.value)
+    for part in ("annotations/train.csv", str(tmp_path), "physionet.org", "datasets.spine.root", "make demo"):
+        assert part in message
+    (tmp_path / "annotations").mkdir()
+    for name in ("train", "test"):
+        (tmp_path / "annotations" / f"{name}.csv").touch()
+    assert len(find_tables("spine", "vindr_spinexr", tmp_path)) == 2
+    assert find_tables("natural", "image_folder", tmp_path) == [str(tmp_path)]
+
+
+def test_the_command_line_prints_a_users_error_in_one_line(tmp_path, capsys):
+    settings = json.dumps(
+        {"kind": "file", "path": str(tmp_path / "no.pth"), "sha256": None, "model": "densenet_small"}
+    )
+    assert (
+        cli.main(["fetch-weights", "--settings", settings, "--encoder", str(tmp_path / "e.safetensors")]) == 1
+    )
+    error = capsys.readouterr().err
+    assert error.startswith("error: ") and "no.pth" in error and error.count("\n") == 1
+
+
+def test_every_stage_has_a_help_text(capsys):
+    for name in cli.STAGES:
+        with pytest.raises(SystemExit) as caught:
+            cli.main([name, "--help"])
+        assert caught.value.code == 0
+    assert "--settings" in capsys.readouterr().out
