@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from moco_transfer import atomic, cli, config
-from moco_transfer.data.releases import find_tables
+from moco_transfer.data.releases import describe_missing, find_tables
 from moco_transfer.errors import UserError
 from moco_transfer.seeds import stream, stream_key
 
@@ -116,17 +116,22 @@ def test_the_reference_of_the_configuration_is_in_step():
     )
 
 
-def test_a_missing_release_says_what_where_and_what_to_do_instead(tmp_path):
-    with pytest.raises(UserError) as caught:
-        find_tables("spine", "vindr_spinexr", tmp_path)
-    message = str(caught.value)
-    for part in ("annotations/train.csv", str(tmp_path), "physionet.org", "datasets.spine.root", "make demo"):
-        assert part in message
+def test_missing_releases_are_named_with_what_to_do_instead(tmp_path):
+    wanted = {"spine": ("vindr_spinexr", str(tmp_path)), "natural": ("image_folder", str(tmp_path / "no"))}
+    first, second, last = describe_missing(wanted).splitlines()
+    for part in ("annotations/train.csv", str(tmp_path), "physionet.org", "datasets.spine.root"):
+        assert part in first
+    assert "image-net.org" in second and "config/demo.yaml" in last
+
+
+def test_the_tables_of_a_release_are_found_when_all_are_there(tmp_path):
     (tmp_path / "annotations").mkdir()
-    for name in ("train", "test"):
-        (tmp_path / "annotations" / f"{name}.csv").touch()
-    assert len(find_tables("spine", "vindr_spinexr", tmp_path)) == 2
-    assert find_tables("natural", "image_folder", tmp_path) == [str(tmp_path)]
+    (tmp_path / "annotations" / "train.csv").touch()
+    assert find_tables("vindr_spinexr", tmp_path) == ([], ["annotations/test.csv"])
+    (tmp_path / "annotations" / "test.csv").touch()
+    names = [str(tmp_path / "annotations" / f"{name}.csv") for name in ("train", "test")]
+    assert find_tables("vindr_spinexr", tmp_path) == (names, [])
+    assert find_tables("image_folder", tmp_path) == ([str(tmp_path)], [])
 
 
 def test_the_command_line_prints_a_users_error_in_one_line(tmp_path, capsys):

@@ -218,6 +218,8 @@ def test_spine_dicoms_open_and_their_window_shows_the_film(releases):
     for path in sorted((releases / "spine").glob("*_images/*.dicom")):
         dicom = pydicom.dcmread(path)
         pixels = dicom.pixel_array
+        assert (dicom.Modality, dicom.SOPInstanceUID) == ("DX", dicom.file_meta.MediaStorageSOPInstanceUID)
+        assert dicom.SOPInstanceUID == f"2.25.{int(path.stem, 16)}" and dicom.SOPInstanceUID.is_valid
         assert pixels.shape == (dicom.Rows, dicom.Columns)
         assert 40 <= max(pixels.shape) <= 48
         assert pixels.max() < 2**dicom.BitsStored

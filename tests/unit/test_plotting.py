@@ -216,6 +216,12 @@ def test_figure_2_without_reference_says_nothing_of_the_paper(estimates):
     assert not any("paper" in text.get_text() for text in figure.legends[0].get_texts())
 
 
+def test_figure_2_takes_a_source_that_one_target_lacks(estimates):
+    lacking = estimates[(estimates["source"] != "limited") | (estimates["target"] == "spine")]
+    figure = label_fraction.draw_auroc_by_labels(lacking, TITLES, SOURCES)
+    assert [len(error_bars(ax)) for ax in figure.axes] == [6, 5, 5, 5]
+
+
 def test_chance_is_marked_only_where_it_is_in_range(estimates):
     low = estimates.assign(median=estimates["median"] - 0.2, lower=0.35)
     for frame, marked in ((estimates, False), (low, True)):
@@ -250,6 +256,11 @@ def test_a_source_looks_the_same_in_every_figure(estimates):
         colors.append({text.get_text(): (h.get_color(), h.get_marker()) for text, h in handles})
     assert colors[0]["MoCo on chest-small"] == colors[1]["MoCo on chest-small"]
     assert colors[0]["MoCo on spine"] == colors[1]["MoCo on spine"]
+
+
+def test_bars_run_from_lower_to_upper_and_are_never_negative():
+    lengths = style.bar_lengths([0.7, 0.7], [0.6, 0.75], [0.85, 0.8])
+    np.testing.assert_allclose(lengths, [[0.1, 0], [0.15, 0.1]])
 
 
 def test_looks_differ_in_color_and_in_marker():

@@ -8,9 +8,11 @@ import pytest
 
 from moco_transfer.config import Similarity
 from moco_transfer.errors import UserError
+from moco_transfer.seeds import stream
 from moco_transfer.similarity import compare
 from moco_transfer.similarity.pairwise import COLUMNS
 from moco_transfer.similarity.subspaces import random_rotation
+from moco_transfer.similarity.svcca import leading_directions, permutation_null
 
 IMAGES, CHANNELS = 240, 24
 
@@ -83,6 +85,29 @@ def test_normalised_is_the_place_between_null_and_ceiling(table):
     row = table[table["normalised"].notna()].iloc[0]
     assert row["normalised"] == (row["value"] - row["null_mean"]) / (row["ceiling"] - row["null_mean"])
     assert row["null_lower"] < row["null_mean"] < row["null_upper"] < row["ceiling"]
+
+
+def test_the_null_is_summed_up_by_its_mean_and_its_5_and_95_percentiles(three, table):
+    bases = [leading_directions(three[name]["DB4"], 0.99) for name in ("spine", "natural")]
+    names = ("similarity", "svcca", "DB4", "spine", "natural")
+    draws = np.sort(permutation_null(*bases, (stream(2023, *names, i) for i in range(40))))
+    row = table.set_index(["measure", "layer", "dataset_a", "dataset_b"]).loc[
+        ("svcca", "DB4", "spine", "natural")
+    ]
+    assert row["null_mean"] == pytest.approx(draws.mean())
+    # Of 40 sorted draws (numbered from 0) the 5 percentile lies at 0.05 x 39 = 1.95, the 95 percentile at 37.05.
+    assert row["null_lower"] == pytest.approx(0.05 * draws[1] + 0.95 * draws[2])
+    assert row["null_upper"] == pytest.approx(0.95 * draws[37] + 0.05 * draws[38])
+
+
+def test_the_ceiling_of_a_directed_measure_is_that_of_the_second_dataset(table):
+    share = table[table["measure"] == "variance_share"]
+    assert (share.groupby(["layer", "dataset_b"])["ceiling"].nunique() == 1).all()
+    assert share.groupby("layer")["ceiling"].nunique().eq(3).all()
+    ceilings = table.set_index(["measure", "layer", "dataset_a", "dataset_b"])["ceiling"]["cka_covariance"][
+        "DB4"
+    ]
+    assert ceilings.nunique() == 3
 
 
 def test_null_of_the_variance_share_is_k_over_channels(table):

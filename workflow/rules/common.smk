@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 import re
 import sys
 from pathlib import Path
@@ -13,12 +12,11 @@ PACKAGE = Path(workflow.basedir, "workflow", "moco_transfer")
 sys.path.insert(0, str(PACKAGE.parent))
 
 from moco_transfer.config import check
-from moco_transfer.data.releases import find_tables
+from moco_transfer.data.releases import describe_missing, find_tables
 from moco_transfer.errors import UserError
+from moco_transfer.job_environment import export_package
 
-# Jobs find the package, and this Python, whether or not the environment was activated and whichever one runs them.
-os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(PACKAGE.parent), os.environ.get("PYTHONPATH")]))
-os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+export_package(PACKAGE.parent)
 
 try:
     CONFIG = check(config)
@@ -80,10 +78,11 @@ def raw_tables(wildcards):
     dataset = CONFIG.datasets[wildcards.dataset]
     if dataset.phantom:
         return f"<data>/{wildcards.dataset}/release"
-    try:
-        return find_tables(wildcards.dataset, dataset.adapter, dataset.root)
-    except UserError as error:
-        raise WorkflowError(str(error))
+    found, _ = find_tables(dataset.adapter, dataset.root)
+    if not found:
+        real = {name: (each.adapter, each.root) for name, each in CONFIG.datasets.items() if not each.phantom}
+        raise WorkflowError(describe_missing(real))
+    return found
 
 
 def release_root(wildcards):
@@ -113,7 +112,9 @@ def embedding(wildcards):
 
 
 def subset_files(target, percents, seeds=SEEDS):
-    return [f"<run>/subsets/{target}/{percent}pct/seed{seed}.parquet" for percent in percents for seed in seeds]
+    return [
+        f"<run>/subsets/{target}/{percent}pct/seed{seed}.parquet" for percent in percents for seed in seeds
+    ]
 
 
 def cells(target, modes=("linear", "end_to_end")):
@@ -165,7 +166,9 @@ def data_note(datasets):
 
 def used_datasets():
     """Return the datasets that the results rest on: targets and what the sources are made of."""
-    return list(dict.fromkeys([*CONFIG.targets, *(name for seen in CONFIG.sources.values() for name in seen)]))
+    return list(
+        dict.fromkeys([*CONFIG.targets, *(name for seen in CONFIG.sources.values() for name in seen)])
+    )
 
 
 def paper_tables(targets):

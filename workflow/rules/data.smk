@@ -6,8 +6,18 @@ PACKING_THREADS = max(2, CONFIG.resources.threads)
 rule phantom:
     output:
         directory("<data>/{dataset}/release"),
+    log:
+        "<run>/logs/phantom/{dataset}.log",
+    benchmark:
+        "<run>/benchmarks/phantom/{dataset}.tsv"
     wildcard_constraints:
         dataset=one_of(PHANTOMS),
+    conda:
+        "../../envs/moco-transfer.yaml"
+    threads: 2
+    resources:
+        mem_mb=2000,
+        runtime=60,
     params:
         settings=settings(
             adapter=dataset_settings("adapter"),
@@ -17,16 +27,6 @@ rule phantom:
             workers=2,
         ),
         version=1,
-    log:
-        "<run>/logs/phantom/{dataset}.log",
-    benchmark:
-        "<run>/benchmarks/phantom/{dataset}.tsv"
-    threads: 2
-    resources:
-        mem_mb=2000,
-        runtime=60,
-    conda:
-        "../../envs/moco-transfer.yaml"
     message:
         "Generating the {wildcards.dataset} phantoms"
     shell:
@@ -38,18 +38,18 @@ rule index:
         raw_tables,
     output:
         "<data>/{dataset}/index.parquet",
-    params:
-        settings=settings(adapter=dataset_settings("adapter")),
-        root=release_root,
-        version=1,
     log:
         "<run>/logs/index/{dataset}.log",
+    conda:
+        "../../envs/moco-transfer.yaml"
     threads: 1
     resources:
         mem_mb=4000,
         runtime=60,
-    conda:
-        "../../envs/moco-transfer.yaml"
+    params:
+        settings=settings(adapter=dataset_settings("adapter")),
+        root=release_root,
+        version=1,
     message:
         "Indexing the {wildcards.dataset} release"
     shell:
@@ -65,6 +65,16 @@ rule pack:
         index="<data>/{dataset}/store/index.parquet",
         quarantine="<data>/{dataset}/store/quarantine.csv",
         manifest="<data>/{dataset}/store/manifest.json",
+    log:
+        "<run>/logs/pack/{dataset}.log",
+    benchmark:
+        "<run>/benchmarks/pack/{dataset}.tsv"
+    conda:
+        "../../envs/moco-transfer.yaml"
+    threads: PACKING_THREADS
+    resources:
+        mem_mb=4000,
+        runtime=1440,
     params:
         settings=settings(
             store=dataset_settings("store"),
@@ -73,16 +83,6 @@ rule pack:
         root=release_root,
         store=subpath(output.images, parent=True),
         version=1,
-    log:
-        "<run>/logs/pack/{dataset}.log",
-    benchmark:
-        "<run>/benchmarks/pack/{dataset}.tsv"
-    threads: PACKING_THREADS
-    resources:
-        mem_mb=4000,
-        runtime=1440,
-    conda:
-        "../../envs/moco-transfer.yaml"
     message:
         "Packing the {wildcards.dataset} images into one array"
     shell:
@@ -95,6 +95,14 @@ rule split:
         "<data>/{dataset}/store/index.parquet",
     output:
         "<data>/{dataset}/splits.parquet",
+    log:
+        "<run>/logs/split/{dataset}.log",
+    conda:
+        "../../envs/moco-transfer.yaml"
+    threads: 1
+    resources:
+        mem_mb=4000,
+        runtime=30,
     params:
         settings=settings(
             split=dataset_settings("split"),
@@ -102,14 +110,6 @@ rule split:
             seed=CONFIG.seed,
         ),
         version=1,
-    log:
-        "<run>/logs/split/{dataset}.log",
-    threads: 1
-    resources:
-        mem_mb=4000,
-        runtime=30,
-    conda:
-        "../../envs/moco-transfer.yaml"
     message:
         "Splitting the {wildcards.dataset} images into training, validation and test"
     shell:
@@ -123,6 +123,16 @@ rule subset:
         splits="<data>/{target}/splits.parquet",
     output:
         "<run>/subsets/{target}/{percent}pct/seed{seed}.parquet",
+    log:
+        "<run>/logs/subset/{target}-{percent}pct-seed{seed}.log",
+    group:
+        "subsets"
+    conda:
+        "../../envs/moco-transfer.yaml"
+    threads: 1
+    resources:
+        mem_mb=4000,
+        runtime=30,
     params:
         settings=settings(
             uncertain=dataset_settings("labels", "uncertain"),
@@ -132,16 +142,6 @@ rule subset:
             seed=CONFIG.seed,
         ),
         version=1,
-    log:
-        "<run>/logs/subset/{target}-{percent}pct-seed{seed}.log",
-    threads: 1
-    resources:
-        mem_mb=4000,
-        runtime=30,
-    group:
-        "subsets"
-    conda:
-        "../../envs/moco-transfer.yaml"
     message:
         "Drawing {wildcards.percent}% of the {wildcards.target} training labels, subset {wildcards.seed}"
     shell:

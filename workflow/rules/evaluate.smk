@@ -4,9 +4,19 @@
 rule select_budgets:
     input:
         predictions=lambda wildcards: prediction_files(wildcards.target, ["end_to_end"]),
-        subsets=lambda wildcards: subset_files(wildcards.target, CONFIG.targets[wildcards.target].percents, [1]),
+        subsets=lambda wildcards: subset_files(
+            wildcards.target, CONFIG.targets[wildcards.target].percents, [1]
+        ),
     output:
         "<run>/evaluate/{target}/budgets.csv",
+    log:
+        "<run>/logs/select_budgets/{target}.log",
+    conda:
+        "../../envs/moco-transfer.yaml"
+    threads: 1
+    resources:
+        mem_mb=8000,
+        runtime=60,
     params:
         settings=settings(
             target=lambda wildcards: wildcards.target,
@@ -17,14 +27,6 @@ rule select_budgets:
             seed=CONFIG.seed,
         ),
         version=1,
-    log:
-        "<run>/logs/select_budgets/{target}.log",
-    threads: 1
-    resources:
-        mem_mb=8000,
-        runtime=60,
-    conda:
-        "../../envs/moco-transfer.yaml"
     message:
         "Choosing the epochs of end-to-end finetuning on {wildcards.target} validation images"
     shell:
@@ -35,7 +37,9 @@ rule select_budgets:
 rule evaluate:
     input:
         predictions=lambda wildcards: prediction_files(wildcards.target),
-        subsets=lambda wildcards: subset_files(wildcards.target, CONFIG.targets[wildcards.target].percents, [1]),
+        subsets=lambda wildcards: subset_files(
+            wildcards.target, CONFIG.targets[wildcards.target].percents, [1]
+        ),
         budgets="<run>/evaluate/{target}/budgets.csv",
     output:
         estimates="<run>/evaluate/{target}/estimates.parquet",
@@ -43,6 +47,16 @@ rule evaluate:
         classes="<run>/evaluate/{target}/classes.parquet",
         replicates="<run>/evaluate/{target}/replicates.parquet",
         covariance="<run>/evaluate/{target}/covariance.parquet",
+    log:
+        "<run>/logs/evaluate/{target}.log",
+    benchmark:
+        "<run>/benchmarks/evaluate/{target}.tsv"
+    conda:
+        "../../envs/moco-transfer.yaml"
+    threads: 2
+    resources:
+        mem_mb=16000,
+        runtime=240,
     params:
         settings=settings(
             target=lambda wildcards: wildcards.target,
@@ -52,16 +66,6 @@ rule evaluate:
             seed=CONFIG.seed,
         ),
         version=1,
-    log:
-        "<run>/logs/evaluate/{target}.log",
-    benchmark:
-        "<run>/benchmarks/evaluate/{target}.tsv"
-    threads: 2
-    resources:
-        mem_mb=16000,
-        runtime=240,
-    conda:
-        "../../envs/moco-transfer.yaml"
     message:
         "Scoring and bootstrapping the {wildcards.target} test images"
     shell:

@@ -14,6 +14,14 @@ rule figure1:
             labels={"figure": "1", "shows": "datasets and stages"},
         ),
         png="<run>/figures/figure1.png",
+    log:
+        "<run>/logs/figures/figure1.log",
+    conda:
+        "../../envs/moco-transfer.yaml"
+    threads: 1
+    resources:
+        mem_mb=4000,
+        runtime=30,
     params:
         titles=titles(),
         note=data_note(used_datasets()),
@@ -25,14 +33,6 @@ rule figure1:
         percents={name: target.percents for name, target in CONFIG.targets.items()},
         used=used_datasets(),
         code=code_of("plotting", "data/split.py"),
-    log:
-        "<run>/logs/figures/figure1.log",
-    threads: 1
-    resources:
-        mem_mb=4000,
-        runtime=30,
-    conda:
-        "../../envs/moco-transfer.yaml"
     message:
         "Figure 1: the datasets of each stage"
     script:
@@ -52,19 +52,19 @@ rule figure2:
             labels={"figure": "2", "shows": "test AUROC by labelled data"},
         ),
         png="<run>/figures/figure2.png",
+    log:
+        "<run>/logs/figures/figure2.log",
+    conda:
+        "../../envs/moco-transfer.yaml"
+    threads: 1
+    resources:
+        mem_mb=4000,
+        runtime=30,
     params:
         titles=titles(),
         note=data_note(used_datasets()),
         sources=[*CONFIG.sources, "limited"],
         code=code_of("plotting"),
-    log:
-        "<run>/logs/figures/figure2.log",
-    threads: 1
-    resources:
-        mem_mb=4000,
-        runtime=30,
-    conda:
-        "../../envs/moco-transfer.yaml"
     message:
         "Figure 2: test AUROC by labelled data"
     script:
@@ -83,18 +83,18 @@ rule figure3:
             labels={"figure": "3", "shows": "SVCCA between datasets"},
         ),
         png="<run>/figures/figure3.png",
-    params:
-        titles=titles(),
-        note=data_note(CONFIG.similarity.datasets),
-        code=code_of("plotting"),
     log:
         "<run>/logs/figures/figure3.log",
+    conda:
+        "../../envs/moco-transfer.yaml"
     threads: 1
     resources:
         mem_mb=4000,
         runtime=30,
-    conda:
-        "../../envs/moco-transfer.yaml"
+    params:
+        titles=titles(),
+        note=data_note(CONFIG.similarity.datasets),
+        code=code_of("plotting"),
     message:
         "Figure 3: SVCCA between datasets, with its null"
     script:
@@ -113,18 +113,18 @@ rule similarity_measures:
             labels={"figure": "similarity measures", "shows": "similarities with nulls and ceilings"},
         ),
         png="<run>/figures/similarity_measures.png",
-    params:
-        titles=titles(),
-        note=data_note(CONFIG.similarity.datasets),
-        code=code_of("plotting"),
     log:
         "<run>/logs/figures/similarity_measures.log",
+    conda:
+        "../../envs/moco-transfer.yaml"
     threads: 1
     resources:
         mem_mb=4000,
         runtime=30,
-    conda:
-        "../../envs/moco-transfer.yaml"
+    params:
+        titles=titles(),
+        note=data_note(CONFIG.similarity.datasets),
+        code=code_of("plotting"),
     message:
         "Similarity of the datasets by measures that can tell"
     script:
@@ -143,22 +143,22 @@ rule figure_epochs:
             labels={"figure": "{figure}", "shows": "test AUROC by training epochs"},
         ),
         png="<run>/figures/{figure}.png",
+    log:
+        "<run>/logs/figures/{figure}.log",
     wildcard_constraints:
         figure=one_of(EPOCH_FIGURES),
+    conda:
+        "../../envs/moco-transfer.yaml"
+    threads: 1
+    resources:
+        mem_mb=4000,
+        runtime=30,
     params:
         target=lambda wildcards: EPOCH_FIGURES[wildcards.figure],
         titles=titles(),
         note=lambda wildcards: data_note([EPOCH_FIGURES[wildcards.figure]]),
         sources=[*CONFIG.sources, "limited"],
         code=code_of("plotting"),
-    log:
-        "<run>/logs/figures/{figure}.log",
-    threads: 1
-    resources:
-        mem_mb=4000,
-        runtime=30,
-    conda:
-        "../../envs/moco-transfer.yaml"
     message:
         "{wildcards.figure}: test AUROC by epochs of end-to-end finetuning"
     script:

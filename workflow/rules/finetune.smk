@@ -10,22 +10,22 @@ rule embed:
     output:
         features="<run>/embed/{source}/{target}/features.npy",
         rows="<run>/embed/{source}/{target}/rows.npy",
-    wildcard_constraints:
-        source=one_of(CONFIG.sources),
-    params:
-        settings=settings(model=CONFIG.model.name, input_size=CONFIG.model.input_size, device=CONFIG.device),
-        version=1,
     log:
         "<run>/logs/embed/{source}-{target}.log",
     benchmark:
         "<run>/benchmarks/embed/{source}-{target}.tsv"
+    wildcard_constraints:
+        source=one_of(CONFIG.sources),
+    conda:
+        "../../envs/moco-transfer.yaml"
     threads: CONFIG.resources.threads
     resources:
         gpu=CONFIG.resources.gpus,
         mem_mb=CONFIG.resources.mem_mb,
         runtime=240,
-    conda:
-        "../../envs/moco-transfer.yaml"
+    params:
+        settings=settings(model=CONFIG.model.name, input_size=CONFIG.model.input_size, device=CONFIG.device),
+        version=1,
     message:
         "Features of the {wildcards.target} images by the {wildcards.source} encoder"
     shell:
@@ -61,6 +61,16 @@ rule linear:
     output:
         predictions="<run>/finetune/{target}/{source}/linear/{percent}pct/seed{seed}/predictions.parquet",
         metrics="<run>/finetune/{target}/{source}/linear/{percent}pct/seed{seed}/metrics.csv",
+    log:
+        "<run>/logs/finetune/{target}-{source}-linear-{percent}pct-seed{seed}.log",
+    group:
+        "linear"
+    conda:
+        "../../envs/moco-transfer.yaml"
+    threads: 1
+    resources:
+        mem_mb=4000,
+        runtime=60,
     params:
         settings=settings(
             uncertain=dataset_settings("labels", "uncertain"),
@@ -72,16 +82,6 @@ rule linear:
             stream=lambda wildcards: ["linear", wildcards.target, wildcards.percent, int(wildcards.seed)],
         ),
         version=1,
-    log:
-        "<run>/logs/finetune/{target}-{source}-linear-{percent}pct-seed{seed}.log",
-    threads: 1
-    resources:
-        mem_mb=4000,
-        runtime=60,
-    group:
-        "linear"
-    conda:
-        "../../envs/moco-transfer.yaml"
     message:
         "Linear head: {wildcards.target}, {wildcards.source}, {wildcards.percent}%, subset {wildcards.seed}"
     shell:
@@ -100,6 +100,18 @@ rule end_to_end:
     output:
         predictions="<run>/finetune/{target}/{source}/end_to_end/{percent}pct/seed{seed}/predictions.parquet",
         metrics="<run>/finetune/{target}/{source}/end_to_end/{percent}pct/seed{seed}/metrics.csv",
+    log:
+        "<run>/logs/finetune/{target}-{source}-end_to_end-{percent}pct-seed{seed}.log",
+    benchmark:
+        "<run>/benchmarks/finetune/{target}-{source}-end_to_end-{percent}pct-seed{seed}.tsv"
+    priority: 10
+    conda:
+        "../../envs/moco-transfer.yaml"
+    threads: CONFIG.resources.threads
+    resources:
+        gpu=CONFIG.resources.gpus,
+        mem_mb=CONFIG.resources.mem_mb,
+        runtime=2880,
     params:
         settings=settings(
             model=CONFIG.model.name,
@@ -111,22 +123,15 @@ rule end_to_end:
             checkpoint=CONFIG.finetune.checkpoint,
             average=CONFIG.evaluation.average,
             seed=CONFIG.seed,
-            stream=lambda wildcards: ["end_to_end", wildcards.target, wildcards.percent, int(wildcards.seed)],
+            stream=lambda wildcards: [
+                "end_to_end",
+                wildcards.target,
+                wildcards.percent,
+                int(wildcards.seed),
+            ],
             device=CONFIG.device,
         ),
         version=1,
-    log:
-        "<run>/logs/finetune/{target}-{source}-end_to_end-{percent}pct-seed{seed}.log",
-    benchmark:
-        "<run>/benchmarks/finetune/{target}-{source}-end_to_end-{percent}pct-seed{seed}.tsv"
-    threads: CONFIG.resources.threads
-    priority: 10
-    resources:
-        gpu=CONFIG.resources.gpus,
-        mem_mb=CONFIG.resources.mem_mb,
-        runtime=2880,
-    conda:
-        "../../envs/moco-transfer.yaml"
     message:
         "End to end: {wildcards.target}, {wildcards.source}, {wildcards.percent}%, subset {wildcards.seed}"
     shell:

@@ -12,6 +12,17 @@ if WEIGHTS.kind == "supervised":
         output:
             encoder=f"<data>/initial_weights/{CONFIG.model.name}.safetensors",
             metrics=f"<data>/initial_weights/{CONFIG.model.name}.csv",
+        log:
+            "<run>/logs/initial_weights.log",
+        benchmark:
+            "<run>/benchmarks/initial_weights.tsv"
+        conda:
+            "../../envs/moco-transfer.yaml"
+        threads: CONFIG.resources.threads
+        resources:
+            gpu=CONFIG.resources.gpus,
+            mem_mb=CONFIG.resources.mem_mb,
+            runtime=720,
         params:
             settings=settings(
                 model=CONFIG.model.name,
@@ -23,17 +34,6 @@ if WEIGHTS.kind == "supervised":
                 device=CONFIG.device,
             ),
             version=1,
-        log:
-            "<run>/logs/initial_weights.log",
-        benchmark:
-            "<run>/benchmarks/initial_weights.tsv"
-        threads: CONFIG.resources.threads
-        resources:
-            gpu=CONFIG.resources.gpus,
-            mem_mb=CONFIG.resources.mem_mb,
-            runtime=720,
-        conda:
-            "../../envs/moco-transfer.yaml"
         message:
             f"Training initial weights on the classes of {WEIGHTS.dataset}"
         shell:
@@ -49,6 +49,14 @@ else:
     rule fetch_weights:
         output:
             f"<data>/initial_weights/{CONFIG.model.name}.safetensors",
+        log:
+            "<run>/logs/initial_weights.log",
+        conda:
+            "../../envs/moco-transfer.yaml"
+        threads: 1
+        resources:
+            mem_mb=2000,
+            runtime=30,
         params:
             settings=settings(
                 kind=WEIGHTS.kind,
@@ -58,14 +66,6 @@ else:
                 model=CONFIG.model.name,
             ),
             version=1,
-        log:
-            "<run>/logs/initial_weights.log",
-        threads: 1
-        resources:
-            mem_mb=2000,
-            runtime=30,
-        conda:
-            "../../envs/moco-transfer.yaml"
         message:
             "Fetching the ImageNet weights"
         shell:
@@ -81,8 +81,20 @@ rule pretrain:
     output:
         encoder="<run>/pretrain/{source}/encoder.safetensors",
         metrics="<run>/pretrain/{source}/metrics.csv",
+    log:
+        "<run>/logs/pretrain/{source}.log",
+    benchmark:
+        "<run>/benchmarks/pretrain/{source}.tsv"
     wildcard_constraints:
         source=one_of(TRAINED_SOURCES),
+    priority: 20
+    conda:
+        "../../envs/moco-transfer.yaml"
+    threads: CONFIG.resources.threads
+    resources:
+        gpu=CONFIG.resources.gpus,
+        mem_mb=CONFIG.resources.mem_mb,
+        runtime=4320,
     params:
         settings=settings(
             model=CONFIG.model.name,
@@ -95,18 +107,6 @@ rule pretrain:
             device=CONFIG.device,
         ),
         version=1,
-    log:
-        "<run>/logs/pretrain/{source}.log",
-    benchmark:
-        "<run>/benchmarks/pretrain/{source}.tsv"
-    threads: CONFIG.resources.threads
-    priority: 20
-    resources:
-        gpu=CONFIG.resources.gpus,
-        mem_mb=CONFIG.resources.mem_mb,
-        runtime=4320,
-    conda:
-        "../../envs/moco-transfer.yaml"
     message:
         "MoCo on {wildcards.source}"
     shell:
@@ -123,6 +123,17 @@ rule pretrain_limited:
     output:
         encoder="<run>/pretrain/limited/{target}/{percent}pct/seed{seed}/encoder.safetensors",
         metrics="<run>/pretrain/limited/{target}/{percent}pct/seed{seed}/metrics.csv",
+    log:
+        "<run>/logs/pretrain/limited-{target}-{percent}pct-seed{seed}.log",
+    benchmark:
+        "<run>/benchmarks/pretrain/limited-{target}-{percent}pct-seed{seed}.tsv"
+    conda:
+        "../../envs/moco-transfer.yaml"
+    threads: CONFIG.resources.threads
+    resources:
+        gpu=CONFIG.resources.gpus,
+        mem_mb=CONFIG.resources.mem_mb,
+        runtime=1440,
     params:
         settings=settings(
             model=CONFIG.model.name,
@@ -135,17 +146,6 @@ rule pretrain_limited:
             device=CONFIG.device,
         ),
         version=1,
-    log:
-        "<run>/logs/pretrain/limited-{target}-{percent}pct-seed{seed}.log",
-    benchmark:
-        "<run>/benchmarks/pretrain/limited-{target}-{percent}pct-seed{seed}.tsv"
-    threads: CONFIG.resources.threads
-    resources:
-        gpu=CONFIG.resources.gpus,
-        mem_mb=CONFIG.resources.mem_mb,
-        runtime=1440,
-    conda:
-        "../../envs/moco-transfer.yaml"
     message:
         "MoCo on just the {wildcards.percent}% labelled {wildcards.target} images, subset {wildcards.seed}"
     shell:

@@ -7,6 +7,15 @@ rule activations:
         images="<data>/{dataset}/store/images.npy",
     output:
         "<run>/similarity/activations/{dataset}.safetensors",
+    log:
+        "<run>/logs/activations/{dataset}.log",
+    conda:
+        "../../envs/moco-transfer.yaml"
+    threads: CONFIG.resources.threads
+    resources:
+        gpu=CONFIG.resources.gpus,
+        mem_mb=CONFIG.resources.mem_mb,
+        runtime=60,
     params:
         settings=settings(
             dataset=lambda wildcards: wildcards.dataset,
@@ -17,15 +26,6 @@ rule activations:
             device=CONFIG.device,
         ),
         version=1,
-    log:
-        "<run>/logs/activations/{dataset}.log",
-    threads: CONFIG.resources.threads
-    resources:
-        gpu=CONFIG.resources.gpus,
-        mem_mb=CONFIG.resources.mem_mb,
-        runtime=60,
-    conda:
-        "../../envs/moco-transfer.yaml"
     message:
         "Activations of the {wildcards.dataset} images"
     shell:
@@ -38,6 +38,16 @@ rule compare_datasets:
         expand("<run>/similarity/activations/{name}.safetensors", name=CONFIG.similarity.datasets),
     output:
         "<run>/similarity/similarity.parquet",
+    log:
+        "<run>/logs/similarity.log",
+    benchmark:
+        "<run>/benchmarks/similarity.tsv"
+    conda:
+        "../../envs/moco-transfer.yaml"
+    threads: 2
+    resources:
+        mem_mb=8000,
+        runtime=120,
     params:
         settings=settings(
             datasets=CONFIG.similarity.datasets,
@@ -45,16 +55,6 @@ rule compare_datasets:
             seed=CONFIG.seed,
         ),
         version=1,
-    log:
-        "<run>/logs/similarity.log",
-    benchmark:
-        "<run>/benchmarks/similarity.tsv"
-    threads: 2
-    resources:
-        mem_mb=8000,
-        runtime=120,
-    conda:
-        "../../envs/moco-transfer.yaml"
     message:
         "Comparing the datasets"
     shell:

@@ -12,18 +12,18 @@ rule table1:
             category="Tables",
             labels={"table": "1", "shows": "hyperparameters"},
         ),
-    params:
-        config=CONFIG.model_dump(),
-        note=data_note(used_datasets()),
-        code=code_of("tables"),
     log:
         "<run>/logs/tables/table1.log",
+    conda:
+        "../../envs/moco-transfer.yaml"
     threads: 1
     resources:
         mem_mb=2000,
         runtime=30,
-    conda:
-        "../../envs/moco-transfer.yaml"
+    params:
+        config=CONFIG.model_dump(),
+        note=data_note(used_datasets()),
+        code=code_of("tables"),
     message:
         "Table 1: hyperparameters"
     script:
@@ -44,22 +44,22 @@ rule table_aurocs:
             category="Tables",
             labels={"table": "{table}", "shows": "test AUROC"},
         ),
+    log:
+        "<run>/logs/tables/{table}.log",
     wildcard_constraints:
         table=one_of(RESULT_TABLES),
+    conda:
+        "../../envs/moco-transfer.yaml"
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=30,
     params:
         target=lambda wildcards: RESULT_TABLES[wildcards.table],
         title=lambda wildcards: CONFIG.datasets[RESULT_TABLES[wildcards.table]].title,
         percentiles=CONFIG.evaluation.percentiles,
         note=lambda wildcards: data_note([RESULT_TABLES[wildcards.table]]),
         code=code_of("tables"),
-    log:
-        "<run>/logs/tables/{table}.log",
-    threads: 1
-    resources:
-        mem_mb=2000,
-        runtime=30,
-    conda:
-        "../../envs/moco-transfer.yaml"
     message:
         "{wildcards.table}: test AUROC"
     script:
@@ -83,20 +83,20 @@ rule claims:
             category="Tables",
             labels={"table": "claims", "shows": "the paper's claims, tested"},
         ),
+    log:
+        "<run>/logs/tables/claims.log",
+    conda:
+        "../../envs/moco-transfer.yaml"
+    threads: 1
+    resources:
+        mem_mb=4000,
+        runtime=30,
     params:
         targets=list(CONFIG.targets),
         margin=CONFIG.evaluation.margin,
         level=CONFIG.evaluation.level,
         note=data_note(used_datasets()),
         code=code_of("tables", "statistics"),
-    log:
-        "<run>/logs/tables/claims.log",
-    threads: 1
-    resources:
-        mem_mb=4000,
-        runtime=30,
-    conda:
-        "../../envs/moco-transfer.yaml"
     message:
         "The paper's claims, tested"
     script:

@@ -3,7 +3,7 @@
 import pandas as pd
 
 from moco_transfer.statistics.claims_table import claims_table
-from moco_transfer.statistics.evidence import REFERENCE_DTYPES, Evidence
+from moco_transfer.statistics.evidence import Evidence, read_reference
 from moco_transfer.tables.claims import claims_summary
 from moco_transfer.tables.render import write_table
 
@@ -16,13 +16,10 @@ def main(inputs, outputs, params) -> None:
     covariances = {
         target: pd.read_parquet(path) for target, path in zip(params.targets, inputs.covariance, strict=True)
     }
-    published = pd.concat(
-        [pd.read_csv(path, dtype=REFERENCE_DTYPES) for path in inputs.reference], ignore_index=True
-    )
     claims = claims_table(
         Evidence.from_run(read_all(inputs.estimates), covariances, read_all(inputs.seeds)),
         pd.read_parquet(inputs.similarity),
-        Evidence.from_tables(published),
+        Evidence.from_tables(read_reference(*inputs.reference)),
         params.margin,
         params.level,
     )

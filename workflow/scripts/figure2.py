@@ -4,16 +4,16 @@ import pandas as pd
 
 from moco_transfer.plotting import style
 from moco_transfer.plotting.label_fraction import draw_auroc_by_labels
+from moco_transfer.statistics.evidence import read_reference
 
 
 def main(inputs, outputs, params) -> None:
-    tables = [pd.read_csv(path, dtype={"percent": str}) for path in inputs.reference]
     figure = draw_auroc_by_labels(
         pd.concat([pd.read_parquet(path) for path in inputs.estimates], ignore_index=True),
         params.titles,
         params.sources,
         params.note,
-        pd.concat(tables, ignore_index=True) if tables else None,
+        read_reference(*inputs.reference) if inputs.reference else None,
     )
     style.save(figure, outputs.pdf, outputs.svg, outputs.png)
 

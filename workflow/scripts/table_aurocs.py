@@ -2,13 +2,14 @@
 
 import pandas as pd
 
+from moco_transfer.statistics.evidence import read_reference
 from moco_transfer.tables.aurocs import auroc_records, auroc_table, interval_name
 from moco_transfer.tables.render import write_table
 
 
 def main(inputs, outputs, params, table: str) -> None:
     estimates = pd.read_parquet(inputs.estimates)
-    reference = pd.read_csv(inputs.reference[0], dtype={"percent": str}) if inputs.reference else None
+    reference = read_reference(*inputs.reference) if inputs.reference else None
     write_table(
         auroc_table(estimates, params.target, params.title, reference),
         dict(outputs.items()),

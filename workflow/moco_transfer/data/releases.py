@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from moco_transfer.errors import UserError
-
 
 @dataclass(frozen=True)
 class Release:
@@ -33,26 +31,37 @@ RELEASES = {
         "https://nihcc.app.box.com/v/ChestXray-NIHCC",
         ("Data_Entry_2017*.csv",),
     ),
-    "image_folder": Release("a folder of images, one folder a class", "any images", ()),
+    "image_folder": Release(
+        "images in a folder for each class",
+        "https://image-net.org/download.php, of which 2,000 images are enough",
+        (),
+    ),
 }
 
 
-def find_tables(dataset: str, adapter: str, root: str | Path) -> list[str]:
-    """Return the tables of the release under ``root``; for a release without tables, the root itself.
+def find_tables(adapter: str, root: str | Path) -> tuple[list[str], list[str]]:
+    """Return the release's tables under ``root``, and the patterns that match no file there.
 
-    Raises UserError that says what was looked for, where, and where it is to be had.
+    A release without tables is its folder. Where any pattern is without a match, no table is returned.
     """
-    release, root = RELEASES[adapter], Path(root)
-    found, missing = [], []
-    for pattern in release.tables or (".",):
-        matches = sorted(root.glob(pattern)) if release.tables else [root] if root.is_dir() else []
-        found += [str(match) for match in matches]
-        if not matches:
-            missing.append(pattern)
-    if missing:
-        raise UserError(
-            f"dataset '{dataset}' ({release.name}): no {' and no '.join(missing)} in {root}/. "
-            f"Get it from {release.origin} and set datasets.{dataset}.root to its folder. "
-            "To see everything run on built-in data instead: make demo, or snakemake --configfile config/demo.yaml"
-        )
-    return found
+    root, patterns = Path(root), RELEASES[adapter].tables
+    if not patterns:
+        return ([str(root)], []) if root.is_dir() else ([], ["folder"])
+    matches = {pattern: sorted(map(str, root.glob(pattern))) for pattern in patterns}
+    missing = [pattern for pattern, files in matches.items() if not files]
+    return ([] if missing else [file for files in matches.values() for file in files]), missing
+
+
+def describe_missing(datasets: dict[str, tuple[str, str]]) -> str:
+    """Return, for datasets given as name: (adapter, root), which are not there and what to do, a line each."""
+    lines = []
+    for name, (adapter, root) in datasets.items():
+        missing = find_tables(adapter, root)[1]
+        if missing:
+            release = RELEASES[adapter]
+            lines.append(
+                f"dataset '{name}', {release.name}: no {' and no '.join(missing)} in {root}/ "
+                f"(get it from {release.origin}; set datasets.{name}.root to its folder)"
+            )
+    lines.append("To run everything on built-in data instead: snakemake --configfile config/demo.yaml")
+    return "\n".join(lines)

@@ -41,7 +41,7 @@ def draw_auroc_by_epochs(
                 look, own = looks[source], of_percent[of_percent["source"] == source].sort_values("epochs")
                 position = own["epochs"].to_numpy() * np.exp(step * (i - (len(shown) - 1) / 2))
                 middle = own["median"].to_numpy()
-                spread = np.maximum([middle - own["lower"], own["upper"] - middle], 0)
+                spread = style.bar_lengths(middle, own["lower"], own["upper"])
                 ax.errorbar(
                     position,
                     middle,

@@ -30,7 +30,7 @@ def draw_auroc_by_labels(
     figure. ``reference`` has the paper's target, percent, mode, source, auroc_median, q05, q95; its values stand as
     hollow markers to the right of ours, where the figure has that cell.
     """
-    estimates = estimates[estimates["selected"]].assign(position=estimates["percent"].astype(float))
+    estimates = _placed(estimates[estimates["selected"]])
     targets = list(dict.fromkeys(estimates["target"]))
     modes = [mode for mode in MODE_LABELS if mode in set(estimates["mode"])]
     shown = [source for source in sources if source in set(estimates["source"])]
@@ -41,20 +41,10 @@ def draw_auroc_by_labels(
         axes = figure.subplots(len(targets), len(modes), squeeze=False, sharey="row", sharex="row")
         for row, target in zip(axes, targets, strict=True):
             of_target = estimates[estimates["target"] == target]
-            paper = None if reference is None else reference[reference["target"] == target]
+            paper = None if reference is None else _placed(reference[reference["target"] == target])
             slots = _slots(of_target, paper, shown)
             for ax, mode in zip(row, modes, strict=True):
-                of_mode = of_target[of_target["mode"] == mode]
-                for source in shown:
-                    look = looks[source]
-                    cells = of_mode[of_mode["source"] == source].sort_values("position")
-                    _bars(ax, cells, ["median", "lower", "upper"], slots[source, "ours"], look, filled=True)
-                    if paper is not None:
-                        known = paper[(paper["mode"] == mode) & (paper["source"] == source)]
-                        known = known.assign(position=known["percent"].astype(float))
-                        known = known[known["position"].isin(cells["position"])]
-                        columns = ["auroc_median", "q05", "q95"]
-                        _bars(ax, known, columns, slots.get((source, "paper"), 1.0), look, filled=False)
+                _draw_panel(ax, of_target, paper, mode, slots, looks)
             _ticks(row, of_target, max(slots.values()))
             row[0].set_ylabel("Test AUROC")
             _chance_line(row)
@@ -71,7 +61,32 @@ def draw_auroc_by_labels(
     return figure
 
 
-def _slots(of_target: pd.DataFrame, paper: pd.DataFrame | None, sources: Sequence[str]) -> dict:
+def _draw_panel(
+    ax: Axes,
+    of_target: pd.DataFrame,
+    paper: pd.DataFrame | None,
+    mode: str,
+    slots: Mapping[tuple[str, str], float],
+    looks: Mapping[str, style.Look],
+) -> None:
+    for (source, owner), factor in slots.items():
+        cells = of_target[(of_target["mode"] == mode) & (of_target["source"] == source)]
+        if owner == "ours":
+            columns = ["median", "lower", "upper"]
+        else:
+            known = paper[(paper["mode"] == mode) & (paper["source"] == source)]
+            cells, columns = known[known["position"].isin(cells["position"])], ["auroc_median", "q05", "q95"]
+        _draw_bars(ax, cells.sort_values("position"), columns, factor, looks[source], filled=owner == "ours")
+
+
+def _placed(cells: pd.DataFrame) -> pd.DataFrame:
+    """Return the cells with their place on the x axis, as percentages are strings."""
+    return cells.assign(position=cells["percent"].astype(float))
+
+
+def _slots(
+    of_target: pd.DataFrame, paper: pd.DataFrame | None, sources: Sequence[str]
+) -> dict[tuple[str, str], float]:
     """Return the factor by which each series is moved sideways, so that no two bars stand on one another."""
     series = []
     for source in sources:
@@ -86,18 +101,16 @@ def _slots(of_target: pd.DataFrame, paper: pd.DataFrame | None, sources: Sequenc
     return {source_and_owner: float(factor) for source_and_owner, factor in zip(series, factors, strict=True)}
 
 
-def _bars(
+def _draw_bars(
     ax: Axes, cells: pd.DataFrame, columns: list[str], factor: float, look: style.Look, filled: bool
 ) -> None:
     if cells.empty:
         return
     middle, lower, upper = (cells[name].to_numpy() for name in columns)
-    # A mean of replicates need not lie in their interval, and a bar has no negative length.
-    spread = np.maximum([middle - lower, upper - middle], 0)
     ax.errorbar(
         cells["position"] * factor,
         middle,
-        spread,
+        style.bar_lengths(middle, lower, upper),
         color=look.color,
         marker=look.marker,
         ls=look.line if filled else "",

@@ -12,10 +12,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import matplotlib as mpl
+import numpy as np
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from numpy.typing import ArrayLike, NDArray
 
 from moco_transfer.atomic import replacing
 
@@ -124,6 +126,14 @@ def source_handles(sources: Sequence[str], looks: Mapping[str, Look]) -> list[Li
         Line2D([], [], color=looks[s].color, marker=looks[s].marker, ls=looks[s].line, label=source_label(s))
         for s in sources
     ]
+
+
+def bar_lengths(middle: ArrayLike, lower: ArrayLike, upper: ArrayLike) -> NDArray[np.float64]:
+    """Return the lengths below and above ``middle``, [2, points], of bars from ``lower`` to ``upper``.
+
+    A configured interval need not hold the median, and a bar has no negative length: it is then 0.
+    """
+    return np.maximum([np.subtract(middle, lower), np.subtract(upper, middle)], 0)
 
 
 def legend_below(figure: Figure, handles: Sequence[Artist]) -> None:

@@ -116,7 +116,7 @@ def studies(seed: int, patient: int) -> list[Study]:
     """Return the studies of patient number ``patient``; health lasts from one to the next, more or less."""
     rng = stream(seed, "phantom", "chest", patient)
     ill, failing = rng.random() < _SHARE_ILL, rng.random() < _SHARE_FAILING
-    count = min(1 + int(rng.geometric(0.32)) - 1, 12)
+    count = min(int(rng.geometric(0.32)), 12)
     return [_study(stream(seed, "phantom", "chest", patient, "study", i), ill, failing) for i in range(count)]
 
 
@@ -131,9 +131,9 @@ def _study(rng: np.random.Generator, ill: bool, failing: bool) -> Study:
             both = label == "Edema" or (label == "Pleural Effusion" and rng.random() < 0.35)
             findings[label] = Finding(float(severity), 0.0 if both else float(side))
     if ill and not findings.keys() - {"Support Devices"}:
-        findings[str(rng.choice(["Atelectasis", "Lung Opacity", "Pleural Effusion"]))] = Finding(
-            float(rng.beta(1.2, 1.5)), 1.0
-        )
+        # Whoever is ill has at least one of the common findings.
+        label = str(rng.choice(["Atelectasis", "Lung Opacity", "Pleural Effusion"]))
+        findings[label] = Finding(float(rng.beta(1.2, 1.5)), float(rng.choice([-1.0, 1.0])))
     portable = rng.random() < (0.65 if ill else 0.3)
     if portable:
         views = [("AP",), ("AP", "AP"), ("AP", "LATERAL")][rng.choice(3, p=[0.76, 0.14, 0.10])]

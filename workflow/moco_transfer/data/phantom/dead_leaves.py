@@ -93,7 +93,7 @@ def picture(seed: int, number: int, label: int, size: int) -> np.ndarray:
         axis=1,
     )
     # A scene has a few related colours; each leaf takes one of them, varied, and a second for its texture.
-    palette = rng.uniform(0.05, 0.95, (4, 3)) * 0.7 + 0.3 * rng.uniform(0.1, 0.9, (4, 1))
+    palette = 0.5 * rng.uniform(0.0, 1.0, (4, 3)) + 0.5 * rng.uniform(0.1, 0.9, (4, 1))
     colours = palette[rng.integers(4, size=(LEAVES, 2))] + rng.normal(0, 0.08, (LEAVES, 2, 3))
     image = np.empty((rows, columns, 3))
     image[:] = palette[0]
