@@ -181,7 +181,7 @@ def _score_pair(
 
 
 def _row(measure: str, layer: str, a: str, b: str, value: float, null: NDArray) -> dict:
-    lower, upper = np.percentile(null, [10, 90])
+    lower, upper = np.percentile(null, [5, 95])
     return {
         "measure": measure,
         "layer": layer,

@@ -112,7 +112,7 @@ def embed(
     from moco_transfer.training.device import open_device
     from moco_transfer.training.images import ImagePool, predict
 
-    needed = pd.read_parquet(splits)["split"].isin(["validation", "test"]).to_numpy()
+    needed = np.array(pd.read_parquet(splits)["split"].isin(["validation", "test"]))
     for subset in subsets:
         needed[pd.read_parquet(subset)["row"]] = True
     chosen = np.flatnonzero(needed)

@@ -93,7 +93,7 @@ def lungs(build: Chest) -> np.ndarray:
 
 
 def diaphragm(build: Chest, raised: tuple[float, float] = (0.0, 0.0)) -> np.ndarray:
-    """Return the domes under the lungs (left, right), with the stomach's bubble; ``raised`` lifts them by mm."""
+    """Return the domes under the lungs (left, right); ``raised`` lifts them by mm."""
     parts = []
     for side, dome, lift in zip((1.0, -1.0), build.domes, raised, strict=True):
         centre, halves, _ = build.lung(side)

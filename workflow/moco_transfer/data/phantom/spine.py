@@ -50,7 +50,7 @@ class Film(NamedTuple):
     boxes: list[tuple[str, tuple[int, int, int, int]]]
 
 
-# How often an ill spine has each kind of lesion, and at how many vertebrae at most.
+# How often an ill spine has each kind of lesion, and at how many vertebrae at most (half as many at least).
 _RATES = {
     "Osteophytes": (0.72, 4),
     "Disc space narrowing": (0.26, 2),
@@ -78,9 +78,10 @@ def study(seed: int, number: int) -> Study:
     if rng.random() < _SHARE_ILL:
         kinds = [kind for kind, (rate, _) in _RATES.items() if rng.random() < rate] or ["Osteophytes"]
         for kind in kinds:
-            count = int(rng.integers(1, _RATES[kind][1] + 1))
+            most = _RATES[kind][1]
+            count = int(rng.integers((most + 1) // 2, most + 1))
             levels = rng.permutation(np.arange(first, last + 1))[:count]
-            severity = float(rng.beta(1.4, 1.2))
+            severity = float(rng.beta(1.6, 1.2))
             for level in sorted(levels.tolist()):
                 own = float(np.clip(severity + rng.normal(0, 0.1), 0.0, 1.0))
                 lesions.append(Lesion(kind, level, own, float(rng.choice([-1.0, 1.0]))))

@@ -38,8 +38,11 @@ class Lesion(NamedTuple):
 def deform(deformity: Deformity, lesions: list[Lesion]) -> None:
     """Write into ``deformity`` what the lesions do to the column's own shape."""
     for kind, level, severity, side in lesions:
-        if kind == "Disc space narrowing":
-            deformity.disc_loss[level] = 0.5 + 0.45 * severity
+        if kind == "Osteophytes":
+            # Spurs grow where the disc is worn.
+            deformity.disc_loss[level] = max(deformity.disc_loss[level], 0.10 + 0.30 * severity)
+        elif kind == "Disc space narrowing":
+            deformity.disc_loss[level] = 0.50 + 0.45 * severity
         elif kind == "Vertebral collapse":
             deformity.height_loss[level] = 0.22 + 0.43 * severity
             deformity.wedge[level] += np.radians(4 + 12 * severity)
@@ -83,7 +86,7 @@ def grow(
 def _osteophytes(rng: np.random.Generator, spine: Column, lesion: Lesion) -> np.ndarray:
     """Beaks at the rims of the endplates that face one disc, in front and on one side or both."""
     scale = 0.6 + 0.4 * (lesion.level - 2) / (L5 - 2)
-    length = scale * (4.0 + 13.0 * lesion.severity)
+    length = scale * (4.0 + 15.0 * lesion.severity)
     parts = []
     pairs = [(lesion.level, -1.0)] + ([(lesion.level + 1, 1.0)] if lesion.level < COUNT - 1 else [])
     for level, end in pairs:
@@ -95,7 +98,7 @@ def _osteophytes(rng: np.random.Generator, spine: Column, lesion: Lesion) -> np.
             rim = np.array([out[0] * half[0] * 0.9, out[1] * half[1] * 0.9, end * (half[2] - 1.5)])
             tip = rim + np.array([out[0] * reach, out[1] * reach, end * 0.45 * reach])
             path = at + np.stack([rim, 0.5 * (rim + tip) - [0, 0, end], tip]) @ frame.T
-            parts.append(tubes(path, scale * np.array([4.2, 2.6]), 0.040 * spine.bone, flatness=0.55))
+            parts.append(tubes(path, scale * np.array([4.8, 3.0]), 0.038 * spine.bone, flatness=0.55))
     return np.concatenate(parts)
 
 
