@@ -2,23 +2,52 @@
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
-DEMO := --configfile config/demo.yaml
-export PATH := $(CURDIR)/$(BIN):$(PATH)
+PYTHON_SOURCES := workflow tests
 
 .PHONY: help demo real test lint format lock clean
 
 help:
-	@echo "make demo              every figure and table on built-in phantom data (about six minutes on two cores)"
-	@echo "make real DATA=DIR     the same with NIH ChestX-ray14 images in DIR as the chest dataset"
-	@echo "make test              lint, unit tests and small workflow runs"
-	@echo "make lint | format     check or mend formatting"
-	@echo "make lock              compile requirements.txt anew from pyproject.toml"
-	@echo "make clean             remove the environment (results stay)"
+	@echo "make demo             every figure and table on built-in phantom data (minutes, on two cores)"
+	@echo "make real DATA=DIR    the same, with NIH ChestX-ray14 images in DIR as the chest dataset"
+	@echo "make test             lint, unit tests, small workflow runs"
+	@echo "make lint, format     check, or mend, formatting"
+	@echo "make lock             compile requirements.txt anew from pyproject.toml"
+	@echo "make clean            remove the environment (results stay)"
 
 $(READY): requirements.txt pyproject.toml
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; this is " + sys.version.split()[0] + ". Try: make PYTHON=python3.12")'
+	@$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed, this is " + sys.version.split()[0] + "; try: make PYTHON=python3.12 ..." if sys.version_info < (3, 11) else 0)'
 	$(PYTHON) -m venv --clear .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check "uv>=0.5"
 	VIRTUAL_ENV=.venv $(BIN)/uv pip sync --quiet --require-hashes requirements.txt
 	VIRTUAL_ENV=.venv $(BIN)/uv pip install --quiet --no-deps --editable .
 	@touch $@
+
+demo: $(READY)
+	$(BIN)/snakemake --configfile config/demo.yaml
+	@echo "Figures: results/demo/figures/  Tables: results/demo/tables/  (phantom data)"
+
+real: $(READY)
+	@test -n "$(DATA)" || { echo "Which folder? make real DATA=DIR, where DIR holds Data_Entry_2017*.csv and images_*/"; exit 1; }
+	@test -d "$(DATA)" || { echo "$(DATA): no such folder"; exit 1; }
+	$(BIN)/snakemake --configfile config/demo.yaml config/nih-sample.yaml --config 'datasets={"chest": {"root": "$(abspath $(DATA))"}}'
+	@echo "Figures: results/nih-sample/figures/  Tables: results/nih-sample/tables/"
+
+test: lint
+	$(BIN)/python -m pytest
+
+lint: $(READY)
+	$(BIN)/ruff check $(PYTHON_SOURCES)
+	$(BIN)/ruff format --check $(PYTHON_SOURCES)
+	$(BIN)/snakefmt --check Snakefile workflow/rules
+	$(BIN)/snakemake --lint
+
+format: $(READY)
+	$(BIN)/ruff check --fix $(PYTHON_SOURCES)
+	$(BIN)/ruff format $(PYTHON_SOURCES)
+	$(BIN)/snakefmt Snakefile workflow/rules
+
+lock: $(READY)
+	$(BIN)/uv pip compile --universal --generate-hashes --no-header --no-emit-index-url --no-emit-find-links --python-version 3.11 --group dev pyproject.toml --output-file requirements.txt
+
+clean:
+	rm -rf .venv

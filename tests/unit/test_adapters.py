@@ -12,7 +12,8 @@ import pytest
 
 from moco_transfer.atomic import write_parquet
 from moco_transfer.data.adapters import image_folder, mimic_cxr_jpg, nih_chestxray14, read_release
-from moco_transfer.data.index import COLUMNS, build
+from moco_transfer.data.columns import COLUMNS
+from moco_transfer.data.index import build
 from moco_transfer.data.labels import label_columns
 from moco_transfer.errors import UserError
 
@@ -106,7 +107,7 @@ def nih(tmp_path: Path) -> Path:
 def test_spine_is_abnormal_unless_no_finding_is_among_its_rows(spine: Path) -> None:
     index = read_release("vindr_spinexr", spine)
     assert index["image_id"].tolist() == ["i3", "i1", "i2", "i4"]
-    assert label_columns(index) == ["abnormal"]
+    assert label_columns(index.columns) == ["abnormal"]
     assert index["abnormal"].tolist() == [1, 0, 1, 0]
     assert index["study_id"].tolist() == index["patient_id"].tolist() == ["s2", "s1", "s1", "s3"]
     assert index["path"].tolist()[2:] == ["train_images/i2.dicom", "test_images/i4.dicom"]
@@ -127,7 +128,7 @@ def test_chest_joins_images_splits_and_labels(chest: Path, caplog: pytest.LogCap
     assert index["official_split"].tolist() == ["train", "train", "validation", "train"]
     assert index["view"].tolist()[:2] == ["PA", "LATERAL"]
     assert index["view"].isna().tolist() == [False, False, True, False]
-    assert label_columns(index) == list(mimic_cxr_jpg.LABELS)
+    assert label_columns(index.columns) == list(mimic_cxr_jpg.LABELS)
     np.testing.assert_array_equal(index["Edema"], [1, 1, -1, np.nan])
     np.testing.assert_array_equal(index["Fracture"], [0, 0, np.nan, np.nan])
     assert "studies with images but without a row of labels: 1;" in caplog.text
@@ -139,7 +140,7 @@ def test_nih_keeps_what_is_there_and_counts_what_is_not(nih: Path, caplog: pytes
     assert index["path"].tolist()[2] == "images_002/images/00000002_000.png"
     assert index["patient_id"].tolist() == ["1", "1", "2"]
     assert index["official_split"].isna().all()
-    labels = index[label_columns(index)]
+    labels = index[label_columns(index.columns)]
     assert labels.columns.tolist() == list(nih_chestxray14.LABELS)
     positive = [set(labels.columns[row == 1]) for row in labels.to_numpy()]
     assert positive == [{"Effusion", "Pleural_Thickening"}, set(), {"Hernia"}]
@@ -176,7 +177,7 @@ def test_an_index_is_equal_to_itself_after_parquet(adapter: str, request: pytest
     root = request.getfixturevalue(fixture)
     index = read_release(adapter, root)
     assert tuple(index.columns[:6]) == COLUMNS
-    assert (index[label_columns(index)].dtypes == np.float32).all()
+    assert (index[label_columns(index.columns)].dtypes == np.float32).all()
     write_parquet(index, root / "index.parquet")
     pd.testing.assert_frame_equal(pd.read_parquet(root / "index.parquet"), index)
     first = (root / "index.parquet").read_bytes()

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
 
-from moco_transfer.data.index import COLUMNS
-from moco_transfer.data.labels import has_labels, label_columns, label_matrix
+from moco_transfer.data.columns import COLUMNS
+from moco_transfer.data.labels import has_labels, label_columns, read_targets
 
 
 @pytest.fixture
@@ -19,17 +21,18 @@ def index() -> pd.DataFrame:
 
 
 def test_label_columns_are_those_after_view(index: pd.DataFrame) -> None:
-    assert label_columns(index) == ["Edema", "No Finding"]
+    assert label_columns(index.columns) == ["Edema", "No Finding"]
 
 
 @pytest.mark.parametrize(("uncertain", "value"), [("zero", 0), ("one", 1), ("mask", np.nan)])
 def test_uncertain_is_a_choice_and_blank_is_always_zero(
-    index: pd.DataFrame, uncertain: str, value: float
+    index: pd.DataFrame, uncertain: str, value: float, tmp_path: Path
 ) -> None:
-    targets = label_matrix(index, uncertain)
+    index.to_parquet(tmp_path / "index.parquet")
+    classes, targets = read_targets(tmp_path / "index.parquet", uncertain)
+    assert classes == ["Edema", "No Finding"]
     assert targets.dtype == np.float32
     np.testing.assert_array_equal(targets, [[1, 0], [0, 1], [value, 0], [0, 0]])
-    assert index["Edema"].iloc[2] == -1  # the index itself keeps the raw values
 
 
 def test_an_uncertain_label_is_a_label(index: pd.DataFrame) -> None:

@@ -15,6 +15,7 @@ from moco_transfer.models import build_backbone, load_weights, save_weights, see
 from moco_transfer.seeds import stream, stream_key
 from moco_transfer.training.images import ImagePool, normalise
 from moco_transfer.training.log import MetricsLog
+from moco_transfer.training.optimizers import SGD
 from moco_transfer.training.schedule import cosine, epoch_order, full_batches
 
 
@@ -67,9 +68,7 @@ def pretrain(
             settings.mask_own_keys,
         )
     network.to(device, memory_format=torch.channels_last).train()
-    optimizer = torch.optim.SGD(
-        network.query_encoder.parameters(), momentum=settings.sgd_momentum, weight_decay=settings.weight_decay
-    )
+    optimizer = SGD(network.query_encoder.parameters(), settings.sgd_momentum, settings.weight_decay)
     steps = schedule.epochs * (len(pool) // batch)
     log, step = MetricsLog("MoCo", schedule.epochs), 0
     for epoch in range(schedule.epochs):
@@ -81,12 +80,9 @@ def pretrain(
             views = [normalise(augment(pixels, settings.augment, input_size, random)) for _ in range(2)]
             order = torch.from_numpy(random.permutation(len(numbers))).to(device)
             rate = cosine(schedule.lr, step, steps)
-            for group in optimizer.param_groups:
-                group["lr"] = rate
             out = network(*views, torch.from_numpy(numbers).to(device), order)
-            optimizer.zero_grad(set_to_none=True)
             out["loss"].backward()
-            optimizer.step()
+            optimizer.step(rate)
             network.update_key_encoder()
             _refuse_nonfinite(out["loss"], step)
             sums += torch.stack(

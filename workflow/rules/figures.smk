@@ -32,6 +32,7 @@ rule figure1:
         limited=any(target.limited for target in CONFIG.targets.values()),
         percents={name: target.percents for name, target in CONFIG.targets.items()},
         used=used_datasets(),
+        pretrained_on=CONFIG.pretraining.images.split("+"),
         code=code_of("plotting", "data/split.py"),
     message:
         "Figure 1: the datasets of each stage"

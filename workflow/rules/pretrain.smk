@@ -77,7 +77,9 @@ rule pretrain:
     input:
         initial=encoder_of("none"),
         images=lambda wildcards: [store(name, "images.npy") for name in CONFIG.sources[wildcards.source]],
-        rows=lambda wildcards: [f"<data>/{name}/splits.parquet" for name in CONFIG.sources[wildcards.source]],
+        splits=lambda wildcards: [
+            f"<data>/{name}/splits.parquet" for name in CONFIG.sources[wildcards.source]
+        ],
     output:
         encoder="<run>/pretrain/{source}/encoder.safetensors",
         metrics="<run>/pretrain/{source}/metrics.csv",
@@ -111,7 +113,7 @@ rule pretrain:
         "MoCo on {wildcards.source}"
     shell:
         "exec python -m moco_transfer pretrain --settings {params.settings:q} --initial {input.initial:q}"
-        " --images {input.images:q} --rows {input.rows:q} --encoder {output.encoder:q}"
+        " --images {input.images:q} --splits {input.splits:q} --encoder {output.encoder:q}"
         " --metrics {output.metrics:q} > {log:q} 2>&1"
 
 
@@ -119,7 +121,7 @@ rule pretrain_limited:
     input:
         initial=encoder_of("none"),
         images=lambda wildcards: store(wildcards.target, "images.npy"),
-        rows="<run>/subsets/{target}/{percent}pct/seed{seed}.parquet",
+        subset="<run>/subsets/{target}/{percent}pct/seed{seed}.parquet",
     output:
         encoder="<run>/pretrain/limited/{target}/{percent}pct/seed{seed}/encoder.safetensors",
         metrics="<run>/pretrain/limited/{target}/{percent}pct/seed{seed}/metrics.csv",
@@ -140,7 +142,6 @@ rule pretrain_limited:
             input_size=CONFIG.model.input_size,
             moco=CONFIG.moco.model_dump(),
             schedule=lambda wildcards: CONFIG.pretraining.schedules[wildcards.target].model_dump(),
-            images=CONFIG.pretraining.images,
             seed=CONFIG.seed,
             stream=lambda wildcards: ["limited", wildcards.target, wildcards.percent, int(wildcards.seed)],
             device=CONFIG.device,
@@ -150,5 +151,5 @@ rule pretrain_limited:
         "MoCo on just the {wildcards.percent}% labelled {wildcards.target} images, subset {wildcards.seed}"
     shell:
         "exec python -m moco_transfer pretrain --settings {params.settings:q} --initial {input.initial:q}"
-        " --images {input.images:q} --rows {input.rows:q} --encoder {output.encoder:q}"
+        " --images {input.images:q} --subset {input.subset:q} --encoder {output.encoder:q}"
         " --metrics {output.metrics:q} > {log:q} 2>&1"

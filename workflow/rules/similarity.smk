@@ -4,11 +4,11 @@
 rule activations:
     input:
         encoder=encoder_of(CONFIG.similarity.network),
-        images="<data>/{dataset}/store/images.npy",
+        images=[store(name, "images.npy") for name in CONFIG.similarity.datasets],
     output:
-        "<run>/similarity/activations/{dataset}.safetensors",
+        expand("<run>/similarity/activations/{name}.safetensors", name=CONFIG.similarity.datasets),
     log:
-        "<run>/logs/activations/{dataset}.log",
+        "<run>/logs/activations.log",
     conda:
         "../../envs/moco-transfer.yaml"
     threads: CONFIG.resources.threads
@@ -18,7 +18,7 @@ rule activations:
         runtime=60,
     params:
         settings=settings(
-            dataset=lambda wildcards: wildcards.dataset,
+            datasets=CONFIG.similarity.datasets,
             images=CONFIG.similarity.images,
             model=CONFIG.model.name,
             input_size=CONFIG.model.input_size,
@@ -27,7 +27,7 @@ rule activations:
         ),
         version=1,
     message:
-        "Activations of the {wildcards.dataset} images"
+        "Activations of the datasets that are compared"
     shell:
         "exec python -m moco_transfer activations --settings {params.settings:q} --encoder {input.encoder:q}"
         " --images {input.images:q} --activations {output:q} > {log:q} 2>&1"
@@ -44,7 +44,7 @@ rule compare_datasets:
         "<run>/benchmarks/similarity.tsv"
     conda:
         "../../envs/moco-transfer.yaml"
-    threads: 2
+    threads: 1
     resources:
         mem_mb=8000,
         runtime=120,

@@ -18,11 +18,12 @@ def main(inputs, outputs, params) -> None:
         for name, path in zip(params.used, inputs.splits, strict=True)
     }
     train = {name: int(counts.get("train", 0)) for name, counts in splits.items()}
+    seen = {name: int(counts.reindex(params.pretrained_on).sum()) for name, counts in splits.items()}
     sources = dict(params.sources) | ({"limited": []} if params.limited else {})
     figure = draw_pipeline(
         initial=params.initial,
         sources=sources,
-        unlabeled={name: sum(train[part] for part in parts) for name, parts in sources.items() if parts},
+        unlabeled={name: sum(seen[part] for part in parts) for name, parts in sources.items() if parts},
         labeled={
             target: {percent: subset_size(percent, train[target]) for percent in percents}
             for target, percents in params.percents.items()

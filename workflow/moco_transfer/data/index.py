@@ -10,11 +10,10 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
+from moco_transfer.data.columns import COLUMNS, SPLITS
 from moco_transfer.errors import UserError
 
-COLUMNS = ("image_id", "patient_id", "study_id", "path", "official_split", "view")
 REQUIRED = ("image_id", "patient_id", "study_id", "path")
-SPLITS = ("train", "validation", "test")
 LABEL_VALUES = (1.0, 0.0, -1.0)
 
 

@@ -6,31 +6,45 @@ learns is decided here, once, by the configuration: 1 where the value is 1, and 
 
 from __future__ import annotations
 
-import numpy as np
-import pandas as pd
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
 
-from moco_transfer.data.index import COLUMNS
+import numpy as np
+import pyarrow.parquet as pq
+
+from moco_transfer.data.columns import COLUMNS
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 UNCERTAIN = {"zero": 0.0, "one": 1.0, "mask": np.nan}
 
 
-def label_columns(index: pd.DataFrame) -> list[str]:
-    """Return the names of the label columns of ``index``: all that stand after ``view``."""
-    return list(index.columns[len(COLUMNS) :])
+def label_columns(columns: Sequence[str]) -> list[str]:
+    """Return those of an index table's ``columns`` that are labels: all that stand after ``view``."""
+    return list(columns[len(COLUMNS) :])
 
 
-def label_matrix(index: pd.DataFrame, uncertain: str) -> np.ndarray:
-    """Return the targets of ``index``: float32 [images, classes] of 0, 1 and NaN, where NaN is masked from the loss.
+def targets(raw: np.ndarray, uncertain: str) -> np.ndarray:
+    """Return the targets of ``raw`` values: float32 [images, classes] of 0, 1 and NaN, where NaN is masked from the loss.
 
     ``uncertain`` is what -1 becomes: ``zero``, ``one`` or ``mask``. A blank counts as 0, as in CheXclusion
     (Seyyed-Kalantari et al., 2021), whose finetuning settings the paper shares.
     """
-    raw = index[label_columns(index)].to_numpy(dtype=np.float32)
-    targets = np.where(raw == -1, np.float32(UNCERTAIN[uncertain]), raw)
-    targets[np.isnan(raw)] = 0
-    return targets
+    values = np.where(raw == -1, UNCERTAIN[uncertain], raw).astype(np.float32)
+    values[np.isnan(raw)] = 0
+    return values
+
+
+def read_targets(index: Path, uncertain: str) -> tuple[list[str], np.ndarray]:
+    """Return the names of the classes of the index table at ``index``, and the targets of its images."""
+    classes = label_columns(pq.read_schema(index).names)
+    table = pq.read_table(index, columns=classes)
+    raw = np.stack([table[name].to_numpy() for name in classes], axis=1)
+    return classes, targets(raw, uncertain)
 
 
 def has_labels(index: pd.DataFrame) -> np.ndarray:
     """Return bool [images]: whether any label of the image holds a value at all, be it 1, 0 or -1."""
-    return index[label_columns(index)].notna().to_numpy().any(axis=1)
+    return index[label_columns(index.columns)].notna().to_numpy().any(axis=1)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from moco_transfer.data.index import SPLITS
+from moco_transfer.data.columns import SPLITS
 from moco_transfer.data.labels import has_labels
 from moco_transfer.errors import UserError
 from moco_transfer.seeds import stream, stream_key

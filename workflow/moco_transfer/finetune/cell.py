@@ -11,10 +11,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 
-from moco_transfer.atomic import write_parquet
-from moco_transfer.data.labels import label_columns, label_matrix
+from moco_transfer.atomic import replacing
+from moco_transfer.data.labels import read_targets
+from moco_transfer.data.rows import split_rows, subset_rows
 from moco_transfer.errors import UserError
 
 
@@ -35,7 +37,7 @@ class Cell:
     test: np.ndarray
     labels: np.ndarray
     classes: list[str]
-    ids: pd.DataFrame
+    ids: pa.Table
 
     @property
     def scored(self) -> np.ndarray:
@@ -45,21 +47,20 @@ class Cell:
 
 def read_cell(index: Path, splits: Path, subset: Path, uncertain: str) -> Cell:
     """Return the cell of one labelled subset; raises UserError where a split is empty."""
-    stored = pd.read_parquet(index)
-    split = pd.read_parquet(splits)["split"]
-    rows = {name: np.flatnonzero(split == name) for name in ("validation", "test")}
+    rows = {name: split_rows(splits, [name]) for name in ("validation", "test")}
     for name, found in rows.items():
         if len(found) == 0:
             raise UserError(
                 f"{splits}: no image is in the {name} split; change datasets.*.split or add images"
             )
+    classes, labels = read_targets(index, uncertain)
     return Cell(
-        train=pd.read_parquet(subset, columns=["row"])["row"].to_numpy(),
+        train=subset_rows(subset),
         validation=rows["validation"],
         test=rows["test"],
-        labels=label_matrix(stored, uncertain),
-        classes=label_columns(stored),
-        ids=stored[["image_id", "patient_id"]],
+        labels=labels,
+        classes=classes,
+        ids=pq.read_table(index, columns=["image_id", "patient_id"]),
     )
 
 
@@ -70,14 +71,21 @@ def write_predictions(path: Path, cell: Cell, logits: Sequence[tuple[int, np.nda
     ----------
     logits : pairs (epochs, float32 [validation + test, classes]), a pair a budget, images as in ``cell.scored``
     """
-    split = pd.Categorical(
-        ["validation"] * len(cell.validation) + ["test"] * len(cell.test), categories=["validation", "test"]
-    )
-    images = cell.ids.iloc[cell.scored].reset_index(drop=True)
-    labels = pd.DataFrame(cell.labels[cell.scored], columns=[f"label_{name}" for name in cell.classes])
-    frames = []
+    codes = np.repeat(np.int32([0, 1]), [len(cell.validation), len(cell.test)])
+    images = {
+        "split": pa.DictionaryArray.from_arrays(codes, ["validation", "test"]),
+        **{name: cell.ids[name].take(cell.scored) for name in cell.ids.column_names},
+        **{
+            f"label_{name}": column
+            for name, column in zip(cell.classes, cell.labels[cell.scored].T, strict=True)
+        },
+    }
+    parts = []
     for epochs, values in logits:
-        scores = pd.DataFrame(values.astype(np.float32), columns=[f"logit_{name}" for name in cell.classes])
-        head = pd.DataFrame({"split": split, "epochs": np.int32(epochs)})
-        frames.append(pd.concat([head, images, labels, scores], axis=1))
-    write_parquet(pd.concat(frames, ignore_index=True), path)
+        scores = {
+            f"logit_{name}": column for name, column in zip(cell.classes, np.float32(values).T, strict=True)
+        }
+        part = pa.table(images | scores)
+        parts.append(part.add_column(1, "epochs", pa.array(np.full(len(part), epochs, np.int32))))
+    with replacing(path) as temporary:
+        pq.write_table(pa.concat_tables(parts), temporary, compression="zstd")

@@ -66,32 +66,29 @@ def evaluate(
         write_parquet(frames[name], path)
 
 
-def activations(settings: Settings, *, encoder: Path, images: Path, activations: Path) -> None:
-    """Record a network's activations for random images of one dataset."""
+def activations(settings: Settings, *, encoder: Path, images: list[Path], activations: list[Path]) -> None:
+    """Record a network's activations for random images of each dataset."""
     import numpy as np
     from safetensors.numpy import save_file
 
     from moco_transfer.activations import layer_activations
     from moco_transfer.atomic import replacing
-    from moco_transfer.errors import UserError
     from moco_transfer.models import build_backbone, load_weights
     from moco_transfer.seeds import stream
     from moco_transfer.training.device import open_device
     from moco_transfer.training.images import ImagePool
 
-    stored = len(np.load(images, mmap_mode="r"))
-    if stored < 4:
-        raise UserError(f"{images}: {stored} images are too few to compare datasets by; add images")
-    random = stream(settings["seed"], "similarity", "images", settings["dataset"])
-    chosen = np.sort(random.permutation(stored)[: settings["images"]])
     device = open_device(settings["device"])
     network = build_backbone(settings["model"], 0)
     load_weights(network, encoder)
-    layers = layer_activations(
-        network.to(device), ImagePool([(images, chosen)]), settings["input_size"], device
-    )
-    with replacing(activations) as temporary:
-        save_file(layers, temporary)
+    network.to(device)
+    for dataset, store, path in zip(settings["datasets"], images, activations, strict=True):
+        stored = len(np.load(store, mmap_mode="r"))
+        random = stream(settings["seed"], "similarity", "images", dataset)
+        chosen = np.sort(random.permutation(stored)[: settings["images"]])
+        layers = layer_activations(network, ImagePool([(store, chosen)]), settings["input_size"], device)
+        with replacing(path) as temporary:
+            save_file(layers, temporary)
 
 
 def similarity(settings: Settings, *, activations: list[Path], similarity: Path) -> None:

@@ -72,13 +72,12 @@ def subset(settings: Settings, *, index: Path, splits: Path, subset: Path) -> No
     import pandas as pd
 
     from moco_transfer.atomic import write_parquet
-    from moco_transfer.data.labels import label_matrix
+    from moco_transfer.data.labels import read_targets
     from moco_transfer.data.split import draw_subset
 
-    labels = label_matrix(pd.read_parquet(index), settings["uncertain"])
     frame = draw_subset(
         pd.read_parquet(splits),
-        labels,
+        read_targets(index, settings["uncertain"])[1],
         settings["percent"],
         seed=settings["subset"],
         root_seed=settings["seed"],

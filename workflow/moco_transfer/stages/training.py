@@ -30,15 +30,13 @@ def train_weights(
     settings: Settings, *, images: Path, index: Path, splits: Path, encoder: Path, metrics: Path
 ) -> None:
     """Train a stand-in for published weights on a dataset whose labels are classes."""
-    import numpy as np
-    import pandas as pd
-
-    from moco_transfer.data.labels import label_matrix
+    from moco_transfer.data.labels import read_targets
+    from moco_transfer.data.rows import split_rows
     from moco_transfer.initial_weights import train_weights
     from moco_transfer.training.device import open_device
 
-    rows = np.flatnonzero(pd.read_parquet(splits)["split"] == "train")
-    classes = label_matrix(pd.read_parquet(index), "zero").argmax(axis=1)
+    rows = split_rows(splits, ["train"])
+    classes = read_targets(index, "zero")[1].argmax(axis=1)
     train_weights(
         images,
         rows,
@@ -60,26 +58,23 @@ def pretrain(
     *,
     initial: Path,
     images: list[Path],
-    rows: list[Path],
+    splits: list[Path] | None = None,
+    subset: Path | None = None,
     encoder: Path,
     metrics: Path,
 ) -> None:
-    """Pretrain the initial weights by MoCo on the images of one source."""
-    import numpy as np
-    import pandas as pd
-
+    """Pretrain the initial weights by MoCo on the images of one source: splits of datasets, or a labelled subset."""
     from moco_transfer import config
+    from moco_transfer.data.rows import split_rows, subset_rows
     from moco_transfer.pretrain import pretrain
     from moco_transfer.training.device import open_device
 
-    seen = settings["images"].split("+")
-
-    def chosen(path: Path) -> np.ndarray:
-        table = pd.read_parquet(path)
-        return table["row"].to_numpy() if "row" in table else np.flatnonzero(table["split"].isin(seen))
-
+    if splits is not None:
+        rows = [split_rows(path, settings["images"].split("+")) for path in splits]
+    else:
+        rows = [subset_rows(subset)]
     pretrain(
-        [(store, chosen(path)) for store, path in zip(images, rows, strict=True)],
+        list(zip(images, rows, strict=True)),
         initial,
         encoder,
         metrics,
@@ -105,17 +100,15 @@ def embed(
 ) -> None:
     """Compute the features of all images that some subset, validation or test needs."""
     import numpy as np
-    import pandas as pd
 
     from moco_transfer.atomic import write_array
+    from moco_transfer.data.rows import split_rows, subset_rows
     from moco_transfer.models import build_backbone, load_weights
     from moco_transfer.training.device import open_device
     from moco_transfer.training.images import ImagePool, predict
 
-    needed = np.array(pd.read_parquet(splits)["split"].isin(["validation", "test"]))
-    for subset in subsets:
-        needed[pd.read_parquet(subset)["row"]] = True
-    chosen = np.flatnonzero(needed)
+    scored = split_rows(splits, ["validation", "test"])
+    chosen = np.unique(np.concatenate([scored, *map(subset_rows, subsets)]))
     device = open_device(settings["device"])
     network = build_backbone(settings["model"], 0)
     load_weights(network, encoder)

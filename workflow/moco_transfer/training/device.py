@@ -10,8 +10,9 @@ from moco_transfer.errors import UserError
 
 
 def open_device(name: str) -> torch.device:
-    """Return the device ``name`` ('cpu' or 'cuda') and switch PyTorch to deterministic algorithms.
+    """Return the device ``name`` ('cpu' or 'cuda'), and on a GPU switch PyTorch to deterministic algorithms.
 
+    On the processor what is used here is deterministic as it is, and the switch costs an import of several seconds.
     Raises UserError where a GPU is asked for and none is there: a slow run on the processor would look like a hang.
     """
     if name == "cuda" and not torch.cuda.is_available():
@@ -19,7 +20,8 @@ def open_device(name: str) -> torch.device:
             "config: device is 'cuda' and PyTorch finds no GPU here; check nvidia-smi, or set device: cpu "
             "(snakemake --config device=cpu)"
         )
-    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-    torch.use_deterministic_algorithms(True)
-    torch.backends.cudnn.benchmark = False
+    if name == "cuda":
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+        torch.use_deterministic_algorithms(True)
+        torch.backends.cudnn.benchmark = False
     return torch.device(name)

@@ -6,9 +6,7 @@ import sys
 import time
 from pathlib import Path
 
-import pandas as pd
-
-from moco_transfer.atomic import write_csv
+from moco_transfer.atomic import write_text
 
 
 class MetricsLog:
@@ -42,5 +40,9 @@ class MetricsLog:
             )
 
     def write(self, path: str | Path) -> None:
-        """Write the collected rows as CSV."""
-        write_csv(pd.DataFrame(self.rows), path, float_format="%.9g")
+        """Write the collected rows as CSV, numbers to nine digits."""
+        lines = [
+            ",".join(self.rows[0]),
+            *(",".join(f"{value:.9g}" for value in row.values()) for row in self.rows),
+        ]
+        write_text(path, "\n".join([*lines, ""]))

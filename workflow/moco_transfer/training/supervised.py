@@ -13,6 +13,7 @@ from moco_transfer.augment import augment
 from moco_transfer.errors import UserError
 from moco_transfer.seeds import stream
 from moco_transfer.training.images import ImagePool, centre_crop, normalise
+from moco_transfer.training.optimizers import SGD, Adam
 from moco_transfer.training.schedule import all_batches, cosine, epoch_order
 
 
@@ -43,7 +44,7 @@ def train_network(
     Raises UserError where the loss is no longer finite.
     """
     network.to(device, memory_format=torch.channels_last)
-    update = _torch_optimizer(network, optimizer)
+    update = _open_optimizer(network, optimizer)
     answers = torch.from_numpy(targets).to(device)
     step, steps = 0, epochs * len(all_batches(np.arange(len(pool)), optimizer.batch))
     for epoch in range(epochs):
@@ -56,12 +57,9 @@ def train_network(
             else:
                 images = augment(images, augmentation, input_size, stream(seed, *stream_name, "step", step))
             rate = cosine(optimizer.lr, step, steps)
-            for group in update.param_groups:
-                group["lr"] = rate
             value = loss(network(normalise(images)), answers[torch.from_numpy(numbers).to(device)])
-            update.zero_grad(set_to_none=True)
             value.backward()
-            update.step()
+            update.step(rate)
             losses.append(value.detach())
             step += 1
         mean = torch.stack(losses).mean().item()
@@ -72,12 +70,7 @@ def train_network(
         after_epoch(epoch + 1, mean, rate)
 
 
-def _torch_optimizer(network: nn.Module, settings: config.Optimizer) -> torch.optim.Optimizer:
+def _open_optimizer(network: nn.Module, settings: config.Optimizer) -> SGD | Adam:
     if settings.name == "adam":
-        return torch.optim.Adam(network.parameters(), lr=settings.lr, weight_decay=settings.weight_decay)
-    return torch.optim.SGD(
-        network.parameters(),
-        lr=settings.lr,
-        momentum=settings.momentum or 0,
-        weight_decay=settings.weight_decay,
-    )
+        return Adam(network.parameters(), settings.weight_decay)
+    return SGD(network.parameters(), settings.momentum or 0, settings.weight_decay)

@@ -1,0 +1,90 @@
+"""What Snakemake plans, without running it: the paper's grid, the demo, and what a user's mistakes answer."""
+
+import re
+
+import pytest
+from running import ROOT, snakemake
+
+pytestmark = pytest.mark.workflow
+
+
+@pytest.fixture(scope="module")
+def empty_releases(tmp_path_factory):
+    """Folders with the tables that the adapters look for, all of them empty."""
+    root = tmp_path_factory.mktemp("releases")
+    for name in (
+        "data/vindr-spinexr/annotations/train.csv",
+        "data/vindr-spinexr/annotations/test.csv",
+        "data/mimic-cxr-jpg/mimic-cxr-2.0.0-chexpert.csv.gz",
+        "data/mimic-cxr-jpg/mimic-cxr-2.0.0-metadata.csv.gz",
+        "data/mimic-cxr-jpg/mimic-cxr-2.0.0-split.csv.gz",
+        "data/imagenet/n01440764/0.jpg",
+    ):
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).touch()
+    return root
+
+
+def planned(output):
+    """Return the number of jobs by rule from a dry run's table of job counts."""
+    return {rule: int(count) for rule, count in re.findall(r"^(\w+) +(\d+)$", output, flags=re.MULTILINE)}
+
+
+def test_the_papers_configuration_plans_the_papers_grid(empty_releases):
+    counts = planned(snakemake("-n", directory=empty_releases).stdout)
+    assert counts["linear"] == 84 + 15
+    assert counts["end_to_end"] == 84
+    assert (counts["pretrain"], counts["pretrain_limited"]) == (3, 15)
+    assert (counts["subset"], counts["embed"], counts["embed_limited"]) == (21, 8, 15)
+    assert (counts["fetch_weights"], counts["index"], counts["pack"]) == (1, 3, 3)
+
+
+def test_without_data_the_plan_says_what_is_missing_and_what_to_do(tmp_path):
+    run = snakemake("-n", directory=tmp_path, fails=True)
+    for part in (
+        "dataset 'spine', VinDr-SpineXR 1.0.0: no annotations/train.csv",
+        "dataset 'chest', MIMIC-CXR-JPG",
+        "https://physionet.org/content/mimic-cxr-jpg/",
+        "snakemake --configfile config/demo.yaml",
+    ):
+        assert part in run.stdout + run.stderr
+
+
+def test_the_demo_plans_every_rule(tmp_path):
+    counts = planned(snakemake("-n", "--configfile", ROOT / "config/demo.yaml", directory=tmp_path).stdout)
+    assert counts["phantom"] == 3 and counts["train_weights"] == 1
+    assert counts["linear"] == 32 + 4 and counts["end_to_end"] == 32
+    assert (counts["pretrain"], counts["pretrain_limited"]) == (3, 4)
+    assert counts["figure_epochs"] == 2 and counts["table_aurocs"] == 2
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        "figures",
+        "tables",
+        "similarity",
+        "results/demo/figures/figure2.pdf",
+        "results/demo/finetune/spine/chest/linear/100pct/seed1/predictions.parquet",
+    ],
+)
+def test_a_target_plans_what_it_needs_and_no_more(tmp_path, target):
+    counts = planned(
+        snakemake("-n", target, "--configfile", ROOT / "config/demo.yaml", directory=tmp_path).stdout
+    )
+    if target.endswith(".parquet"):
+        assert (counts["linear"], counts["pretrain"]) == (1, 1) and "end_to_end" not in counts
+    if target == "similarity":
+        assert "linear" not in counts and counts["activations"] == 3
+
+
+def test_a_percentage_that_is_not_configured_is_an_error(tmp_path):
+    path = "results/demo/finetune/spine/chest/linear/77pct/seed1/predictions.parquet"
+    run = snakemake("-n", path, "--configfile", ROOT / "config/demo.yaml", directory=tmp_path, fails=True)
+    assert "MissingRuleException" in run.stdout + run.stderr
+
+
+def test_a_wrong_key_is_named_without_a_traceback(tmp_path):
+    run = snakemake("-n", "--config", "sede=1", directory=tmp_path, fails=True)
+    assert "error: config: unknown key 'sede'; did you mean 'seed'?" in run.stdout + run.stderr
+    assert "Traceback" not in run.stdout + run.stderr

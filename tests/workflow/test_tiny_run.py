@@ -1,0 +1,96 @@
+"""The whole workflow on a tiny configuration, twice: every output, equal bytes, nothing left to do, one file again."""
+
+import hashlib
+import xml.etree.ElementTree as ET
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from PIL import Image
+from running import ROOT, snakemake
+
+pytestmark = pytest.mark.workflow
+TINY = ("--cores", "2", "--configfile", ROOT / "config/demo.yaml", ROOT / "tests/workflow/tiny.yaml")
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("tiny")
+    snakemake(*TINY, directory=folder)
+    return folder
+
+
+def tables_of(folder):
+    """Return the SHA-256 of every CSV and Parquet file under results/, by path; releases are inputs and left out."""
+    paths = [path for path in folder.glob("results/**/*") if path.suffix in (".csv", ".parquet")]
+    return {
+        str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in paths
+        if "release" not in path.parts
+    }
+
+
+def test_every_figure_and_table_is_there_and_opens(finished):
+    results = finished / "results/tiny"
+    for name in ("figure1", "figure2", "figure3", "figure4", "figure5", "similarity_measures"):
+        assert Image.open(results / f"figures/{name}.png").size[0] > 500
+        assert ET.parse(results / f"figures/{name}.svg").getroot().tag.endswith("svg")
+        assert (results / f"figures/{name}.pdf").read_bytes().startswith(b"%PDF")
+        assert "Phantom data" in (results / f"figures/{name}.svg").read_text()
+    for name in ("table1", "table2", "table3", "claims"):
+        assert len(pd.read_csv(results / f"tables/{name}.csv")) > 0
+        for kind in ("md", "tex", "html"):
+            assert "hantom data" in (results / f"tables/{name}.{kind}").read_text()
+
+
+def test_indexed_is_stored_plus_quarantined(finished):
+    for dataset, images in (("spine", 90), ("chest", 150), ("natural", 60)):
+        folder = finished / "results/data/tiny" / dataset
+        assert len(pd.read_parquet(folder / "index.parquet")) == images
+        stored = pd.read_parquet(folder / "store/index.parquet")
+        assert len(stored) + len(pd.read_csv(folder / "store/quarantine.csv")) == images
+        assert pd.read_parquet(folder / "splits.parquet")["image_id"].tolist() == stored["image_id"].tolist()
+
+
+def test_every_cell_is_estimated(finished):
+    for target in ("spine", "chest"):
+        table = pd.read_parquet(finished / f"results/tiny/evaluate/{target}/estimates.parquet")
+        linear = table[table["mode"] == "linear"]
+        assert sorted(linear["source"]) == ["chest", "limited", "none", "spine", "spine+chest"]
+        chosen = table[(table["mode"] == "end_to_end") & table["selected"]]
+        assert sorted(chosen["source"]) == ["chest", "none", "spine", "spine+chest"]
+        assert table["auroc"].between(0, 1).all() and (table["lower"] <= table["upper"]).all()
+
+
+def test_a_second_invocation_has_nothing_to_do(finished):
+    run = snakemake(*TINY, directory=finished)
+    assert "Nothing to be done" in run.stdout + run.stderr
+
+
+def test_two_runs_give_the_same_bytes(finished, tmp_path):
+    snakemake(*TINY, directory=tmp_path)
+    first, second = tables_of(finished), tables_of(tmp_path)
+    assert len(first) > 80
+    assert first == second
+
+
+def test_a_single_file_is_made_again_alone_with_the_same_bytes(finished):
+    path = finished / "results/tiny/finetune/spine/chest/linear/100pct/seed1/predictions.parquet"
+    before = path.read_bytes()
+    path.unlink()
+    run = snakemake(path.relative_to(finished), *TINY, directory=finished)
+    assert path.read_bytes() == before
+    assert "1 of 1 steps (100%) done" in run.stdout + run.stderr
+
+
+def test_the_report_is_built_without_network(finished, tmp_path):
+    report = tmp_path / "report.html"
+    snakemake("--report", report, *TINY, directory=finished)
+    text = report.read_text()
+    for part in ("Figures", "Tables", "claims", "Mean canonical correlation", "generated images"):
+        assert part in text
+
+
+def test_logs_hold_no_traceback(finished):
+    logs = [path.read_text() for path in Path(finished, "results/tiny/logs").glob("**/*.log")]
+    assert logs and not any("Traceback" in log for log in logs)
