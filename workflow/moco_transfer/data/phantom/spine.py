@@ -81,7 +81,7 @@ def study(seed: int, number: int) -> Study:
             most = _RATES[kind][1]
             count = int(rng.integers((most + 1) // 2, most + 1))
             levels = rng.permutation(np.arange(first, last + 1))[:count]
-            severity = float(rng.beta(1.6, 1.2))
+            severity = float(rng.beta(4.0, 1.4))
             for level in sorted(levels.tolist()):
                 own = float(np.clip(severity + rng.normal(0, 0.1), 0.0, 1.0))
                 lesions.append(Lesion(kind, level, own, float(rng.choice([-1.0, 1.0]))))
