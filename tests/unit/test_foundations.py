@@ -100,12 +100,25 @@ def changed(base, path, value):
         ("model.initial_weights.url", None, "kind 'download' needs 'url'"),
         ("model.input_size", 300, "store.size is smaller than model.input_size"),
         ("evaluation.percentiles", [5], "evaluation.percentiles"),
+        ("evaluation.percentiles", [95, 5], "must ascend"),
+        ("model.name", "densenet999", "model.name"),
+        ("pretraining.schedules.chest.bn_groups", 200, "leaves groups of one image"),
+        ("targets.spine.percents", ["1", "10", "1.0"], "one is there twice"),
+        ("datasets.natural.phantom", {"images": 5, "size": 64}, "either 'root' or 'phantom'"),
+        ("targets.natural", {"percents": ["10"], "limited": []}, "finetune.optimizers"),
+        ("datasets.chest.store.size", 320, "sources.spine.chest: its datasets need one store.size"),
     ],
 )
 def test_a_wrong_key_or_value_is_named_in_one_line(paper, path, value, message):
     with pytest.raises(UserError, match=message) as caught:
         config.check(changed(paper, path, value))
     assert "\n" not in str(caught.value)
+
+
+def test_an_entry_is_taken_out_by_null(paper):
+    without = merged(paper, {"targets": {"chest": None}, "sources": {"spine+chest": None}})
+    found = config.check(without)
+    assert list(found.targets) == ["spine"] and list(found.sources) == ["none", "spine", "chest"]
 
 
 def test_the_reference_of_the_configuration_is_in_step():
@@ -131,7 +144,7 @@ def test_the_tables_of_a_release_are_found_when_all_are_there(tmp_path):
     (tmp_path / "annotations" / "test.csv").touch()
     names = [str(tmp_path / "annotations" / f"{name}.csv") for name in ("train", "test")]
     assert find_tables("vindr_spinexr", tmp_path) == (names, [])
-    assert find_tables("image_folder", tmp_path) == ([str(tmp_path)], [])
+    assert find_tables("image_folder", tmp_path) == ([str(tmp_path / "annotations")], [])
 
 
 def test_the_command_line_prints_a_users_error_in_one_line(tmp_path, capsys):

@@ -49,7 +49,10 @@ def test_indexed_is_stored_plus_quarantined(finished):
         assert len(pd.read_parquet(folder / "index.parquet")) == images
         stored = pd.read_parquet(folder / "store/index.parquet")
         assert len(stored) + len(pd.read_csv(folder / "store/quarantine.csv")) == images
-        assert pd.read_parquet(folder / "splits.parquet")["image_id"].tolist() == stored["image_id"].tolist()
+        assert (
+            pd.read_parquet(finished / f"results/tiny/splits/{dataset}.parquet")["image_id"].tolist()
+            == stored["image_id"].tolist()
+        )
 
 
 def test_every_cell_is_estimated(finished):

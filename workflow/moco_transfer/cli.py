@@ -1,6 +1,7 @@
 """The command line: ``python -m moco_transfer STAGE --settings JSON --FILE PATH ...``, one subcommand a stage.
 
-The options of a subcommand are the keyword-only parameters of its stage in ``moco_transfer.stages``.
+The options of a subcommand are the keyword-only parameters of its stage in ``moco_transfer.stages``: files, and what
+says where and how a stage runs but changes nothing of its result.
 """
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ from __future__ import annotations
 import argparse
 import inspect
 import json
+import logging
 import sys
 from pathlib import Path
 
@@ -40,6 +42,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Run one stage; print a user's error as one line and return the exit status."""
     options = vars(_parser().parse_args(arguments))
     function = STAGES[options.pop("stage")]
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
     try:
         function(json.loads(options.pop("settings")), **options)
     except UserError as error:
@@ -56,11 +59,12 @@ def _parser() -> argparse.ArgumentParser:
         command.add_argument("--settings", required=True, metavar="JSON")
         for parameter in inspect.signature(function).parameters.values():
             if parameter.kind is parameter.KEYWORD_ONLY:
+                kind = {"int": int, "str": str}.get(parameter.annotation, Path)
                 command.add_argument(
                     f"--{parameter.name}".replace("_", "-"),
-                    type=Path,
-                    nargs="+" if str(parameter.annotation).startswith("list") else None,
+                    type=kind,
+                    nargs="+" if parameter.annotation.startswith("list") else None,
                     required=parameter.default is parameter.empty,
-                    metavar="PATH",
+                    metavar=kind.__name__.upper(),
                 )
     return parser

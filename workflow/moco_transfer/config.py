@@ -35,6 +35,7 @@ class Phantom(Section):
 class Store(Section):
     size: Annotated[int, Field(ge=16)] = Field(description="side of the stored square images, in pixels")
     fit: Literal["stretch", "pad", "center_crop"] = Field(description="how an image becomes square (#6)")
+    colour: bool = Field(False, description="keep three channels; MoCo's augmentations are for grey images")
     max_quarantined: Share = Field(0.01, description="share of unreadable images above which packing stops")
     max_pixels: Positive = Field(50_000_000, description="images with more pixels are refused")
 
@@ -80,6 +81,8 @@ class Dataset(Section):
     def _has_an_origin(self) -> Dataset:
         if (self.root is None) == (self.phantom is None):
             raise ValueError("give either 'root' or 'phantom'; set the other to null")
+        if self.phantom and self.adapter == "nih_chestxray14":
+            raise ValueError("there are no phantoms in this layout; take mimic_cxr_jpg for chest phantoms")
         return self
 
 
@@ -119,7 +122,9 @@ class InitialWeights(Section):
 
 
 class Model(Section):
-    name: str = Field(description="`densenet121`, another DenseNet of torchvision, or `densenet_small`")
+    name: Literal["densenet121", "densenet161", "densenet169", "densenet201", "densenet_small"] = Field(
+        description="the network; `densenet_small` is the demo's"
+    )
     input_size: Annotated[int, Field(ge=32)] = Field(
         description="side of the network's input, a centre crop of the stored image, in pixels (#6)"
     )
@@ -131,6 +136,14 @@ class Schedule(Section):
     batch: Positive = Field(description="images a step")
     lr: Rate = Field(description="initial learning rate of the cosine")
     bn_groups: Positive = Field(description="groups of a batch that are normalised apart (#10)")
+
+    @model_validator(mode="after")
+    def _groups_have_two_images(self) -> Schedule:
+        if self.batch < 2 * self.bn_groups:
+            raise ValueError(
+                f"a batch of {self.batch} in {self.bn_groups} bn_groups leaves groups of one image"
+            )
+        return self
 
 
 class Moco(Section):
@@ -188,6 +201,12 @@ class Evaluation(Section):
     margin: Annotated[float, Field(gt=0, lt=0.5)] = Field(description="of equivalence, in AUROC")
     level: Annotated[float, Field(gt=0, lt=0.5)] = Field(description="of the tests in the claims table")
 
+    @model_validator(mode="after")
+    def _percentiles_ascend(self) -> Evaluation:
+        if self.percentiles[0] >= self.percentiles[1]:
+            raise ValueError(f"percentiles {self.percentiles} must ascend")
+        return self
+
 
 class Similarity(Section):
     datasets: list[Name] = Field(min_length=2, description="compared pairwise")
@@ -237,6 +256,8 @@ class Config(Section):
         trained = [source for source, seen in self.sources.items() if seen]
         for source, seen in self.sources.items():
             known(f"sources.{source}", seen, self.datasets, "a dataset")
+            if len({(self.datasets[name].store.size, self.datasets[name].store.colour) for name in seen}) > 1:
+                raise ValueError(f"sources.{source}: its datasets need one store.size, and colour or none")
         known("targets", list(self.targets), self.datasets, "a dataset")
         known("similarity.datasets", self.similarity.datasets, self.datasets, "a dataset")
         known("similarity.network", [self.similarity.network], self.sources, "a source")
@@ -250,6 +271,10 @@ class Config(Section):
             "pretraining.schedules must have every source", trained, self.pretraining.schedules, "among them"
         )
         for name, target in self.targets.items():
+            if self.datasets[name].split.validation == 0 or self.datasets[name].split.test == 0:
+                raise ValueError(f"datasets.{name}.split: a target needs validation and test images")
+            if len(set(map(float, target.percents))) < len(target.percents):
+                raise ValueError(f"targets.{name}.percents: one is there twice")
             known(f"targets.{name}.limited", target.limited, target.percents, "among its percents")
             if target.limited:
                 known(
@@ -276,13 +301,22 @@ class Config(Section):
 def check(raw: dict[str, Any]) -> Config:
     """Return the typed configuration of the merged mapping ``raw``.
 
-    Raises UserError with one line that names the key, what was found there and, for an unknown key, the nearest one.
+    An entry that an overlay sets to null in one of the mappings by name is taken as absent. Raises UserError with one
+    line that names the key, what was found there and, for an unknown key, the nearest one.
     """
+    raw = {
+        key: _present(value) if key in ("datasets", "targets", "sources") else value
+        for key, value in raw.items()
+    }
     try:
         return Config.model_validate(raw)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         raise UserError(_one_line(first)) from None
+
+
+def _present(entries: Any) -> Any:
+    return {k: v for k, v in entries.items() if v is not None} if isinstance(entries, dict) else entries
 
 
 def _one_line(error: dict[str, Any]) -> str:

@@ -14,7 +14,7 @@ HEAD = """# Every key of the configuration
 
 `config.yaml` holds the paper's protocol on the real datasets, with the reason beside each value; `demo.yaml` is an overlay on
 it that runs everything on phantom data, `nih-sample.yaml` an overlay on the demo with real chest radiographs. An overlay
-names what differs: mappings merge key by key, lists and values replace, and `null` stands for nothing. Several are given
+names what differs: mappings merge key by key, lists and values replace; `null` takes a dataset, target or source out. Several are given
 in order, after the targets: `snakemake figures --configfile config/demo.yaml my.yaml`. A single value:
 `snakemake --config seeds=5`.
 

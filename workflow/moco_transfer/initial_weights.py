@@ -32,7 +32,7 @@ def import_weights(path: Path, sha256: str | None, model: str, encoder: Path) ->
         found = hashlib.file_digest(handle, "sha256").hexdigest()
     if sha256 is not None and not found.startswith(sha256):
         raise UserError(
-            f"{path}: SHA-256 begins {found[:8]}, not {sha256}: the file is damaged or another; fetch it anew"
+            f"{path}: SHA-256 begins {found[:8]}, not {sha256}: it is damaged, or another file: then set model.initial_weights.sha256: null"
         )
     if path.suffix == ".safetensors":
         from safetensors.torch import load_file

@@ -64,7 +64,7 @@ def pretrain(
             queue,
             settings.momentum,
             settings.temperature,
-            schedule.bn_groups,
+            min(schedule.bn_groups, batch // 2),  # a group of one image has no variance to normalise by
             settings.mask_own_keys,
         )
     network.to(device, memory_format=torch.channels_last).train()

@@ -15,6 +15,7 @@ from moco_transfer.config import check
 from moco_transfer.data.releases import describe_missing, find_tables
 from moco_transfer.errors import UserError
 from moco_transfer.job_environment import export_package
+from moco_transfer.tables.hyperparameters import hyperparameter_rows
 
 export_package(PACKAGE.parent)
 
@@ -25,6 +26,11 @@ except UserError as error:
 
 SEEDS = range(1, CONFIG.seeds + 1)
 TRAINED_SOURCES = [source for source, datasets in CONFIG.sources.items() if datasets]
+# Weights that are trained here depend on the run's seed and splits; published ones are shared by all runs.
+INITIAL_WEIGHTS = (
+    f"<{'run' if CONFIG.model.initial_weights.kind == 'supervised' else 'data'}>/initial_weights/"
+    f"{CONFIG.model.name}.safetensors"
+)
 PHANTOMS = [name for name, dataset in CONFIG.datasets.items() if dataset.phantom]
 # The paper's figures 4 and 5 and tables 2 and 3 are one for each target; a third target gets figure 6 and table 4.
 EPOCH_FIGURES = {f"figure{number}": target for number, target in enumerate(CONFIG.targets, start=4)}
@@ -59,14 +65,19 @@ def dataset_settings(*keys):
     return section
 
 
-def code_of(*parts):
-    """Return a hash of the modules that a figure or table is made with, so that it is made anew when they change."""
+def code_of(*folders):
+    """Return a hash of the modules in folders of the workflow."""
     digest = hashlib.sha256()
-    for part in parts:
-        path = PACKAGE / part
-        for module in [path] if path.is_file() else sorted(path.rglob("*.py")):
+    for folder in folders:
+        for module in sorted(Path(workflow.basedir, "workflow", folder).glob("*.py")):
             digest.update(module.read_bytes())
     return digest.hexdigest()[:16]
+
+
+# Figures and tables take seconds: any change of what they are made with makes them anew.
+RESULTS_CODE = code_of(
+    "scripts", "moco_transfer/plotting", "moco_transfer/tables", "moco_transfer/statistics"
+)
 
 
 def store(dataset, file):
@@ -94,7 +105,7 @@ def encoder_of(source):
     """Return the weights of a source; ``none`` and every other source without datasets has the initial ones."""
     if CONFIG.sources[source]:
         return f"<run>/pretrain/{source}/encoder.safetensors"
-    return f"<data>/initial_weights/{CONFIG.model.name}.safetensors"
+    return INITIAL_WEIGHTS
 
 
 def encoder(wildcards):
@@ -154,12 +165,13 @@ def titles():
     return {name: dataset.title for name, dataset in CONFIG.datasets.items()}
 
 
-def data_note(datasets):
-    """Return what must stand on every result of generated images, or nothing where all images are real."""
-    generated = [name for name in datasets if name in PHANTOMS]
+def data_note():
+    """Return what must stand on every result that rests on generated images, or nothing where all images are real."""
+    basis = dict.fromkeys([*used_datasets(), *shown_datasets(), *CONFIG.similarity.datasets])
+    generated = [name for name in basis if name in PHANTOMS]
     if not generated:
         return ""
-    if len(generated) == len(list(datasets)):
+    if len(generated) == len(basis):
         return "Phantom data: generated images, not radiographs"
     return f"Phantom data in part: the {' and '.join(generated)} images are generated, not radiographs"
 
@@ -182,11 +194,20 @@ def paper_tables(targets):
 
 
 def initial_dataset():
-    """Return the dataset behind the initial weights: the one they are trained on here, or the one nobody finetunes."""
-    others = [name for name in CONFIG.datasets if name not in used_datasets()]
-    return CONFIG.model.initial_weights.dataset or (others[0] if others else "ImageNet")
+    """Return the dataset behind the initial weights."""
+    return CONFIG.model.initial_weights.dataset or "ImageNet"
 
 
 def shown_datasets():
     """Return the datasets that figure 1 shows."""
     return [name for name in [initial_dataset(), *used_datasets()] if name in CONFIG.datasets]
+
+
+def subset_index(wildcards):
+    """Return the index that a labelled subset is drawn from; percentages belong to a target."""
+    percents = CONFIG.targets[wildcards.target].percents
+    if wildcards.percent not in percents:
+        raise WorkflowError(
+            f"targets.{wildcards.target}.percents are {', '.join(percents)}, not {wildcards.percent}"
+        )
+    return store(wildcards.target, "index.parquet")

@@ -24,13 +24,12 @@ rule phantom:
             images=dataset_settings("phantom", "images"),
             size=dataset_settings("phantom", "size"),
             seed=CONFIG.seed,
-            workers=2,
         ),
         version=1,
     message:
         "Generating the {wildcards.dataset} phantoms"
     shell:
-        "exec python -m moco_transfer phantom --settings {params.settings:q} --release {output:q} > {log:q} 2>&1"
+        "exec python -m moco_transfer phantom --settings {params.settings:q} --release {output:q} --workers {threads} > {log:q} 2>&1"
 
 
 rule index:
@@ -78,7 +77,6 @@ rule pack:
     params:
         settings=settings(
             store=dataset_settings("store"),
-            workers=PACKING_THREADS,
         ),
         root=release_root,
         store=subpath(output.images, parent=True),
@@ -87,14 +85,14 @@ rule pack:
         "Packing the {wildcards.dataset} images into one array"
     shell:
         "exec python -m moco_transfer pack --settings {params.settings:q} --index {input.index:q}"
-        " --root {params.root:q} --store {params.store:q} > {log:q} 2>&1"
+        " --root {params.root:q} --store {params.store:q} --workers {threads} > {log:q} 2>&1"
 
 
 rule split:
     input:
         "<data>/{dataset}/store/index.parquet",
     output:
-        "<data>/{dataset}/splits.parquet",
+        "<run>/splits/{dataset}.parquet",
     log:
         "<run>/logs/split/{dataset}.log",
     conda:
@@ -119,8 +117,8 @@ rule split:
 
 rule subset:
     input:
-        index=lambda wildcards: store(wildcards.target, "index.parquet"),
-        splits="<data>/{target}/splits.parquet",
+        index=subset_index,
+        splits="<run>/splits/{target}.parquet",
     output:
         "<run>/subsets/{target}/{percent}pct/seed{seed}.parquet",
     log:

@@ -4,7 +4,7 @@
 rule figure1:
     input:
         images=[store(name, "images.npy") for name in shown_datasets()],
-        splits=[f"<data>/{name}/splits.parquet" for name in used_datasets()],
+        splits=[f"<run>/splits/{name}.parquet" for name in used_datasets()],
     output:
         pdf="<run>/figures/figure1.pdf",
         svg=report(
@@ -24,7 +24,7 @@ rule figure1:
         runtime=30,
     params:
         titles=titles(),
-        note=data_note(used_datasets()),
+        note=data_note(),
         initial=initial_dataset(),
         shown=shown_datasets(),
         shareable=[CONFIG.datasets[name].shareable for name in shown_datasets()],
@@ -33,7 +33,7 @@ rule figure1:
         percents={name: target.percents for name, target in CONFIG.targets.items()},
         used=used_datasets(),
         pretrained_on=CONFIG.pretraining.images.split("+"),
-        code=code_of("plotting", "data/split.py"),
+        code=RESULTS_CODE,
     message:
         "Figure 1: the datasets of each stage"
     script:
@@ -63,9 +63,9 @@ rule figure2:
         runtime=30,
     params:
         titles=titles(),
-        note=data_note(used_datasets()),
+        note=data_note(),
         sources=[*CONFIG.sources, "limited"],
-        code=code_of("plotting"),
+        code=RESULTS_CODE,
     message:
         "Figure 2: test AUROC by labelled data"
     script:
@@ -94,8 +94,8 @@ rule figure3:
         runtime=30,
     params:
         titles=titles(),
-        note=data_note(CONFIG.similarity.datasets),
-        code=code_of("plotting"),
+        note=data_note(),
+        code=RESULTS_CODE,
     message:
         "Figure 3: SVCCA between datasets, with its null"
     script:
@@ -124,8 +124,8 @@ rule similarity_measures:
         runtime=30,
     params:
         titles=titles(),
-        note=data_note(CONFIG.similarity.datasets),
-        code=code_of("plotting"),
+        note=data_note(),
+        code=RESULTS_CODE,
     message:
         "Similarity of the datasets by measures that can tell"
     script:
@@ -157,9 +157,9 @@ rule figure_epochs:
     params:
         target=lambda wildcards: EPOCH_FIGURES[wildcards.figure],
         titles=titles(),
-        note=lambda wildcards: data_note([EPOCH_FIGURES[wildcards.figure]]),
+        note=data_note(),
         sources=[*CONFIG.sources, "limited"],
-        code=code_of("plotting"),
+        code=RESULTS_CODE,
     message:
         "{wildcards.figure}: test AUROC by epochs of end-to-end finetuning"
     script:

@@ -5,7 +5,7 @@ rule embed:
     input:
         encoder=lambda wildcards: encoder_of(wildcards.source),
         images="<data>/{target}/store/images.npy",
-        splits="<data>/{target}/splits.parquet",
+        splits="<run>/splits/{target}.parquet",
         subsets=lambda wildcards: subset_files(wildcards.target, CONFIG.targets[wildcards.target].percents),
     output:
         features="<run>/embed/{source}/{target}/features.npy",
@@ -24,12 +24,12 @@ rule embed:
         mem_mb=CONFIG.resources.mem_mb,
         runtime=240,
     params:
-        settings=settings(model=CONFIG.model.name, input_size=CONFIG.model.input_size, device=CONFIG.device),
+        settings=settings(model=CONFIG.model.name, input_size=CONFIG.model.input_size),
         version=1,
     message:
         "Features of the {wildcards.target} images by the {wildcards.source} encoder"
     shell:
-        "exec python -m moco_transfer embed --settings {params.settings:q} --encoder {input.encoder:q}"
+        "exec python -m moco_transfer embed --device {config[device]:q} --settings {params.settings:q} --encoder {input.encoder:q}"
         " --images {input.images:q} --splits {input.splits:q} --subsets {input.subsets:q}"
         " --features {output.features:q} --rows {output.rows:q} > {log:q} 2>&1"
 
@@ -38,7 +38,7 @@ use rule embed as embed_limited with:
     input:
         encoder="<run>/pretrain/limited/{target}/{percent}pct/seed{seed}/encoder.safetensors",
         images="<data>/{target}/store/images.npy",
-        splits="<data>/{target}/splits.parquet",
+        splits="<run>/splits/{target}.parquet",
         subsets="<run>/subsets/{target}/{percent}pct/seed{seed}.parquet",
     output:
         features="<run>/embed/limited/{target}/{percent}pct/seed{seed}/features.npy",
@@ -56,7 +56,7 @@ rule linear:
         features=lambda wildcards: f"{embedding(wildcards)}/features.npy",
         rows=lambda wildcards: f"{embedding(wildcards)}/rows.npy",
         index="<data>/{target}/store/index.parquet",
-        splits="<data>/{target}/splits.parquet",
+        splits="<run>/splits/{target}.parquet",
         subset="<run>/subsets/{target}/{percent}pct/seed{seed}.parquet",
     output:
         predictions="<run>/finetune/{target}/{source}/linear/{percent}pct/seed{seed}/predictions.parquet",
@@ -77,7 +77,7 @@ rule linear:
             optimizer=lambda wildcards: CONFIG.finetune.optimizers[wildcards.target].model_dump(),
             epochs=CONFIG.finetune.linear.epochs,
             checkpoint=CONFIG.finetune.checkpoint,
-            average=CONFIG.evaluation.average,
+            average=CONFIG.evaluation.average if CONFIG.finetune.checkpoint == "best" else None,
             seed=CONFIG.seed,
             stream=lambda wildcards: ["linear", wildcards.target, wildcards.percent, int(wildcards.seed)],
         ),
@@ -95,7 +95,7 @@ rule end_to_end:
         encoder=encoder,
         images="<data>/{target}/store/images.npy",
         index="<data>/{target}/store/index.parquet",
-        splits="<data>/{target}/splits.parquet",
+        splits="<run>/splits/{target}.parquet",
         subset="<run>/subsets/{target}/{percent}pct/seed{seed}.parquet",
     output:
         predictions="<run>/finetune/{target}/{source}/end_to_end/{percent}pct/seed{seed}/predictions.parquet",
@@ -121,7 +121,7 @@ rule end_to_end:
             budgets=CONFIG.finetune.end_to_end.budgets,
             augment=CONFIG.finetune.augment,
             checkpoint=CONFIG.finetune.checkpoint,
-            average=CONFIG.evaluation.average,
+            average=CONFIG.evaluation.average if CONFIG.finetune.checkpoint == "best" else None,
             seed=CONFIG.seed,
             stream=lambda wildcards: [
                 "end_to_end",
@@ -129,12 +129,11 @@ rule end_to_end:
                 wildcards.percent,
                 int(wildcards.seed),
             ],
-            device=CONFIG.device,
         ),
         version=1,
     message:
         "End to end: {wildcards.target}, {wildcards.source}, {wildcards.percent}%, subset {wildcards.seed}"
     shell:
-        "exec python -m moco_transfer end-to-end --settings {params.settings:q} --encoder {input.encoder:q}"
+        "exec python -m moco_transfer end-to-end --device {config[device]:q} --settings {params.settings:q} --encoder {input.encoder:q}"
         " --images {input.images:q} --index {input.index:q} --splits {input.splits:q} --subset {input.subset:q}"
         " --predictions {output.predictions:q} --metrics {output.metrics:q} > {log:q} 2>&1"

@@ -8,10 +8,10 @@ if WEIGHTS.kind == "supervised":
         input:
             images=store(WEIGHTS.dataset, "images.npy"),
             index=store(WEIGHTS.dataset, "index.parquet"),
-            splits=f"<data>/{WEIGHTS.dataset}/splits.parquet",
+            splits=f"<run>/splits/{WEIGHTS.dataset}.parquet",
         output:
-            encoder=f"<data>/initial_weights/{CONFIG.model.name}.safetensors",
-            metrics=f"<data>/initial_weights/{CONFIG.model.name}.csv",
+            encoder=INITIAL_WEIGHTS,
+            metrics=f"<run>/initial_weights/{CONFIG.model.name}.csv",
         log:
             "<run>/logs/initial_weights.log",
         benchmark:
@@ -31,13 +31,12 @@ if WEIGHTS.kind == "supervised":
                 batch=WEIGHTS.batch,
                 lr=WEIGHTS.lr,
                 seed=CONFIG.seed,
-                device=CONFIG.device,
             ),
             version=1,
         message:
             f"Training initial weights on the classes of {WEIGHTS.dataset}"
         shell:
-            "exec python -m moco_transfer train-weights --settings {params.settings:q} --images {input.images:q}"
+            "exec python -m moco_transfer train-weights --device {config[device]:q} --settings {params.settings:q} --images {input.images:q}"
             " --index {input.index:q} --splits {input.splits:q} --encoder {output.encoder:q}"
             " --metrics {output.metrics:q} > {log:q} 2>&1"
 
@@ -47,8 +46,10 @@ else:
         fetch_weights,
 
     rule fetch_weights:
+        input:
+            [WEIGHTS.path] if WEIGHTS.kind == "file" else [],
         output:
-            f"<data>/initial_weights/{CONFIG.model.name}.safetensors",
+            INITIAL_WEIGHTS,
         log:
             "<run>/logs/initial_weights.log",
         conda:
@@ -77,9 +78,7 @@ rule pretrain:
     input:
         initial=encoder_of("none"),
         images=lambda wildcards: [store(name, "images.npy") for name in CONFIG.sources[wildcards.source]],
-        splits=lambda wildcards: [
-            f"<data>/{name}/splits.parquet" for name in CONFIG.sources[wildcards.source]
-        ],
+        splits=lambda wildcards: [f"<run>/splits/{name}.parquet" for name in CONFIG.sources[wildcards.source]],
     output:
         encoder="<run>/pretrain/{source}/encoder.safetensors",
         metrics="<run>/pretrain/{source}/metrics.csv",
@@ -106,13 +105,12 @@ rule pretrain:
             images=CONFIG.pretraining.images,
             seed=CONFIG.seed,
             stream=lambda wildcards: [wildcards.source],
-            device=CONFIG.device,
         ),
         version=1,
     message:
         "MoCo on {wildcards.source}"
     shell:
-        "exec python -m moco_transfer pretrain --settings {params.settings:q} --initial {input.initial:q}"
+        "exec python -m moco_transfer pretrain --device {config[device]:q} --settings {params.settings:q} --initial {input.initial:q}"
         " --images {input.images:q} --splits {input.splits:q} --encoder {output.encoder:q}"
         " --metrics {output.metrics:q} > {log:q} 2>&1"
 
@@ -144,12 +142,11 @@ rule pretrain_limited:
             schedule=lambda wildcards: CONFIG.pretraining.schedules[wildcards.target].model_dump(),
             seed=CONFIG.seed,
             stream=lambda wildcards: ["limited", wildcards.target, wildcards.percent, int(wildcards.seed)],
-            device=CONFIG.device,
         ),
         version=1,
     message:
         "MoCo on just the {wildcards.percent}% labelled {wildcards.target} images, subset {wildcards.seed}"
     shell:
-        "exec python -m moco_transfer pretrain --settings {params.settings:q} --initial {input.initial:q}"
+        "exec python -m moco_transfer pretrain --device {config[device]:q} --settings {params.settings:q} --initial {input.initial:q}"
         " --images {input.images:q} --subset {input.subset:q} --encoder {output.encoder:q}"
         " --metrics {output.metrics:q} > {log:q} 2>&1"

@@ -23,13 +23,12 @@ rule activations:
             model=CONFIG.model.name,
             input_size=CONFIG.model.input_size,
             seed=CONFIG.seed,
-            device=CONFIG.device,
         ),
         version=1,
     message:
         "Activations of the datasets that are compared"
     shell:
-        "exec python -m moco_transfer activations --settings {params.settings:q} --encoder {input.encoder:q}"
+        "exec python -m moco_transfer activations --device {config[device]:q} --settings {params.settings:q} --encoder {input.encoder:q}"
         " --images {input.images:q} --activations {output:q} > {log:q} 2>&1"
 
 

@@ -21,9 +21,9 @@ rule table1:
         mem_mb=2000,
         runtime=30,
     params:
-        config=CONFIG.model_dump(),
-        note=data_note(used_datasets()),
-        code=code_of("tables"),
+        rows=lambda wildcards: hyperparameter_rows(CONFIG),
+        note=data_note(),
+        code=RESULTS_CODE,
     message:
         "Table 1: hyperparameters"
     script:
@@ -58,8 +58,8 @@ rule table_aurocs:
         target=lambda wildcards: RESULT_TABLES[wildcards.table],
         title=lambda wildcards: CONFIG.datasets[RESULT_TABLES[wildcards.table]].title,
         percentiles=CONFIG.evaluation.percentiles,
-        note=lambda wildcards: data_note([RESULT_TABLES[wildcards.table]]),
-        code=code_of("tables"),
+        note=data_note(),
+        code=RESULTS_CODE,
     message:
         "{wildcards.table}: test AUROC"
     script:
@@ -95,8 +95,8 @@ rule claims:
         targets=list(CONFIG.targets),
         margin=CONFIG.evaluation.margin,
         level=CONFIG.evaluation.level,
-        note=data_note(used_datasets()),
-        code=code_of("tables", "statistics"),
+        note=data_note(),
+        code=RESULTS_CODE,
     message:
         "The paper's claims, tested"
     script:

@@ -29,12 +29,12 @@ RELEASES = {
     "nih_chestxray14": Release(
         "NIH ChestX-ray14",
         "https://nihcc.app.box.com/v/ChestXray-NIHCC",
-        ("Data_Entry_2017*.csv",),
+        ("Data_Entry_2017*.csv", "images_*/images"),
     ),
     "image_folder": Release(
         "images in a folder for each class",
         "https://image-net.org/download.php, of which 2,000 images are enough",
-        (),
+        ("*/",),
     ),
 }
 
@@ -42,12 +42,10 @@ RELEASES = {
 def find_tables(adapter: str, root: str | Path) -> tuple[list[str], list[str]]:
     """Return the release's tables under ``root``, and the patterns that match no file there.
 
-    A release without tables is its folder. Where any pattern is without a match, no table is returned.
+    Folders of images are among them, so that more images are noticed. Where any pattern is without a match, nothing is
+    returned.
     """
-    root, patterns = Path(root), RELEASES[adapter].tables
-    if not patterns:
-        return ([str(root)], []) if root.is_dir() else ([], ["folder"])
-    matches = {pattern: sorted(map(str, root.glob(pattern))) for pattern in patterns}
+    matches = {pattern: sorted(map(str, Path(root).glob(pattern))) for pattern in RELEASES[adapter].tables}
     missing = [pattern for pattern, files in matches.items() if not files]
     return ([] if missing else [file for files in matches.values() for file in files]), missing
 

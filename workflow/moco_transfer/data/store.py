@@ -11,10 +11,9 @@ import logging
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, Literal
+from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
 import pandas as pd
@@ -30,36 +29,8 @@ if TYPE_CHECKING:
 
 # Images handed to the threads at a time: it bounds the memory, and how much is read in vain before packing stops.
 BATCH = 512
-# Images looked at to see whether a dataset is coloured.
-LOOKED_AT = 32
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Store:
-    """An open store: ``images`` uint8 [n, size, size] or [n, size, size, 3], mapped read-only, and its ``index``."""
-
-    images: np.ndarray
-    index: pd.DataFrame
-
-
-def open_store(folder: Path) -> Store:
-    """Return the store that ``pack`` wrote to ``folder``.
-
-    Raises UserError if a file is missing, or images and index do not have the same number of rows.
-    """
-    folder = Path(folder)
-    for name in ("images.npy", "index.parquet"):
-        if not (folder / name).is_file():
-            raise UserError(f"{folder / name}: no such file; pack the dataset first")
-    images = np.load(folder / "images.npy", mmap_mode="r", allow_pickle=False)
-    index = pd.read_parquet(folder / "index.parquet")
-    if len(images) != len(index):
-        raise UserError(
-            f"{folder}: images.npy has {len(images)} rows, index.parquet {len(index)}; pack the dataset again"
-        )
-    return Store(images, index)
 
 
 def pack(
@@ -67,22 +38,19 @@ def pack(
     root: Path,
     settings: StoreSettings,
     out: Path,
-    colour: bool | Literal["auto"] = "auto",
     workers: int = 1,
 ) -> None:
     """Decode and fit the images of ``index``, whose paths are relative to ``root``, and write the store to ``out``.
 
     Writes ``images.npy``, ``index.parquet``, ``quarantine.csv`` (image_id, path, reason) and, last, ``manifest.json``. The
     rows keep the order of ``index``, and the bytes do not depend on ``workers`` (threads: the decoders release the GIL).
-    ``colour`` says whether three channels are kept; ``auto`` looks at a few images. Raises UserError if more than
+    Raises UserError if more than
     ``settings.max_quarantined`` of the images cannot be read; the list then lies in ``out``/unreadable.csv, a name that
     no rule declares and Snakemake therefore does not delete.
     """
     root, out = Path(root), Path(out)
     check(index, "index")
-    if colour == "auto":
-        colour = _is_coloured(index["path"], root, settings)
-    unreadable = _write_images(index, root, settings, out, colour, workers)
+    unreadable = _write_images(index, root, settings, out, workers)
     kept = index.drop(index.index[list(unreadable)]).reset_index(drop=True)
     write_parquet(kept, out / "index.parquet")
     write_csv(_quarantine(index, unreadable), out / "quarantine.csv")
@@ -91,7 +59,6 @@ def pack(
         "indexed": len(index),
         "stored": len(kept),
         "quarantined": len(unreadable),
-        "colour": colour,
         "settings": settings.model_dump(),
         "versions": {name: version(name) for name in ("numpy", "pillow", "pydicom")},
     }
@@ -99,14 +66,14 @@ def pack(
 
 
 def _write_images(
-    index: pd.DataFrame, root: Path, settings: StoreSettings, out: Path, colour: bool, workers: int
+    index: pd.DataFrame, root: Path, settings: StoreSettings, out: Path, workers: int
 ) -> dict[int, str]:
     """Write ``images.npy``; return why an image is not in it, by its row in ``index``."""
     unreadable: dict[int, str] = {}
     stored = 0
     with replacing(out / "images.npy") as temporary, temporary.open("wb") as handle:
-        _write_header(handle, len(index), settings.size, colour)
-        for row, image in _read_all(index["path"], root, settings, colour, workers):
+        _write_header(handle, len(index), settings.size, settings.colour)
+        for row, image in _read_all(index["path"], root, settings, workers):
             if isinstance(image, str):
                 unreadable[row] = image
                 _stop_if_too_many(unreadable, row, index, root, settings, out)
@@ -118,12 +85,12 @@ def _write_images(
         if stored == 0:
             raise UserError(f"{root}: not one of {len(index)} images could be read; check the dataset's root")
         handle.seek(0)
-        _write_header(handle, stored, settings.size, colour)
+        _write_header(handle, stored, settings.size, settings.colour)
     return unreadable
 
 
 def _read_all(
-    paths: pd.Series, root: Path, settings: StoreSettings, colour: bool, workers: int
+    paths: pd.Series, root: Path, settings: StoreSettings, workers: int
 ) -> Iterator[tuple[int, np.ndarray | str]]:
     """Yield each row number with its image, uint8 [size, size(, 3)], or with the reason why there is none."""
 
@@ -132,24 +99,13 @@ def _read_all(
             image = decode(root / path, settings.max_pixels, settings.size)
         except UnreadableImage as error:
             return str(error)
-        return fit(image, settings.size, settings.fit, colour)
+        return fit(image, settings.size, settings.fit, settings.colour)
 
     with ThreadPoolExecutor(workers) as threads:
         for start in range(0, len(paths), BATCH):
             batch = paths.iloc[start : start + BATCH]
             yield from enumerate(threads.map(read, batch), start)
             log.info("%d of %d images packed", start + len(batch), len(paths))
-
-
-def _is_coloured(paths: pd.Series, root: Path, settings: StoreSettings) -> bool:
-    """Return whether any of a few images, spread over the dataset, is coloured; unreadable ones do not count."""
-    for row in np.unique(np.linspace(0, len(paths) - 1, LOOKED_AT).astype(np.int64)):
-        try:
-            if decode(root / paths.iloc[row], settings.max_pixels, settings.size).ndim == 3:
-                return True
-        except UnreadableImage:
-            continue
-    return False
 
 
 def _write_header(handle: BinaryIO, rows: int, size: int, colour: bool) -> None:

@@ -46,7 +46,7 @@ def finetune_budgets(
         validation images (#13)
     """
     training, scored = ImagePool([(images, cell.train)]), ImagePool([(images, cell.scored)])
-    validation = ImagePool([(images, cell.validation)])
+    validation = ImagePool([(images, cell.validation)]) if score is not None else None
     results = []
     for budget in budgets:
         network = build_classifier(model, encoder, len(cell.classes), stream_key(seed, *stream_name, "head"))
@@ -59,7 +59,7 @@ def finetune_budgets(
             log.epoch(len(training), budget=budget, epoch=epoch, loss=loss, lr=rate)
             if score is not None:
                 value = score(cell.labels[cell.validation], predict(network, validation, input_size, device))
-                if best_state is None or value > best_score:
+                if value > best_score:
                     best_score, best_state = value, copy.deepcopy(network.state_dict())
 
         train_network(

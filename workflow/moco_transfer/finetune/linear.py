@@ -45,9 +45,12 @@ def finetune_linear(
     cached, cached_rows = np.load(features, mmap_mode="r"), np.load(rows)
 
     def of(wanted: np.ndarray) -> np.ndarray:
-        return cached[np.searchsorted(cached_rows, wanted)]
+        at = np.minimum(np.searchsorted(cached_rows, wanted), len(cached_rows) - 1)
+        if not np.array_equal(cached_rows[at], wanted):
+            raise UserError(f"{features}: lacks features of images of this cell; delete it and run again")
+        return cached[at]
 
-    validation = of(cell.validation)
+    validation = of(cell.validation) if score is not None else None
     best_score, best = -np.inf, None
 
     def after_epoch(epoch: int, loss: float, rate: float, weights: np.ndarray) -> None:
@@ -55,7 +58,7 @@ def finetune_linear(
         log.epoch(len(cell.train), epoch=epoch, loss=loss, lr=rate)
         if score is not None:
             value = score(cell.labels[cell.validation], apply_head(validation, weights))
-            if best is None or value > best_score:
+            if value > best_score:
                 best_score, best = value, weights.copy()
 
     last = train_head(

@@ -66,7 +66,9 @@ def evaluate(
         write_parquet(frames[name], path)
 
 
-def activations(settings: Settings, *, encoder: Path, images: list[Path], activations: list[Path]) -> None:
+def activations(
+    settings: Settings, *, encoder: Path, images: list[Path], activations: list[Path], device: str
+) -> None:
     """Record a network's activations for random images of each dataset."""
     import numpy as np
     from safetensors.numpy import save_file
@@ -78,15 +80,16 @@ def activations(settings: Settings, *, encoder: Path, images: list[Path], activa
     from moco_transfer.training.device import open_device
     from moco_transfer.training.images import ImagePool
 
-    device = open_device(settings["device"])
     network = build_backbone(settings["model"], 0)
     load_weights(network, encoder)
-    network.to(device)
+    where = open_device(device)
+    network.to(where)
     for dataset, store, path in zip(settings["datasets"], images, activations, strict=True):
         stored = len(np.load(store, mmap_mode="r"))
         random = stream(settings["seed"], "similarity", "images", dataset)
-        chosen = np.sort(random.permutation(stored)[: settings["images"]])
-        layers = layer_activations(network, ImagePool([(store, chosen)]), settings["input_size"], device)
+        # In random order: where another dataset has fewer images, this one is cut to its first so many.
+        chosen = random.permutation(stored)[: settings["images"]]
+        layers = layer_activations(network, ImagePool([(store, chosen)]), settings["input_size"], where)
         with replacing(path) as temporary:
             save_file(layers, temporary)
 

@@ -8,7 +8,7 @@ from typing import Any
 Settings = dict[str, Any]
 
 
-def phantom(settings: Settings, *, release: Path) -> None:
+def phantom(settings: Settings, *, release: Path, workers: int) -> None:
     """Generate a phantom release in the layout of the real one."""
     from moco_transfer.data import phantom
 
@@ -22,7 +22,7 @@ def phantom(settings: Settings, *, release: Path) -> None:
         images=settings["images"],
         size=settings["size"],
         seed=settings["seed"],
-        workers=settings["workers"],
+        workers=workers,
     )
 
 
@@ -34,7 +34,7 @@ def index(settings: Settings, *, root: Path, index: Path) -> None:
     write_parquet(read_release(settings["adapter"], root), index)
 
 
-def pack(settings: Settings, *, index: Path, root: Path, store: Path) -> None:
+def pack(settings: Settings, *, index: Path, root: Path, store: Path, workers: int) -> None:
     """Decode and resize every image of a release into one array."""
     import pandas as pd
 
@@ -46,7 +46,7 @@ def pack(settings: Settings, *, index: Path, root: Path, store: Path) -> None:
         root,
         config.Store.model_validate(settings["store"]),
         store,
-        workers=settings["workers"],
+        workers=workers,
     )
 
 

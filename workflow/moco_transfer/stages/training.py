@@ -27,16 +27,22 @@ def fetch_weights(settings: Settings, *, encoder: Path) -> None:
 
 
 def train_weights(
-    settings: Settings, *, images: Path, index: Path, splits: Path, encoder: Path, metrics: Path
+    settings: Settings, *, images: Path, index: Path, splits: Path, encoder: Path, metrics: Path, device: str
 ) -> None:
     """Train a stand-in for published weights on a dataset whose labels are classes."""
     from moco_transfer.data.labels import read_targets
     from moco_transfer.data.rows import split_rows
+    from moco_transfer.errors import UserError
     from moco_transfer.initial_weights import train_weights
     from moco_transfer.training.device import open_device
 
     rows = split_rows(splits, ["train"])
-    classes = read_targets(index, "zero")[1].argmax(axis=1)
+    labels = read_targets(index, "zero")[1]
+    if (labels.sum(axis=1) != 1).any():
+        raise UserError(
+            f"{index}: images have no class or several; model.initial_weights.dataset needs one each"
+        )
+    classes = labels.argmax(axis=1)
     train_weights(
         images,
         rows,
@@ -49,7 +55,7 @@ def train_weights(
         batch=settings["batch"],
         lr=settings["lr"],
         seed=settings["seed"],
-        device=open_device(settings["device"]),
+        device=open_device(device),
     )
 
 
@@ -62,6 +68,7 @@ def pretrain(
     subset: Path | None = None,
     encoder: Path,
     metrics: Path,
+    device: str,
 ) -> None:
     """Pretrain the initial weights by MoCo on the images of one source: splits of datasets, or a labelled subset."""
     from moco_transfer import config
@@ -84,7 +91,7 @@ def pretrain(
         schedule=config.Schedule.model_validate(settings["schedule"]),
         seed=settings["seed"],
         stream_name=settings["stream"],
-        device=open_device(settings["device"]),
+        device=open_device(device),
     )
 
 
@@ -97,6 +104,7 @@ def embed(
     subsets: list[Path],
     features: Path,
     rows: Path,
+    device: str,
 ) -> None:
     """Compute the features of all images that some subset, validation or test needs."""
     import numpy as np
@@ -109,7 +117,7 @@ def embed(
 
     scored = split_rows(splits, ["validation", "test"])
     chosen = np.unique(np.concatenate([scored, *map(subset_rows, subsets)]))
-    device = open_device(settings["device"])
+    device = open_device(device)
     network = build_backbone(settings["model"], 0)
     load_weights(network, encoder)
     write_array(
@@ -162,6 +170,7 @@ def end_to_end(
     subset: Path,
     predictions: Path,
     metrics: Path,
+    device: str,
 ) -> None:
     """Finetune a whole network on one labelled subset, once for each budget, and predict validation and test."""
     from moco_transfer.finetune.cell import read_cell, write_predictions
@@ -183,7 +192,7 @@ def end_to_end(
         score=_validation_score(settings),
         seed=settings["seed"],
         stream_name=tuple(settings["stream"]),
-        device=open_device(settings["device"]),
+        device=open_device(device),
         log=log,
     )
     log.write(metrics)
@@ -200,9 +209,19 @@ def _validation_score(settings: Settings) -> Callable[[np.ndarray, np.ndarray], 
     """Return what chooses the epoch that predicts: nothing for the last, AUROC for the best (#13)."""
     if settings["checkpoint"] == "last":
         return None
+    import numpy as np
+
+    from moco_transfer.errors import UserError
     from moco_transfer.statistics.auroc import auroc_by_class, average, positives_by_class
 
     def score(labels: np.ndarray, logits: np.ndarray) -> float:
-        return float(average(auroc_by_class(labels, logits), positives_by_class(labels), settings["average"]))
+        value = float(
+            average(auroc_by_class(labels, logits), positives_by_class(labels), settings["average"])
+        )
+        if np.isnan(value):
+            raise UserError(
+                "no class has both values among the validation images; set finetune.checkpoint: last"
+            )
+        return value
 
     return score

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import math
 
-import pandas as pd
-
 from moco_transfer.config import Config, Optimizer
 
 COSINE = "Cosine Annealing"  # the one schedule of both stages
 
 
-def hyperparameter_table(config: Config) -> pd.DataFrame:
+def hyperparameter_rows(config: Config) -> list[dict[str, str]]:
     """Return the paper's table 1 for ``config``, one row a training, the paper's columns and wording.
 
     A source of several datasets, which the paper's table leaves out, has a row of its own. Finetuning rows list the
@@ -45,7 +43,7 @@ def hyperparameter_table(config: Config) -> pd.DataFrame:
                 "LR Schedulers": COSINE,
             }
         )
-    return pd.DataFrame(rows)
+    return rows
 
 
 def _optimizer(optimizer: Optimizer) -> str:

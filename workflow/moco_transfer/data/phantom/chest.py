@@ -126,14 +126,14 @@ def _study(rng: np.random.Generator, ill: bool, failing: bool) -> Study:
     group = (2 if failing else 1) if ill else 0
     findings = {}
     for label, rates in _RATES.items():
-        there, severity, side = rng.random() < rates[group] / 100, rng.beta(4.0, 1.4), rng.choice([-1.0, 1.0])
+        there, severity, side = rng.random() < rates[group] / 100, rng.beta(5.0, 1.2), rng.choice([-1.0, 1.0])
         if there:
             both = label == "Edema" or (label == "Pleural Effusion" and rng.random() < 0.35)
             findings[label] = Finding(float(severity), 0.0 if both else float(side))
     if ill and not findings.keys() - {"Support Devices"}:
         # Whoever is ill has at least one of the common findings.
         label = str(rng.choice(["Atelectasis", "Lung Opacity", "Pleural Effusion"]))
-        findings[label] = Finding(float(rng.beta(4.0, 1.4)), float(rng.choice([-1.0, 1.0])))
+        findings[label] = Finding(float(rng.beta(5.0, 1.2)), float(rng.choice([-1.0, 1.0])))
     portable = rng.random() < (0.65 if ill else 0.3)
     if portable:
         views = [("AP",), ("AP", "AP"), ("AP", "LATERAL")][rng.choice(3, p=[0.76, 0.14, 0.10])]
