@@ -301,9 +301,9 @@ def test_messages_name_no_identifier() -> None:
     assert "10000032" not in str(caught.value)
 
 
-@pytest.mark.skipif(REAL is None, reason="MOCO_TRANSFER_REAL_DATA names no folder with nih_chestxray14")
+@pytest.mark.skipif(REAL is None, reason="MOCO_TRANSFER_REAL_DATA names no folder with NIH ChestX-ray14")
 def test_real_radiographs() -> None:
-    root = Path(REAL) / "nih_chestxray14"
+    root = Path(REAL)
     index = read_release("nih_chestxray14", root)
     table = pd.read_csv(root / "Data_Entry_2017_v2020.csv")
     assert len(index) == len(table) == 96

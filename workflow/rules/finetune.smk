@@ -21,6 +21,7 @@ rule embed:
     threads: CONFIG.resources.threads
     resources:
         gpu=CONFIG.resources.gpus,
+        device=CONFIG.device,
         mem_mb=CONFIG.resources.mem_mb,
         runtime=240,
     params:
@@ -29,7 +30,7 @@ rule embed:
     message:
         "Features of the {wildcards.target} images by the {wildcards.source} encoder"
     shell:
-        "exec python -m moco_transfer embed --device {config[device]:q} --settings {params.settings:q} --encoder {input.encoder:q}"
+        "exec python -m moco_transfer embed --device {resources.device:q} --settings {params.settings:q} --encoder {input.encoder:q}"
         " --images {input.images:q} --splits {input.splits:q} --subsets {input.subsets:q}"
         " --features {output.features:q} --rows {output.rows:q} > {log:q} 2>&1"
 
@@ -110,6 +111,7 @@ rule end_to_end:
     threads: CONFIG.resources.threads
     resources:
         gpu=CONFIG.resources.gpus,
+        device=CONFIG.device,
         mem_mb=CONFIG.resources.mem_mb,
         runtime=2880,
     params:
@@ -134,6 +136,6 @@ rule end_to_end:
     message:
         "End to end: {wildcards.target}, {wildcards.source}, {wildcards.percent}%, subset {wildcards.seed}"
     shell:
-        "exec python -m moco_transfer end-to-end --device {config[device]:q} --settings {params.settings:q} --encoder {input.encoder:q}"
+        "exec python -m moco_transfer end-to-end --device {resources.device:q} --settings {params.settings:q} --encoder {input.encoder:q}"
         " --images {input.images:q} --index {input.index:q} --splits {input.splits:q} --subset {input.subset:q}"
         " --predictions {output.predictions:q} --metrics {output.metrics:q} > {log:q} 2>&1"

@@ -21,6 +21,7 @@ if WEIGHTS.kind == "supervised":
         threads: CONFIG.resources.threads
         resources:
             gpu=CONFIG.resources.gpus,
+            device=CONFIG.device,
             mem_mb=CONFIG.resources.mem_mb,
             runtime=720,
         params:
@@ -36,7 +37,7 @@ if WEIGHTS.kind == "supervised":
         message:
             f"Training initial weights on the classes of {WEIGHTS.dataset}"
         shell:
-            "exec python -m moco_transfer train-weights --device {config[device]:q} --settings {params.settings:q} --images {input.images:q}"
+            "exec python -m moco_transfer train-weights --device {resources.device:q} --settings {params.settings:q} --images {input.images:q}"
             " --index {input.index:q} --splits {input.splits:q} --encoder {output.encoder:q}"
             " --metrics {output.metrics:q} > {log:q} 2>&1"
 
@@ -94,6 +95,7 @@ rule pretrain:
     threads: CONFIG.resources.threads
     resources:
         gpu=CONFIG.resources.gpus,
+        device=CONFIG.device,
         mem_mb=CONFIG.resources.mem_mb,
         runtime=4320,
     params:
@@ -110,7 +112,7 @@ rule pretrain:
     message:
         "MoCo on {wildcards.source}"
     shell:
-        "exec python -m moco_transfer pretrain --device {config[device]:q} --settings {params.settings:q} --initial {input.initial:q}"
+        "exec python -m moco_transfer pretrain --device {resources.device:q} --settings {params.settings:q} --initial {input.initial:q}"
         " --images {input.images:q} --splits {input.splits:q} --encoder {output.encoder:q}"
         " --metrics {output.metrics:q} > {log:q} 2>&1"
 
@@ -132,6 +134,7 @@ rule pretrain_limited:
     threads: CONFIG.resources.threads
     resources:
         gpu=CONFIG.resources.gpus,
+        device=CONFIG.device,
         mem_mb=CONFIG.resources.mem_mb,
         runtime=1440,
     params:
@@ -147,6 +150,6 @@ rule pretrain_limited:
     message:
         "MoCo on just the {wildcards.percent}% labelled {wildcards.target} images, subset {wildcards.seed}"
     shell:
-        "exec python -m moco_transfer pretrain --device {config[device]:q} --settings {params.settings:q} --initial {input.initial:q}"
+        "exec python -m moco_transfer pretrain --device {resources.device:q} --settings {params.settings:q} --initial {input.initial:q}"
         " --images {input.images:q} --subset {input.subset:q} --encoder {output.encoder:q}"
         " --metrics {output.metrics:q} > {log:q} 2>&1"

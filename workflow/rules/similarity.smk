@@ -14,6 +14,7 @@ rule activations:
     threads: CONFIG.resources.threads
     resources:
         gpu=CONFIG.resources.gpus,
+        device=CONFIG.device,
         mem_mb=CONFIG.resources.mem_mb,
         runtime=60,
     params:
@@ -28,7 +29,7 @@ rule activations:
     message:
         "Activations of the datasets that are compared"
     shell:
-        "exec python -m moco_transfer activations --device {config[device]:q} --settings {params.settings:q} --encoder {input.encoder:q}"
+        "exec python -m moco_transfer activations --device {resources.device:q} --settings {params.settings:q} --encoder {input.encoder:q}"
         " --images {input.images:q} --activations {output:q} > {log:q} 2>&1"
 
 
