@@ -27,7 +27,6 @@ wildcard_constraints:
     source=one_of([*CONFIG.sources, "limited"]),
     percent=one_of(percent for target in CONFIG.targets.values() for percent in target.percents),
     seed=one_of(map(str, SEEDS)),
-    format="csv|md|tex|html",
 
 
 report: "workflow/report/workflow.rst"
