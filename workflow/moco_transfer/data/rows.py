@@ -1,4 +1,4 @@
-"""Which rows of a store play a part: those of a split, or of a labelled subset. Reads Parquet without pandas."""
+"""Which rows of a store play a part: those of a split, or of a labelled subset."""
 
 from __future__ import annotations
 
@@ -6,16 +6,13 @@ from collections.abc import Collection
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 
 def split_rows(splits: Path, names: Collection[str]) -> np.ndarray:
     """Return the rows in one of the splits ``names``, ascending, int64 [m]."""
     column = pq.read_table(splits, columns=["split"])["split"]
-    inside = pc.is_in(column, value_set=pa.array(list(names), column.type))
-    return np.flatnonzero(inside.to_numpy())
+    return np.flatnonzero(np.isin(column.to_numpy(), list(names)))
 
 
 def subset_rows(subset: Path) -> np.ndarray:

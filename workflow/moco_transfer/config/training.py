@@ -1,0 +1,103 @@
+"""The keys of networks and their training: initial weights, MoCo, pretraining, finetuning."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from moco_transfer.config.section import Name, Positive, Rate, Section
+
+
+class InitialWeights(Section):
+    kind: Literal["download", "file", "supervised"] = Field(
+        description="where the ImageNet weights come from"
+    )
+    url: str | None = Field(description="for `download`")
+    sha256: str | None = Field(description="head of the file's SHA-256, for `download` and `file`")
+    path: str | None = Field(description="for `file`: a torchvision state dict or safetensors")
+    dataset: Name | None = Field(description="for `supervised`: the dataset whose classes are learnt")
+    epochs: Positive | None = Field(description="for `supervised`")
+    batch: Positive | None = Field(description="for `supervised`")
+    lr: Rate | None = Field(description="for `supervised`")
+
+    @model_validator(mode="after")
+    def _kind_has_its_keys(self) -> InitialWeights:
+        needed = {
+            "download": ["url", "sha256"],
+            "file": ["path"],
+            "supervised": ["dataset", "epochs", "batch", "lr"],
+        }
+        for key in needed[self.kind]:
+            if getattr(self, key) is None:
+                raise ValueError(f"kind '{self.kind}' needs '{key}'")
+        return self
+
+
+class Model(Section):
+    name: Literal["densenet121", "densenet161", "densenet169", "densenet201", "densenet_small"] = Field(
+        description="the network; `densenet_small` is the demo's"
+    )
+    input_size: Annotated[int, Field(ge=32)] = Field(
+        description="side of the network's input, a centre crop of the stored image, in pixels (#6)"
+    )
+    initial_weights: InitialWeights
+
+
+class Schedule(Section):
+    epochs: Positive = Field(description="passes over the source's training images")
+    batch: Positive = Field(description="images a step")
+    lr: Rate = Field(description="initial learning rate of the cosine")
+    bn_groups: Positive = Field(description="groups of a batch that are normalised apart (#10)")
+
+    @model_validator(mode="after")
+    def _groups_have_two_images(self) -> Schedule:
+        if self.batch < 2 * self.bn_groups:
+            raise ValueError(
+                f"a batch of {self.batch} in {self.bn_groups} bn_groups leaves groups of one image"
+            )
+        return self
+
+
+class Moco(Section):
+    dim: Positive = Field(description="width of the projection")
+    momentum: Annotated[float, Field(ge=0, lt=1)] = Field(description="of the key encoder")
+    temperature: Rate = Field(description="of the contrastive loss")
+    queue: Positive = Field(description="keys kept as negatives (#8)")
+    mask_own_keys: bool = Field(description="leave keys of the query's own image out of the negatives (#9)")
+    augment: Literal["moco_cxr", "moco_v2"] = Field(description="the preset of augmentations (#7)")
+    sgd_momentum: Annotated[float, Field(ge=0, lt=1)] = Field(description="of the optimiser")
+    weight_decay: Annotated[float, Field(ge=0)] = Field(description="of the optimiser")
+
+
+class Pretraining(Section):
+    images: Literal["train", "train+validation"] = Field(
+        description="which images of a source MoCo sees (#14c)"
+    )
+    schedules: dict[Name, Schedule] = Field(description="by source; `limited` takes its target's")
+
+
+class Optimizer(Section):
+    batch: Positive = Field(description="images a step")
+    lr: Rate = Field(description="initial learning rate of the cosine")
+    name: Literal["sgd", "adam"] = Field(description="the optimiser")
+    momentum: Annotated[float, Field(ge=0, lt=1)] | None = Field(description="for `sgd`")
+    weight_decay: Annotated[float, Field(ge=0)] = Field(description="of the optimiser")
+
+
+class Linear(Section):
+    epochs: Positive = Field(description="passes over the labelled subset")
+
+
+class EndToEnd(Section):
+    budgets: list[Positive] = Field(min_length=1, description="numbers of epochs, each a training of its own")
+
+
+class Finetune(Section):
+    linear: Linear
+    end_to_end: EndToEnd
+    optimizers: dict[Name, Optimizer] = Field(description="by target")
+    augment: Literal["none", "chexclusion"] = Field(description="of end-to-end training (#12)")
+    checkpoint: Literal["last", "best"] = Field(
+        description="the epoch that predicts: the last, or the best (#13)"
+    )
