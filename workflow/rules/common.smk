@@ -160,6 +160,17 @@ def table_files(names=("table1", *RESULT_TABLES, "claims")):
     return [f"<run>/tables/{name}.{kind}" for name in names for kind in ("csv", "md", "tex", "html")]
 
 
+def numbered_labels(kind, numbered, shows):
+    """Return a function from wildcards to the report's labels of a figure or table that stands for one target."""
+
+    def labels(wildcards):
+        name = wildcards[kind]
+        title = CONFIG.datasets[numbered[name]].title
+        return {kind: name.removeprefix(kind), "shows": f"{shows} on {title}"}
+
+    return labels
+
+
 def titles():
     """Return the name of every dataset for figures and tables."""
     return {name: dataset.title for name, dataset in CONFIG.datasets.items()}

@@ -141,7 +141,7 @@ rule figure_epochs:
             "<run>/figures/{figure}.svg",
             caption="../report/figure_epochs.rst",
             category="Figures",
-            labels={"figure": "{figure}", "shows": "test AUROC by training epochs"},
+            labels=numbered_labels("figure", EPOCH_FIGURES, "test AUROC by training epochs"),
         ),
         png="<run>/figures/{figure}.png",
     log:

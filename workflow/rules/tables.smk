@@ -42,7 +42,7 @@ rule table_aurocs:
             "<run>/tables/{table}.html",
             caption="../report/table_aurocs.rst",
             category="Tables",
-            labels={"table": "{table}", "shows": "test AUROC"},
+            labels=numbered_labels("table", RESULT_TABLES, "test AUROC"),
         ),
     log:
         "<run>/logs/tables/{table}.log",
