@@ -4,12 +4,13 @@ BIN := .venv/bin
 READY := .venv/.ready
 PYTHON_SOURCES := workflow tests
 
-.PHONY: help demo real test lint format lock clean
+.PHONY: help demo real test bench lint format lock clean
 
 help:
 	@echo "make demo             every figure and table on built-in phantom data (minutes, on two cores)"
 	@echo "make real DATA=DIR    the same, with NIH ChestX-ray14 images in DIR as the chest dataset"
 	@echo "make test             lint, unit tests, small workflow runs"
+	@echo "make bench            speed and memory of reading a release: results/bench/data.csv"
 	@echo "make lint, format     check, or mend, formatting"
 	@echo "make lock             compile requirements.txt anew from pyproject.toml"
 	@echo "make clean            remove the environment (results stay)"
@@ -35,6 +36,9 @@ real: $(READY)
 
 test: lint
 	$(BIN)/python -m pytest
+
+bench: $(READY)
+	$(BIN)/python tests/bench/data.py
 
 lint: $(READY)
 	$(BIN)/ruff check $(PYTHON_SOURCES)

@@ -64,7 +64,7 @@ def merged(base, overlay):
     return result
 
 
-@pytest.mark.parametrize("overlays", [[], ["demo"], ["demo", "nih-sample"]])
+@pytest.mark.parametrize("overlays", [[], ["nih"], ["demo"], ["demo", "nih-sample"]])
 def test_every_configuration_of_the_repository_is_valid(paper, overlays):
     for name in overlays:
         paper = merged(paper, yaml.safe_load((ROOT / "config" / f"{name}.yaml").read_text()))
@@ -90,7 +90,7 @@ def changed(base, path, value):
         ("sede", 1, "unknown key 'sede'; did you mean 'seed'?"),
         ("datasets.spine.store.siez", 1, "unknown key 'datasets.spine.store.siez'; did you mean 'size'?"),
         ("seed", KeyError, "'seed' is missing"),
-        ("targets.spine.percents", [5], "'targets.spine.percents.0'.*string.*found 5"),
+        ("targets.spine.percents", [5], "'targets.spine.percents.0': write it in quotes, .5."),
         ("targets.spine.percents", ["101"], "targets.spine.percents"),
         ("targets.spine.limited", ["2"], "targets.spine.limited: '2' is not among its percents"),
         ("datasets.spine.split.train", 0.5, "add up to 0.8, not to 1"),

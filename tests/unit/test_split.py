@@ -146,6 +146,56 @@ def test_an_official_split_that_does_not_serve_is_an_error(official: list, messa
         assign_splits(index, Split(unit="patient", train=0.5, validation=0.5, test="official"), KEEP, 0)
 
 
+def test_a_patient_on_two_official_sides_is_refused_by_patient_but_not_by_study() -> None:
+    # patients 0 to 4 with two studies of two images, the later study for testing
+    index = index_of(np.arange(20) // 4, ["train", "train", "test", "test"] * 5)
+    by_study = Split(unit="study", train=0.6, validation=0.4, test="official")
+    splits = assign_splits(index, by_study, KEEP, 0)
+    assert splits["split"].value_counts().to_dict() == {"test": 10, "train": 6, "validation": 4}
+    with pytest.raises(UserError, match="divides 5 of 5 of them"):
+        assign_splits(index, by_study.model_copy(update={"unit": "patient"}), KEEP, 0)
+
+
+@given(
+    patients=st.lists(st.integers(0, 25), min_size=30, max_size=90),
+    validation=st.sampled_from([0.0, 0.2, "official"]),
+    seed=st.integers(0, 3),
+)
+@settings(max_examples=40, deadline=None)
+def test_official_sides_are_taken_over_and_no_patient_is_divided(
+    patients: list[int], validation: float | str, seed: int
+) -> None:
+    # a few patients that are sure to be there, so that no side is empty
+    patient = np.array([*range(26), *patients])
+    official = np.array(["train", "train", "train", "validation", "test"])[patient % 5]
+    index = index_of(patient, official)
+    train = 1.0 if validation == "official" else 1 - validation
+    split = Split(unit="patient", train=train, validation=validation, test="official")
+    side = assign_splits(index, split, KEEP, seed)["split"]
+    assert (side.groupby(index["patient_id"]).nunique() == 1).all()
+    assert ((side == "test") == (official == "test")).all()
+    if validation == "official":
+        assert (side == official).all()
+    else:
+        free = index["patient_id"][official != "test"].nunique()
+        units = side.groupby(index["patient_id"]).first().value_counts()
+        assert units["train"] == int(Fraction(str(train)) * free)
+        assert units.get("validation", 0) == free - units["train"]
+
+
+def test_images_that_are_dropped_need_no_official_side_and_divide_nobody() -> None:
+    # every third image has no label: those name no side, or one that is not their patient's
+    official = np.array(["train"] * 9 + ["test"] * 9, dtype=object)
+    official[[0, 3]], official[6] = None, "test"
+    index = index_of(np.arange(18) // 3, official)
+    halves = Split(unit="patient", train=0.5, validation=0.5, test="official")
+    side = assign_splits(index, halves, DROP, 0)["split"]
+    assert side.isna().tolist() == [number % 3 == 0 for number in range(18)]
+    assert (side[9:].dropna() == "test").all()
+    with pytest.raises(UserError, match="2 of 18 images name no official split"):
+        assign_splits(index, halves, KEEP, 0)
+
+
 @given(
     train=st.integers(1, 300),
     other=st.integers(0, 20),

@@ -1,7 +1,7 @@
 """The command line: ``python -m moco_transfer STAGE --settings JSON --FILE PATH ...``, one subcommand a stage.
 
 The options of a subcommand are the keyword-only parameters of its stage in ``moco_transfer.stages``: files, and what
-says where and how a stage runs but changes nothing of its result.
+says where and how a stage runs but changes nothing of its result. A stage without settings takes files alone.
 """
 
 from __future__ import annotations
@@ -21,7 +21,9 @@ STAGES = {
     for function in (
         data.phantom,
         data.index,
+        data.pack_shard,
         data.pack,
+        data.verify,
         data.split,
         data.subset,
         training.fetch_weights,
@@ -43,8 +45,10 @@ def main(arguments: list[str] | None = None) -> int:
     options = vars(_parser().parse_args(arguments))
     function = STAGES[options.pop("stage")]
     logging.basicConfig(level=logging.INFO, format="%(message)s")
+    if "settings" in options:
+        options["settings"] = json.loads(options["settings"])
     try:
-        function(json.loads(options.pop("settings")), **options)
+        function(**options)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
@@ -56,15 +60,17 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="stage", required=True, metavar="STAGE")
     for name, function in STAGES.items():
         command = commands.add_parser(name, help=function.__doc__, description=function.__doc__)
-        command.add_argument("--settings", required=True, metavar="JSON")
         for parameter in inspect.signature(function).parameters.values():
+            if parameter.name == "settings":
+                command.add_argument("--settings", required=True, metavar="JSON")
             if parameter.kind is parameter.KEYWORD_ONLY:
-                kind = {"int": int, "str": str}.get(parameter.annotation, Path)
+                kind = {"int": int, "float": float, "str": str}.get(parameter.annotation, Path)
                 command.add_argument(
                     f"--{parameter.name}".replace("_", "-"),
                     type=kind,
                     nargs="+" if parameter.annotation.startswith("list") else None,
                     required=parameter.default is parameter.empty,
+                    default=argparse.SUPPRESS,
                     metavar=kind.__name__.upper(),
                 )
     return parser

@@ -12,14 +12,15 @@ from moco_transfer.config import Config, Section
 
 HEAD = """# Every key of the configuration
 
-`config.yaml` holds the paper's protocol on the real datasets, with the reason beside each value; `demo.yaml` is an overlay on
-it that runs everything on phantom data, `nih-sample.yaml` an overlay on the demo with real chest radiographs. An overlay
+`config.yaml` holds the paper's protocol on the real datasets, with the reason beside each value; `nih.yaml` is an overlay on it
+for NIH ChestX-ray14 alone, `demo.yaml` one that runs everything on phantom data, `nih-sample.yaml` an overlay on the demo with
+some real chest radiographs. An overlay
 names what differs: mappings merge key by key, lists and values replace; `null` takes a dataset, target or source out. Several are given
 in order, after the targets: `snakemake figures --configfile config/demo.yaml my.yaml`. A single value:
 `snakemake --config seeds=5`.
 
 An unknown key, a value out of bounds or a name that is not there stops the run before anything starts, with one line.
-`#n` is the number of the decision where the paper leaves a choice open; the comments in `config.yaml` say what was decided.
+`#n` is the number of a decision where the paper leaves a choice open: [docs/decisions.md](../docs/decisions.md).
 """
 
 

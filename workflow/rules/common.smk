@@ -89,11 +89,43 @@ def raw_tables(wildcards):
     dataset = CONFIG.datasets[wildcards.dataset]
     if dataset.phantom:
         return f"<data>/{wildcards.dataset}/release"
-    found, _ = find_tables(dataset.adapter, dataset.root)
+    found, _ = find_tables(*release_location(dataset))
     if not found:
-        real = {name: (each.adapter, each.root) for name, each in CONFIG.datasets.items() if not each.phantom}
+        real = {name: release_location(each) for name, each in CONFIG.datasets.items() if not each.phantom}
         raise WorkflowError(describe_missing(real))
     return found
+
+
+def release_location(dataset):
+    """Return where a dataset's release lies and what decides which of its tables are read."""
+    return dataset.adapter, dataset.root, dataset.labeler, dataset.table.file if dataset.table else ""
+
+
+def stored_pixels(wildcards):
+    """Return those settings of a dataset's store that its pixels depend on."""
+    return CONFIG.datasets[wildcards.dataset].store.model_dump(exclude={"max_quarantined", "shards"})
+
+
+def max_quarantined(wildcards, threads):
+    """Return the share of unreadable images allowed.
+
+    Snakemake does not compare params made from ``threads`` with those of the last run: with another allowance, what is
+    packed stays packed.
+    """
+    return CONFIG.datasets[wildcards.dataset].store.max_quarantined
+
+
+def shard_files(name):
+    """Return a function from wildcards to the file of that name of each shard of the dataset, in order."""
+
+    def files(wildcards):
+        shards = CONFIG.datasets[wildcards.dataset].store.shards
+        return [
+            f"<data>/{wildcards.dataset}/shards/{shard:04}-of-{shards:04}/{name}"
+            for shard in range(1, shards + 1)
+        ]
+
+    return files
 
 
 def release_root(wildcards):
@@ -158,6 +190,12 @@ def figure_files(names=("figure1", "figure2", "figure3", *EPOCH_FIGURES, "simila
 
 def table_files(names=("table1", *RESULT_TABLES, "claims")):
     return [f"<run>/tables/{name}.{kind}" for name in names for kind in ("csv", "md", "tex", "html")]
+
+
+def card_files():
+    """Return the data cards of all datasets that the results rest on or show."""
+    names = dict.fromkeys([*used_datasets(), *shown_datasets(), *CONFIG.similarity.datasets])
+    return [f"<run>/cards/{name}.{kind}" for name in names for kind in ("md", "pdf", "svg", "png")]
 
 
 def numbered_labels(kind, numbered, shows):

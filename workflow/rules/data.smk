@@ -46,28 +46,35 @@ rule index:
         mem_mb=4000,
         runtime=60,
     params:
-        settings=settings(adapter=dataset_settings("adapter")),
+        settings=settings(
+            adapter=dataset_settings("adapter"),
+            labeler=dataset_settings("labeler"),
+            views=dataset_settings("views"),
+            table=dataset_settings("table"),
+        ),
         root=release_root,
+        max_quarantined=max_quarantined,
         version=1,
     message:
         "Indexing the {wildcards.dataset} release"
     shell:
         "exec python -m moco_transfer index --settings {params.settings:q} --root {params.root:q}"
-        " --index {output:q} > {log:q} 2>&1"
+        " --index {output:q} --max-quarantined {params.max_quarantined} > {log:q} 2>&1"
 
 
-rule pack:
+rule pack_shard:
     input:
         index="<data>/{dataset}/index.parquet",
     output:
-        images="<data>/{dataset}/store/images.npy",
-        index="<data>/{dataset}/store/index.parquet",
-        quarantine="<data>/{dataset}/store/quarantine.csv",
-        manifest="<data>/{dataset}/store/manifest.json",
+        images=temp("<data>/{dataset}/shards/{shard}-of-{shards}/images.npy"),
+        files=temp("<data>/{dataset}/shards/{shard}-of-{shards}/files.parquet"),
     log:
-        "<run>/logs/pack/{dataset}.log",
+        "<run>/logs/pack_shard/{dataset}-{shard}-of-{shards}.log",
     benchmark:
-        "<run>/benchmarks/pack/{dataset}.tsv"
+        "<run>/benchmarks/pack_shard/{dataset}-{shard}-of-{shards}.tsv"
+    wildcard_constraints:
+        shard=r"\d{4}\d*",
+        shards=r"\d{4}\d*",
     conda:
         "../../envs/moco-transfer.yaml"
     threads: PACKING_THREADS
@@ -76,16 +83,55 @@ rule pack:
         runtime=1440,
     params:
         settings=settings(
-            store=dataset_settings("store"),
+            store=stored_pixels,
+            shard=lambda wildcards: int(wildcards.shard),
+            shards=lambda wildcards: int(wildcards.shards),
         ),
         root=release_root,
-        store=subpath(output.images, parent=True),
+        packed=subpath(output.images, parent=True),
+        max_quarantined=max_quarantined,
         version=1,
     message:
-        "Packing the {wildcards.dataset} images into one array"
+        "Packing the {wildcards.dataset} images, shard {wildcards.shard} of {wildcards.shards}"
+    shell:
+        "exec python -m moco_transfer pack-shard --settings {params.settings:q} --index {input.index:q}"
+        " --root {params.root:q} --packed {params.packed:q} --max-quarantined {params.max_quarantined}"
+        " --workers {threads} > {log:q} 2>&1"
+
+
+rule pack:
+    input:
+        index="<data>/{dataset}/index.parquet",
+        images=shard_files("images.npy"),
+        files=shard_files("files.parquet"),
+    output:
+        images="<data>/{dataset}/store/images.npy",
+        index="<data>/{dataset}/store/index.parquet",
+        sizes="<data>/{dataset}/store/sizes.parquet",
+        quarantine="<data>/{dataset}/store/quarantine.csv",
+        manifest="<data>/{dataset}/store/manifest.json",
+    log:
+        "<run>/logs/pack/{dataset}.log",
+    benchmark:
+        "<run>/benchmarks/pack/{dataset}.tsv"
+    conda:
+        "../../envs/moco-transfer.yaml"
+    threads: 1
+    resources:
+        mem_mb=4000,
+        runtime=240,
+    params:
+        settings=settings(store=stored_pixels),
+        max_quarantined=max_quarantined,
+        shards=lambda wildcards, input: [str(Path(images).parent) for images in input.images],
+        store=subpath(output.images, parent=True),
+        version=2,
+    message:
+        "Joining the {wildcards.dataset} images into one array"
     shell:
         "exec python -m moco_transfer pack --settings {params.settings:q} --index {input.index:q}"
-        " --root {params.root:q} --store {params.store:q} --workers {threads} > {log:q} 2>&1"
+        " --shards {params.shards:q} --store {params.store:q} --max-quarantined {params.max_quarantined}"
+        " > {log:q} 2>&1"
 
 
 rule split:

@@ -34,7 +34,7 @@ def _present(entries: Any) -> Any:
 
 
 def _one_line(error: dict[str, Any]) -> str:
-    where = ".".join(str(part) for part in error["loc"]) or "the configuration"
+    where = ".".join(str(part) for part in error["loc"])
     if error["type"] == "extra_forbidden":
         keys = {name for section in Section.__subclasses__() for name in section.model_fields}
         near = difflib.get_close_matches(str(error["loc"][-1]), sorted(keys), n=1)
@@ -42,5 +42,6 @@ def _one_line(error: dict[str, Any]) -> str:
         return f"config: unknown key '{where}'{hint}"
     if error["type"] == "missing":
         return f"config: '{where}' is missing; config/README.md says what it is"
+    key = f"'{where}': " if where else ""
     found = "" if isinstance(error["input"], dict) else f" (found {error['input']!r})"
-    return f"config: '{where}': {error['msg'].removeprefix('Value error, ')}{found}"
+    return f"config: {key}{error['msg'].removeprefix('Value error, ')}{found}"

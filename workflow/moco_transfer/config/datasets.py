@@ -20,6 +20,10 @@ class Store(Section):
     colour: bool = Field(False, description="keep three channels; MoCo's augmentations are for grey images")
     max_quarantined: Share = Field(0.01, description="share of unreadable images above which packing stops")
     max_pixels: Positive = Field(50_000_000, description="images with more pixels are refused")
+    shards: Positive = Field(
+        1,
+        description="parts that are packed as jobs of their own; the array is the same whatever their number",
+    )
 
 
 class Split(Section):
@@ -47,12 +51,34 @@ class Labels(Section):
     unlabeled: Literal["zero", "drop"] = Field(description="images whose study has no label at all (#5)")
 
 
+class Table(Section):
+    """Which columns of a user's own CSV or Parquet say what."""
+
+    file: str = Field(description="the CSV or Parquet file, relative to `root`")
+    path: str = Field(description="the column with each image's path, relative to `root`")
+    labels: Annotated[list[str], Field(min_length=1)] = Field(
+        description="the columns with labels: 1, 0, -1 or blank"
+    )
+    image_id: str | None = Field(None, description="the column with a unique name; null takes the path")
+    patient_id: str | None = Field(
+        None, description="null takes each study, or image, for a patient of its own"
+    )
+    study_id: str | None = Field(None, description="null takes each image for a study of its own")
+    official_split: str | None = Field(None, description="the column with train, validation or test")
+    view: str | None = Field(None, description="the column with the view, for `views` and the data card")
+
+
 class Dataset(Section):
     title: str = Field(description="the name in figures and tables")
-    adapter: Literal["vindr_spinexr", "mimic_cxr_jpg", "nih_chestxray14", "image_folder"] = Field(
-        description="which release's layout `root` has"
+    adapter: Literal["vindr_spinexr", "mimic_cxr_jpg", "nih_chestxray14", "image_folder", "table"] = Field(
+        description="which release's layout `root` has; `table` is a CSV or Parquet of your own"
     )
     root: str | None = Field(description="the folder the release unpacks to")
+    labeler: Literal["chexpert", "negbio"] = Field("chexpert", description="of `mimic_cxr_jpg`: whose labels")
+    views: list[str] | None = Field(
+        None, description="views that are kept, as the release names them; null: all"
+    )
+    table: Table | None = Field(None, description="for the adapter `table`")
     shareable: bool = Field(description="whether its images and ids may enter figures and the report")
     phantom: Phantom | None = Field(None, description="generate the release instead of reading `root`")
     store: Store
@@ -63,6 +89,8 @@ class Dataset(Section):
     def _has_an_origin(self) -> Dataset:
         if (self.root is None) == (self.phantom is None):
             raise ValueError("give either 'root' or 'phantom'; set the other to null")
-        if self.phantom and self.adapter == "nih_chestxray14":
+        if self.phantom and self.adapter in ("nih_chestxray14", "table"):
             raise ValueError("there are no phantoms in this layout; take mimic_cxr_jpg for chest phantoms")
+        if (self.adapter == "table") != (self.table is not None):
+            raise ValueError("adapter 'table' needs the section 'table', and no other adapter has one")
         return self

@@ -61,8 +61,15 @@ def _check_identifiers(index: pd.DataFrame, where: str) -> None:
     for column in REQUIRED:
         _refuse(index[column].isna() | (index[column] == ""), f"{where}: {column} is blank")
     _refuse(index["image_id"].duplicated(), f"{where}: image_id occurs for the second time")
-    leaves = index["path"].str.startswith("/") | index["path"].str.contains(r"(?:^|/)\.\.(?:/|$)")
-    _refuse(leaves, f"{where}: path leaves the dataset's root; give it relative to the root, without '..'")
+    _refuse(
+        leaves_root(index["path"]),
+        f"{where}: path leaves the dataset's root; give it relative to the root, without '..'",
+    )
+
+
+def leaves_root(paths: pd.Series) -> pd.Series:
+    """Return which of ``paths`` (text) are absolute, have a part '..', or hold a NUL, which ends a path: bool."""
+    return paths.str.contains(r"^/|(?:^|/)\.\.(?:/|$)|\x00")
 
 
 def _check_labels(index: pd.DataFrame, where: str) -> None:

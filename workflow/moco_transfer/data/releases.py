@@ -8,7 +8,10 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Release:
-    """A release's name, where to get it, and patterns of the tables its adapter reads (each must match a file)."""
+    """A release's name, where to get it, and patterns of the tables its adapter reads (each must match a file).
+
+    ``{labeler}`` in a pattern stands for the dataset's labeler. The file of ``table`` is named by the configuration alone.
+    """
 
     name: str
     origin: str
@@ -24,7 +27,11 @@ RELEASES = {
     "mimic_cxr_jpg": Release(
         "MIMIC-CXR-JPG 2.0.0 or 2.1.0",
         "https://physionet.org/content/mimic-cxr-jpg/ (credentialed)",
-        ("mimic-cxr-2.*-chexpert.csv.gz", "mimic-cxr-2.*-metadata.csv.gz", "mimic-cxr-2.*-split.csv.gz"),
+        (
+            "mimic-cxr-2.*-{labeler}.csv.gz",
+            "mimic-cxr-2.*-metadata.csv.gz",
+            "mimic-cxr-2.*-split.csv.gz",
+        ),
     ),
     "nih_chestxray14": Release(
         "NIH ChestX-ray14",
@@ -36,30 +43,41 @@ RELEASES = {
         "https://image-net.org/download.php, of which 2,000 images are enough",
         ("*/",),
     ),
+    "table": Release("a table of your own", "", ()),
 }
 
 
-def find_tables(adapter: str, root: str | Path) -> tuple[list[str], list[str]]:
+def find_tables(
+    adapter: str, root: str | Path, labeler: str = "chexpert", file: str = ""
+) -> tuple[list[str], list[str]]:
     """Return the release's tables under ``root``, and the patterns that match no file there.
 
     Folders of images are among them, so that more images are noticed. Where any pattern is without a match, nothing is
-    returned.
+    returned. ``labeler`` is that of ``mimic_cxr_jpg``, ``file`` the one of ``table``.
     """
-    matches = {pattern: sorted(map(str, Path(root).glob(pattern))) for pattern in RELEASES[adapter].tables}
+    if adapter == "table":
+        matches = {file: [str(Path(root, file))] if Path(root, file).is_file() else []}
+    else:
+        patterns = [pattern.format(labeler=labeler) for pattern in RELEASES[adapter].tables]
+        matches = {pattern: sorted(map(str, Path(root).glob(pattern))) for pattern in patterns}
     missing = [pattern for pattern, files in matches.items() if not files]
     return ([] if missing else [file for files in matches.values() for file in files]), missing
 
 
-def describe_missing(datasets: dict[str, tuple[str, str]]) -> str:
-    """Return, for datasets given as name: (adapter, root), which are not there and what to do, a line each."""
+def describe_missing(datasets: dict[str, tuple[str, ...]]) -> str:
+    """Return which of ``datasets`` are not there and what to do, a line each.
+
+    They are given as name: (adapter, root) or (adapter, root, labeler, file), the arguments of ``find_tables``.
+    """
     lines = []
-    for name, (adapter, root) in datasets.items():
-        missing = find_tables(adapter, root)[1]
+    for name, (adapter, root, *chosen) in datasets.items():
+        missing = find_tables(adapter, root, *chosen)[1]
         if missing:
             release = RELEASES[adapter]
+            origin = f"get it from {release.origin}; " if release.origin else ""
             lines.append(
                 f"dataset '{name}', {release.name}: no {' and no '.join(missing)} in {root}/ "
-                f"(get it from {release.origin}; set datasets.{name}.root to its folder)"
+                f"({origin}set datasets.{name}.root to its folder)"
             )
     lines.append("To run everything on built-in data instead: snakemake --configfile config/demo.yaml")
     return "\n".join(lines)

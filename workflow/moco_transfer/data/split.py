@@ -3,6 +3,12 @@
 Each unit (image, study or patient) gets a key from a random stream that its own identifier names; units are sorted by
 key and cut. So an assignment depends on the identifiers and the seed alone, never on the order of rows on disk. Labelled
 subsets are prefixes of one such order a seed: a seed's smaller subset lies in its larger ones.
+
+When a dataset grows, sides keep their exact sizes, so somebody may have to move. New images of known units move nobody.
+Of m new units, sorted in among the old ones, each cut shifts by as many old units as the new ones before it differ from
+the growth of the sides before it: in the order of the square root of m, as keys are random, and never more than m units
+at the cut of two sides, 2m + 1 at the two cuts of three (a floor may add one). The old units keep their order, and so do
+the old images of a nested subset.
 """
 
 from __future__ import annotations

@@ -1,35 +1,52 @@
 """From stored values to the 8 bits of a display: DICOM's window functions, and a window for images that name none.
 
 Between the stored pixels of a radiograph and what is looked at stand functions of a single value. So they are worked
-out once for every value between the darkest and the brightest pixel, at most 65,536 of them, and the picture is then a
-table lookup: the same result as on millions of pixels, in a fraction of the time.
+out once for every word that 8 or 16 bits can hold, and the picture is then a table lookup: the same result as on
+millions of pixels, in a fraction of the time.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
+import numba
 import numpy as np
 
-from moco_transfer.data.unreadable import UnreadableImage
+# How often each word occurs in an image, int64 [words]; counted when called, because most windows do not need it.
+Counts = Callable[[], np.ndarray]
 
 # The tails that the robust window leaves out: collimator edges, burnt-in markers, dead pixels.
 PERCENTILES = (0.5, 99.5)
 
 
-def to_uint8(pixels: np.ndarray, brightness: Callable[[np.ndarray, np.ndarray], np.ndarray]) -> np.ndarray:
-    """Return ``pixels`` (integers, any shape) as uint8 of the same shape.
+def to_uint8(words: np.ndarray, brightness: Callable[[np.ndarray, Counts], np.ndarray]) -> np.ndarray:
+    """Return ``words`` (uint8 or uint16, any shape) as uint8 of the same shape.
 
-    ``brightness(values, counts)`` gets every integer between the extremes of ``pixels`` and how often each occurs, and
-    returns their brightness, 0 (black) to 1 (white). Raises UnreadableImage if the values span more than 16 bits.
+    ``brightness(every_word, counts)`` gets every word that the type can hold, in ascending order (int64), and returns
+    their brightness, 0 (black) to 1 (white).
     """
-    lowest, highest = int(pixels.min()), int(pixels.max())
-    if highest - lowest >= 1 << 16:
-        raise UnreadableImage(f"its values run from {lowest} to {highest}, more than 16 bits")
-    above = pixels.astype(np.int32) - lowest
-    counts = np.bincount(above.ravel(), minlength=highest - lowest + 1)
-    shown = brightness(np.arange(lowest, highest + 1), counts)
-    return np.rint(255 * np.clip(shown, 0, 1)).astype(np.uint8)[above]
+    flat = words.ravel()
+    every_word = np.arange(np.iinfo(words.dtype).max + 1)
+    shown = brightness(every_word, lambda: _histogram(flat, len(every_word)))
+    table = np.rint(255 * np.clip(shown, 0, 1)).astype(np.uint8)
+    return _lookup(flat, table).reshape(words.shape)
+
+
+@numba.njit(cache=True, nogil=True)
+def _histogram(words: np.ndarray, length: int) -> np.ndarray:
+    counts = np.zeros(length, np.int64)
+    for word in words:
+        counts[word] += 1
+    return counts
+
+
+@numba.njit(cache=True, nogil=True)
+def _lookup(words: np.ndarray, table: np.ndarray) -> np.ndarray:
+    # NumPy's own lookup makes 8-byte indices of all words first: five times as slow
+    shown = np.empty(len(words), np.uint8)
+    for position, word in enumerate(words):
+        shown[position] = table[word]
+    return shown
 
 
 def linear(values: np.ndarray, center: float, width: float) -> np.ndarray:
@@ -54,9 +71,11 @@ def robust(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
     """Return the brightness of ``values`` under the window between two percentiles of the image itself.
 
     ``counts`` says how often each value occurs. Where the percentiles meet (most pixels are equal) the window spans
-    the extremes; an image of one value is black.
+    the extremes; an image of one value, or of padding alone, is black.
     """
     occurring = counts > 0
+    if not occurring.any():
+        return np.zeros(len(values))
     order = np.argsort(values[occurring], kind="stable")
     ascending = values[occurring][order]
     cumulated = np.cumsum(counts[occurring][order])

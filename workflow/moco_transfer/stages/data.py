@@ -26,28 +26,60 @@ def phantom(settings: Settings, *, release: Path, workers: int) -> None:
     )
 
 
-def index(settings: Settings, *, root: Path, index: Path) -> None:
+def index(settings: Settings, *, root: Path, index: Path, max_quarantined: float) -> None:
     """Read a release's tables into the one index table."""
     from moco_transfer.atomic import write_parquet
+    from moco_transfer.config.datasets import Table
     from moco_transfer.data.adapters import read_release
 
-    write_parquet(read_release(settings["adapter"], root), index)
+    table = settings["table"]
+    frame = read_release(
+        settings["adapter"],
+        root,
+        labeler=settings["labeler"],
+        views=settings["views"],
+        table=Table.model_validate(table) if table else None,
+        max_quarantined=max_quarantined,
+    )
+    write_parquet(frame, index)
 
 
-def pack(settings: Settings, *, index: Path, root: Path, store: Path, workers: int) -> None:
-    """Decode and resize every image of a release into one array."""
+def pack_shard(
+    settings: Settings, *, index: Path, root: Path, packed: Path, max_quarantined: float, workers: int
+) -> None:
+    """Decode and resize one shard of the images of a release."""
     import pandas as pd
 
     from moco_transfer import config
-    from moco_transfer.data.store import pack
+    from moco_transfer.data.shard import pack_shard
 
-    pack(
+    pack_shard(
         pd.read_parquet(index),
         root,
-        config.Store.model_validate(settings["store"]),
-        store,
+        config.Store.model_validate({**settings["store"], "max_quarantined": max_quarantined}),
+        packed,
+        shard=settings["shard"],
+        shards=settings["shards"],
         workers=workers,
     )
+
+
+def pack(settings: Settings, *, index: Path, shards: list[Path], store: Path, max_quarantined: float) -> None:
+    """Join the packed shards of a release into one array."""
+    import pandas as pd
+
+    from moco_transfer import config
+    from moco_transfer.data.store import join
+
+    allowed = {**settings["store"], "max_quarantined": max_quarantined}
+    join(pd.read_parquet(index), shards, config.Store.model_validate(allowed), store)
+
+
+def verify(*, store: Path, root: Path | None = None, sample: int = 100) -> None:
+    """Check a store against its manifest and, given the release's root, a sample of its images."""
+    from moco_transfer.data.verify import verify
+
+    print(verify(store, root, sample))
 
 
 def split(settings: Settings, *, index: Path, splits: Path) -> None:

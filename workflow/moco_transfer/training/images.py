@@ -28,7 +28,8 @@ class ImagePool:
     """
 
     def __init__(self, parts: Sequence[tuple[Path, np.ndarray]]) -> None:
-        stores = [np.load(path, mmap_mode="r") for path, _ in parts]
+        # Plain arrays over the maps: indexing a np.memmap costs as much again as the copy.
+        stores = [np.asarray(np.load(path, mmap_mode="r")) for path, _ in parts]
         shapes = {store.shape[1:] for store in stores}
         if len(shapes) != 1:
             listed = ", ".join(
@@ -53,10 +54,12 @@ class ImagePool:
         """Return the images ``numbers`` (int [n]) as uint8 [n, c, h, w], c being 1 (grey) or 3 (colour)."""
         if self._images is not None:
             images = self._images[numbers]
+        elif len(self._stores) == 1:
+            images = self._stores[0][self._rows[0][numbers]]
         else:
             images = np.empty((len(numbers), *self.shape), dtype=np.uint8)
             part = np.searchsorted(self._offsets, numbers, side="right") - 1
-            for i, (p, number) in enumerate(zip(part, numbers, strict=True)):
+            for i, (p, number) in enumerate(zip(part.tolist(), numbers.tolist(), strict=True)):
                 images[i] = self._stores[p][self._rows[p][number - self._offsets[p]]]
         tensor = torch.from_numpy(images)
         return tensor.unsqueeze(1) if tensor.ndim == 3 else tensor.permute(0, 3, 1, 2)

@@ -1,31 +1,62 @@
 """Adapters: each turns one release's layout into the index table, and does nothing else.
 
-To add a release, write a module with ``read(root)`` that returns ``index.build(...)``, and name it in ``ADAPTERS``.
+To add a release, write a module with ``read(root)`` that returns ``index.build(...)``, and name it in ``ADAPTERS``. A
+dataset whose images a CSV or Parquet file lists needs no module: that is the adapter ``table``.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from moco_transfer.data.adapters import image_folder, mimic_cxr_jpg, nih_chestxray14, vindr_spinexr
+from moco_transfer.data.adapters import (
+    image_folder,
+    mimic_cxr_jpg,
+    nih_chestxray14,
+    table,
+    vindr_spinexr,
+)
+from moco_transfer.data.adapters.image_files import require_images
+from moco_transfer.data.adapters.views import keep_views
 from moco_transfer.errors import UserError
+
+if TYPE_CHECKING:
+    from moco_transfer.config.datasets import Table
 
 ADAPTERS = {
     "vindr_spinexr": vindr_spinexr.read,
     "mimic_cxr_jpg": mimic_cxr_jpg.read,
     "nih_chestxray14": nih_chestxray14.read,
     "image_folder": image_folder.read,
+    "table": table.read,
 }
 
 
-def read_release(adapter: str, root: Path) -> pd.DataFrame:
+def read_release(
+    adapter: str,
+    root: Path,
+    *,
+    labeler: str = "chexpert",
+    views: Sequence[str] | None = None,
+    table: Table | None = None,
+    max_quarantined: float = 0.01,
+) -> pd.DataFrame:
     """Return the checked index of the release that lies in the folder ``root``, in the layout that ``adapter`` names.
 
-    Raises UserError if the folder is not there, is not such a release, or holds only a part of it.
+    ``labeler`` (of ``mimic_cxr_jpg``: ``chexpert`` or ``negbio``) says whose labels; ``views`` which views are kept, None
+    for all; ``table`` (of ``table``) which columns say what. Up to a share ``max_quarantined`` of the images may be
+    missing. Raises UserError if the folder is not there, is not such a release, holds only a part of it, or names images
+    outside it.
     """
     root = Path(root)
     if not root.is_dir():
         raise UserError(f"{root}: no such folder; set the dataset's root to where the release was unpacked")
-    return ADAPTERS[adapter](root)
+    own = {"mimic_cxr_jpg": {"labeler": labeler}, "table": {"table": table}}
+    index = ADAPTERS[adapter](root, **own.get(adapter, {}))
+    if views is not None:
+        index = keep_views(index, views, str(root))
+    require_images(index, root, max_quarantined)
+    return index.reset_index(drop=True)

@@ -41,6 +41,8 @@ def read(root: Path) -> pd.DataFrame:
 
 def _images(folder: Path) -> list[str]:
     files = sorted(entry.name for entry in folder.iterdir() if not entry.name.startswith("."))
+    if any(name != name.encode("utf-8", "replace").decode() for name in files):
+        raise UserError(f"{folder}: a file name in it is not in UTF-8; rename the file")
     images = [name for name in files if Path(name).suffix.lower() in SUFFIXES]
     if not images:
         raise UserError(

@@ -1,13 +1,12 @@
-"""What every adapter asks of a release: its folders, its CSV files, the columns in them, the values of labels.
+"""What every adapter asks of a release: its folders, its tables, the values in their columns.
 
 Whatever is not as it should be ends in a UserError that says what was looked for, what is there instead, and what to do.
+A table's index holds the line of each row (``csv_file``), or its number (``parquet_file``), and messages name it.
 """
 
 from __future__ import annotations
 
-import difflib
-import gzip
-import zlib
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -16,6 +15,11 @@ import pandas as pd
 
 from moco_transfer.data.index import LABEL_VALUES
 from moco_transfer.errors import UserError
+
+# What may be named in a message: tables, and folders that a release has. Any other name may be a patient's.
+NAMED = re.compile(
+    r"(?i).*\.(csv|csv\.gz|parquet|txt|md|html|zip|tar|gz)|files|annotations|physionet\.org|(train_|test_)?images(_\d+)?"
+)
 
 
 def folder(root: Path, name: str) -> Path:
@@ -39,32 +43,13 @@ def only_file(root: Path, pattern: str) -> Path:
 
 
 def contents(root: Path) -> str:
-    """Return the names of the first few entries of the folder ``root``, for a message."""
+    """Return what lies in the folder ``root``, for a message: names of tables and of a release's folders, else numbers."""
     names = sorted(entry.name for entry in root.iterdir()) if root.is_dir() else []
-    if not names:
-        return "nothing there"
-    return ", ".join(names[:6]) + (f" and {len(names) - 6} more" if len(names) > 6 else "")
-
-
-def read_columns(path: Path, columns: Sequence[str]) -> pd.DataFrame:
-    """Return the ``columns`` of the CSV at ``path`` (plain or gzipped), all as strings; a blank is null.
-
-    Raises UserError if the file is missing or damaged, or lacks a column; the message then suggests the nearest one.
-    """
-    options = {"dtype": "str", "keep_default_na": False, "na_values": [""], "encoding": "utf-8-sig"}
-    try:
-        present = list(pd.read_csv(path, nrows=0, **options).columns)
-        for column in columns:
-            if column not in present:
-                near = difflib.get_close_matches(column, present, n=1)
-                hint = f"; did you mean '{near[0]}'?" if near else ""
-                raise UserError(f"{path}: column '{column}' is missing; found {', '.join(present)}{hint}")
-        return pd.read_csv(path, usecols=list(columns), **options)[list(columns)]
-    except FileNotFoundError:
-        raise UserError(f"{path}: no such file; found {contents(path.parent)}. Check the root") from None
-    except (ValueError, EOFError, gzip.BadGzipFile, zlib.error) as error:
-        reason = " ".join(str(error).split())
-        raise UserError(f"{path}: not a readable CSV ({reason}); download it again") from None
+    shown = [name for name in names if NAMED.fullmatch(name)][:6]
+    others = len(names) - len(shown)
+    if others:
+        shown.append(f"{others} {'other ' if shown else ''}{'entry' if others == 1 else 'entries'}")
+    return ", ".join(shown) or "nothing there"
 
 
 def label_values(table: pd.DataFrame, columns: Sequence[str], path: Path) -> pd.DataFrame:
@@ -75,11 +60,10 @@ def label_values(table: pd.DataFrame, columns: Sequence[str], path: Path) -> pd.
     values = {}
     for column in columns:
         numbers = pd.to_numeric(table[column], errors="coerce")
-        refuse_rows(
-            table[column].notna() & ~numbers.isin(LABEL_VALUES), path, column, table, "1, 0, -1 or a blank"
-        )
+        bad = table[column].notna() & ~numbers.isin(LABEL_VALUES)
+        refuse_rows(bad, path, column, table, "1, 0, -1 or a blank")
         values[column] = numbers.to_numpy(dtype=np.float32)
-    return pd.DataFrame(values)
+    return pd.DataFrame(values, index=table.index)
 
 
 def refuse_rows(bad: pd.Series, path: Path, column: str, table: pd.DataFrame, expected: str) -> None:
@@ -88,18 +72,31 @@ def refuse_rows(bad: pd.Series, path: Path, column: str, table: pd.DataFrame, ex
     The value at fault is shown: do not use this for a column of identifiers.
     """
     if bad.any():
-        row = int(np.flatnonzero(bad)[0])
-        value = table[column].iloc[row]
-        found = "a blank" if pd.isna(value) else f"'{value}'"
-        # the header is line 1
-        raise UserError(f"{path}, line {row + 2}, column '{column}': expected {expected}, found {found}")
+        value = table[column].iloc[int(np.flatnonzero(bad)[0])]
+        found = "a blank" if pd.isna(value) else f"'{value[:40]}'"
+        refuse(bad, path, table, f"expected {expected}, found {found}", column)
 
 
 def refuse_duplicates(table: pd.DataFrame, columns: list[str], path: Path) -> None:
     """Raise UserError if the values of ``columns`` occur twice in ``table``, which was read from ``path``."""
-    duplicated = table.duplicated(columns).to_numpy()
-    if duplicated.any():
-        line = int(np.flatnonzero(duplicated)[0]) + 2
-        raise UserError(
-            f"{path}, line {line}: this {', '.join(columns)} stood on an earlier line; one line each was expected"
-        )
+    repeated = table.duplicated(columns)
+    name = table.index.name
+    refuse(
+        repeated,
+        path,
+        table,
+        f"this {', '.join(columns)} stood on an earlier {name}; one {name} each was expected",
+    )
+
+
+def refuse(bad: pd.Series, path: Path, table: pd.DataFrame, message: str, column: str | None = None) -> None:
+    """Raise UserError with ``message`` and the place of the first row at which ``bad`` (bool [rows]) is true, if any is.
+
+    ``column`` is a part of the place where the fault lies in one.
+    """
+    rows = np.flatnonzero(bad)
+    if len(rows):
+        name = table.index.name
+        place = f"{path}, {name} {table.index[rows[0]]}" + (f", column '{column}'" if column else "")
+        others = f" ({len(rows)} such {name}s)" if len(rows) > 1 else ""
+        raise UserError(f"{place}: {message}{others}")

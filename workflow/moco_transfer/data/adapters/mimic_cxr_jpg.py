@@ -1,7 +1,8 @@
-"""MIMIC-CXR-JPG 2.0.0 or 2.1.0: chest radiographs as JPEG, with labels a study by the CheXpert labeler.
+"""MIMIC-CXR-JPG 2.0.0 or 2.1.0: chest radiographs as JPEG, with labels a study by the CheXpert or the NegBio labeler.
 
-Layout: ``files/p10/p10000032/s50414267/<dicom_id>.jpg`` and ``mimic-cxr-2.*-{metadata,split,chexpert}.csv.gz``. Every image
-of the metadata is kept, whatever its view: the paper drops none. Studies without a row of labels have blank ones.
+Layout: ``files/p10/p10000032/s50414267/<dicom_id>.jpg`` and ``mimic-cxr-2.0.0-{metadata,split,chexpert,negbio}.csv.gz``, so
+named in 2.1.0 as well. Every image of the metadata is kept, whatever its view: the paper drops none. Studies without a
+row of labels have blank ones.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import pandas as pd
 
 from moco_transfer.data import index
 from moco_transfer.data.adapters import layout
+from moco_transfer.data.adapters.csv_file import read_columns
 from moco_transfer.errors import UserError
 
 LABELS = (
@@ -37,18 +39,16 @@ STUDY = ["subject_id", "study_id"]
 log = logging.getLogger(__name__)
 
 
-def read(root: Path) -> pd.DataFrame:
-    """Return the index of the release at ``root``: 14 labels with raw values, and the official splits."""
+def read(root: Path, labeler: str) -> pd.DataFrame:
+    """Return the index of the release at ``root``: 14 labels of ``labeler``, raw values, and the official splits."""
     metadata = layout.only_file(root, "mimic-cxr-2.*-metadata.csv.gz")
-    images = layout.read_columns(metadata, ["dicom_id", *STUDY, "ViewPosition"])
+    images = read_columns(metadata, ["dicom_id", *STUDY, "ViewPosition"])
     _require_folders(root, images["subject_id"])
     official = _official_splits(root)
-    studies, labels = _study_labels(root)
+    labels = _study_labels(root, labeler)
     images = images.merge(official, how="left", on=["dicom_id", *STUDY])
-    labelled = images.merge(pd.concat([studies, labels], axis=1), how="left", on=STUDY, indicator="in_labels")
-    without = labelled.loc[labelled["in_labels"] == "left_only", "study_id"].nunique()
-    if without:
-        log.info("studies with images but without a row of labels: %d; their labels are blank", without)
+    labelled = images.merge(labels, how="left", on=STUDY, indicator="in_labels")
+    _count_gaps(labelled, root, labeler)
     subject, study = labelled["subject_id"], labelled["study_id"]
     folder = "files/p" + subject.str[:2] + "/p" + subject
     columns = pd.DataFrame(
@@ -79,14 +79,31 @@ def _require_folders(root: Path, subjects: pd.Series) -> None:
 
 def _official_splits(root: Path) -> pd.DataFrame:
     path = layout.only_file(root, "mimic-cxr-2.*-split.csv.gz")
-    table = layout.read_columns(path, ["dicom_id", *STUDY, "split"])
+    table = read_columns(path, ["dicom_id", *STUDY, "split"])
     layout.refuse_duplicates(table, ["dicom_id"], path)
     layout.refuse_rows(~table["split"].isin(OFFICIAL), path, "split", table, ", ".join(OFFICIAL))
     return table.assign(split=table["split"].map(OFFICIAL))
 
 
-def _study_labels(root: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
-    path = layout.only_file(root, "mimic-cxr-2.*-chexpert.csv.gz")
-    table = layout.read_columns(path, [*STUDY, *LABELS])
+def _study_labels(root: Path, labeler: str) -> pd.DataFrame:
+    path = layout.only_file(root, f"mimic-cxr-2.*-{labeler}.csv.gz")
+    table = read_columns(path, [*STUDY, *LABELS])
     layout.refuse_duplicates(table, STUDY, path)
-    return table[STUDY], layout.label_values(table, LABELS, path)
+    return pd.concat([table[STUDY], layout.label_values(table, LABELS, path)], axis=1)
+
+
+def _count_gaps(labelled: pd.DataFrame, root: Path, labeler: str) -> None:
+    """Log what the other tables do not say of the images; raise UserError if they say nothing of any."""
+    unlabelled = labelled["in_labels"] == "left_only"
+    without_split = labelled["split"].isna()
+    for table, absent in ((labeler, unlabelled), ("split", without_split)):
+        if absent.all():
+            raise UserError(
+                f"{root}: not one image of the metadata is in mimic-cxr-2.*-{table}.csv.gz; "
+                "take the tables of one release"
+            )
+    if unlabelled.any():
+        studies = labelled.loc[unlabelled, "study_id"].nunique()
+        log.info("studies with images but without a row of labels: %d; their labels are blank", studies)
+    if without_split.any():
+        log.warning("images without an official split: %d", without_split.sum())

@@ -15,6 +15,7 @@ import pandas as pd
 
 from moco_transfer.data import index
 from moco_transfer.data.adapters import layout
+from moco_transfer.data.adapters.csv_file import read_columns
 from moco_transfer.errors import UserError
 
 LABELS = (
@@ -42,7 +43,7 @@ log = logging.getLogger(__name__)
 def read(root: Path) -> pd.DataFrame:
     """Return the index of the images at ``root``: 14 labels of 0 and 1, and the official splits where listed."""
     table_path = layout.only_file(root, "Data_Entry_2017*.csv")
-    table = layout.read_columns(table_path, ["Image Index", "Finding Labels", "Patient ID", "View Position"])
+    table = read_columns(table_path, ["Image Index", "Finding Labels", "Patient ID", "View Position"])
     labels = _labels(table, table_path)
     paths = table["Image Index"].map(_image_paths(root))
     there = paths.notna()
@@ -96,6 +97,15 @@ def _official_splits(root: Path) -> dict[str, str]:
     if len(present) == 1:
         absent = next(name for name in LISTS if name not in present)
         raise UserError(f"{root}: {present[0]} is there, {absent} is not; the official split needs both")
-    return {
-        image: LISTS[name] for name in present for image in (root / name).read_text(encoding="utf-8").split()
-    }
+    listed = {name: _listed_images(root / name) for name in present}
+    if present and not listed[present[0]].isdisjoint(listed[present[1]]):
+        both = len(listed[present[0]] & listed[present[1]])
+        raise UserError(f"{root}: {both} images stand in {' and in '.join(present)}; download both again")
+    return {image: LISTS[name] for name, images in listed.items() for image in images}
+
+
+def _listed_images(path: Path) -> set[str]:
+    try:
+        return set(path.read_text(encoding="utf-8-sig").split())
+    except UnicodeDecodeError:
+        raise UserError(f"{path}: not a list of file names in UTF-8; download it again") from None

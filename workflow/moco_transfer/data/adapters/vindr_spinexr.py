@@ -13,7 +13,7 @@ import pandas as pd
 
 from moco_transfer.data import index
 from moco_transfer.data.adapters import layout
-from moco_transfer.errors import UserError
+from moco_transfer.data.adapters.csv_file import read_columns
 
 NORMAL = "No finding"
 
@@ -29,14 +29,13 @@ def read(root: Path) -> pd.DataFrame:
 def _read_split(root: Path, split: str) -> pd.DataFrame:
     layout.folder(root, f"{split}_images")
     path = root / "annotations" / f"{split}.csv"
-    boxes = layout.read_columns(path, ["study_id", "image_id", "lesion_type"])
+    boxes = read_columns(path, ["study_id", "image_id", "lesion_type"])
     layout.refuse_rows(boxes["lesion_type"].isna(), path, "lesion_type", boxes, f"a finding or '{NORMAL}'")
     normal = boxes["lesion_type"] == NORMAL
     abnormal = ~normal.groupby(boxes["image_id"], sort=False).any()
     images = boxes.drop_duplicates(["image_id", "study_id"])
-    if images["image_id"].duplicated().any():
-        line = int(images.index[images["image_id"].duplicated()][0]) + 2
-        raise UserError(f"{path}, line {line}: this image_id stood under another study_id on an earlier line")
+    repeated = images["image_id"].duplicated()
+    layout.refuse(repeated, path, images, "this image_id stood under another study_id on an earlier line")
     return pd.DataFrame(
         {
             "image_id": images["image_id"],

@@ -1,0 +1,104 @@
+"""Indexing a release of MIMIC-CXR-JPG's size, the check that its images exist included: time and peak memory.
+
+The CSV files are made up with the release's own counts and lengths of names, the images are empty files in the release's
+folders. Making them takes longer than indexing them, and is not measured.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from measure import Measure
+
+from moco_transfer.data.adapters.mimic_cxr_jpg import LABELS
+from moco_transfer.seeds import stream
+
+IMAGES, STUDIES, PATIENTS = 377_110, 227_835, 65_379
+VIEWS = ("AP", "PA", "LATERAL", "LL", "")
+SETTINGS = {
+    "adapter": "mimic_cxr_jpg",
+    "labeler": "chexpert",
+    "views": None,
+    "table": None,
+}
+
+
+def measure() -> list[Measure]:
+    """Return seconds and gigabytes beside their limits; the work runs once, in a process of its own."""
+    with tempfile.TemporaryDirectory() as folder:
+        release = Path(folder, "release")
+        write_release(release)
+        seconds, gigabytes = _index(release, Path(folder, "index.parquet"))
+    name = f"index {IMAGES:,} images"
+    return [
+        Measure(name, seconds, 20, "s", 1),
+        Measure(f"{name}, peak memory", gigabytes, 2, "GB", 1),
+    ]
+
+
+def write_release(root: Path) -> None:
+    """Write the three CSV files and the tree of empty images to ``root``."""
+    root.mkdir()
+    draw = stream(0, "bench", "indexing")
+    patient_of_study = np.sort(
+        np.concatenate([np.arange(PATIENTS), draw.integers(PATIENTS, size=STUDIES - PATIENTS)])
+    )
+    study_of_image = np.sort(
+        np.concatenate([np.arange(STUDIES), draw.integers(STUDIES, size=IMAGES - STUDIES)])
+    )
+    patients = 10_000_000 + np.sort(draw.choice(10_000_000, PATIENTS, replace=False))
+    studies = pd.DataFrame(
+        {"subject_id": patients[patient_of_study], "study_id": 50_000_000 + np.arange(STUDIES)}
+    )
+    words = draw.integers(2**32, size=(IMAGES, 5))
+    images = studies.iloc[study_of_image].assign(
+        dicom_id=["-".join(f"{word:08x}" for word in row) for row in words]
+    )
+    _write_tables(root, studies, images, draw)
+    subject, study = images["subject_id"].astype("str"), images["study_id"].astype("str")
+    folders = f"{root}/files/p" + subject.str[:2] + "/p" + subject + "/s" + study
+    for folder in folders.drop_duplicates():
+        Path(folder).mkdir(parents=True)
+    for path in folders + "/" + images["dicom_id"] + ".jpg":
+        os.close(os.open(path, os.O_CREAT))
+
+
+def _write_tables(root: Path, studies: pd.DataFrame, images: pd.DataFrame, draw: np.random.Generator) -> None:
+    metadata = images[["dicom_id", "subject_id", "study_id"]].assign(
+        PerformedProcedureStepDescription="CHEST (PA AND LAT)",
+        ViewPosition=draw.choice(VIEWS, IMAGES),
+        Rows=3056,
+        Columns=2544,
+        StudyDate=21_800_506,
+        StudyTime=213_014.531,
+        ProcedureCodeSequence_CodeMeaning="CHEST (PA AND LAT)",
+        ViewCodeSequence_CodeMeaning="postero-anterior",
+        PatientOrientationCodeSequence_CodeMeaning="Erect",
+    )
+    values = draw.choice([1.0, 0.0, -1.0, np.nan], size=(STUDIES, len(LABELS)), p=[0.2, 0.1, 0.05, 0.65])
+    labels = pd.concat([studies, pd.DataFrame(values, columns=list(LABELS))], axis=1)
+    split = images[["dicom_id", "study_id", "subject_id"]].assign(split="train")
+    for name, table in (("metadata", metadata), ("chexpert", labels), ("split", split)):
+        table.to_csv(root / f"mimic-cxr-2.0.0-{name}.csv.gz", index=False)
+
+
+def _index(release: Path, index: Path) -> tuple[float, float]:
+    """Return the seconds that the stage takes from start to end, and the peak of its memory in gigabytes."""
+    stage = [sys.executable, "-m", "moco_transfer", "index", "--settings", json.dumps(SETTINGS)]
+    start = time.perf_counter()
+    files = ["--root", str(release), "--index", str(index), "--max-quarantined", "0"]
+    process = subprocess.Popen([*stage, *files])
+    _, status, usage = os.wait4(process.pid, 0)
+    seconds = time.perf_counter() - start
+    process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode or len(pd.read_parquet(index, columns=["image_id"])) != IMAGES:
+        raise RuntimeError("the stage did not index every image")
+    return seconds, usage.ru_maxrss * 1024 / 1e9

@@ -1,0 +1,201 @@
+"""JPEG and PNG in every mode, against the pixels that were written."""
+
+from __future__ import annotations
+
+import os
+import struct
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+from dicom_files import smooth
+from PIL import Image
+
+from moco_transfer.data.decode import decode, fit
+from moco_transfer.data.unreadable import UnreadableImage
+
+LIMIT = 10_000_000
+pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:PIL")
+REAL = os.environ.get("MOCO_TRANSFER_REAL_DATA")
+
+
+def chunk(kind: bytes, content: bytes) -> bytes:
+    return struct.pack(">L", len(content)) + kind + content + struct.pack(">L", zlib.crc32(kind + content))
+
+
+def png(width: int, height: int, depth: int, colour_type: int, samples: bytes) -> bytes:
+    """A PNG of one sample row after another, for the kinds that Pillow does not write."""
+    stride = len(samples) // height
+    rows = b"".join(b"\0" + samples[row * stride : (row + 1) * stride] for row in range(height))
+    header = struct.pack(">LLBBBBB", width, height, depth, colour_type, 0, 0, 0)
+    content = chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+    return b"\x89PNG\r\n\x1a\n" + content
+
+
+def test_pictures_of_every_mode_come_out_as_they_look(tmp_path: Path) -> None:
+    gray = np.random.default_rng(1).integers(0, 256, (20, 30), dtype=np.uint8)
+    colour = np.random.default_rng(2).integers(0, 256, (20, 30, 3), dtype=np.uint8)
+    opaque = np.full((20, 30, 1), 255, dtype=np.uint8)
+    half = np.full((20, 30, 1), 51, dtype=np.uint8)
+    palette = Image.fromarray(gray // 64).convert("P")
+    palette.putpalette([10, 20, 30, 40, 50, 60, 70, 80, 90, 100, 110, 120])
+    cases = [
+        (Image.fromarray(gray), gray),
+        (Image.fromarray(np.dstack([gray] * 3)), gray),
+        (Image.fromarray(np.concatenate([np.dstack([gray] * 3), opaque], axis=2)), gray),
+        (Image.fromarray(np.dstack([gray, opaque])), gray),
+        (Image.fromarray(np.dstack([gray, half])), gray / 5),
+        (Image.fromarray(gray > 128), 255 * (gray > 128)),
+        (Image.fromarray(colour), colour),
+        (Image.fromarray(np.concatenate([colour, half], axis=2)), colour / 5),  # over black
+        (palette, np.array(palette.getpalette()[:12]).reshape(4, 3)[gray // 64]),
+    ]
+    for number, (picture, expected) in enumerate(cases):
+        picture.save(tmp_path / f"{number}.png")
+        image = decode(tmp_path / f"{number}.png", LIMIT).pixels
+        assert image.dtype == np.uint8
+        np.testing.assert_allclose(image, expected, atol=1, err_msg=f"case {number}")
+
+
+@pytest.mark.parametrize(("colour_type", "channels"), [(2, 3), (4, 2), (6, 4)])
+def test_png_of_16_bits_a_channel_keeps_the_upper_ones(
+    tmp_path: Path, colour_type: int, channels: int
+) -> None:
+    words = np.random.default_rng(3).integers(0, 1 << 16, (5, 7, channels), dtype=np.uint16)
+    if channels != 3:
+        words[..., -1] = 0xFFFF  # opaque
+    (tmp_path / "deep.png").write_bytes(png(7, 5, 16, colour_type, words.astype(">u2").tobytes()))
+    expected = words[..., 0] if channels == 2 else words[..., :3]
+    np.testing.assert_allclose(decode(tmp_path / "deep.png", LIMIT).pixels, expected / 257, atol=1)
+
+
+def test_progressive_and_plain_jpeg_agree(tmp_path: Path) -> None:
+    for progressive in (False, True):
+        picture = Image.fromarray(smooth(8, 200, 300))
+        picture.save(tmp_path / f"{progressive}.jpg", progressive=progressive, quality=95)
+    plain, progressive = (decode(tmp_path / f"{kind}.jpg", LIMIT).pixels for kind in (False, True))
+    np.testing.assert_array_equal(plain, progressive)
+    np.testing.assert_allclose(plain.astype(int), smooth(8, 200, 300), atol=3)
+
+
+@pytest.mark.parametrize("transform", [0, 2])
+def test_inks_become_colours(tmp_path: Path, transform: int) -> None:
+    inks = np.dstack([smooth(8), smooth(8)[::-1], smooth(8)[:, ::-1], smooth(8) // 4])
+    path = tmp_path / "inks.jpg"
+    Image.fromarray(inks, "CMYK").save(path, quality=100, subsampling=0)
+    # the same coded data, declared as YCCK, whose first three channels are a YCbCr transform of the inks
+    adobe = path.read_bytes().index(b"Adobe")
+    content = bytearray(path.read_bytes())
+    content[adobe + 11] = transform
+    path.write_bytes(content)
+    stored = 255 - inks.astype(float)  # Adobe stores inks inverted
+    if transform == 2:
+        y, b, r = stored[..., 0], stored[..., 1] - 128, stored[..., 2] - 128
+        rgb = np.stack([y + 1.402 * r, y - 0.344136 * b - 0.714136 * r, y + 1.772 * b], axis=2)
+        # the inks of YCCK are those of the inverted colours
+        stored[..., :3] = 255 - np.clip(rgb, 0, 255)
+    expected = stored[..., :3] * stored[..., 3:] / 255
+    np.testing.assert_allclose(decode(path, LIMIT).pixels, expected, atol=4)
+
+
+@pytest.mark.parametrize("suffix", ["jpg", "png"])
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_exif_orientation_is_applied(tmp_path: Path, orientation: int, suffix: str) -> None:
+    upright = np.zeros((40, 80), dtype=np.uint8)
+    upright[:16, :16], upright[:16, 64:], upright[24:, :16] = 255, 170, 85
+    # what a camera stores for this orientation: the row and the column of the picture that its first ones are
+    stored = {
+        1: upright,
+        2: upright[:, ::-1],
+        3: upright[::-1, ::-1],
+        4: upright[::-1],
+        5: upright.T,
+        6: upright.T[::-1],
+        7: upright.T[::-1, ::-1],
+        8: upright.T[:, ::-1],
+    }[orientation]
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    path = tmp_path / f"turned.{suffix}"
+    Image.fromarray(np.ascontiguousarray(stored)).save(path, exif=exif)
+    decoded = decode(path, LIMIT)
+    np.testing.assert_allclose(decoded.pixels.astype(int), upright, atol=5)
+    assert (decoded.height, decoded.width) == (40, 80)
+
+
+def test_broken_exif_data_are_no_reason_to_lose_an_image(tmp_path: Path) -> None:
+    path = tmp_path / "image.jpg"
+    Image.fromarray(smooth(8)).save(path, exif=b"Exif\0\0II*\0\xff\xff\xff\x7f" + b"\xee" * 40)
+    assert decode(path, LIMIT).pixels.shape == smooth(8).shape
+
+
+@pytest.mark.parametrize(("height", "width"), [(800, 1000), (617, 1003), (1001, 619)])
+@pytest.mark.parametrize("how", ["stretch", "pad", "center_crop"])
+def test_a_jpeg_reduced_while_decoding_fits_like_a_whole_one(
+    tmp_path: Path, height: int, width: int, how: str
+) -> None:
+    noise = np.random.default_rng(4).integers(0, 256, (height // 100, width // 100), dtype=np.uint8)
+    picture = Image.fromarray(noise).resize((width, height), Image.Resampling.BICUBIC)
+    picture.save(tmp_path / "large.jpg", quality=95)
+    whole = decode(tmp_path / "large.jpg", LIMIT)
+    reduced = decode(tmp_path / "large.jpg", LIMIT, smallest_side=64)
+    assert whole.pixels.shape == whole[1:] == reduced[1:] == (height, width)
+    assert 1.2 * 64 <= min(reduced.pixels.shape) <= 0.25 * min(height, width) + 1
+    difference = fit(whole, 64, how, False).astype(float) - fit(reduced, 64, how, False)
+    assert np.abs(difference).mean() <= 0.75
+    with pytest.raises(UnreadableImage, match=f"{width} x {height} pixels"):
+        decode(tmp_path / "large.jpg", height * width - 1, smallest_side=64)
+
+
+def test_a_turned_jpeg_is_not_reduced(tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 3
+    Image.fromarray(smooth(8, 400, 601)).save(tmp_path / "turned.jpg", exif=exif)
+    assert decode(tmp_path / "turned.jpg", LIMIT, smallest_side=16).pixels.shape == (400, 601)
+
+
+@pytest.mark.skipif(REAL is None, reason="MOCO_TRANSFER_REAL_DATA names no folder with NIH ChestX-ray14")
+@pytest.mark.parametrize("size", [None, (2544, 3056), (2539, 3047)])
+def test_reduced_jpegs_of_real_radiographs_are_those_of_a_full_decode(
+    tmp_path: Path, size: tuple[int, int] | None
+) -> None:
+    radiographs = sorted(Path(REAL).rglob("*.png"))
+    assert radiographs
+    path = tmp_path / "image.jpg"
+    for radiograph in radiographs[:: 12 if size else 4]:
+        picture = Image.open(radiograph).convert("L")
+        if size:  # as large as those of MIMIC-CXR-JPG
+            picture = picture.resize(size, Image.Resampling.BICUBIC)
+        picture.save(path, quality=95)
+        reduced = decode(path, LIMIT, 256)
+        assert reduced.pixels.shape != (reduced.height, reduced.width)
+        full = Image.open(path).resize((256, 256), Image.Resampling.BILINEAR)
+        difference = np.asarray(full).astype(float) - fit(reduced, 256, "stretch", False)
+        assert np.abs(difference).mean() <= 0.75
+
+
+@pytest.mark.skipif(REAL is None, reason="MOCO_TRANSFER_REAL_DATA names no folder with NIH ChestX-ray14")
+def test_real_radiographs_are_gray_and_whole() -> None:
+    for radiograph in sorted(Path(REAL).rglob("*.png"))[::8]:
+        expected = np.asarray(Image.open(radiograph).convert("RGB"))[..., 0]
+        np.testing.assert_array_equal(decode(radiograph, LIMIT).pixels, expected)
+
+
+def test_bombs_are_refused_by_their_header(tmp_path: Path) -> None:
+    path = tmp_path / "bomb"
+    path.write_bytes(png(2, 2, 8, 0, bytes(4)))
+    header = struct.pack(">LLBBBBB", 60_000, 60_000, 8, 0, 0, 0, 0)
+    path.write_bytes(path.read_bytes()[:8] + chunk(b"IHDR", header) + path.read_bytes()[33:])
+    with pytest.raises(UnreadableImage, match=r"^60000 x 60000 pixels, more than max_pixels \(10000000\)$"):
+        decode(path, LIMIT)
+    Image.fromarray(smooth(8)).save(path, "JPEG")
+    content = path.read_bytes().replace(struct.pack(">HH", 40, 48), struct.pack(">HH", 65_500, 65_500), 1)
+    path.write_bytes(content)
+    with pytest.raises(UnreadableImage, match=r"^65500 x 65500 pixels"):
+        decode(path, LIMIT)
+    text = chunk(b"zTXt", b"Comment\0\0" + zlib.compress(bytes(5_000_000)))
+    whole = png(2, 2, 8, 0, bytes(4))
+    path.write_bytes(whole[:33] + text + whole[33:])
+    with pytest.raises(UnreadableImage, match="too large"):
+        decode(path, LIMIT)

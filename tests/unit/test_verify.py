@@ -1,0 +1,141 @@
+"""A store is checked against its manifest and against the images, and the first difference is named."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from made_up_images import write_images
+
+from moco_transfer.cli import main
+from moco_transfer.config import Store as Settings
+from moco_transfer.data import store
+from moco_transfer.data.manifest import file_sha256
+from moco_transfer.data.verify import verify
+from moco_transfer.errors import UserError
+
+SETTINGS = Settings(size=16, fit="stretch", max_quarantined=0.5)
+
+
+@pytest.fixture
+def packed(tmp_path: Path) -> Path:
+    """A store of 12 images, one of them quarantined, and its release."""
+    index, _ = write_images(tmp_path, 12)
+    (tmp_path / index["path"][4]).unlink()
+    store.pack(index, tmp_path, SETTINGS, tmp_path / "store")
+    return tmp_path / "store"
+
+
+def rewrite_manifest(packed: Path, change: Callable[[dict], object]) -> None:
+    path = packed / "manifest.json"
+    manifest = json.loads(path.read_text())
+    change(manifest)
+    path.write_text(json.dumps(manifest))
+
+
+def hash_again(packed: Path, name: str) -> None:
+    rewrite_manifest(packed, lambda manifest: manifest["sha256"].update({name: file_sha256(packed / name)}))
+
+
+def test_a_sound_store_is_called_sound(packed: Path, capsys: pytest.CaptureFixture) -> None:
+    assert main(["verify", "--store", str(packed)]) == 0
+    assert capsys.readouterr().out == f"{packed}: sound, 11 images stored, 1 quarantined\n"
+    assert main(["verify", "--store", str(packed), "--root", str(packed.parent), "--sample", "5"]) == 0
+    assert capsys.readouterr().out.endswith("5 decoded again with the same bytes\n")
+
+
+def test_a_difference_is_one_line_and_a_status(packed: Path, capsys: pytest.CaptureFixture) -> None:
+    (packed / "sizes.parquet").unlink()
+    assert main(["verify", "--store", str(packed)]) == 1
+    assert capsys.readouterr().err == f"error: {packed}: sizes.parquet is missing; pack the dataset again\n"
+
+
+@pytest.mark.parametrize("name", ["images.npy", "index.parquet", "sizes.parquet", "quarantine.csv"])
+def test_one_changed_byte_is_found(packed: Path, name: str) -> None:
+    contents = bytearray((packed / name).read_bytes())
+    contents[len(contents) // 2] ^= 1
+    (packed / name).write_bytes(contents)
+    with pytest.raises(UserError, match=f"{name} is not the file that was packed"):
+        verify(packed)
+
+
+@pytest.mark.parametrize("name", ["index.parquet", "sizes.parquet"])
+def test_tables_that_are_not_aligned_are_found(packed: Path, name: str) -> None:
+    pd.read_parquet(packed / name).iloc[1:].to_parquet(packed / name)
+    hash_again(packed, name)
+    with pytest.raises(UserError, match=f"{name} has 10 rows and images.npy 11"):
+        verify(packed)
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (
+            lambda manifest: manifest["settings"].update(size=20),
+            r"\(11, 16, 16\), by the manifest uint8 \(11, 20",
+        ),
+        (lambda manifest: manifest["settings"].update(colour=True), r"\(11, 16, 16, 3\)"),
+        (lambda manifest: manifest.update(indexed=13), "do not add up to indexed"),
+        (lambda manifest: manifest.update(quarantined=2), "lists 1 images"),
+        (lambda manifest: manifest.update(reasons={"truncated": 1}), "other reasons"),
+        (lambda manifest: manifest.pop("settings"), "lacks settings"),
+        (lambda manifest: manifest["sha256"].pop("images.npy"), "lacks sha256 of images.npy"),
+    ],
+)
+def test_counts_and_shapes_that_disagree_are_found(
+    packed: Path, change: Callable[[dict], object], told: str
+) -> None:
+    rewrite_manifest(packed, change)
+    with pytest.raises(UserError, match=told):
+        verify(packed)
+
+
+def test_another_type_of_pixel_is_found(packed: Path) -> None:
+    np.save(packed / "images.npy", np.load(packed / "images.npy").astype(np.uint16))
+    hash_again(packed, "images.npy")
+    with pytest.raises(UserError, match="npy is uint16"):
+        verify(packed)
+
+
+def test_no_manifest_is_no_store(packed: Path) -> None:
+    (packed / "manifest.json").write_text("{")
+    with pytest.raises(UserError, match="not JSON"):
+        verify(packed)
+    (packed / "manifest.json").unlink()
+    with pytest.raises(UserError, match="never finished; pack it again"):
+        verify(packed)
+
+
+def test_images_are_compared_with_the_release(packed: Path) -> None:
+    """Image 10 of the release is row 9 of the store: image 4 was quarantined."""
+    images = np.load(packed / "images.npy")
+    images[9, 3, 3] ^= 1
+    np.save(packed / "images.npy", images)
+    hash_again(packed, "images.npy")
+    verify(packed)
+    with pytest.raises(UserError, match="image 10 of 11 decodes to other pixels; pack") as caught:
+        verify(packed, packed.parent)
+    assert "image10" not in str(caught.value)
+    rewrite_manifest(packed, lambda manifest: manifest["versions"].update(pillow="0.1"))
+    with pytest.raises(UserError, match=r"packed with pillow 0.1, now \d"):
+        verify(packed, packed.parent)
+
+
+def test_a_size_that_is_not_the_images_is_found(packed: Path) -> None:
+    sizes = pd.read_parquet(packed / "sizes.parquet")
+    sizes.loc[2, "height"] = 17
+    sizes.to_parquet(packed / "sizes.parquet")
+    hash_again(packed, "sizes.parquet")
+    with pytest.raises(UserError, match="image 3 of 11 is 16 x 16, and was 17 x 16"):
+        verify(packed, packed.parent)
+
+
+def test_a_release_that_is_elsewhere_is_not_called_a_broken_store(packed: Path) -> None:
+    with pytest.raises(
+        UserError, match=r"image 1 of 11 cannot be read again \(file not found\); give the root"
+    ):
+        verify(packed, packed / "elsewhere")
