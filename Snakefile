@@ -37,6 +37,7 @@ localrules:
     figures,
     tables,
     similarity,
+    cards,
 
 
 rule all:
@@ -44,8 +45,9 @@ rule all:
     input:
         figure_files(),
         table_files(),
+        card_files(),
     message:
-        "Every figure and every table is there"
+        "Every figure, every table and every data card is there"
 
 
 rule figures:
@@ -62,6 +64,13 @@ rule tables:
         "Every table is there"
 
 
+rule cards:
+    input:
+        card_files(),
+    message:
+        "The data card of every dataset is there"
+
+
 rule similarity:
     input:
         figure_files(["figure3", "similarity_measures"]),
@@ -70,6 +79,7 @@ rule similarity:
 
 
 include: "workflow/rules/data.smk"
+include: "workflow/rules/cards.smk"
 include: "workflow/rules/pretrain.smk"
 include: "workflow/rules/finetune.smk"
 include: "workflow/rules/evaluate.smk"

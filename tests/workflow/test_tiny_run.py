@@ -6,18 +6,11 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from conftest import TINY
 from PIL import Image
-from running import ROOT, snakemake
+from running import snakemake
 
 pytestmark = pytest.mark.workflow
-TINY = ("--cores", "2", "--configfile", ROOT / "config/demo.yaml", ROOT / "tests/workflow/tiny.yaml")
-
-
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("tiny")
-    snakemake(*TINY, directory=folder)
-    return folder
 
 
 def tables_of(folder):

@@ -1,0 +1,222 @@
+"""The data card: its numbers are those of the tables, they reconcile, and it shows nothing that must stay hidden."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from pathlib import Path
+
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib.figure import Figure
+from matplotlib.image import AxesImage
+
+from moco_transfer.data.card import NOT_USED, SHOWN_LABELS, DataCard, data_card
+from moco_transfer.data.index import build
+from moco_transfer.errors import UserError
+from moco_transfer.plotting import style
+from moco_transfer.plotting.data_card import draw_data_card
+from moco_transfer.tables.data_card import data_card_page
+
+SETTINGS = {"size": 256, "fit": "center_crop", "colour": False, "max_pixels": 50_000_000}
+SPLIT = {"unit": "patient", "train": 0.6, "validation": 0.2, "test": "official"}
+LABELS = {"uncertain": "mask", "unlabeled": "drop"}
+NOTE = "Phantom data: generated images, not radiographs"
+
+
+class Tables:
+    """Made-up tables of a store with ``count`` images, ``labels`` labels, and one image in eight not used."""
+
+    def __init__(self, count: int = 400, labels: int = 3, quarantined: int = 3) -> None:
+        rng = np.random.default_rng(count)
+        patient = rng.integers(0, count // 4, count)
+        columns = pd.DataFrame(
+            {
+                "image_id": [f"image-{number}" for number in range(count)],
+                "patient_id": [f"patient-{number}" for number in patient],
+                # the number of a study is unique within its patient alone
+                "study_id": rng.integers(0, 3, count).astype("str"),
+                "path": [f"p{number}.png" for number in range(count)],
+                "view": np.where(np.arange(count) % 9 == 0, None, rng.choice(["PA", "AP", "LATERAL"], count)),
+            }
+        )
+        values = rng.choice([1, 0, -1, np.nan], (count, labels), p=[0.2, 0.4, 0.1, 0.3])
+        self.index = build(
+            columns, pd.DataFrame(values, columns=[f"label {k}" for k in range(labels)]), "test"
+        )
+        side = np.array(["train"] * 5 + ["validation", "test", None], dtype=object)[patient % 8]
+        self.splits = pd.DataFrame(
+            {"image_id": self.index["image_id"], "split": pd.Series(side, dtype="str")}
+        )
+        self.sizes = pd.DataFrame({"height": 900 + 100 * (patient % 3), "width": 1000}).astype("int32")
+        self.quarantine = pd.DataFrame({"reason": (["damaged"] * quarantined)[1:] + ["file not found"]})
+        self.quarantine = self.quarantine.head(quarantined)
+        self.manifest = {
+            "indexed": count + quarantined,
+            "stored": count,
+            "quarantined": quarantined,
+            "settings": SETTINGS,
+        }
+
+    def card(self) -> DataCard:
+        return data_card(self.index, self.splits, self.sizes, self.quarantine, self.manifest)
+
+
+@pytest.fixture(scope="module")
+def tables() -> Tables:
+    return Tables()
+
+
+@pytest.fixture(scope="module")
+def card(tables: Tables) -> DataCard:
+    return tables.card()
+
+
+def draw(card: DataCard, examples: list[np.ndarray] | None = None, note: str = "") -> Figure:
+    return draw_data_card(card, "A dataset", examples, note)
+
+
+def test_counts_are_those_of_a_count_by_hand(tables: Tables, card: DataCard) -> None:
+    rows = list(zip(tables.index.itertuples(), tables.splits["split"], strict=True))
+    for counted in card.counts.itertuples():
+        members = [
+            row
+            for row, side in rows
+            if counted.split == "all" or (NOT_USED if pd.isna(side) else side) == counted.split
+        ]
+        assert counted.images == len(members)
+        assert counted.studies == len({(row.patient_id, row.study_id) for row in members})
+        assert counted.patients == len({row.patient_id for row in members})
+    assert card.counts["split"].tolist() == ["train", "validation", "test", NOT_USED, "all"]
+    assert card.counts["images"].iloc[:-1].sum() == card.stored == 400
+
+
+def test_labels_are_counted_by_value_and_split(tables: Tables, card: DataCard) -> None:
+    for cell in card.labels.itertuples():
+        side = tables.splits["split"].fillna(NOT_USED) == cell.split
+        values = Counter("blank" if np.isnan(v) else int(v) for v in tables.index.loc[side, cell.label])
+        assert (cell.present, cell.uncertain, cell.blank) == (values[1], values[-1], values["blank"])
+        assert cell.images == sum(values.values())
+        assert cell.prevalence == pytest.approx(values[1] / cell.images)
+    assert len(card.labels) == 3 * 4
+
+
+def test_views_sizes_and_reasons_are_counted(tables: Tables, card: DataCard) -> None:
+    views = dict(zip(card.views["view"], card.views["images"], strict=True))
+    assert views == {**tables.index["view"].value_counts().to_dict(), "not stated": 45}
+    assert card.sizes["images"].sum() == 400 and card.sizes["images"].is_monotonic_decreasing
+    assert set(map(tuple, card.sizes[["width", "height"]].to_numpy())) == {
+        (1000, 900 + 100 * k) for k in range(3)
+    }
+    assert card.quarantined.to_numpy().tolist() == [["damaged", 2], ["file not found", 1]]
+
+
+def test_views_that_might_be_identifiers_are_not_listed() -> None:
+    tables = Tables()
+    tables.index["view"] = [f"P{number}" for number in range(396)] + [None] * 4
+    assert tables.card().views.to_numpy().tolist() == [["others", 396], ["not stated", 4]]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda t: t.manifest.update(indexed=405), "405 images indexed, but 400 stored and 3 quarantined"),
+        (lambda t: t.manifest.update(indexed=402, stored=399), "index.parquet: 400 rows, .* says 399"),
+        (lambda t: setattr(t, "sizes", t.sizes[1:]), "sizes.parquet: 399 rows, .* says 400"),
+        (lambda t: setattr(t, "quarantine", t.quarantine[1:]), "quarantine.csv: 2 rows, .* says 3"),
+        (lambda t: setattr(t, "splits", t.splits[1:]), "the splits: 399 rows, .* says 400"),
+        (lambda t: setattr(t, "splits", t.splits[::-1]), "do not stand in the order of index.parquet"),
+    ],
+)
+def test_counts_that_do_not_reconcile_are_an_error_without_identifiers(change, message: str) -> None:
+    tables = Tables()
+    change(tables)
+    with pytest.raises(UserError, match=message) as caught:
+        tables.card()
+    assert "\n" not in str(caught.value) and "image-" not in str(caught.value)
+
+
+def test_the_page_holds_the_numbers_and_no_identifier(card: DataCard) -> None:
+    page = data_card_page(card, "A dataset", "a.svg", SPLIT, LABELS, shareable=False, note=NOTE)
+    assert page.startswith(f"# Data card: A dataset\n\n**{NOTE}**")
+    assert "403 images indexed = 400 stored + 3 quarantined. No example images" in page
+    assert (
+        "No patient lies in two splits; shares asked for: train 0.6, validation 0.2, test official." in page
+    )
+    assert "-1 counts as 'mask'" in page and "without any label are left out" in page
+    assert "![The card as a figure](a.svg)" in page
+    train = card.labels[(card.labels["label"] == "label 0") & (card.labels["split"] == "train")].iloc[0]
+    assert re.search(
+        rf"\| label 0 \| {train.present} \({train.prevalence:.1%}\) \| {train.uncertain} \|", page
+    )
+    assert not re.search(r"image-\d|patient-\d|p\d+\.png", page)
+
+
+def test_a_page_without_quarantine_and_with_many_labels() -> None:
+    card = Tables(labels=40, quarantined=0).card()
+    page = data_card_page(card, "A dataset", "a.svg", SPLIT, LABELS, shareable=True)
+    assert "Quarantined images" not in page and "drawn at random" in page and "**" not in page
+    assert page.count("| label ") == SHOWN_LABELS + 1 and f"The {SHOWN_LABELS} most frequent of 40." in page
+    present = card.labels.groupby("label")["present"].sum()
+    names = re.findall(r"^\| (label \d+) ", page, flags=re.MULTILINE)
+    assert present[names].is_monotonic_decreasing and present[names].min() >= present.drop(names).max()
+
+
+@pytest.mark.parametrize("labels", [1, 14, 40])
+def test_the_figure_is_one_page_whose_words_stay_inside_and_apart(labels: int) -> None:
+    figure = draw(Tables(labels=labels).card(), note=NOTE)
+    with mpl.rc_context(style.RC):
+        figure.draw_without_rendering()
+        boxes = [
+            text.get_window_extent()
+            for ax in figure.axes
+            for text in (*ax.texts, ax.title, *(ax.get_yticklabels() if ax.axison else []), ax.xaxis.label)
+            if text.get_text()
+        ]
+    assert figure.get_figheight() < 11
+    page = figure.bbox
+    for box in boxes:
+        assert box.x0 >= page.x0 - 1 and box.x1 <= page.x1 + 1
+        assert box.y0 >= page.y0 - 1 and box.y1 <= page.y1 + 1
+    assert not any(a.overlaps(b) for number, a in enumerate(boxes) for b in boxes[:number])
+
+
+def test_dots_stand_at_the_prevalences(card: DataCard) -> None:
+    panel = draw(card).axes[2]
+    drawn = {line.get_label(): sorted(line.get_xdata()) for line in panel.lines}
+    assert list(drawn) == ["train", "validation", "test", NOT_USED]
+    for split, values in drawn.items():
+        np.testing.assert_allclose(
+            values, np.sort(card.labels.loc[card.labels["split"] == split, "prevalence"])
+        )
+
+
+def test_examples_are_shown_where_they_are_given_and_nowhere_else(card: DataCard) -> None:
+    images = [np.full((20, 20), 30 * number, dtype=np.uint8) for number in range(8)]
+    shown = [image.get_array() for image in draw(card, images).findobj(AxesImage)]
+    assert len(shown) == 8
+    np.testing.assert_array_equal(shown, images)
+    hidden = draw(card)
+    assert not hidden.findobj(AxesImage)
+    assert any("not shareable" in text.get_text() for ax in hidden.axes for text in ax.texts)
+
+
+def test_sizes_of_thousands_of_kinds_become_few_dots() -> None:
+    tables = Tables(count=2000)
+    rng = np.random.default_rng(0)
+    tables.sizes = pd.DataFrame(rng.integers(1500, 3500, (2000, 2)), columns=["height", "width"])
+    card = tables.card()
+    dots = draw(card).axes[3].collections[0].get_offsets()
+    assert len(card.sizes) > 1900 and 100 < len(dots) < 1000
+    assert dots.min() > 1450 and dots.max() < 3550
+
+
+def test_the_note_is_visible_and_the_bytes_are_repeatable(card: DataCard, tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        style.save(draw(card, None, NOTE), *(tmp_path / f"{name}.{kind}" for kind in ("pdf", "svg", "png")))
+    for kind in ("pdf", "svg", "png"):
+        assert (tmp_path / f"a.{kind}").read_bytes() == (tmp_path / f"b.{kind}").read_bytes()
+    svg = (tmp_path / "a.svg").read_text()
+    assert NOTE in svg and "<image" not in svg
