@@ -101,7 +101,7 @@ def test_what_a_wrong_root_holds_is_named_without_patients_and_images(tmp_path: 
         read_release("mimic_cxr_jpg", tmp_path / "files" / "p10")
     write_nih(tmp_path)
     (tmp_path / "images_001" / "images" / "notes.txt").touch()
-    with pytest.raises(UserError, match=r"Data_Entry_2017.*; found notes\.txt and 2 more\. Check"):
+    with pytest.raises(UserError, match=r"Data_Entry_2017.*; found notes\.txt, 2 other entries\. Check"):
         read_release("nih_chestxray14", tmp_path / "images_001" / "images")
 
 
