@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from made_up_images import files_in, write_images
+from whole_store import pack
 
 from moco_transfer.atomic import write_text
 from moco_transfer.config import Store as Settings
@@ -86,9 +87,7 @@ def test_a_shard_that_meets_the_end_of_the_disk_goes_on_later(
 def test_a_join_that_meets_the_end_of_the_disk_leaves_no_store_and_keeps_the_shards(tmp_path: Path) -> None:
     index, pixels = write_images(tmp_path, 24, side=64)
     out = tmp_path / "store"
-    store.pack(
-        index.iloc[:6], tmp_path, SETTINGS, out
-    )  # an older store, which is not to be taken for the new one
+    pack(index.iloc[:6], tmp_path, SETTINGS, out)  # an older store, which is not to be taken for the new one
     shards = [tmp_path / "shards" / number for number in "12"]
     for number, folder in enumerate(shards, start=1):
         shard.pack_shard(index, tmp_path, SETTINGS, folder, number, 2)
@@ -107,19 +106,19 @@ def test_a_disk_that_is_really_full(
     index, _ = write_images(tmp_path, 300, side=64)
     out = small_disk / "store"
     # The first of two shards fits, the second does not.
-    assert "needs about 0.61 MB" in refused(store.pack, index, tmp_path, SETTINGS, out)
+    assert "needs about 0.61 MB" in refused(pack, index, tmp_path, SETTINGS, out)
     monkeypatch.setattr(disk.shutil, "disk_usage", lambda folder: Usage(10, 10, 10**12))  # others are faster
-    assert "No space left on device" in refused(store.pack, index, tmp_path, SETTINGS, out)
+    assert "No space left on device" in refused(pack, index, tmp_path, SETTINGS, out)
     assert not (out / "manifest.json").exists() and not (out / "images.npy").exists()
 
 
 def test_a_disk_that_may_only_be_read(small_disk: Path, tmp_path: Path) -> None:
     index, _ = write_images(tmp_path, 4, side=64)
-    store.pack(index, tmp_path, SETTINGS, small_disk / "store")
+    pack(index, tmp_path, SETTINGS, small_disk / "store")
     before = files_in(small_disk / "store")
     subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
     for out in (small_disk / "store", small_disk / "other"):
-        message = refused(store.pack, index, tmp_path, SETTINGS, out)
+        message = refused(pack, index, tmp_path, SETTINGS, out)
         assert message.startswith(str(out)) and "cannot be written to (Read-only file system)" in message
     assert files_in(small_disk / "store") == before
 

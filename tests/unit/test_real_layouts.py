@@ -9,10 +9,10 @@ import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
+from whole_store import pack
 
 from moco_transfer.config import Store
 from moco_transfer.config.datasets import Table
-from moco_transfer.data import store
 from moco_transfer.data.adapters import mimic_cxr_jpg, read_release
 
 REAL = os.environ.get("MOCO_TRANSFER_REAL_DATA")
@@ -47,7 +47,7 @@ def expected(radiographs: pd.DataFrame) -> np.ndarray:
 
 def packed(index: pd.DataFrame, root: Path, out: Path) -> tuple[np.ndarray, pd.DataFrame, pd.DataFrame]:
     """Return the array, the index and the quarantine of the store of ``index``, whose counts add up."""
-    store.pack(index, root, SETTINGS, out)
+    pack(index, root, SETTINGS, out)
     kept, quarantined = pd.read_parquet(out / "index.parquet"), pd.read_csv(out / "quarantine.csv")
     images = np.load(out / "images.npy")
     assert len(index) == len(kept) + len(quarantined) and len(images) == len(kept)

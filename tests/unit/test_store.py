@@ -13,6 +13,7 @@ import pandas as pd
 import pytest
 from made_up_images import files_in, write_images
 from PIL import Image
+from whole_store import pack
 
 from moco_transfer.config import Store as Settings
 from moco_transfer.data import shard, store
@@ -32,7 +33,7 @@ def test_row_i_of_the_images_is_row_i_of_the_index(tmp_path: Path) -> None:
         (tmp_path / index["path"][row]).write_bytes(b"no image")
     for row in broken[2:]:
         (tmp_path / index["path"][row]).unlink()
-    store.pack(index, tmp_path, TOLERANT, tmp_path / "store", workers=3)
+    pack(index, tmp_path, TOLERANT, tmp_path / "store", workers=3)
     whole = index.drop(broken).reset_index(drop=True)
     pd.testing.assert_frame_equal(pd.read_parquet(tmp_path / "store" / "index.parquet"), whole)
     np.testing.assert_array_equal(
@@ -49,7 +50,7 @@ def test_sizes_are_those_of_the_files_and_aligned_with_the_images(tmp_path: Path
     for row, size in enumerate([(30, 20), (200, 16), (17, 17), (1, 90), (640, 480), (16, 300)]):
         Image.new("L", size, row).save(tmp_path / index["path"][row])
     (tmp_path / index["path"][2]).unlink()
-    store.pack(index, tmp_path, with_(shards=2), tmp_path / "store")
+    pack(index, tmp_path, with_(shards=2), tmp_path / "store")
     sizes = pd.read_parquet(tmp_path / "store" / "sizes.parquet")
     assert sizes.dtypes.astype(str).to_dict() == {"height": "int32", "width": "int32"}
     assert sizes.to_numpy().tolist() == [[20, 30], [16, 200], [90, 1], [480, 640], [300, 16]]
@@ -66,7 +67,7 @@ def test_same_bytes_whatever_the_number_of_workers_and_shards(
     settings = with_(colour=coloured)
     for workers, shards in ((1, 1), (4, 1), (1, 2), (3, 5), (1, 13)):  # 13: one shard is empty
         out = tmp_path / f"store-{workers}-{shards}"
-        store.pack(index, tmp_path, settings.model_copy(update={"shards": shards}), out, workers=workers)
+        pack(index, tmp_path, settings.model_copy(update={"shards": shards}), out, workers=workers)
     one = files_in(tmp_path / "store-1-1")
     assert sorted(one) == ["images.npy", "index.parquet", "manifest.json", "quarantine.csv", "sizes.parquet"]
     assert np.load(tmp_path / "store-1-1" / "images.npy").shape == (11, 16, 16, *([3] if coloured else []))
@@ -80,7 +81,7 @@ def test_manifest_counts_and_hashes_and_holds_no_identifier(tmp_path: Path) -> N
         (tmp_path / index["path"][row]).unlink()
     (tmp_path / index["path"][5]).write_bytes(b"no image")
     out = tmp_path / "store"
-    store.pack(index, tmp_path, with_(shards=3), out)
+    pack(index, tmp_path, with_(shards=3), out)
     text = (out / "manifest.json").read_text()
     manifest = json.loads(text)
     assert (manifest["indexed"], manifest["stored"], manifest["quarantined"]) == (20, 17, 3)
@@ -98,7 +99,7 @@ def test_source_fingerprint_is_of_sizes_and_index_not_of_times_and_places(tmp_pa
     index, _ = write_images(release, 5)
 
     def fingerprint(index: pd.DataFrame, root: Path) -> str:
-        store.pack(index, root, TOLERANT, tmp_path / "store")
+        pack(index, root, TOLERANT, tmp_path / "store")
         return json.loads((tmp_path / "store" / "manifest.json").read_text())["source_sha256"]
 
     first = fingerprint(index, release)
@@ -116,17 +117,17 @@ def test_exactly_the_allowed_share_passes_and_one_more_stops_the_join(tmp_path: 
     for row in (3, 14):
         (tmp_path / index["path"][row]).unlink()
     settings, out = with_(max_quarantined=0.1, shards=2), tmp_path / "store"
-    store.pack(index, tmp_path, settings, out)
+    pack(index, tmp_path, settings, out)
     assert len(np.load(out / "images.npy")) == 18
     (tmp_path / index["path"][15]).unlink()  # two in the second shard, which alone may have them
     with pytest.raises(UserError) as caught:
-        store.pack(index, tmp_path, settings, out)
+        pack(index, tmp_path, settings, out)
     message = str(caught.value)
     assert "3 of the 20 images read so far (of 20)" in message and "file not found (3)" in message
     assert str(out / "unreadable.csv") in message and f"remove {out / 'shards'} and run again" in message
     assert "\n" not in message and "image3" not in message
     assert pd.read_csv(out / "unreadable.csv")["image_id"].tolist() == ["image3", "image14", "image15"]
-    store.pack(index, tmp_path, TOLERANT, out)
+    pack(index, tmp_path, TOLERANT, out)
     assert not (out / "unreadable.csv").exists()
     assert len(np.load(out / "images.npy")) == 17
 
@@ -134,7 +135,7 @@ def test_exactly_the_allowed_share_passes_and_one_more_stops_the_join(tmp_path: 
 def test_nothing_readable_is_an_error_even_if_all_may_be_quarantined(tmp_path: Path) -> None:
     index, _ = write_images(tmp_path, 5)
     with pytest.raises(UserError, match="not one of 5 images"):
-        store.pack(index, tmp_path / "elsewhere", with_(max_quarantined=1), tmp_path / "out")
+        pack(index, tmp_path / "elsewhere", with_(max_quarantined=1), tmp_path / "out")
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["shards"]
 
 
@@ -143,7 +144,7 @@ def test_paths_may_not_leave_the_root(tmp_path: Path, path: str) -> None:
     index, _ = write_images(tmp_path, 3)
     index.loc[1, "path"] = path
     with pytest.raises(UserError, match=r"leaves the dataset's root.*row 2 of the index"):
-        store.pack(index, tmp_path, TOLERANT, tmp_path / "store")
+        pack(index, tmp_path, TOLERANT, tmp_path / "store")
     assert not (tmp_path / "store").exists()
 
 
@@ -159,11 +160,11 @@ def test_shards_of_another_index_are_refused_and_leave_no_store(tmp_path: Path) 
 def test_colour_is_kept_where_it_is_asked_for_and_luma_otherwise(tmp_path: Path) -> None:
     index, pixels = write_images(tmp_path, 4, coloured=True)
     Image.fromarray(pixels[0, ..., 0]).save(tmp_path / index["path"][0])
-    store.pack(index, tmp_path, with_(colour=True), tmp_path / "colour")
+    pack(index, tmp_path, with_(colour=True), tmp_path / "colour")
     packed = np.load(tmp_path / "colour" / "images.npy")
     assert packed.shape == (4, 16, 16, 3)
     np.testing.assert_array_equal(packed[1:], pixels[1:])
-    store.pack(index, tmp_path, TOLERANT, tmp_path / "grey")
+    pack(index, tmp_path, TOLERANT, tmp_path / "grey")
     grey = np.load(tmp_path / "grey" / "images.npy")
     assert grey.shape == (4, 16, 16)
     luma = pixels[1:] @ [0.299, 0.587, 0.114]  # ITU-R 601

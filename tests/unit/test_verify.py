@@ -10,10 +10,10 @@ import numpy as np
 import pandas as pd
 import pytest
 from made_up_images import write_images
+from whole_store import pack
 
 from moco_transfer.cli import main
 from moco_transfer.config import Store as Settings
-from moco_transfer.data import store
 from moco_transfer.data.manifest import file_sha256
 from moco_transfer.data.verify import verify
 from moco_transfer.errors import UserError
@@ -26,7 +26,7 @@ def packed(tmp_path: Path) -> Path:
     """A store of 12 images, one of them quarantined, and its release."""
     index, _ = write_images(tmp_path, 12)
     (tmp_path / index["path"][4]).unlink()
-    store.pack(index, tmp_path, SETTINGS, tmp_path / "store")
+    pack(index, tmp_path, SETTINGS, tmp_path / "store")
     return tmp_path / "store"
 
 

@@ -23,7 +23,7 @@ from moco_transfer.data.index import check
 from moco_transfer.data.manifest import describe, source_sha256
 from moco_transfer.data.packing_state import header_bytes, write_header
 from moco_transfer.data.quarantine import quarantine_of, stop_if_too_many
-from moco_transfer.data.shard import pack_shard, shape_of
+from moco_transfer.data.shard import shape_of
 from moco_transfer.errors import UserError
 
 if TYPE_CHECKING:
@@ -32,21 +32,8 @@ if TYPE_CHECKING:
 COPIED_AT_ONCE = 16 * 2**20
 
 
-def pack(index: pd.DataFrame, root: Path, settings: StoreSettings, out: Path, workers: int = 1) -> None:
-    """Pack all shards one after another and join them: the store of ``index`` in ``out``, in one process.
-
-    What is packed lies in ``out``/shards until then. Raises UserError as ``pack_shard`` and ``join`` do.
-    """
-    out = Path(out)
-    folders = [out / "shards" / str(shard) for shard in range(1, settings.shards + 1)]
-    for shard, folder in enumerate(folders, start=1):
-        pack_shard(index, root, settings, folder, shard, settings.shards, workers)
-    join(index, folders, settings, out)
-    shutil.rmtree(out / "shards")
-
-
 def join(index: pd.DataFrame, shards: Sequence[Path], settings: StoreSettings, out: Path) -> None:
-    """Join the folders ``shards``, written by ``pack_shard`` for all shards of ``index`` in order, to the store ``out``.
+    """Join the folders ``shards``, written by ``shard.pack_shard`` for all shards of ``index`` in order, to the store ``out``.
 
     Row i of ``images.npy`` (uint8 [stored, size, size(, 3)]), ``index.parquet`` and ``sizes.parquet`` (height, width of the
     upright image in the file) is one image, in the order of ``index``; ``quarantine.csv`` has image_id, path, reason. The
