@@ -4,13 +4,14 @@ BIN := .venv/bin
 READY := .venv/.ready
 PYTHON_SOURCES := workflow tests
 
-.PHONY: help demo real test bench lint format lock clean
+.PHONY: help demo real test test-survival bench lint format lock clean
 
 help:
 	@echo "make demo             every figure and table on built-in phantom data (minutes, on two cores)"
 	@echo "make real DATA=DIR    the same, with NIH ChestX-ray14 images in DIR as the chest dataset"
 	@echo "make test             lint, unit tests, small workflow runs"
-	@echo "make bench            speed and memory of reading a release: results/bench/data.csv"
+	@echo "make test-survival    kill -9 at twenty moments of a pretraining and a finetuning: the same bytes in the end"
+	@echo "make bench            speed and memory beside plain ways: results/bench/*.csv"
 	@echo "make lint, format     check, or mend, formatting"
 	@echo "make lock             compile requirements.txt anew from pyproject.toml"
 	@echo "make clean            remove the environment (results stay)"
@@ -37,8 +38,11 @@ real: $(READY)
 test: lint
 	$(BIN)/python -m pytest
 
+test-survival: $(READY)
+	PYTHONPATH=tests/unit $(BIN)/python -m pytest -s tests/survival/kill_at_random.py
+
 bench: $(READY)
-	$(BIN)/python tests/bench/data.py
+	$(BIN)/python tests/bench/run.py
 
 lint: $(READY)
 	$(BIN)/ruff check $(PYTHON_SOURCES)

@@ -1,161 +1,109 @@
-"""The NumPy head against PyTorch: loss, gradient, both optimisers step by step, and the frozen network."""
+"""Linear finetuning on cached features against a torch head on top of the frozen network, image by image."""
+
+import subprocess
+import sys
 
 import numpy as np
-import pandas as pd
 import pytest
 import torch
+from made_up_cells import OPTIMIZERS, made_up_cell, made_up_labels, torch_head
 
-from moco_transfer import config
+from moco_transfer.atomic import write_array
+from moco_transfer.augment import augment
+from moco_transfer.config.training import Finetune
 from moco_transfer.errors import UserError
-from moco_transfer.finetune.cell import Cell
-from moco_transfer.finetune.end_to_end import masked_bce
-from moco_transfer.finetune.linear import apply_head, bce_with_logits, finetune_linear, train_head
-from moco_transfer.models import build_backbone
-from moco_transfer.training.images import ImagePool, centre_crop, normalise, predict
+from moco_transfer.finetune.best_epoch import BestEpoch
+from moco_transfer.finetune.cell import write_predictions
+from moco_transfer.finetune.embedding import embed_images
+from moco_transfer.finetune.feature_cache import FeatureCache
+from moco_transfer.finetune.linear import finetune_linear
+from moco_transfer.models import build_backbone, save_weights
+from moco_transfer.seeds import stream
+from moco_transfer.training.images import centre_crop, normalise
 from moco_transfer.training.log import MetricsLog
-from moco_transfer.training.schedule import all_batches, cosine, epoch_order
 
-OPTIMIZERS = {
-    "sgd": config.Optimizer(batch=8, lr=0.05, name="sgd", momentum=0.9, weight_decay=1e-2),
-    "adam": config.Optimizer(batch=8, lr=0.01, name="adam", momentum=None, weight_decay=1e-2),
-}
+SIZE, EPOCHS = 32, 5
+TRAIN, VALIDATION, TEST = np.array([4, 9, 2, 20, 11, 17, 3]), np.arange(22, 26), np.arange(26, 30)
 
 
-def data(n=43, width=12, classes=3, seed=0):
-    random = np.random.default_rng(seed)
-    labels = (random.random((n, classes)) < 0.4).astype(np.float32)
-    labels[random.random((n, classes)) < 0.1] = np.nan
-    return random.normal(size=(n, width)).astype(np.float32), labels
-
-
-def ignore(*_):
-    pass
-
-
-def test_loss_and_gradient_equal_pytorchs():
-    features, labels = data()
-    logits = torch.tensor(10 * features[:, :3], requires_grad=True)
-    expected = masked_bce(logits, torch.tensor(labels))
-    expected.backward()
-    loss, gradient = bce_with_logits(10 * features[:, :3], labels)
-    assert loss == pytest.approx(expected.item(), rel=1e-5)
-    np.testing.assert_allclose(gradient, logits.grad.numpy(), atol=1e-7)
-
-
-def test_masked_loss_is_the_plain_mean_where_nothing_is_masked():
-    logits, labels = torch.randn(5, 2), torch.tensor([[0.0, 1.0]] * 5)
-    expected = torch.nn.functional.binary_cross_entropy_with_logits(logits, labels)
-    torch.testing.assert_close(masked_bce(logits, labels), expected)
-
-
-@pytest.mark.parametrize("name", ["sgd", "adam"])
-def test_training_equals_a_torch_head_step_by_step(name):
-    features, labels = data()
-    settings, epochs = OPTIMIZERS[name], 4
-    start = train_head(
-        features,
-        labels,
-        optimizer=settings.model_copy(update={"lr": 1e-30}),
-        epochs=1,
-        seed=1,
-        stream_name=("a",),
-        after_epoch=ignore,
-    )
-    trained = train_head(
-        features, labels, optimizer=settings, epochs=epochs, seed=1, stream_name=("a",), after_epoch=ignore
-    )
-
-    head = torch.nn.Linear(12, 3)
-    with torch.no_grad():
-        head.weight.copy_(torch.tensor(start[1:].T))
-        head.bias.copy_(torch.tensor(start[0]))
-    if name == "sgd":
-        update = torch.optim.SGD(head.parameters(), lr=1, momentum=0.9, weight_decay=1e-2)
-    else:
-        update = torch.optim.Adam(head.parameters(), lr=1, weight_decay=1e-2)
-    step, steps = 0, epochs * len(all_batches(np.arange(43), 8))
-    for epoch in range(epochs):
-        for batch in all_batches(epoch_order(43, 1, "a", epoch), 8):
-            update.param_groups[0]["lr"] = cosine(settings.lr, step, steps)
-            update.zero_grad()
-            masked_bce(head(torch.tensor(features[batch])), torch.tensor(labels[batch])).backward()
-            update.step()
-            step += 1
-    np.testing.assert_allclose(trained[1:].T, head.weight.detach().numpy(), atol=2e-5)
-    np.testing.assert_allclose(trained[0], head.bias.detach().numpy(), atol=2e-5)
-
-
-def test_cached_features_give_what_the_frozen_network_gives_image_by_image(tmp_path):
-    """Linear finetuning on a cache equals a torch head on top of the frozen network, forward pass by forward pass."""
-    random = np.random.default_rng(0)
-    np.save(tmp_path / "images.npy", random.integers(0, 256, (30, 36, 36), dtype=np.uint8))
-    labels = (random.random((30, 1)) < 0.5).astype(np.float32)
+def network_with_statistics():
+    """Return a network whose BN statistics are not those of any batch of a cell."""
     network = build_backbone("densenet_small", 3)
-    ids = pd.DataFrame({"image_id": [str(i) for i in range(30)], "patient_id": [str(i) for i in range(30)]})
-    cell = Cell(np.array([4, 9, 2, 20, 11]), np.arange(22, 26), np.arange(26, 30), labels, ["y"], ids)
-    needed = np.unique(np.concatenate([cell.train, cell.scored]))
-    np.save(tmp_path / "rows.npy", needed)
-    np.save(
-        tmp_path / "features.npy",
-        predict(network, ImagePool([(tmp_path / "images.npy", needed)]), 32, torch.device("cpu")),
-    )
-    settings = config.Optimizer(batch=2, lr=0.1, name="sgd", momentum=0.9, weight_decay=0)
-    run = {"optimizer": settings, "epochs": 3, "seed": 5, "stream_name": ("b",)}
-    logits = finetune_linear(
-        cell, tmp_path / "features.npy", tmp_path / "rows.npy", score=None, log=MetricsLog("t", 3), **run
-    )
+    network.train()
+    with torch.no_grad():
+        for _ in range(3):
+            network(torch.randn(8, 3, SIZE, SIZE, generator=torch.Generator().manual_seed(0)))
+    return network.eval()
 
-    head = torch.nn.Linear(network.width, 1)
-    start = train_head(
-        np.zeros((5, network.width), np.float32),
-        labels[cell.train],
-        optimizer=settings.model_copy(update={"lr": 1e-30}),
-        epochs=1,
+
+@pytest.mark.parametrize("views", [1, 2])
+@pytest.mark.parametrize("classes", [1, 14])
+@pytest.mark.parametrize("name", ["sgd", "adam"])
+def test_cached_features_give_what_the_frozen_network_gives_image_by_image(tmp_path, name, classes, views):
+    """Batch by batch, the reference runs each image of it through the network on its own."""
+    images = np.random.default_rng(0).integers(0, 256, (30, 36, 36), dtype=np.uint8)
+    write_array(images, tmp_path / "images.npy")
+    network = network_with_statistics()
+    save_weights(network, tmp_path / "encoder.safetensors")
+    cell = made_up_cell(TRAIN, VALIDATION, TEST, made_up_labels(30, classes))
+    settings = OPTIMIZERS[name].model_copy(update={"batch": 3})
+    features, index = embed_images(
+        tmp_path / "encoder.safetensors",
+        tmp_path / "images.npy",
+        TRAIN,
+        cell.scored,
+        model="densenet_small",
+        views=views,
+        augmentation="chexclusion",
+        input_size=SIZE,
         seed=5,
         stream_name=("b",),
-        after_epoch=ignore,
+        device=torch.device("cpu"),
+    )
+    write_array(features, tmp_path / "features.npy")
+    write_array(index, tmp_path / "rows.npy")
+    run = {"epochs": EPOCHS, "seed": 5, "stream_name": ("b",)}
+    cache = FeatureCache(tmp_path / "features.npy", tmp_path / "rows.npy")
+    logits = finetune_linear(cell, cache, optimizer=settings, score=None, log=MetricsLog("t", EPOCHS), **run)
+
+    pixels = torch.from_numpy(images).unsqueeze(1)
+    seen = [centre_crop(pixels, SIZE).float()]
+    if views == 2:
+        seen.append(torch.zeros_like(seen[0]))
+        labelled = np.sort(TRAIN)
+        seen[1][labelled] = augment(pixels[labelled], "chexclusion", SIZE, stream(5, "b", "view", 1, 0))
+
+    def frozen(view, rows):
+        with torch.no_grad():
+            return torch.cat([network(normalise(seen[view][row : row + 1])) for row in rows])
+
+    head = torch_head(
+        lambda epoch, numbers: frozen(epoch % views, TRAIN[numbers]),
+        cell.labels[TRAIN],
+        network.width,
+        settings,
+        **run,
     )
     with torch.no_grad():
-        head.weight.copy_(torch.tensor(start[1:].T))
-        head.bias.copy_(torch.tensor(start[0]))
-    images = torch.from_numpy(np.load(tmp_path / "images.npy")).unsqueeze(1)
-    update = torch.optim.SGD(head.parameters(), lr=1, momentum=0.9)
-    step = 0
-    for epoch in range(3):
-        for batch in all_batches(epoch_order(5, 5, "b", epoch), 2):
-            update.param_groups[0]["lr"] = cosine(0.1, step, 3 * len(all_batches(np.arange(5), 2)))
-            rows = cell.train[batch]
-            with torch.no_grad():
-                features = torch.cat(
-                    [network(normalise(centre_crop(images[row : row + 1], 32))) for row in rows]
-                )
-            update.zero_grad()
-            masked_bce(head(features), torch.tensor(labels[rows])).backward()
-            update.step()
-            step += 1
-    with torch.no_grad():
-        expected = head(
-            torch.cat([network(normalise(centre_crop(images[row : row + 1], 32))) for row in cell.scored])
-        )
-    np.testing.assert_allclose(logits, expected.numpy(), atol=1e-4)
+        expected = head(frozen(0, cell.scored)).numpy()
+    assert logits.shape == (8, classes)
+    np.testing.assert_allclose(logits, expected, atol=2e-4)
 
 
-def test_the_best_epoch_predicts_where_that_is_asked_for(tmp_path):
-    features, labels = data(40, 4, 1)
-    np.save(tmp_path / "f.npy", features)
-    np.save(tmp_path / "r.npy", np.arange(40))
-    ids = pd.DataFrame({"image_id": list(map(str, range(40))), "patient_id": list(map(str, range(40)))})
-    cell = Cell(np.arange(20), np.arange(20, 30), np.arange(30, 40), labels, ["y"], ids)
-    seen = []
+def cell_with_features(folder, broken=None):
+    features = np.random.default_rng(1).normal(size=(40, 4)).astype(np.float32)
+    if broken is not None:
+        features[broken] = np.nan
+    write_array(features, folder / "features.npy")
+    write_array(np.stack([np.arange(40), np.zeros(40, int)], axis=1), folder / "rows.npy")
+    cell = made_up_cell(np.arange(20), np.arange(20, 30), np.arange(30, 40), made_up_labels(40, 3))
+    return cell, FeatureCache(folder / "features.npy", folder / "rows.npy")
 
-    def score(_, logits):
-        seen.append(logits)
-        return [0.1, 0.9, 0.3][len(seen) - 1]
 
-    logits = finetune_linear(
+def finetune(cell, cache, score=None):
+    return finetune_linear(
         cell,
-        tmp_path / "f.npy",
-        tmp_path / "r.npy",
+        cache,
         optimizer=OPTIMIZERS["sgd"],
         epochs=3,
         score=score,
@@ -163,18 +111,66 @@ def test_the_best_epoch_predicts_where_that_is_asked_for(tmp_path):
         stream_name=("c",),
         log=MetricsLog("t", 3),
     )
+
+
+def test_the_best_epoch_predicts_where_that_is_asked_for(tmp_path):
+    cell, cache = cell_with_features(tmp_path)
+    seen = []
+
+    def score(labels, logits):
+        np.testing.assert_array_equal(labels, cell.labels[cell.validation])
+        seen.append(logits)
+        return [0.1, 0.9, 0.3][len(seen) - 1]
+
+    logits = finetune(cell, cache, score)
     np.testing.assert_array_equal(logits[:10], seen[1])
+    assert not np.array_equal(logits, finetune(cell, cache))
 
 
-def test_a_diverging_head_is_said():
-    features, labels = data()
-    settings = OPTIMIZERS["sgd"].model_copy(update={"lr": 1e30})
-    with pytest.raises(UserError, match=r"loss is .* in epoch .*lower"), np.errstate(all="ignore"):
-        train_head(
-            features, labels, optimizer=settings, epochs=50, seed=1, stream_name=("d",), after_epoch=ignore
-        )
+def test_of_equal_scores_the_first_epoch_is_kept_and_its_state_is_a_copy():
+    state = [0]
+    best = BestEpoch(lambda labels, logits: float(logits[0]), np.zeros(1))
+    for epoch, value in enumerate([0.2, 0.7, 0.7, 0.5], start=1):
+        state[0] = epoch
+        best.offer(epoch, np.array([value]), state.copy)
+    assert (best.epoch, best.value, best.state) == (2, 0.7, [2])
 
 
-def test_apply_head_is_the_affine_map():
-    weights = np.array([[1.0], [2.0], [3.0]], np.float32)
-    np.testing.assert_allclose(apply_head(np.array([[1.0, 1.0]], np.float32), weights), [[6.0]])
+@pytest.mark.parametrize("row", [0, 25, 39])
+def test_a_broken_feature_of_any_image_of_the_cell_is_said(tmp_path, row):
+    with pytest.raises(UserError, match=r"features\.npy: features are not finite"):
+        finetune(*cell_with_features(tmp_path, broken=row))
+
+
+def test_logits_that_are_not_finite_are_not_written(tmp_path):
+    cell, _ = cell_with_features(tmp_path)
+    logits = np.zeros((20, 3), np.float32)
+    logits[4, 1] = np.inf
+    with pytest.raises(UserError, match=r"predictions\.parquet: .*1 of 20 images .*25 epochs"):
+        write_predictions(tmp_path / "predictions.parquet", cell, [(25, logits)])
+    assert not list(tmp_path.glob("*predictions*"))
+
+
+def test_views_without_augmentation_are_refused():
+    optimizer = OPTIMIZERS["sgd"].model_dump()
+    settings = {
+        "linear": {"epochs": 3, "views": 2},
+        "end_to_end": {"budgets": [1]},
+        "optimizers": {"chest": optimizer},
+        "checkpoint": "last",
+    }
+    with pytest.raises(ValueError, match=r"linear\.views is 2 and augment is none"):
+        Finetune.model_validate({**settings, "augment": "none"})
+    assert Finetune.model_validate({**settings, "augment": "chexclusion"}).linear.views == 2
+
+
+def test_a_linear_job_imports_neither_torch_nor_other_slow_packages():
+    """Its start would take longer than its training."""
+    program = (
+        "import sys\n"
+        "import moco_transfer.cli, moco_transfer.config, moco_transfer.training.log\n"
+        "import moco_transfer.finetune.cell, moco_transfer.finetune.linear\n"
+        "print(*{'torch', 'pandas', 'scipy', 'sklearn', 'numba', 'matplotlib'} & set(sys.modules))"
+    )
+    run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert run.stdout.split() == []

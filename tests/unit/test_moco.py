@@ -149,3 +149,10 @@ def test_alignment_and_uniformity_against_loops():
     potentials = [math.exp(-2 * float(((q[i] - q[j]) ** 2).sum())) for i in range(6) for j in range(i)]
     assert moco.alignment(q, k).item() == pytest.approx(alignment)
     assert moco.uniformity(q).item() == pytest.approx(math.log(np.mean(potentials)))
+
+
+def test_equal_queries_count_as_collapsed_and_spread_ones_do_not():
+    alike = torch.nn.functional.normalize(torch.ones(8, 16) + 1e-3 * torch.randn(8, 16), dim=1)
+    spread = torch.nn.functional.normalize(torch.randn(64, 16), dim=1)
+    assert moco.uniformity(alike).item() > moco.COLLAPSED
+    assert moco.uniformity(spread).item() < -1

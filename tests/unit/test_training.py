@@ -12,6 +12,7 @@ from moco_transfer.finetune.end_to_end import finetune_budgets
 from moco_transfer.models import build_backbone, save_weights
 from moco_transfer.pretrain import pretrain
 from moco_transfer.training import images as images_module
+from moco_transfer.training.checkpoint import Checkpoint
 from moco_transfer.training.device import open_device
 from moco_transfer.training.images import DEVIATION, MEAN, ImagePool, centre_crop, normalise
 from moco_transfer.training.log import MetricsLog
@@ -85,6 +86,7 @@ def run_moco(stores, out, seed=1, parts=("a", "b"), epochs=2, batch=8):
         seed=seed,
         stream_name=("test",),
         device=CPU,
+        checkpoint=Checkpoint(out / "checkpoint.pt", {}),
     )
     return (out / "encoder.safetensors").read_bytes(), (out / "metrics.csv").read_bytes()
 
@@ -123,6 +125,7 @@ def test_a_diverging_pretraining_names_the_step_and_writes_nothing(stores, tmp_p
             seed=1,
             stream_name=("test",),
             device=CPU,
+            checkpoint=Checkpoint(tmp_path / "checkpoint.pt", {}),
         )
     assert not (tmp_path / "e.safetensors").exists()
 
@@ -194,6 +197,7 @@ def test_every_budget_is_a_training_of_its_own(cell, stores):
             stream_name=("t",),
             device=CPU,
             log=log,
+            checkpoint=Checkpoint(stores / "checkpoint.pt", {}),
         ), log.rows
 
     both, rows = run([1, 3])

@@ -30,7 +30,7 @@ def test_nih_alone_plans_the_chest_half_of_the_papers_grid(release):
     assert (counts["pretrain"], counts["pretrain_limited"]) == (1, 9)
     assert (counts["subset"], counts["index"], counts["phantom"]) == (12, 2, 1)
     # figures 1 to 3 and one of epochs, the similarity measures; tables 1 and 2 and the claims
-    for rule in ("figure1", "figure2", "figure3", "figure_epochs", "similarity_measures"):
+    for rule in ("figure1", "figure2", "figure3", "figure_epochs", "similarity_measures", "augmentations"):
         assert counts[rule] == 1, rule
     for rule in ("table1", "table_aurocs", "claims"):
         assert counts[rule] == 1, rule

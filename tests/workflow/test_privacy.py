@@ -14,7 +14,11 @@ from running import snakemake
 
 pytestmark = pytest.mark.workflow
 SHOWN = ("figures", "tables", "cards", "logs", "benchmarks")
-PICTURES = ("results/tiny/figures/figure1.svg", *(f"results/tiny/cards/{n}.svg" for n in ("chest", "spine")))
+PICTURES = (
+    "results/tiny/figures/figure1.svg",
+    "results/tiny/figures/augmentations.svg",
+    *(f"results/tiny/cards/{n}.svg" for n in ("chest", "spine")),
+)
 EMBEDDED = re.compile(rb"data:[\w/+.-]*(?:;[\w=-]+)*;base64,([A-Za-z0-9+/=\s]+)")
 PDF_STREAM = re.compile(rb"stream\r?\n(.*?)endstream", flags=re.DOTALL)
 
@@ -75,13 +79,18 @@ def test_the_report_holds_no_identifier(finished, hidden, tmp_path):
     assert not leaks(content, hidden)
 
 
-def test_only_figure_1_and_cards_of_what_may_be_shown_hold_pictures(finished):
+def test_only_figures_and_cards_of_what_may_be_shown_hold_pictures(finished):
     with_pictures = {
         f"{path.parent.name}/{path.name}"
         for path in (finished / "results/tiny").rglob("*.svg")
         if "<image" in path.read_text()
     }
-    assert with_pictures == {"figures/figure1.svg", "cards/spine.svg", "cards/natural.svg"}
+    assert with_pictures == {
+        "figures/figure1.svg",
+        "figures/augmentations.svg",
+        "cards/spine.svg",
+        "cards/natural.svg",
+    }
 
 
 def pictures_with_other_pixels(finished, dataset, folder):
@@ -102,7 +111,7 @@ def pictures_with_other_pixels(finished, dataset, folder):
 
 def test_pictures_do_not_depend_on_pixels_that_must_stay_hidden(finished, tmp_path):
     hidden = pictures_with_other_pixels(finished, "chest", tmp_path / "chest")
-    assert len(hidden) == 3 * 3 + 2
+    assert len(hidden) == 4 * 3 + 2
     assert all((finished / name).read_bytes() == content for name, content in hidden.items())
 
 
@@ -111,6 +120,6 @@ def test_pictures_do_depend_on_pixels_that_may_be_shown(finished, tmp_path):
     changed = {name for name, content in shown.items() if (finished / name).read_bytes() != content}
     assert changed == {
         f"results/tiny/{name}.{kind}"
-        for name in ("figures/figure1", "cards/spine")
+        for name in ("figures/figure1", "figures/augmentations", "cards/spine")
         for kind in ("pdf", "svg", "png")
     }

@@ -25,7 +25,15 @@ def tables_of(folder):
 
 def test_every_figure_and_table_is_there_and_opens(finished):
     results = finished / "results/tiny"
-    for name in ("figure1", "figure2", "figure3", "figure4", "figure5", "similarity_measures"):
+    for name in (
+        "figure1",
+        "figure2",
+        "figure3",
+        "figure4",
+        "figure5",
+        "similarity_measures",
+        "augmentations",
+    ):
         assert Image.open(results / f"figures/{name}.png").size[0] > 500
         assert ET.parse(results / f"figures/{name}.svg").getroot().tag.endswith("svg")
         assert (results / f"figures/{name}.pdf").read_bytes().startswith(b"%PDF")

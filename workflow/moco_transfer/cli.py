@@ -52,6 +52,8 @@ def main(arguments: list[str] | None = None) -> int:
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:  # before a training waits for signals itself
+        return 130
     return 0
 
 

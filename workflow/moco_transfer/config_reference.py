@@ -25,9 +25,13 @@ An unknown key, a value out of bounds or a name that is not there stops the run 
 
 
 def reference() -> str:
-    """Return the text of config/README.md: a table for each section."""
+    """Return the text of config/README.md: a table for each section, at the first place that has it."""
     parts = [HEAD]
+    shown = set()
     for path, section in _sections(Config, ""):
+        if section in shown:
+            continue
+        shown.add(section)
         parts.append(
             f"\n## {f'`{path}`' if path else 'Top level'}\n\n| key | value | meaning |\n| --- | --- | --- |"
         )

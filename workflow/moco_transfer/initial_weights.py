@@ -16,6 +16,7 @@ from moco_transfer.atomic import replacing
 from moco_transfer.errors import UserError
 from moco_transfer.models import build_backbone, load_state, save_weights, seeded
 from moco_transfer.seeds import stream_key
+from moco_transfer.training.checkpoint import Checkpoint
 from moco_transfer.training.images import ImagePool
 from moco_transfer.training.log import MetricsLog
 from moco_transfer.training.supervised import train_network
@@ -76,6 +77,7 @@ def train_weights(
     lr: float,
     seed: int,
     device: torch.device,
+    checkpoint: Checkpoint,
 ) -> None:
     """Train the network from random weights to tell classes apart, and write the backbone.
 
@@ -84,12 +86,16 @@ def train_weights(
     images, rows : the store's images.npy and the rows to train on, int64 [n]
     classes : the class of each of those images, int64 [n]
     metrics : gets a row an epoch
+    checkpoint : where the state lies to go on from, if there is one
     """
     pool = ImagePool([(images, rows)])
     backbone = build_backbone(model, stream_key(seed, "initial", "backbone"))
     with seeded(stream_key(seed, "initial", "head")):
         network = nn.Sequential(backbone, nn.Linear(backbone.width, int(classes.max()) + 1))
     log = MetricsLog("initial weights", epochs)
+    saved = checkpoint.read()
+    if saved is not None:
+        log.load_state(saved["log"])
     train_network(
         network,
         pool,
@@ -103,6 +109,8 @@ def train_weights(
         stream_name=("initial",),
         device=device,
         after_epoch=lambda epoch, loss, rate: log.epoch(len(pool), epoch=epoch, loss=loss, lr=rate),
+        after_step=lambda state: checkpoint.after_step(lambda: {"log": log.state(), "training": state()}),
+        saved=None if saved is None else saved["training"],
     )
     log.write(metrics)
     save_weights(backbone, encoder)

@@ -15,6 +15,9 @@ from torch.nn import functional as F
 
 from moco_transfer.models import DenseNet
 
+# Uniformity is 0 where all queries are one vector and -4 where any two are opposite; trained ones lie below -1.
+COLLAPSED = -0.05
+
 
 class GroupedBatchNorm2d(nn.BatchNorm2d):
     """Batch normalisation in ``groups`` parts of the batch, each by its own statistics, as on that many GPUs.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,6 +14,7 @@ from moco_transfer.augment import augment
 from moco_transfer.errors import UserError
 from moco_transfer.models import build_backbone, load_weights, save_weights, seeded
 from moco_transfer.seeds import stream, stream_key
+from moco_transfer.training.checkpoint import Checkpoint
 from moco_transfer.training.images import ImagePool, normalise
 from moco_transfer.training.log import MetricsLog
 from moco_transfer.training.optimizers import SGD
@@ -32,13 +34,14 @@ def pretrain(
     seed: int,
     stream_name: Sequence[str | int],
     device: torch.device,
+    checkpoint: Checkpoint,
 ) -> None:
     """Pretrain the initial weights on the images ``parts`` (paths of images.npy, rows) and write the backbone.
 
     ``stream_name`` names this pretraining: it heads the name of every random stream drawn from. ``metrics`` gets a row
-    an epoch: loss, learning rate, contrast accuracy, alignment, uniformity.
+    an epoch: loss, learning rate, contrast accuracy, alignment, uniformity. Goes on from the state in ``checkpoint``.
 
-    Raises UserError for colour images and for fewer than two images.
+    Raises UserError for colour images, for fewer than two images, and with the step where the loss is not finite.
     """
     pool = ImagePool(parts)
     if len(pool.shape) != 2:
@@ -69,12 +72,28 @@ def pretrain(
         )
     network.to(device, memory_format=torch.channels_last).train()
     optimizer = SGD(network.query_encoder.parameters(), settings.sgd_momentum, settings.weight_decay)
-    steps = schedule.epochs * (len(pool) // batch)
-    log, step = MetricsLog("MoCo", schedule.epochs), 0
-    for epoch in range(schedule.epochs):
-        sums = torch.zeros(4, dtype=torch.float64)
+    epoch_steps = len(pool) // batch
+    step, steps = 0, schedule.epochs * epoch_steps
+    log, sums = MetricsLog("MoCo", schedule.epochs), torch.zeros(4, dtype=torch.float64)
+    saved = checkpoint.read()
+    if saved is not None:
+        network.load_state_dict(saved["network"])
+        optimizer.load_state(saved["optimizer"])
+        log.load_state(saved["log"])
+        step, sums = saved["step"], saved["sums"]
+
+    def state() -> dict[str, Any]:
+        return {
+            "network": network.state_dict(),  # both encoders, the queue and its images
+            "optimizer": optimizer.state(),
+            "log": log.state(),
+            "step": step,
+            "sums": sums,
+        }
+
+    for epoch in range(step // epoch_steps, schedule.epochs):
         batches = full_batches(epoch_order(len(pool), seed, *names, epoch), batch)
-        for numbers in batches:
+        for numbers in batches[step % epoch_steps :]:
             random = stream(seed, *names, "step", step)
             pixels = pool.batch(numbers).to(device)
             views = [normalise(augment(pixels, settings.augment, input_size, random)) for _ in range(2)]
@@ -94,16 +113,25 @@ def pretrain(
                 ]
             ).cpu()
             step += 1
-        loss, accuracy, alignment, uniformity = (sums / len(batches)).tolist()
-        log.epoch(
-            len(batches) * batch,
-            epoch=epoch + 1,
-            loss=loss,
-            lr=rate,
-            contrast_accuracy=accuracy,
-            alignment=alignment,
-            uniformity=uniformity,
-        )
+            if step % epoch_steps == 0:
+                loss, accuracy, alignment, uniformity = (sums / epoch_steps).tolist()
+                log.epoch(
+                    epoch_steps * batch,
+                    epoch=epoch + 1,
+                    loss=loss,
+                    lr=rate,
+                    contrast_accuracy=accuracy,
+                    alignment=alignment,
+                    uniformity=uniformity,
+                )
+                if uniformity > moco.COLLAPSED:
+                    print(
+                        f"MoCo: epoch {epoch + 1}: the queries are nearly all alike (uniformity {uniformity:.3f}): the "
+                        "encoder has collapsed; try a lower pretraining.schedules.*.lr or a higher moco.momentum",
+                        flush=True,
+                    )
+                sums.zero_()
+            checkpoint.after_step(state)
     log.write(metrics)
     save_weights(network.backbone, encoder)
 

@@ -12,6 +12,7 @@ PACKAGE = Path(workflow.basedir, "workflow", "moco_transfer")
 sys.path.insert(0, str(PACKAGE.parent))
 
 from moco_transfer.config import check
+from moco_transfer.config.augmentation import PRESETS
 from moco_transfer.data.releases import describe_missing, find_tables
 from moco_transfer.errors import UserError
 from moco_transfer.job_environment import export_package
@@ -44,11 +45,14 @@ def one_of(names):
 
 
 def settings(**values):
-    """Return a params function with the values as one JSON string; functions among them are called on wildcards."""
+    """Return a params function with the values as one JSON string.
+
+    Functions among them are called on wildcards; sections of the configuration, in lists too, become mappings.
+    """
 
     def as_json(wildcards):
         called = {key: value(wildcards) if callable(value) else value for key, value in values.items()}
-        return json.dumps(called, sort_keys=True)
+        return json.dumps(called, sort_keys=True, default=lambda section: section.model_dump())
 
     return as_json
 
@@ -184,7 +188,9 @@ def estimate_files(names=("estimates",)):
     return [f"<run>/evaluate/{target}/{name}.parquet" for name in names for target in CONFIG.targets]
 
 
-def figure_files(names=("figure1", "figure2", "figure3", *EPOCH_FIGURES, "similarity_measures")):
+def figure_files(
+    names=("figure1", "figure2", "figure3", *EPOCH_FIGURES, "similarity_measures", "augmentations")
+):
     return [f"<run>/figures/{name}.{kind}" for name in names for kind in ("pdf", "svg", "png")]
 
 
@@ -250,6 +256,25 @@ def initial_dataset():
 def shown_datasets():
     """Return the datasets that figure 1 shows."""
     return [name for name in [initial_dataset(), *used_datasets()] if name in CONFIG.datasets]
+
+
+def augmented_examples():
+    """Return the dataset whose images show what augmentations do, as a list of one name or none.
+
+    It is the first one used whose images are grey and may be shown.
+    """
+    used = [(name, CONFIG.datasets[name]) for name in used_datasets()]
+    return [name for name, dataset in used if dataset.shareable and not dataset.store.colour][:1]
+
+
+def shown_augmentations():
+    """Return the operations of every preset, and of the lists that this run has instead of one."""
+    chosen = {"moco.augment": CONFIG.moco.augment, "finetune.augment": CONFIG.finetune.augment}
+    own = {key: operations for key, operations in chosen.items() if not isinstance(operations, str)}
+    return {
+        name: [operation.model_dump() for operation in operations]
+        for name, operations in (PRESETS | own).items()
+    }
 
 
 def subset_index(wildcards):

@@ -164,3 +164,38 @@ rule figure_epochs:
         "{wildcards.figure}: test AUROC by epochs of end-to-end finetuning"
     script:
         "../scripts/figure_epochs.py"
+
+
+rule augmentations:
+    input:
+        images=[store(name, "images.npy") for name in augmented_examples()],
+    output:
+        pdf="<run>/figures/augmentations.pdf",
+        svg=report(
+            "<run>/figures/augmentations.svg",
+            caption="../report/augmentations.rst",
+            category="Figures",
+            labels={"figure": "augmentations", "shows": "eight images and views of them"},
+        ),
+        png="<run>/figures/augmentations.png",
+    log:
+        "<run>/logs/figures/augmentations.log",
+    conda:
+        "../../envs/moco-transfer.yaml"
+    threads: 1
+    resources:
+        mem_mb=4000,
+        runtime=30,
+    params:
+        titles=titles(),
+        note=data_note(),
+        dataset="".join(augmented_examples()),
+        card_side=next(CONFIG.datasets[target].store.size for target in CONFIG.targets),
+        input_size=CONFIG.model.input_size,
+        augmentations=shown_augmentations(),
+        seed=CONFIG.seed,
+        code=code_of("scripts", "moco_transfer/plotting", "moco_transfer/augment"),
+    message:
+        "What the augmentations do to images"
+    script:
+        "../scripts/augmentations.py"

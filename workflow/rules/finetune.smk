@@ -25,8 +25,15 @@ rule embed:
         mem_mb=CONFIG.resources.mem_mb,
         runtime=240,
     params:
-        settings=settings(model=CONFIG.model.name, input_size=CONFIG.model.input_size),
-        version=1,
+        settings=settings(
+            model=CONFIG.model.name,
+            input_size=CONFIG.model.input_size,
+            views=CONFIG.finetune.linear.views,
+            augment=CONFIG.finetune.augment if CONFIG.finetune.linear.views > 1 else None,
+            seed=CONFIG.seed,
+            stream=lambda wildcards: ["embed", wildcards.target],
+        ),
+        version=2,
     message:
         "Features of the {wildcards.target} images by the {wildcards.source} encoder"
     shell:

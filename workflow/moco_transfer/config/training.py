@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
+from moco_transfer.config.augmentation import Augmentation, OptionalAugmentation
 from moco_transfer.config.section import Name, Positive, Rate, Section
 
 
@@ -65,7 +66,7 @@ class Moco(Section):
     temperature: Rate = Field(description="of the contrastive loss")
     queue: Positive = Field(description="keys kept as negatives (#8)")
     mask_own_keys: bool = Field(description="leave keys of the query's own image out of the negatives (#9)")
-    augment: Literal["moco_cxr", "moco_v2"] = Field(description="the preset of augmentations (#7)")
+    augment: Augmentation = Field(description="a preset, or operations in order (#7)")
     sgd_momentum: Annotated[float, Field(ge=0, lt=1)] = Field(description="of the optimiser")
     weight_decay: Annotated[float, Field(ge=0)] = Field(description="of the optimiser")
 
@@ -87,6 +88,10 @@ class Optimizer(Section):
 
 class Linear(Section):
     epochs: Positive = Field(description="passes over the labelled subset")
+    views: Positive = Field(
+        description="cached views of each labelled image, which the epochs take in turn: the image as it is, then "
+        "`views - 1` augmented ones as `finetune.augment` says"
+    )
 
 
 class EndToEnd(Section):
@@ -97,7 +102,18 @@ class Finetune(Section):
     linear: Linear
     end_to_end: EndToEnd
     optimizers: dict[Name, Optimizer] = Field(description="by target")
-    augment: Literal["none", "chexclusion"] = Field(description="of end-to-end training (#12)")
+    augment: OptionalAugmentation = Field(
+        description="of end-to-end training, and of `linear.views` after the first; a list is as that of `moco.augment` (#12)"
+    )
     checkpoint: Literal["last", "best"] = Field(
         description="the epoch that predicts: the last, or the best (#13)"
     )
+
+    @model_validator(mode="after")
+    def _views_are_augmented(self) -> Finetune:
+        if self.linear.views > 1 and self.augment == "none":
+            raise ValueError(
+                f"linear.views is {self.linear.views} and augment is none: all views would be the same; "
+                "set finetune.augment, or linear.views: 1"
+            )
+        return self

@@ -70,7 +70,16 @@ def write_predictions(path: Path, cell: Cell, logits: Sequence[tuple[int, np.nda
     Parameters
     ----------
     logits : pairs (epochs, float32 [validation + test, classes]), a pair a budget, images as in ``cell.scored``
+
+    Raises UserError, before anything is written, where a logit is not finite.
     """
+    for epochs, values in logits:
+        broken = int((~np.isfinite(values).all(axis=1)).sum())
+        if broken:
+            raise UserError(
+                f"{path}: not written, as logits of {broken} of {len(values)} images are not finite after "
+                f"{epochs} epochs; lower finetune.optimizers.*.lr"
+            )
     codes = np.repeat(np.int32([0, 1]), [len(cell.validation), len(cell.test)])
     images = {
         "split": pa.DictionaryArray.from_arrays(codes, ["validation", "test"]),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,9 +13,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from moco_transfer import config
+from moco_transfer.finetune.best_epoch import BestEpoch
 from moco_transfer.finetune.cell import Cell
 from moco_transfer.models import build_backbone, load_weights, seeded
 from moco_transfer.seeds import stream_key
+from moco_transfer.training.checkpoint import Checkpoint
 from moco_transfer.training.images import ImagePool, predict
 from moco_transfer.training.log import MetricsLog
 from moco_transfer.training.supervised import train_network
@@ -29,12 +32,13 @@ def finetune_budgets(
     input_size: int,
     optimizer: config.Optimizer,
     budgets: Sequence[int],
-    augmentation: str,
+    augmentation: str | list[dict[str, Any]],
     score: Callable[[np.ndarray, np.ndarray], float] | None,
     seed: int,
     stream_name: tuple[str | int, ...],
     device: torch.device,
     log: MetricsLog,
+    checkpoint: Checkpoint,
 ) -> list[tuple[int, np.ndarray]]:
     """Return, for each budget, (epochs, logits [validation + test, classes] of ``cell.scored``).
 
@@ -44,23 +48,45 @@ def finetune_budgets(
     encoder : the weights that training starts from, every budget anew and with the same new head
     score : None predicts with the last epoch; a function of (labels, logits) with the epoch that scores best on the
         validation images (#13)
+    checkpoint : where the state lies to go on from, if there is one
+
+    Raises UserError with the step where the loss is not finite.
     """
     training, scored = ImagePool([(images, cell.train)]), ImagePool([(images, cell.scored)])
     validation = ImagePool([(images, cell.validation)]) if score is not None else None
-    results = []
-    for budget in budgets:
+    results: list[tuple[int, np.ndarray]] = []
+    saved = checkpoint.read()
+    if saved is not None:
+        log.load_state(saved["log"])
+        results = [(budget, logits.numpy()) for budget, logits in saved["results"]]
+    for budget in budgets[len(results) :]:
         network = build_classifier(model, encoder, len(cell.classes), stream_key(seed, *stream_name, "head"))
-        best_score, best_state = -np.inf, None
+        best = None if score is None else BestEpoch(score, cell.labels[cell.validation])
+        if best is not None and saved is not None:
+            best.epoch, best.value, best.state = saved["best"]
 
         def after_epoch(
-            epoch: int, loss: float, rate: float, budget: int = budget, network: nn.Module = network
+            epoch: int,
+            loss: float,
+            rate: float,
+            budget: int = budget,
+            network: nn.Module = network,
+            best: BestEpoch | None = best,
         ) -> None:
-            nonlocal best_score, best_state
             log.epoch(len(training), budget=budget, epoch=epoch, loss=loss, lr=rate)
-            if score is not None:
-                value = score(cell.labels[cell.validation], predict(network, validation, input_size, device))
-                if value > best_score:
-                    best_score, best_state = value, copy.deepcopy(network.state_dict())
+            if best is not None:
+                logits = predict(network, validation, input_size, device)
+                best.offer(epoch, logits, lambda: copy.deepcopy(network.state_dict()))
+
+        def after_step(state: Callable[[], dict[str, Any]], best: BestEpoch | None = best) -> None:
+            checkpoint.after_step(
+                lambda: {
+                    "results": [(budget, torch.from_numpy(logits)) for budget, logits in results],
+                    "training": state(),
+                    "best": None if best is None else (best.epoch, best.value, best.state),
+                    "log": log.state(),
+                }
+            )
 
         train_network(
             network,
@@ -75,9 +101,12 @@ def finetune_budgets(
             stream_name=(*stream_name, budget),
             device=device,
             after_epoch=after_epoch,
+            after_step=after_step,
+            saved=None if saved is None else saved["training"],
         )
-        if best_state is not None:
-            network.load_state_dict(best_state)
+        saved = None  # it was of this budget
+        if best is not None:
+            network.load_state_dict(best.state)
         results.append((budget, predict(network, scored, input_size, device)))
     return results
 

@@ -1,31 +1,26 @@
-"""Linear finetuning: a logistic head on frozen features, trained in NumPy.
+"""Linear finetuning: a logistic head on frozen features.
 
-The frozen network is in evaluation mode, so an image's features never change and are computed once (#11). What is left
-is a matrix of the size of the head, for which NumPy takes a fraction of the time that PyTorch needs for its
-bookkeeping. The optimisers are PyTorch's SGD and Adam, step by step; a test holds them against it.
+The frozen network is in evaluation mode, so the features of an image, or of an augmented view of it, never change and
+are computed once (#11). What is left is to train the head, and to predict.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 
 import numpy as np
 
 from moco_transfer import config
-from moco_transfer.errors import UserError
+from moco_transfer.finetune.best_epoch import BestEpoch
 from moco_transfer.finetune.cell import Cell
-from moco_transfer.seeds import stream
+from moco_transfer.finetune.feature_cache import FeatureCache
+from moco_transfer.finetune.head import apply_head, train_head
 from moco_transfer.training.log import MetricsLog
-from moco_transfer.training.schedule import all_batches, cosine, epoch_order
-
-Step = Callable[[np.ndarray, np.ndarray, float], None]
 
 
 def finetune_linear(
     cell: Cell,
-    features: Path,
-    rows: Path,
+    cache: FeatureCache,
     *,
     optimizer: config.Optimizer,
     epochs: int,
@@ -38,31 +33,23 @@ def finetune_linear(
 
     Parameters
     ----------
-    features, rows : files of the cached features [m, width] and the store's rows they belong to, ascending [m]
+    cache : features of all rows of the cell; where it holds several views, the epochs train on them in turn
     score : None predicts with the last epoch; a function of (labels, logits) with the epoch that scores best on the
         validation images (#13)
+
+    Raises UserError where the cache lacks a row, a feature is not finite, or the loss is no longer finite.
     """
-    cached, cached_rows = np.load(features, mmap_mode="r"), np.load(rows)
-
-    def of(wanted: np.ndarray) -> np.ndarray:
-        at = np.minimum(np.searchsorted(cached_rows, wanted), len(cached_rows) - 1)
-        if not np.array_equal(cached_rows[at], wanted):
-            raise UserError(f"{features}: lacks features of images of this cell; delete it and run again")
-        return cached[at]
-
-    validation = of(cell.validation) if score is not None else None
-    best_score, best = -np.inf, None
+    if score is not None:
+        validation = cache.of(cell.validation)
+        best = BestEpoch(score, cell.labels[cell.validation])
 
     def after_epoch(epoch: int, loss: float, rate: float, weights: np.ndarray) -> None:
-        nonlocal best_score, best
         log.epoch(len(cell.train), epoch=epoch, loss=loss, lr=rate)
         if score is not None:
-            value = score(cell.labels[cell.validation], apply_head(validation, weights))
-            if value > best_score:
-                best_score, best = value, weights.copy()
+            best.offer(epoch, apply_head(validation, weights), weights.copy)
 
     last = train_head(
-        of(cell.train),
+        np.stack([cache.of(cell.train, view) for view in range(cache.views)]),
         cell.labels[cell.train],
         optimizer=optimizer,
         epochs=epochs,
@@ -70,100 +57,4 @@ def finetune_linear(
         stream_name=stream_name,
         after_epoch=after_epoch,
     )
-    return apply_head(of(cell.scored), last if best is None else best)
-
-
-def train_head(
-    features: np.ndarray,
-    labels: np.ndarray,
-    *,
-    optimizer: config.Optimizer,
-    epochs: int,
-    seed: int,
-    stream_name: tuple[str | int, ...],
-    after_epoch: Callable[[int, float, float, np.ndarray], None],
-) -> np.ndarray:
-    """Return the head's weights after the last epoch, float32 [1 + width, classes], the bias in row 0.
-
-    Parameters
-    ----------
-    features : float32 [n, width]
-    labels : float32 [n, classes]; 0, 1 or NaN (left out of the loss)
-    optimizer : kind, batch size, initial learning rate (cosine to nearly zero), momentum, weight decay
-    stream_name : names the initial weights and the order of images
-    after_epoch : called with (epoch counted from 1, mean loss, learning rate, weights)
-
-    Raises UserError where the loss is no longer finite.
-    """
-    n, width = features.shape
-    inputs = np.concatenate([np.ones((n, 1), np.float32), features], axis=1)
-    bound = 1 / np.sqrt(width)  # torch.nn.Linear's initial weights
-    random = stream(seed, *stream_name, "head")
-    weights = random.uniform(-bound, bound, (1 + width, labels.shape[1])).astype(np.float32)
-    step_weights = {"sgd": _sgd, "adam": _adam}[optimizer.name](weights, optimizer)
-
-    batches_an_epoch = len(all_batches(np.arange(n), optimizer.batch))
-    step, steps = 0, epochs * batches_an_epoch
-    for epoch in range(epochs):
-        total = 0.0
-        for batch in all_batches(epoch_order(n, seed, *stream_name, epoch), optimizer.batch):
-            x, y = inputs[batch], labels[batch]
-            logits = x @ weights
-            loss, gradient = bce_with_logits(logits, y)
-            rate = cosine(optimizer.lr, step, steps)
-            step_weights(weights, x.T @ gradient, rate)
-            total += loss
-            step += 1
-        if not np.isfinite(total):
-            raise UserError(
-                f"linear head: the loss is {total} in epoch {epoch + 1}; try a lower finetune.optimizers.*.lr"
-            )
-        after_epoch(epoch + 1, total / batches_an_epoch, rate, weights)
-    return weights
-
-
-def apply_head(features: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Return the logits, float32 [n, classes], of ``features`` [n, width]."""
-    return features @ weights[1:] + weights[0]
-
-
-def bce_with_logits(logits: np.ndarray, labels: np.ndarray) -> tuple[float, np.ndarray]:
-    """Return the mean binary cross entropy over labels that are not NaN, and its gradient [n, classes]."""
-    known = ~np.isnan(labels)
-    targets = np.where(known, labels, 0)
-    count = max(int(known.sum()), 1)
-    # max(z, 0) - z y + log(1 + exp(-|z|)) does not overflow.
-    terms = np.maximum(logits, 0) - logits * targets + np.log1p(np.exp(-np.abs(logits)))
-    sigmoid = 0.5 * (1 + np.tanh(0.5 * logits))
-    gradient = np.where(known, sigmoid - targets, 0) / np.float32(count)
-    return float(np.sum(terms, where=known) / count), gradient.astype(np.float32)
-
-
-def _sgd(weights: np.ndarray, settings: config.Optimizer) -> Step:
-    """PyTorch's SGD: weight decay into the gradient, then the momentum buffer, which starts as the first gradient."""
-    buffer = np.zeros_like(weights)
-    momentum, decay = np.float32(settings.momentum or 0), np.float32(settings.weight_decay)
-
-    def step(weights: np.ndarray, gradient: np.ndarray, rate: float) -> None:
-        nonlocal buffer
-        buffer = momentum * buffer + gradient + decay * weights
-        weights -= np.float32(rate) * buffer
-
-    return step
-
-
-def _adam(weights: np.ndarray, settings: config.Optimizer) -> Step:
-    """Adam (Kingma and Ba 2015, algorithm 1) with PyTorch's defaults: betas 0.9 and 0.999, epsilon 1e-8."""
-    mean, square, t = np.zeros_like(weights), np.zeros_like(weights), 0
-    decay = np.float32(settings.weight_decay)
-
-    def step(weights: np.ndarray, gradient: np.ndarray, rate: float) -> None:
-        nonlocal mean, square, t
-        t += 1
-        gradient = gradient + decay * weights
-        mean = np.float32(0.9) * mean + np.float32(0.1) * gradient
-        square = np.float32(0.999) * square + np.float32(0.001) * gradient * gradient
-        denominator = np.sqrt(square) / np.float32(np.sqrt(1 - 0.999**t)) + np.float32(1e-8)
-        weights -= np.float32(rate / (1 - 0.9**t)) * mean / denominator
-
-    return step
+    return apply_head(cache.of(cell.scored), last if score is None else best.state)

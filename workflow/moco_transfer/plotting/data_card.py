@@ -64,16 +64,8 @@ def draw_data_card(
             ],
         )
         _draw_examples(figure.add_subplot(grid[4, :]), examples)
-        _settle(figure)
+        style.settle(figure)
     return figure
-
-
-def _settle(figure: Figure) -> None:
-    """Lay the page out once, to a millionth of it: the solver's last digits vary, and the bytes must not."""
-    figure.draw_without_rendering()
-    figure.set_layout_engine("none")
-    for ax in figure.axes:
-        ax.set_position(np.round(ax.get_position(original=True).bounds, 6))
 
 
 def _write_header(ax: Axes, card: DataCard, title: str) -> None:

@@ -151,6 +151,14 @@ def label_panels(axes: Iterable[Axes], titles: Iterable[str]) -> None:
         ax.set_title(f"$\\bf{{{letter}}}$  {title}", loc="left")
 
 
+def settle(figure: Figure) -> None:
+    """Lay the page out once, to a millionth of it: the solver's last digits vary, and the bytes must not."""
+    figure.draw_without_rendering()
+    figure.set_layout_engine("none")
+    for ax in figure.axes:
+        ax.set_position(np.round(ax.get_position(original=True).bounds, 6))
+
+
 def save(figure: Figure, pdf: str | Path, svg: str | Path, png: str | Path) -> None:
     """Write the figure in three formats, each whole or not at all; equal figures give equal bytes."""
     nothing = {"pdf": {"CreationDate": None}, "svg": {"Date": None}, "png": {"Software": None}}

@@ -34,7 +34,9 @@ def train_weights(
     from moco_transfer.data.rows import split_rows
     from moco_transfer.errors import UserError
     from moco_transfer.initial_weights import train_weights
+    from moco_transfer.training.attempt import attempt
     from moco_transfer.training.device import open_device
+    from moco_transfer.training.fingerprint import fingerprint
 
     rows = split_rows(splits, ["train"])
     labels = read_targets(index, "zero")[1]
@@ -43,19 +45,25 @@ def train_weights(
             f"{index}: images have no class or several; model.initial_weights.dataset needs one each"
         )
     classes = labels.argmax(axis=1)
-    train_weights(
-        images,
-        rows,
-        classes[rows],
-        encoder,
-        metrics,
-        model=settings["model"],
-        input_size=settings["input_size"],
-        epochs=settings["epochs"],
-        batch=settings["batch"],
-        lr=settings["lr"],
-        seed=settings["seed"],
-        device=open_device(device),
+    attempt(
+        lambda checkpoint: train_weights(
+            images,
+            rows,
+            classes[rows],
+            encoder,
+            metrics,
+            model=settings["model"],
+            input_size=settings["input_size"],
+            epochs=settings["epochs"],
+            batch=settings["batch"],
+            lr=settings["lr"],
+            seed=settings["seed"],
+            device=open_device(device),
+            checkpoint=checkpoint,
+        ),
+        folder=encoder.parent / "state",
+        fingerprint=fingerprint(settings, [images], {"index": [index], "splits": [splits]}),
+        outputs=[encoder, metrics],
     )
 
 
@@ -74,24 +82,36 @@ def pretrain(
     from moco_transfer import config
     from moco_transfer.data.rows import split_rows, subset_rows
     from moco_transfer.pretrain import pretrain
+    from moco_transfer.training.attempt import attempt
     from moco_transfer.training.device import open_device
+    from moco_transfer.training.fingerprint import fingerprint
 
     if splits is not None:
         rows = [split_rows(path, settings["images"].split("+")) for path in splits]
     else:
         rows = [subset_rows(subset)]
-    pretrain(
-        list(zip(images, rows, strict=True)),
-        initial,
-        encoder,
-        metrics,
-        model=settings["model"],
-        input_size=settings["input_size"],
-        settings=config.Moco.model_validate(settings["moco"]),
-        schedule=config.Schedule.model_validate(settings["schedule"]),
-        seed=settings["seed"],
-        stream_name=settings["stream"],
-        device=open_device(device),
+    attempt(
+        lambda checkpoint: pretrain(
+            list(zip(images, rows, strict=True)),
+            initial,
+            encoder,
+            metrics,
+            model=settings["model"],
+            input_size=settings["input_size"],
+            settings=config.Moco.model_validate(settings["moco"]),
+            schedule=config.Schedule.model_validate(settings["schedule"]),
+            seed=settings["seed"],
+            stream_name=settings["stream"],
+            device=open_device(device),
+            checkpoint=checkpoint,
+        ),
+        folder=encoder.parent / "state",
+        fingerprint=fingerprint(
+            settings,
+            images,
+            {"initial": [initial], "splits": splits or [], "subset": [subset] if subset is not None else []},
+        ),
+        outputs=[encoder, metrics],
     )
 
 
@@ -111,20 +131,24 @@ def embed(
 
     from moco_transfer.atomic import write_array
     from moco_transfer.data.rows import split_rows, subset_rows
-    from moco_transfer.models import build_backbone, load_weights
+    from moco_transfer.finetune.embedding import embed_images
     from moco_transfer.training.device import open_device
-    from moco_transfer.training.images import ImagePool, predict
 
-    scored = split_rows(splits, ["validation", "test"])
-    chosen = np.unique(np.concatenate([scored, *map(subset_rows, subsets)]))
-    device = open_device(device)
-    network = build_backbone(settings["model"], 0)
-    load_weights(network, encoder)
-    write_array(
-        predict(network.to(device), ImagePool([(images, chosen)]), settings["input_size"], device),
-        features,
+    found, whose = embed_images(
+        encoder,
+        images,
+        np.concatenate([subset_rows(path) for path in subsets]),
+        split_rows(splits, ["validation", "test"]),
+        model=settings["model"],
+        views=settings["views"],
+        augmentation=settings["augment"],
+        input_size=settings["input_size"],
+        seed=settings["seed"],
+        stream_name=tuple(settings["stream"]),
+        device=open_device(device),
     )
-    write_array(chosen, rows)
+    write_array(found, features)
+    write_array(whose, rows)
 
 
 def linear(
@@ -140,6 +164,7 @@ def linear(
 ) -> None:
     """Train a linear head on the features of one labelled subset, and predict validation and test."""
     from moco_transfer.finetune.cell import read_cell, write_predictions
+    from moco_transfer.finetune.feature_cache import FeatureCache
     from moco_transfer.finetune.linear import finetune_linear
     from moco_transfer.training.log import MetricsLog
 
@@ -147,8 +172,7 @@ def linear(
     log = MetricsLog("linear", settings["epochs"])
     logits = finetune_linear(
         cell,
-        features,
-        rows,
+        FeatureCache(features, rows),
         optimizer=_optimizer(settings),
         epochs=settings["epochs"],
         score=_validation_score(settings),
@@ -175,28 +199,45 @@ def end_to_end(
     """Finetune a whole network on one labelled subset, once for each budget, and predict validation and test."""
     from moco_transfer.finetune.cell import read_cell, write_predictions
     from moco_transfer.finetune.end_to_end import finetune_budgets
+    from moco_transfer.training.attempt import attempt
+    from moco_transfer.training.checkpoint import Checkpoint
     from moco_transfer.training.device import open_device
+    from moco_transfer.training.fingerprint import fingerprint
     from moco_transfer.training.log import MetricsLog
 
     cell = read_cell(index, splits, subset, settings["uncertain"])
-    log = MetricsLog("end to end", sum(settings["budgets"]))
-    logits = finetune_budgets(
-        cell,
-        images,
-        encoder,
-        model=settings["model"],
-        input_size=settings["input_size"],
-        optimizer=_optimizer(settings),
-        budgets=settings["budgets"],
-        augmentation=settings["augment"],
-        score=_validation_score(settings),
-        seed=settings["seed"],
-        stream_name=tuple(settings["stream"]),
-        device=open_device(device),
-        log=log,
+
+    def train(checkpoint: Checkpoint) -> None:
+        log = MetricsLog("end to end", sum(settings["budgets"]))
+        logits = finetune_budgets(
+            cell,
+            images,
+            encoder,
+            model=settings["model"],
+            input_size=settings["input_size"],
+            optimizer=_optimizer(settings),
+            budgets=settings["budgets"],
+            augmentation=settings["augment"],
+            score=_validation_score(settings),
+            seed=settings["seed"],
+            stream_name=tuple(settings["stream"]),
+            device=open_device(device),
+            log=log,
+            checkpoint=checkpoint,
+        )
+        log.write(metrics)
+        write_predictions(predictions, cell, logits)
+
+    attempt(
+        train,
+        folder=predictions.parent / "state",
+        fingerprint=fingerprint(
+            settings,
+            [images],
+            {"encoder": [encoder], "index": [index], "splits": [splits], "subset": [subset]},
+        ),
+        outputs=[predictions, metrics],
     )
-    log.write(metrics)
-    write_predictions(predictions, cell, logits)
 
 
 def _optimizer(settings: Settings) -> Optimizer:

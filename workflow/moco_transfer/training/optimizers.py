@@ -38,6 +38,17 @@ class SGD:
         )
         _forget_gradients(self.parameters)
 
+    def state(self) -> dict[str, list[Tensor | None]]:
+        """Return what the next step depends on, beside the parameters."""
+        return {"buffers": list(self.buffers)}
+
+    def load_state(self, state: dict[str, list[Tensor | None]]) -> None:
+        """Go on from what ``state`` returned."""
+        self.buffers = [
+            None if buffer is None else buffer.to(parameter.device)
+            for buffer, parameter in zip(state["buffers"], self.parameters, strict=True)
+        ]
+
 
 class Adam:
     """Adam (Kingma and Ba 2015) with PyTorch's defaults: betas 0.9 and 0.999, epsilon 1e-8; decay into the gradient."""
@@ -68,6 +79,16 @@ class Adam:
             maximize=False,
         )
         _forget_gradients(self.parameters)
+
+    def state(self) -> dict[str, list[Tensor]]:
+        """Return what the next step depends on, beside the parameters."""
+        return {"means": self.means, "squares": self.squares, "steps": self.steps}
+
+    def load_state(self, state: dict[str, list[Tensor]]) -> None:
+        """Go on from what ``state`` returned."""
+        for name, own in (("means", self.means), ("squares", self.squares), ("steps", self.steps)):
+            for tensor, saved in zip(own, state[name], strict=True):
+                tensor.copy_(saved)
 
 
 def _forget_gradients(parameters: list[Tensor]) -> None:

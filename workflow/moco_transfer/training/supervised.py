@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import torch
@@ -25,12 +26,14 @@ def train_network(
     loss: Callable[[Tensor, Tensor], Tensor],
     optimizer: config.Optimizer,
     epochs: int,
-    augmentation: str,
+    augmentation: str | list[dict[str, Any]],
     input_size: int,
     seed: int,
     stream_name: tuple[str | int, ...],
     device: torch.device,
     after_epoch: Callable[[int, float, float], None],
+    after_step: Callable[[Callable[[], dict[str, Any]]], None],
+    saved: dict[str, Any] | None,
 ) -> None:
     """Train ``network`` in place for ``epochs`` passes over ``pool``, under a cosine from the first step to the last.
 
@@ -40,17 +43,37 @@ def train_network(
     augmentation : 'none' or a preset of ``augment``
     stream_name : names the order of images and the augmentation
     after_epoch : called with (epoch counted from 1, mean loss, learning rate)
+    after_step : called with a function that returns the state of the training; at the end of an epoch after
+        ``after_epoch``
+    saved : such a state to go on from, or None
 
-    Raises UserError where the loss is no longer finite.
+    Raises UserError with the step where the loss is no longer finite, and never gives ``after_step`` such a state.
     """
     network.to(device, memory_format=torch.channels_last)
     update = _open_optimizer(network, optimizer)
     answers = torch.from_numpy(targets).to(device)
-    step, steps = 0, epochs * len(all_batches(np.arange(len(pool)), optimizer.batch))
-    for epoch in range(epochs):
+    epoch_steps = len(all_batches(np.arange(len(pool)), optimizer.batch))
+    step, steps = 0, epochs * epoch_steps
+    losses = torch.zeros(epoch_steps, device=device)
+    if saved is not None:
+        network.load_state_dict(saved["network"])
+        update.load_state(saved["optimizer"])
+        losses.copy_(saved["losses"])
+        step = saved["step"]
+
+    def state() -> dict[str, Any]:
+        _refuse_nonfinite(losses, epoch * epoch_steps, optimizer.lr)
+        return {
+            "network": network.state_dict(),
+            "optimizer": update.state(),
+            "step": step,
+            "losses": losses,
+        }
+
+    for epoch in range(step // epoch_steps, epochs):
         network.train()
-        losses = []
-        for numbers in all_batches(epoch_order(len(pool), seed, *stream_name, epoch), optimizer.batch):
+        batches = all_batches(epoch_order(len(pool), seed, *stream_name, epoch), optimizer.batch)
+        for numbers in batches[step % epoch_steps :]:
             images = pool.batch(numbers).to(device)
             if augmentation == "none":
                 images = centre_crop(images, input_size)
@@ -60,14 +83,20 @@ def train_network(
             value = loss(network(normalise(images)), answers[torch.from_numpy(numbers).to(device)])
             value.backward()
             update.step(rate)
-            losses.append(value.detach())
+            losses[step % epoch_steps] = value.detach()
             step += 1
-        mean = torch.stack(losses).mean().item()
-        if not np.isfinite(mean):
-            raise UserError(
-                f"the loss is {mean} in epoch {epoch + 1}; lower the learning rate ({optimizer.lr})"
-            )
-        after_epoch(epoch + 1, mean, rate)
+            if step % epoch_steps == 0:
+                _refuse_nonfinite(losses, epoch * epoch_steps, optimizer.lr)
+                after_epoch(epoch + 1, losses.mean().item(), rate)
+            after_step(state)
+
+
+def _refuse_nonfinite(losses: Tensor, first: int, lr: float) -> None:
+    """Raise UserError where one of ``losses``, of the steps from ``first`` on, is not finite."""
+    for place in (~losses.isfinite()).nonzero().flatten().tolist():
+        raise UserError(
+            f"the loss is {losses[place].item()} at step {first + place}; lower the learning rate ({lr})"
+        )
 
 
 def _open_optimizer(network: nn.Module, settings: config.Optimizer) -> SGD | Adam:

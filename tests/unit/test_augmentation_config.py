@@ -1,0 +1,77 @@
+"""Augmentations in the configuration: lists are taken as they are written, mistakes are named in one line."""
+
+import json
+from pathlib import Path
+
+import pytest
+import yaml
+
+from moco_transfer import config
+from moco_transfer.errors import UserError
+
+PAPER = yaml.safe_load((Path(__file__).parents[2] / "config/config.yaml").read_text())
+LISTED = """
+- {rotate: 10}
+- {flip: 0.5}
+- {resized_crop: [0.2, 1.0]}
+- {jitter: {brightness: 0.4, contrast: 0.4, p: 0.8}}
+- {blur: {sigma: [0.1, 2], p: 0.5}}
+"""
+CROP = {"crop": "random"}
+ONE_CROP = "one crop or resized_crop was expected"
+
+
+def checked(section, augment):
+    return getattr(config.check(PAPER | {section: PAPER[section] | {"augment": augment}}), section)
+
+
+@pytest.mark.parametrize("section", ["moco", "finetune"])
+def test_a_list_comes_back_from_the_settings_of_a_job_as_it_was_written(section):
+    found = checked(section, yaml.safe_load(LISTED))
+    assert [operation.name for operation in found.augment] == [
+        "rotate",
+        "flip",
+        "resized_crop",
+        "jitter",
+        "blur",
+    ]
+    assert (found.augment[0].rotate, found.augment[3].jitter.p) == (10, 0.8)
+    assert found.augment[4].blur.sigma == [0.1, 2]
+    sent = json.loads(json.dumps(found.model_dump()))
+    assert sent["augment"] == yaml.safe_load(LISTED)
+    assert type(found).model_validate(sent) == found
+
+
+def test_presets_keep_their_names_and_none_is_for_finetuning_alone():
+    assert checked("moco", "moco_v2").augment == "moco_v2"
+    assert checked("finetune", "none").augment == "none"
+    with pytest.raises(
+        UserError, match="moco_cxr, moco_v2, chexclusion or a list of operations was expected"
+    ):
+        checked("moco", "none")
+
+
+@pytest.mark.parametrize(
+    "augment, message",
+    [
+        ("moco_v3", "'moco.augment': .* or a list of operations was expected .found 'moco_v3'"),
+        ([], f"'moco.augment': {ONE_CROP}"),
+        ([{"rotate": 10}], f"'moco.augment': {ONE_CROP}"),
+        ([CROP, {"resized_crop": [0.2, 1]}], f"'moco.augment': {ONE_CROP}"),
+        ([CROP, {"rotat": 3}], "unknown key 'moco.augment.1.rotat'; did you mean 'rotate'"),
+        ([CROP, {"grayscale": 0.2}], "'moco.augment.1': 'grayscale' changes nothing in a grey image"),
+        ([CROP, {"jitter": {"hue": 0.1}}], "'moco.augment.1': 'hue' changes nothing in a grey image"),
+        ([CROP, {"jitter": {"p": 1}}, {"flip": 1}], "rotate, flip and crops were expected before jitter"),
+        ([CROP | {"flip": 0.5}], "'moco.augment.0': .* one operation, this one names flip and crop"),
+        ([CROP, {}], "'moco.augment.1': .* one operation, this one names none"),
+        ([{"resized_crop": [1, 0.2]}], r"the smaller bound comes first, as \[0.2, 1\]"),
+        ([{"resized_crop": [0.2]}], "'moco.augment.0.resized_crop': .*at least 2 items"),
+        ([CROP, {"rotate": 500}], "'moco.augment.1.rotate': .* less than or equal to 180 .found 500"),
+        ([CROP, {"blur": {"sigma": [0, 1]}}], "'moco.augment.1.blur.sigma.0': .* greater than 0"),
+        (["crop"], "'moco.augment.0': .*dictionary"),
+    ],
+)
+def test_a_mistake_in_a_list_is_named_in_one_line(augment, message):
+    with pytest.raises(UserError, match=message) as caught:
+        checked("moco", augment)
+    assert "\n" not in str(caught.value)

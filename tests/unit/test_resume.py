@@ -1,0 +1,146 @@
+"""Trainings that are stopped at some step, killed, or made anew: they end in the bytes of an undisturbed one."""
+
+import signal
+import time
+
+import pytest
+import torch
+from small_trainings import small_trainings
+
+from moco_transfer import cli
+from moco_transfer.training import checkpoint as module
+from moco_transfer.training.checkpoint import Checkpoint
+from moco_transfer.training.log import MetricsLog
+
+EPOCHS = 3
+
+
+class Killed(BaseException):
+    """Stands for a kill: nothing that a program does on an error or a signal happens."""
+
+
+@pytest.fixture(autouse=True, scope="module")
+def one_thread():
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="module")
+def jobs(tmp_path_factory):
+    return small_trainings(tmp_path_factory.mktemp("inputs"), EPOCHS)
+
+
+def run(job, out, **settings):
+    out.mkdir(exist_ok=True)
+    assert cli.main(job.arguments(out, **settings)) == 0
+    return job.written(out)
+
+
+@pytest.fixture(scope="module")
+def undisturbed(one_thread, jobs, tmp_path_factory):
+    """The bytes that each stage writes when nothing happens to it."""
+    return {stage: run(job, tmp_path_factory.mktemp(stage)) for stage, job in jobs.items()}
+
+
+def killed_after(monkeypatch, saves, job, out, **settings):
+    """Run the job, saving every step, until it has saved ``saves`` times."""
+    left = [saves]
+
+    def after_step(self, state):
+        original(self, state)
+        left[0] -= 1
+        if left[0] == 0:
+            raise Killed
+
+    original = Checkpoint.after_step
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        patch.setattr(module, "SECONDS_BETWEEN_SAVES", 0)
+        patch.setattr(Checkpoint, "after_step", after_step)
+        out.mkdir(exist_ok=True)
+        cli.main(job.arguments(out, **settings))
+
+
+# Pretraining has 9 steps, 3 an epoch; end to end has 2 for its first budget and 6 for its second, 2 an epoch.
+@pytest.mark.parametrize(
+    "stage, kills",
+    [("pretrain", [1, 3, 5]), ("end-to-end", [1, 3, 3]), ("end-to-end", [2, 6])],
+)
+def test_a_training_killed_at_any_step_ends_in_the_same_bytes(
+    jobs, undisturbed, tmp_path, monkeypatch, stage, kills
+):
+    for saves in kills:
+        killed_after(monkeypatch, saves, jobs[stage], tmp_path / "killed")
+    assert run(jobs[stage], tmp_path / "killed") == undisturbed[stage]
+
+
+def test_sgd_and_the_last_epoch_resume_as_well(jobs, tmp_path, monkeypatch):
+    optimizer = {"batch": 8, "lr": 0.05, "name": "sgd", "momentum": 0.9, "weight_decay": 1e-4}
+    settings = {"optimizer": optimizer, "checkpoint": "last", "budgets": [2]}
+    undisturbed = run(jobs["end-to-end"], tmp_path / "undisturbed", **settings)
+    killed_after(monkeypatch, 3, jobs["end-to-end"], tmp_path / "killed", **settings)
+    assert run(jobs["end-to-end"], tmp_path / "killed", **settings) == undisturbed
+
+
+def test_the_log_counts_the_time_of_all_attempts(monkeypatch, capsys):
+    clock = [0.0]
+    monkeypatch.setattr("moco_transfer.training.log.time.monotonic", lambda: clock[0])
+    first = MetricsLog("MoCo", 2)
+    clock[0] = 10.0
+    first.epoch(100, epoch=1, loss=1.0)
+    state = first.state()
+    clock[0] = 1000.0
+    second = MetricsLog("MoCo", 2)
+    second.load_state(state)
+    clock[0] = 1010.0
+    second.epoch(100, epoch=2, loss=1.0)
+    *_, goes_on, last = capsys.readouterr().err.splitlines()
+    assert goes_on == "MoCo: attempt 2 goes on after 1 of 2 epochs, 10 s so far"
+    assert last == "MoCo: epoch 2/2, loss 1, 10 images/s, 20 s, 0 s left (attempt 2)"
+    assert [row["epoch"] for row in second.rows] == [1, 2]
+
+
+def test_other_settings_start_anew(jobs, tmp_path, monkeypatch, caplog):
+    schedule = jobs["pretrain"].settings["schedule"] | {"lr": 0.01}
+    undisturbed = run(jobs["pretrain"], tmp_path / "undisturbed", schedule=schedule)
+    killed_after(monkeypatch, 5, jobs["pretrain"], tmp_path / "out")
+    with caplog.at_level("INFO"):
+        assert run(jobs["pretrain"], tmp_path / "out", schedule=schedule) == undisturbed
+    assert any(message.endswith("changed since then: schedule.lr") for message in caplog.messages)
+
+
+@pytest.mark.parametrize("stage", ["pretrain", "end-to-end"])
+def test_a_loss_that_is_not_finite_names_its_step_and_keeps_the_state_before(
+    jobs, tmp_path, monkeypatch, capsys, stage
+):
+    monkeypatch.setattr(module, "SECONDS_BETWEEN_SAVES", 0)
+    job = jobs[stage]
+    settings = (
+        {"schedule": job.settings["schedule"] | {"lr": 1e30}}
+        if stage == "pretrain"
+        else {"optimizer": job.settings["optimizer"] | {"lr": 1e30}}
+    )
+    messages = []
+    for _ in range(2):  # the second attempt goes on from the state and meets the same end
+        assert cli.main(job.arguments(tmp_path, **settings)) == 1
+        messages.append([line for line in capsys.readouterr().err.splitlines() if "error" in line])
+        saved = torch.load(tmp_path / "state" / "checkpoint.pt", weights_only=True)["state"]
+        step = (saved if stage == "pretrain" else saved["training"])["step"]
+        assert f"the loss is nan at step {step};" in messages[-1][0]
+    assert messages[0] == messages[1]
+    assert not any((tmp_path / name).exists() for name in job.outputs)
+
+
+def test_real_signals(jobs, undisturbed, tmp_path):
+    job, state = jobs["pretrain"], tmp_path / "state" / "checkpoint.pt"
+    for number, status in ((signal.SIGKILL, -9), (signal.SIGTERM, 143)):
+        before = state.read_bytes() if state.exists() else None
+        process = job.start(tmp_path)
+        while not state.exists() or state.read_bytes() == before:
+            assert process.poll() is None
+            time.sleep(0.002)
+        process.send_signal(number)
+        process.communicate()
+        assert process.returncode == status and not (tmp_path / "encoder.safetensors").exists()
+    assert run(job, tmp_path) == undisturbed["pretrain"]

@@ -1,0 +1,66 @@
+"""What augmentations do: eight images, and six views of each by every preset and by the run's own lists."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from moco_transfer.plotting import style
+
+IMAGES = 8
+VIEWS = 6
+GAP = 0.06
+"""Width of the lines between views, as a share of a view's side."""
+
+
+def draw_augmentations(
+    images: NDArray[np.uint8], views: Mapping[str, NDArray[np.uint8]], shown: str, note: str = ""
+) -> Figure:
+    """Return a column of ``images``, and a panel for each augmentation with its views of them, a row an image.
+
+    ``images`` are grey, [IMAGES, h, w]; ``views`` maps the name of an augmentation to [IMAGES, VIEWS, size, size].
+    ``shown`` says below the panels what the images are, ``note`` is written on the figure.
+    """
+    pictures = [mosaic(images[:, None]), *map(mosaic, views.values())]
+    columns = [1, *(tiles.shape[1] for tiles in views.values())]
+    with mpl.rc_context(style.RC):
+        tile = style.TWO_COLUMNS / (sum(columns) + 0.7)
+        figure = style.new_figure(style.TWO_COLUMNS, len(images) * tile + 0.65, note)
+        axes = figure.subplots(1, len(columns), width_ratios=columns)
+        for ax, picture, count in zip(axes, pictures, columns, strict=True):
+            # In units of views, so that a stored image and a view of it are drawn equally large.
+            ax.imshow(picture, cmap="gray", vmin=0, vmax=255, extent=(0, count, 0, len(images)))
+            ax.axis("off")
+        axes[0].set_title("Image", loc="left", fontsize=7)
+        style.label_panels(axes[1:], views)
+        figure.supxlabel(shown, fontsize=7)
+        style.settle(figure)
+    return figure
+
+
+def mosaic(tiles: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Return one picture of ``tiles``, uint8 [rows, columns, h, w], with white lines between them."""
+    rows, columns, height, width = tiles.shape
+    gap = max(1, round(GAP * width))
+    picture = np.full((rows, height + gap, columns, width + gap), 255, np.uint8)
+    picture[:, :height, :, :width] = tiles.transpose(0, 2, 1, 3)
+    return picture.reshape(rows * (height + gap), columns * (width + gap))
+
+
+def drawn_card(side: int) -> NDArray[np.uint8]:
+    """Return a drawn picture, uint8 [side, side], for datasets whose images must not be shown.
+
+    It has what augmentations change: a ramp of grey levels, stripes from coarse to fine, and a hook that tells left from
+    right.
+    """
+    down, across = np.mgrid[:side, :side] / side
+    card = 60 + 120 * across
+    card = np.where(down < 0.25, np.where(np.sin(80 * across**2) > 0, 200, 40), card)
+    ring = np.abs(np.hypot(across - 0.5, down - 0.62) - 0.3) < 0.02
+    stem = (np.abs(across - 0.42) < 0.03) & (np.abs(down - 0.62) < 0.18)
+    bar = (np.abs(down - 0.47) < 0.03) & (across > 0.42) & (across < 0.62)
+    return np.where(ring | stem | bar, 240, card).astype(np.uint8)
