@@ -15,10 +15,11 @@ from moco_transfer.config import check
 from moco_transfer.config.augmentation import PRESETS
 from moco_transfer.data.releases import describe_missing, find_tables
 from moco_transfer.errors import UserError
-from moco_transfer.job_environment import export_package
+from moco_transfer.job_environment import export_package, keep_freed_memory
 from moco_transfer.tables.hyperparameters import hyperparameter_rows
 
 export_package(PACKAGE.parent)
+keep_freed_memory()
 
 try:
     CONFIG = check(config)
