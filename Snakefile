@@ -24,7 +24,7 @@ pathvars:
 wildcard_constraints:
     dataset=one_of(CONFIG.datasets),
     target=one_of(CONFIG.targets),
-    source=one_of([*CONFIG.sources, "limited"]),
+    source=one_of([*ALL_SOURCES, *SUBSET_SOURCES]),
     percent=one_of(percent for target in CONFIG.targets.values() for percent in target.percents),
     seed=one_of(map(str, SEEDS)),
 
@@ -82,6 +82,7 @@ include: "workflow/rules/data.smk"
 include: "workflow/rules/cards.smk"
 include: "workflow/rules/pretrain.smk"
 include: "workflow/rules/finetune.smk"
+include: "workflow/rules/controls.smk"
 include: "workflow/rules/evaluate.smk"
 include: "workflow/rules/similarity.smk"
 include: "workflow/rules/figures.smk"

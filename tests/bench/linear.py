@@ -29,7 +29,7 @@ from moco_transfer.data.columns import COLUMNS
 from moco_transfer.finetune.cell import Cell, read_cell
 from moco_transfer.models import build_backbone, load_weights, save_weights
 from moco_transfer.seeds import stream
-from moco_transfer.stages import training as stages
+from moco_transfer.stages import finetuning as stages
 from moco_transfer.training.images import DEVIATION, MEAN
 
 MODEL, SIZE, EPOCHS, SEEDS = "densenet_small", 64, 100, 3
@@ -86,7 +86,7 @@ def measure() -> list[Measure]:
 
 def _measure(target: Target) -> Measure:
     with tempfile.TemporaryDirectory() as folder:
-        files = _write_inputs(target, Path(folder))
+        files = write_inputs(target, Path(folder))
         cells = {
             n: read_cell(files["index"], files["splits"], files[f"{n}-1"], "zero") for n in target.subsets
         }
@@ -105,7 +105,7 @@ def _measure(target: Target) -> Measure:
     return Measure(name, ours, reference, "s", target.goal)
 
 
-def _write_inputs(target: Target, folder: Path) -> dict[str, Path]:
+def write_inputs(target: Target, folder: Path) -> dict[str, Path]:
     """Write random images, their labels and splits, nested subsets and weights, and return where they lie."""
     outputs = ("images.npy", "index.parquet", "splits.parquet", "encoder.safetensors")
     files = {name.split(".")[0]: folder / name for name in outputs}

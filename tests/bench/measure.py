@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+
+from moco_transfer.job_environment import keep_freed_memory
 
 
 @dataclass(frozen=True)
@@ -39,3 +44,15 @@ def best_seconds(*works: Callable[[], object], repeats: int = 5) -> list[float]:
             work()
             best[number] = min(best[number], time.perf_counter() - start)
     return best
+
+
+def measured_as_a_job(script: str) -> list[Measure]:
+    """Return what ``script`` gives to ``print_measures`` in a process of its own, which keeps memory as jobs do."""
+    keep_freed_memory()
+    run = subprocess.run([sys.executable, script], stdout=subprocess.PIPE, text=True, check=True)
+    return [Measure(**fields) for fields in json.loads(run.stdout)]
+
+
+def print_measures(measures: list[Measure]) -> None:
+    """Print ``measures`` for ``measured_as_a_job``."""
+    print(json.dumps([asdict(measure) for measure in measures]))

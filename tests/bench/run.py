@@ -8,12 +8,14 @@ import augmentation
 import decoding
 import indexing
 import linear
+import moco_step
 import pandas as pd
+import startup
 import store
 
 from moco_transfer.atomic import write_csv
 
-PARTS = {"data": (decoding, store, indexing), "training": (augmentation, linear)}
+PARTS = {"data": (decoding, store, indexing), "training": (augmentation, moco_step, linear, startup)}
 FOLDER = Path(__file__).parents[2] / "results" / "bench"
 COLUMNS = ("measure", "ours", "reference", "unit", "ratio", "goal")
 

@@ -5,7 +5,7 @@ import pytest
 import torch
 from augmentation_images import SIDE, batch_of
 
-from moco_transfer.augment import augment
+from moco_transfer.augment import augment, draw_view
 from moco_transfer.config.augmentation import PRESETS
 from moco_transfer.errors import UserError
 from moco_transfer.training.images import centre_crop
@@ -35,6 +35,14 @@ def test_a_preset_draws_and_computes_what_it_always_did(preset):
     np.testing.assert_allclose(directions @ views, projections, atol=0.1)
     np.testing.assert_allclose(views[[0, 1000, 2000, 3000, 5000]], pixels, atol=0.01)
     assert random.integers(2**32) == next_draw
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_a_part_of_a_batch_looks_as_it_does_in_the_whole(images, preset):
+    n, _, height, width = images.shape
+    view = draw_view(preset, n, height, width, 64, np.random.default_rng(2))
+    rows = np.array([4, 0, 5, 2])
+    torch.testing.assert_close(view.rows(rows).of(images[rows]), view.of(images)[rows], rtol=0, atol=1e-3)
 
 
 @pytest.mark.parametrize("preset", PRESETS)

@@ -69,7 +69,9 @@ def test_a_run_is_read_from_the_frames_of_its_evaluation():
     names = ["target", "source", "mode", "percent", "epochs"]
     cells = [("spine", "none", "end_to_end", "1", 25), ("spine", "none", "end_to_end", "1", 50)]
     cells += [("spine", "spine", "end_to_end", "1", 25)]
-    estimates = pd.DataFrame(cells, columns=names).assign(auroc=[0.6, 0.7, 0.8], selected=[False, True, True])
+    estimates = pd.DataFrame(cells, columns=names).assign(
+        auroc=[0.6, 0.7, 0.8], selected=[False, True, True], seeds=2
+    )
     seeds = pd.concat(
         [
             pd.DataFrame(cells, columns=names).assign(seed=seed, auroc=[0.6, 0.7, 0.8 + seed / 100])
@@ -88,7 +90,7 @@ def test_a_run_is_read_from_the_frames_of_its_evaluation():
     assert (selected.effect, selected.se) == pytest.approx((0.1, np.sqrt(6 + 5 - 2 * 3 + subsets)))
     early = evidence.contrast({moco._replace(epochs=25): 1.0, imagenet._replace(epochs=25): -1.0})
     assert (early.effect, early.se) == pytest.approx((0.2, np.sqrt(6 + 4 - 2 * 2 + subsets)))
-    assert evidence.budgets("spine", "1") == [25, 50]
+    assert evidence.budgets("spine", "1", ["none"]) == [25, 50]
     assert not evidence.has(moco._replace(epochs=50))
 
 

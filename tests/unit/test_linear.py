@@ -64,7 +64,9 @@ def test_cached_features_give_what_the_frozen_network_gives_image_by_image(tmp_p
     write_array(index, tmp_path / "rows.npy")
     run = {"epochs": EPOCHS, "seed": 5, "stream_name": ("b",)}
     cache = FeatureCache(tmp_path / "features.npy", tmp_path / "rows.npy")
-    logits = finetune_linear(cell, cache, optimizer=settings, score=None, log=MetricsLog("t", EPOCHS), **run)
+    logits = finetune_linear(
+        cell, cache, optimizer=settings, score=None, log=MetricsLog("t", EPOCHS, 1), **run
+    )
 
     pixels = torch.from_numpy(images).unsqueeze(1)
     seen = [centre_crop(pixels, SIZE).float()]
@@ -109,7 +111,7 @@ def finetune(cell, cache, score=None):
         score=score,
         seed=1,
         stream_name=("c",),
-        log=MetricsLog("t", 3),
+        log=MetricsLog("t", 3, 1),
     )
 
 

@@ -1,5 +1,6 @@
 """Each piece of MoCo against a few lines of its own."""
 
+import copy
 import math
 
 import numpy as np
@@ -76,6 +77,24 @@ def test_only_the_query_encoder_gets_a_gradient(network):
     assert all(p.grad is None for p in network.key_encoder.parameters())
 
 
+def test_logits_are_similarities_over_the_temperature(network):
+    queue = network.queue.tolist()
+    out = step(network)
+    for logits, q, k in zip(
+        out["logits"].tolist(), out["queries"].tolist(), out["keys"].tolist(), strict=True
+    ):
+        expected = [sum(a * b for a, b in zip(q, key, strict=True)) / 0.2 for key in [k, *queue]]
+        assert logits == pytest.approx(expected, abs=1e-5)
+
+
+def test_a_batch_that_does_not_fit_the_end_of_the_queue_goes_on_at_its_start():
+    network = moco.MoCo(TinyBackbone(), dim=5, queue=10, momentum=0.9, temperature=0.2).train()
+    keys = [step(network, first=4 * i, seed=i)["keys"] for i in range(3)]
+    expected = torch.cat([keys[2][2:], keys[0][2:], keys[1], keys[2][:2]])
+    torch.testing.assert_close(network.queue, expected)
+    assert network.queue_images.tolist() == [10, 11, 2, 3, 4, 5, 6, 7, 8, 9]
+
+
 def test_queue_is_first_in_first_out(network):
     keys = [step(network, first=4 * i, seed=i)["keys"] for i in range(4)]
     expected = torch.cat([keys[3], keys[1], keys[2]])  # room for three batches: the fourth replaced the first
@@ -110,7 +129,7 @@ def test_grouped_batch_norm_equals_separate_batches(sizes):
     torch.testing.assert_close(layer.running_var, 0.9 + 0.1 * torch.stack(variances).mean(0))
 
 
-def test_shuffling_changes_which_keys_are_normalised_together_but_not_their_order():
+def test_keys_come_back_in_the_order_of_the_images_from_the_groups_they_were_shuffled_into():
     torch.manual_seed(0)
     network = moco.MoCo(TinyBackbone(), 5, 8, 0.9, 0.2, bn_groups=2).train()
     queries, keys = batch(4)
@@ -118,9 +137,58 @@ def test_shuffling_changes_which_keys_are_normalised_together_but_not_their_orde
     expected = torch.empty(4, 5)
     with torch.no_grad():
         expected[order] = F.normalize(network.key_encoder(keys[order]), dim=1)
-    torch.testing.assert_close(network(queries, keys, torch.arange(4), order)["keys"], expected)
+    found = network(queries, keys[order], torch.arange(4), order)["keys"]
+    torch.testing.assert_close(found, expected)
     unshuffled = network(queries, keys, torch.arange(4), torch.arange(4))["keys"]
     assert not torch.allclose(unshuffled, expected)
+
+
+@pytest.mark.parametrize("n, sizes", [(12, (6, 6)), (58, (15, 15, 14, 14))])
+def test_one_device_with_groups_is_that_many_ranks(n, sizes):
+    """Each rank by hand: its queries, its part of the shuffled keys, and the gradient of the mean over all of them."""
+    torch.manual_seed(1)
+    network = moco.MoCo(TinyBackbone(), 5, 60, 0.9, 0.2, bn_groups=len(sizes)).double().train()
+    ranks = [copy.deepcopy(network) for _ in sizes]
+    for rank in ranks:
+        for module in rank.modules():
+            module.groups = 1
+    query_views, key_views = (views.double() for views in batch(n))
+    order = torch.randperm(n)
+    out = network(query_views, key_views[order], torch.arange(n), order)
+    out["loss"].backward()
+
+    keys = torch.empty(n, 5, dtype=torch.float64)
+    with torch.no_grad():
+        for rank, rows in zip(ranks, order.split(sizes), strict=True):
+            keys[rows] = F.normalize(rank.key_encoder(key_views[rows]), dim=1)
+    loss = 0.0
+    for rank, rows in zip(ranks, torch.arange(n).split(sizes), strict=True):
+        queries = F.normalize(rank.query_encoder(query_views[rows]), dim=1)
+        similar = torch.cat([(queries * keys[rows]).sum(1, keepdim=True), queries @ rank.queue.T], 1) / 0.2
+        torch.testing.assert_close(out["logits"][rows], similar.detach())
+        loss = loss - similar.log_softmax(1)[:, 0].sum() / n
+    loss.backward()
+    torch.testing.assert_close(out["loss"], loss)
+    torch.testing.assert_close(out["keys"], keys)
+    own = list(network.query_encoder.parameters())
+    for place, parameters in enumerate(
+        zip(*(rank.query_encoder.parameters() for rank in ranks), strict=True)
+    ):
+        torch.testing.assert_close(own[place].grad, sum(parameter.grad for parameter in parameters))
+    for encoder in ("query_encoder", "key_encoder"):
+        means = torch.stack([getattr(rank, encoder)[0].norm.running_mean for rank in ranks])
+        torch.testing.assert_close(getattr(network, encoder)[0].norm.running_mean, means.mean(0))
+
+
+def test_similarities_and_loss_are_float32_under_autocast(network):
+    full = step(copy.deepcopy(network))
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        out = step(network)
+    assert out["logits"].dtype == out["loss"].dtype == out["queries"].dtype == torch.float32
+    # The encoders have rounded, the similarities of what they gave have not: they are not on bfloat16's grid.
+    assert not torch.equal(out["queries"], full["queries"])
+    torch.testing.assert_close(out["logits"][:, 0], (out["queries"] * out["keys"]).sum(1) / 0.2)
+    assert not torch.equal(out["logits"], out["logits"].bfloat16().float())
 
 
 @pytest.mark.parametrize(

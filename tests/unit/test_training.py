@@ -1,4 +1,4 @@
-"""Pools of images, the supervised loop, MoCo's loop and the predictions file."""
+"""Pools of images, the supervised loop and the predictions file."""
 
 import numpy as np
 import pandas as pd
@@ -10,7 +10,6 @@ from moco_transfer.errors import UserError
 from moco_transfer.finetune.cell import read_cell, write_predictions
 from moco_transfer.finetune.end_to_end import finetune_budgets
 from moco_transfer.models import build_backbone, save_weights
-from moco_transfer.pretrain import pretrain
 from moco_transfer.training import images as images_module
 from moco_transfer.training.checkpoint import Checkpoint
 from moco_transfer.training.device import open_device
@@ -18,16 +17,6 @@ from moco_transfer.training.images import DEVIATION, MEAN, ImagePool, centre_cro
 from moco_transfer.training.log import MetricsLog
 
 CPU = torch.device("cpu")
-MOCO = config.Moco(
-    dim=8,
-    momentum=0.9,
-    temperature=0.2,
-    queue=64,
-    mask_own_keys=True,
-    augment="moco_cxr",
-    sgd_momentum=0.9,
-    weight_decay=1e-4,
-)
 
 
 @pytest.fixture
@@ -71,63 +60,6 @@ def test_normalised_grey_is_imagenets_in_three_channels():
 def test_centre_crop_is_the_middle():
     image = torch.arange(36).view(1, 1, 6, 6)
     assert centre_crop(image, 2).flatten().tolist() == [14, 15, 20, 21]
-
-
-def run_moco(stores, out, seed=1, parts=("a", "b"), epochs=2, batch=8):
-    pretrain(
-        [(stores / f"{name}.npy", np.arange(len(np.load(stores / f"{name}.npy")))) for name in parts],
-        stores / "initial.safetensors",
-        out / "encoder.safetensors",
-        out / "metrics.csv",
-        model="densenet_small",
-        input_size=32,
-        settings=MOCO,
-        schedule=config.Schedule(epochs=epochs, batch=batch, lr=0.03, bn_groups=1),
-        seed=seed,
-        stream_name=("test",),
-        device=CPU,
-        checkpoint=Checkpoint(out / "checkpoint.pt", {}),
-    )
-    return (out / "encoder.safetensors").read_bytes(), (out / "metrics.csv").read_bytes()
-
-
-def test_the_same_pretraining_gives_the_same_bytes_and_another_seed_others(stores, tmp_path):
-    outs = [tmp_path / name for name in "xyz"]
-    first, again, other = (run_moco(stores, out, seed) for out, seed in zip(outs, (1, 1, 2), strict=True))
-    assert first == again and first[0] != other[0]
-    metrics = pd.read_csv(outs[0] / "metrics.csv")
-    assert list(metrics) == ["epoch", "loss", "lr", "contrast_accuracy", "alignment", "uniformity"]
-    assert metrics["epoch"].tolist() == [1, 2] and metrics["loss"].between(0, 10).all()
-
-
-def test_few_images_clamp_the_batch_and_say_so(stores, tmp_path, capsys):
-    run_moco(stores, tmp_path, parts=("b",), epochs=1, batch=64)
-    assert "12 images: batch 64 -> 12, queue 64 -> 12" in capsys.readouterr().out
-
-
-def test_colour_images_are_refused_as_a_source(stores, tmp_path):
-    with pytest.raises(UserError, match="grey"):
-        run_moco(stores, tmp_path, parts=("colour",))
-    assert not (tmp_path / "encoder.safetensors").exists()
-
-
-def test_a_diverging_pretraining_names_the_step_and_writes_nothing(stores, tmp_path):
-    with pytest.raises(UserError, match=r"loss is nan at step \d+"):
-        pretrain(
-            [(stores / "a.npy", np.arange(20))],
-            stores / "initial.safetensors",
-            tmp_path / "e.safetensors",
-            tmp_path / "m.csv",
-            model="densenet_small",
-            input_size=32,
-            settings=MOCO,
-            schedule=config.Schedule(epochs=20, batch=4, lr=1e30, bn_groups=1),
-            seed=1,
-            stream_name=("test",),
-            device=CPU,
-            checkpoint=Checkpoint(tmp_path / "checkpoint.pt", {}),
-        )
-    assert not (tmp_path / "e.safetensors").exists()
 
 
 @pytest.fixture
@@ -181,8 +113,8 @@ def test_predictions_name_every_image_budget_and_class(cell, tmp_path):
 
 
 def test_every_budget_is_a_training_of_its_own(cell, stores):
-    def run(budgets, score=None):
-        log = MetricsLog("t", sum(budgets))
+    def run(budgets, score=None, precision="float32"):
+        log = MetricsLog("t", sum(budgets), len(cell.train))
         return finetune_budgets(
             cell,
             stores / "a.npy",
@@ -193,6 +125,8 @@ def test_every_budget_is_a_training_of_its_own(cell, stores):
             budgets=budgets,
             augmentation="none",
             score=score,
+            precision=precision,
+            compiled=False,
             seed=1,
             stream_name=("t",),
             device=CPU,
@@ -211,6 +145,10 @@ def test_every_budget_is_a_training_of_its_own(cell, stores):
     best, _ = run([3], lambda labels, logits: next(calls))
     assert not np.array_equal(best[0][1], alone[0][1])
 
+    rounded, _ = run([3], precision="bfloat16")  # the steps are, the predictions are float32
+    assert rounded[0][1].dtype == np.float32 and not np.array_equal(rounded[0][1], alone[0][1])
+    np.testing.assert_allclose(rounded[0][1], alone[0][1], atol=0.3)
+
 
 def test_a_gpu_that_is_not_there_is_an_error(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
@@ -219,8 +157,8 @@ def test_a_gpu_that_is_not_there_is_an_error(monkeypatch):
 
 
 def test_metrics_lines_come_now_and_then_but_always_at_the_end(capsys):
-    log = MetricsLog("MoCo", 100)
+    log = MetricsLog("MoCo", 100, 10)
     for epoch in range(100):
-        log.epoch(10, epoch=epoch + 1, loss=1.0)
+        log.epoch(epoch=epoch + 1, loss=1.0)
     lines = capsys.readouterr().err.splitlines()
     assert 2 <= len(lines) <= 3 and "epoch 100/100" in lines[-1] and "0 s left" in lines[-1]

@@ -53,8 +53,10 @@ def test_without_data_the_plan_says_what_is_missing_and_what_to_do(tmp_path):
 def test_the_demo_plans_every_rule(tmp_path):
     counts = planned(snakemake("-n", "--configfile", ROOT / "config/demo.yaml", directory=tmp_path).stdout)
     assert counts["phantom"] == 3 and counts["train_weights"] == 1
-    assert counts["linear"] == 32 + 4 and counts["end_to_end"] == 32
-    assert (counts["pretrain"], counts["pretrain_limited"]) == (3, 4)
+    # The controls: MoCo on fewer chest images in 4 linear cells, limited MoCo with more steps in 1, longer 'none' in 1.
+    assert counts["linear"] == 32 + 4 + 2 * (4 + 1) and counts["end_to_end"] == 32 + 2
+    assert (counts["pretrain"], counts["pretrain_limited"], counts["pretrain_size"]) == (3, 4 + 2, 1)
+    assert (counts["linear_subsets"], counts["controls_table"], counts["subsets_table"]) == (5 * 4, 1, 1)
     assert counts["figure_epochs"] == 2 and counts["table_aurocs"] == 2
 
 

@@ -33,6 +33,7 @@ def test_every_figure_and_table_is_there_and_opens(finished):
         "figure5",
         "similarity_measures",
         "augmentations",
+        "training_curves",
     ):
         assert Image.open(results / f"figures/{name}.png").size[0] > 500
         assert ET.parse(results / f"figures/{name}.svg").getroot().tag.endswith("svg")

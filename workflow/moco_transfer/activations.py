@@ -1,35 +1,62 @@
-"""Activations of a dataset's images at the layers of figure 3, averaged over each map."""
+"""Activations of a dataset's images at the taps of a network, averaged over each map."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 import torch
+from torch import Tensor, nn
 
-from moco_transfer.models import TAPS, DenseNet
+from moco_transfer.backbones.taps import channel_means, has_channels_last
+from moco_transfer.errors import UserError
 from moco_transfer.training.images import ImagePool, centre_crop, normalise
 
 
 @torch.no_grad()
 def layer_activations(
-    network: DenseNet, pool: ImagePool, size: int, device: torch.device, batch: int = 128
+    network: nn.Module,
+    taps: Mapping[str, str],
+    pool: ImagePool,
+    size: int,
+    device: torch.device,
+    batch: int = 128,
 ) -> dict[str, np.ndarray]:
-    """Return, for each tap of ``models.TAPS``, the spatial means of its output for all images, float32 [n, channels].
+    """Return, for each tap, the means of its output over all positions for all images, float32 [n, channels].
 
-    One pass in evaluation mode. Convolutional maps are averaged because a row of SVCCA is one image (#18).
+    ``taps`` maps name to path, see ``backbones.taps``. One pass in evaluation mode. Maps are averaged because a row of
+    SVCCA is one image (#18). Of a layer that runs several times for one image, the last output counts.
+
+    Raises UserError for a tap that does not run, or whose output is not one array of numbers.
     """
     network.eval()
-    collected: dict[str, list[np.ndarray]] = {tap: [] for tap in TAPS}
+    channels_last = has_channels_last(network)
+    latest: dict[str, Tensor] = {}
+    collected: dict[str, list[np.ndarray]] = {tap: [] for tap in taps}
+
+    def record(tap: str, output: object) -> None:
+        if not isinstance(output, Tensor):
+            raise UserError(
+                f"config: model.taps.{tap} gives more than one array; choose a layer within or behind it"
+            )
+        # Averaged at once: a layer behind may work in place.
+        latest[tap] = channel_means(output, channels_last)
+
     hooks = [
         network.get_submodule(path).register_forward_hook(
-            lambda _module, _inputs, output, tap=tap: collected[tap].append(
-                output.mean(dim=(2, 3)).cpu().numpy()
-            )
+            lambda _module, _inputs, output, tap=tap: record(tap, output)
         )
-        for tap, path in TAPS.items()
+        for tap, path in taps.items()
     ]
     for start in range(0, len(pool), batch):
         images = pool.batch(np.arange(start, min(start + batch, len(pool)))).to(device)
         network(normalise(centre_crop(images, size)))
+        for tap, parts in collected.items():
+            if tap not in latest:
+                raise UserError(
+                    f"config: model.taps.{tap} is a layer that images do not pass; choose another"
+                )
+            parts.append(latest.pop(tap).cpu().numpy())
     for hook in hooks:
         hook.remove()
     return {tap: np.concatenate(parts) for tap, parts in collected.items()}

@@ -14,7 +14,7 @@ import sys
 from pathlib import Path
 
 from moco_transfer.errors import UserError
-from moco_transfer.stages import analysis, data, training
+from moco_transfer.stages import analysis, data, finetuning, pretraining
 
 STAGES = {
     function.__name__.replace("_", "-"): function
@@ -26,12 +26,15 @@ STAGES = {
         data.verify,
         data.split,
         data.subset,
-        training.fetch_weights,
-        training.train_weights,
-        training.pretrain,
-        training.embed,
-        training.linear,
-        training.end_to_end,
+        data.size_sample,
+        data.extra_subsets,
+        pretraining.fetch_weights,
+        pretraining.train_weights,
+        pretraining.pretrain,
+        finetuning.embed,
+        finetuning.linear,
+        finetuning.linear_subsets,
+        finetuning.end_to_end,
         analysis.select_budgets,
         analysis.evaluate,
         analysis.activations,

@@ -14,7 +14,7 @@ HEAD = """# Every key of the configuration
 
 `config.yaml` holds the paper's protocol on the real datasets, with the reason beside each value; `nih.yaml` is an overlay on it
 for NIH ChestX-ray14 alone, `demo.yaml` one that runs everything on phantom data, `nih-sample.yaml` an overlay on the demo with
-some real chest radiographs. An overlay
+some real chest radiographs, `controls.yaml` one that adds the controls. An overlay
 names what differs: mappings merge key by key, lists and values replace; `null` takes a dataset, target or source out. Several are given
 in order, after the targets: `snakemake figures --configfile config/demo.yaml my.yaml`. A single value:
 `snakemake --config seeds=5`.

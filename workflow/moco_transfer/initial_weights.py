@@ -17,6 +17,7 @@ from moco_transfer.errors import UserError
 from moco_transfer.models import build_backbone, load_state, save_weights, seeded
 from moco_transfer.seeds import stream_key
 from moco_transfer.training.checkpoint import Checkpoint
+from moco_transfer.training.device import Precision
 from moco_transfer.training.images import ImagePool
 from moco_transfer.training.log import MetricsLog
 from moco_transfer.training.supervised import train_network
@@ -75,6 +76,8 @@ def train_weights(
     epochs: int,
     batch: int,
     lr: float,
+    precision: Precision,
+    compiled: bool,
     seed: int,
     device: torch.device,
     checkpoint: Checkpoint,
@@ -89,28 +92,31 @@ def train_weights(
     checkpoint : where the state lies to go on from, if there is one
     """
     pool = ImagePool([(images, rows)])
-    backbone = build_backbone(model, stream_key(seed, "initial", "backbone"))
+    backbone = build_backbone(model, stream_key(seed, "initial", "backbone"), input_size)
     with seeded(stream_key(seed, "initial", "head")):
         network = nn.Sequential(backbone, nn.Linear(backbone.width, int(classes.max()) + 1))
-    log = MetricsLog("initial weights", epochs)
-    saved = checkpoint.read()
-    if saved is not None:
-        log.load_state(saved["log"])
-    train_network(
-        network,
-        pool,
-        classes,
-        loss=nn.CrossEntropyLoss(),
-        optimizer=config.Optimizer(batch=batch, lr=lr, name="sgd", momentum=0.9, weight_decay=1e-4),
-        epochs=epochs,
-        augmentation="none",
-        input_size=input_size,
-        seed=seed,
-        stream_name=("initial",),
-        device=device,
-        after_epoch=lambda epoch, loss, rate: log.epoch(len(pool), epoch=epoch, loss=loss, lr=rate),
-        after_step=lambda state: checkpoint.after_step(lambda: {"log": log.state(), "training": state()}),
-        saved=None if saved is None else saved["training"],
-    )
+    with MetricsLog("initial weights", epochs, len(pool), metrics.parent / "tensorboard") as log:
+        saved = checkpoint.read()
+        if saved is not None:
+            log.load_state(saved["log"])
+        train_network(
+            network,
+            pool,
+            classes,
+            loss=nn.CrossEntropyLoss(),
+            optimizer=config.Optimizer(batch=batch, lr=lr, name="sgd", momentum=0.9, weight_decay=1e-4),
+            epochs=epochs,
+            augmentation="none",
+            input_size=input_size,
+            precision=precision,
+            compiled=compiled,
+            seed=seed,
+            stream_name=("initial",),
+            device=device,
+            seen=log.step,
+            after_epoch=lambda epoch, loss, rate: log.epoch(epoch=epoch, loss=loss, lr=rate),
+            after_step=lambda state: checkpoint.after_step(lambda: {"log": log.state(), "training": state()}),
+            saved=None if saved is None else saved["training"],
+        )
     log.write(metrics)
     save_weights(backbone, encoder)

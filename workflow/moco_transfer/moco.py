@@ -2,7 +2,8 @@
 
 He et al. 2020 (MoCo), algorithm 1 and equations 1 and 2, with the projection head of Chen et al. 2020 (MoCo v2). Two
 things are added for small data sets (#9): the queue keeps the number of the image behind every key, and a key of the
-query's own image does not count as a negative.
+query's own image does not count as a negative. Several processes may share each batch (``training.ranks``): then each
+encodes a part of it, and all of them hold the same queue.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from moco_transfer.models import DenseNet
+from moco_transfer.training.ranks import ALONE, Ranks
 
 # Uniformity is 0 where all queries are one vector and -4 where any two are opposite; trained ones lie below -1.
 COLLAPSED = -0.05
@@ -54,30 +55,32 @@ class MoCo(nn.Module):
     queue : number of keys kept, K
     momentum : of the key encoder, m
     temperature : of the loss, tau
-    bn_groups : parts of a batch that are normalised apart, in both encoders (#10)
+    bn_groups : parts of a batch that are normalised apart, in both encoders (#10); a multiple of the number of ranks
     mask_own_keys : leave keys of the query's own image out of the negatives (#9)
+    ranks : the processes that share a batch; each has its part of the groups
     """
 
     def __init__(
         self,
-        backbone: DenseNet,
+        backbone: nn.Module,
         dim: int,
         queue: int,
         momentum: float,
         temperature: float,
         bn_groups: int = 1,
         mask_own_keys: bool = True,
+        ranks: Ranks = ALONE,
     ) -> None:
         super().__init__()
         self.momentum, self.temperature, self.mask_own_keys = momentum, temperature, mask_own_keys
-        self.bn_groups = bn_groups
+        self.bn_groups, self.ranks = bn_groups, ranks
         head = nn.Sequential(
             nn.Linear(backbone.width, backbone.width), nn.ReLU(), nn.Linear(backbone.width, dim)
         )
         self.query_encoder = nn.Sequential(backbone, head)
         for module in self.query_encoder.modules():
             if isinstance(module, nn.BatchNorm2d):
-                module.__class__, module.groups = GroupedBatchNorm2d, bn_groups
+                module.__class__, module.groups = GroupedBatchNorm2d, bn_groups // ranks.size
         self.key_encoder = copy.deepcopy(self.query_encoder).requires_grad_(False)
         self.register_buffer("queue", F.normalize(torch.randn(queue, dim), dim=1))  # [K, C]
         self.register_buffer(
@@ -86,7 +89,7 @@ class MoCo(nn.Module):
         self.register_buffer("next", torch.zeros((), dtype=torch.int64))
 
     @property
-    def backbone(self) -> DenseNet:
+    def backbone(self) -> nn.Module:
         """The part of the query encoder that is kept after pretraining."""
         return self.query_encoder[0]
 
@@ -97,46 +100,59 @@ class MoCo(nn.Module):
 
         Parameters
         ----------
-        query_views, key_views : two views of the same images, network input [n, 3, h, w]
-        images : the images' numbers, int64 [n]
-        order : a permutation [n]; the key batch is normalised in this order (shuffled BN)
+        query_views : views of this rank's share of the batch, network input [m, 3, h, w]
+        key_views : views of this rank's share of the batch in the order ``order``, [m, 3, h, w] (shuffled BN)
+        images : the numbers of the batch's images, int64 [n]; n = m where one process is alone
+        order : a permutation [n]
 
         Returns
         -------
-        loss (a scalar), queries and keys (unit vectors, [n, C]) and logits ([n, 1 + K], the positive first)
+        loss (a scalar whose sum over the ranks is the batch's mean loss), logits of the share ([m, 1 + K], the positive
+        first), queries and keys of the whole batch (unit vectors, [n, C])
         """
-        queries = F.normalize(self.query_encoder(query_views), dim=1)  # [n, C]
-        keys = self._keys(key_views, order)  # [n, C]
-        positive = (queries * keys).sum(dim=1, keepdim=True)  # [n, 1]
-        negative = queries @ self.queue.clone().T  # [n, K]; a copy, because the queue changes before backward
-        if self.mask_own_keys:
-            own = images.view(-1, 1) == self.queue_images.view(1, -1)  # [n, K]
-            negative = negative.masked_fill(own, -torch.inf)
-        logits = torch.cat([positive, negative], dim=1) / self.temperature
-        # Equation 1: cross entropy of a (K + 1)-way choice whose right answer is the positive, at 0.
-        loss = F.cross_entropy(logits, torch.zeros(len(logits), dtype=torch.int64, device=logits.device))
-        self._enqueue(keys, images)
-        return {"loss": loss, "queries": queries.detach(), "keys": keys, "logits": logits.detach()}
+        shares = self.ranks.shares(len(images), self.bn_groups)
+        start, stop = shares[self.ranks.rank]
+        with torch.no_grad():
+            encoded_keys = self.key_encoder(key_views)
+        encoded_queries = self.query_encoder(query_views)
+        # Autocast ends here: a similarity of bfloat16 over a temperature of 0.2 would be off by a few per cent.
+        with torch.autocast(query_views.device.type, enabled=False):
+            queries = F.normalize(encoded_queries.to(self.queue.dtype), dim=1)  # [m, C]
+            shuffled_keys = self.ranks.gather(F.normalize(encoded_keys.to(self.queue.dtype), dim=1), shares)
+            keys = shuffled_keys[torch.argsort(order)]  # [n, C]
+            logits = self._logits(queries, keys[start:stop], images[start:stop])
+            # Equation 1: cross entropy of a (K + 1)-way choice whose right answer is the positive, at 0.
+            loss = F.cross_entropy(logits, logits.new_zeros(len(logits), dtype=torch.int64))
+            self._enqueue(keys, images)
+            return {
+                "loss": loss * (len(logits) / len(images)),
+                "logits": logits.detach(),
+                "queries": self.ranks.gather(queries, shares),
+                "keys": keys,
+            }
 
     @torch.no_grad()
     def update_key_encoder(self) -> None:
         """Equation 2: theta_k <- m theta_k + (1 - m) theta_q. Buffers are the key encoder's own."""
-        for key, query in zip(self.key_encoder.parameters(), self.query_encoder.parameters(), strict=True):
-            key.lerp_(query, 1 - self.momentum)
+        keys, queries = (list(each.parameters()) for each in (self.key_encoder, self.query_encoder))
+        torch._foreach_lerp_(keys, queries, 1 - self.momentum)
 
-    @torch.no_grad()
-    def _keys(self, views: Tensor, order: Tensor) -> Tensor:
-        if self.bn_groups == 1:
-            return F.normalize(self.key_encoder(views), dim=1)
-        shuffled = F.normalize(self.key_encoder(views[order]), dim=1)
-        return shuffled[torch.argsort(order)]
+    def _logits(self, queries: Tensor, keys: Tensor, images: Tensor) -> Tensor:
+        """Return the similarities of ``queries`` with their ``keys`` and with the queue, over the temperature."""
+        positive = (queries * keys).sum(dim=1, keepdim=True)  # [m, 1]
+        negative = queries @ self.queue.clone().T  # [m, K]; a copy, because the queue changes before backward
+        if self.mask_own_keys:
+            own = images.view(-1, 1) == self.queue_images.view(1, -1)  # [m, K]
+            negative = negative.masked_fill(own, -torch.inf)
+        return torch.cat([positive, negative], dim=1) / self.temperature
 
     @torch.no_grad()
     def _enqueue(self, keys: Tensor, images: Tensor) -> None:
-        start, n = int(self.next), len(keys)
-        self.queue[start : start + n] = keys
-        self.queue_images[start : start + n] = images
-        self.next.fill_((start + n) % len(self.queue))
+        # Places are counted on the device: a number read from a GPU would wait for all that it has yet to do.
+        places = (self.next + torch.arange(len(keys), device=keys.device)) % len(self.queue)
+        self.queue.index_copy_(0, places, keys)
+        self.queue_images.index_copy_(0, places, images)
+        self.next.copy_((self.next + len(keys)) % len(self.queue))
 
 
 def clamp(images: int, batch: int, queue: int) -> tuple[int, int]:

@@ -15,6 +15,7 @@ from moco_transfer.config import check
 from moco_transfer.config.augmentation import PRESETS
 from moco_transfer.data.releases import describe_missing, find_tables
 from moco_transfer.errors import UserError
+from moco_transfer.grid import all_sources, finetuning_jobs
 from moco_transfer.job_environment import export_package, keep_freed_memory
 from moco_transfer.tables.hyperparameters import hyperparameter_rows
 
@@ -28,6 +29,12 @@ except UserError as error:
 
 SEEDS = range(1, CONFIG.seeds + 1)
 TRAINED_SOURCES = [source for source, datasets in CONFIG.sources.items() if datasets]
+# The paper's sources, which its figures and tables show, and with them those of the controls.
+PAPER_SOURCES = [*CONFIG.sources, "limited"]
+ALL_SOURCES = all_sources(CONFIG)
+# Sources whose MoCo sees the labelled images alone, and so differs from subset to subset.
+SUBSET_SOURCES = ["limited", "limited-steps"]
+EXTRA_SUBSETS = range(CONFIG.seeds + 1, CONFIG.controls.subsets + 1)
 # Weights that are trained here depend on the run's seed and splits; published ones are shared by all runs.
 INITIAL_WEIGHTS = (
     f"<{'run' if CONFIG.model.initial_weights.kind == 'supervised' else 'data'}>/initial_weights/"
@@ -56,6 +63,21 @@ def settings(**values):
         return json.dumps(called, sort_keys=True, default=lambda section: section.model_dump())
 
     return as_json
+
+
+def moco_settings(**values):
+    """Return a params function with what all pretrainings share, and the ``values`` of one."""
+    return settings(
+        model=CONFIG.model.name,
+        input_size=CONFIG.model.input_size,
+        moco=CONFIG.moco,
+        images=CONFIG.pretraining.images,
+        probe=CONFIG.pretraining.probe,
+        precision=CONFIG.precision,
+        compile=CONFIG.compile,
+        seed=CONFIG.seed,
+        **values,
+    )
 
 
 def dataset_settings(*keys):
@@ -138,24 +160,42 @@ def release_root(wildcards):
     return dataset.root or f"results/data/{CONFIG.data}/{wildcards.dataset}/release"
 
 
+def probed_datasets(names):
+    """Return what the linear probes of a pretraining need to know of its datasets."""
+    return [{"name": name, "uncertain": CONFIG.datasets[name].labels.uncertain} for name in names]
+
+
+def launcher(wildcards, threads):
+    """Return the command that starts a pretraining: once, or as several ranks that share its batches.
+
+    As with ``max_quarantined``, another number of ranks leaves what is trained as it is.
+    """
+    ranks = CONFIG.pretraining.ranks
+    torchrun = f"-m torch.distributed.run --standalone --nproc-per-node {ranks} " if ranks > 1 else ""
+    return f"python {torchrun}-m moco_transfer"
+
+
 def encoder_of(source):
-    """Return the weights of a source; ``none`` and every other source without datasets has the initial ones."""
-    if CONFIG.sources[source]:
+    """Return the weights of a source that is the same for all subsets; without MoCo those are the initial ones."""
+    if CONFIG.sources.get(source) or source in CONFIG.controls.size:
         return f"<run>/pretrain/{source}/encoder.safetensors"
     return INITIAL_WEIGHTS
 
 
 def encoder(wildcards):
     """Return the weights that a finetuning job starts from."""
-    if wildcards.source == "limited":
-        return f"<run>/pretrain/limited/{wildcards.target}/{wildcards.percent}pct/seed{wildcards.seed}/encoder.safetensors"
+    if wildcards.source in SUBSET_SOURCES:
+        cell = f"{wildcards.target}/{wildcards.percent}pct/seed{wildcards.seed}"
+        return f"<run>/pretrain/{wildcards.source}/{cell}/encoder.safetensors"
     return encoder_of(wildcards.source)
 
 
 def embedding(wildcards):
     """Return the folder of features that a linear job reads."""
-    if wildcards.source == "limited":
-        return f"<run>/embed/limited/{wildcards.target}/{wildcards.percent}pct/seed{wildcards.seed}"
+    if wildcards.source in SUBSET_SOURCES:
+        return (
+            f"<run>/embed/{wildcards.source}/{wildcards.target}/{wildcards.percent}pct/seed{wildcards.seed}"
+        )
     return f"<run>/embed/{wildcards.source}/{wildcards.target}"
 
 
@@ -165,23 +205,17 @@ def subset_files(target, percents, seeds=SEEDS):
     ]
 
 
-def cells(target, modes=("linear", "end_to_end")):
-    """Return the finetuning jobs of a target as (source, mode, percent, seed): the paper's grid."""
-    chosen = CONFIG.targets[target]
-    grid = []
-    for mode in modes:
-        for percent in chosen.percents:
-            sources = list(CONFIG.sources)
-            if percent in chosen.limited and mode in chosen.limited_modes:
-                sources.append("limited")
-            grid += [(source, mode, percent, seed) for source in sources for seed in SEEDS]
-    return grid
+def embedded_subsets(wildcards):
+    """Return the labelled subsets whose features are computed: those of the run and those of the controls."""
+    percents = CONFIG.targets[wildcards.target].percents
+    extra = [f"<run>/controls/subsets/{wildcards.target}/{percent}pct.parquet" for percent in percents]
+    return subset_files(wildcards.target, percents) + (extra if EXTRA_SUBSETS else [])
 
 
 def prediction_files(target, modes=("linear", "end_to_end")):
     return [
         f"<run>/finetune/{target}/{source}/{mode}/{percent}pct/seed{seed}/predictions.parquet"
-        for source, mode, percent, seed in cells(target, modes)
+        for source, mode, percent, seed in finetuning_jobs(CONFIG, target, modes)
     ]
 
 
@@ -190,12 +224,38 @@ def estimate_files(names=("estimates",)):
 
 
 def figure_files(
-    names=("figure1", "figure2", "figure3", *EPOCH_FIGURES, "similarity_measures", "augmentations")
+    names=(
+        "figure1",
+        "figure2",
+        "figure3",
+        *EPOCH_FIGURES,
+        "similarity_measures",
+        "augmentations",
+        "training_curves",
+    )
 ):
     return [f"<run>/figures/{name}.{kind}" for name in names for kind in ("pdf", "svg", "png")]
 
 
-def table_files(names=("table1", *RESULT_TABLES, "claims")):
+def extra_subset_aurocs():
+    """Return the AUROCs of linear heads on further labelled subsets, of all cells that have them."""
+    if not EXTRA_SUBSETS:
+        return []
+    return [
+        f"<run>/controls/linear/{target}/{source}/{percent}pct.parquet"
+        for target, chosen in CONFIG.targets.items()
+        for source in [*CONFIG.sources, *CONFIG.controls.size]
+        for percent in chosen.percents
+    ]
+
+
+def table_files():
+    """Return the paper's tables and ours; those of the controls where there are any."""
+    names = ["table1", *RESULT_TABLES, "claims"]
+    if CONFIG.controls.size or CONFIG.controls.steps or CONFIG.controls.budget:
+        names.append("controls")
+    if EXTRA_SUBSETS:
+        names.append("subsets")
     return [f"<run>/tables/{name}.{kind}" for name in names for kind in ("csv", "md", "tex", "html")]
 
 
@@ -286,3 +346,20 @@ def subset_index(wildcards):
             f"targets.{wildcards.target}.percents are {', '.join(percents)}, not {wildcards.percent}"
         )
     return store(wildcards.target, "index.parquet")
+
+
+def trainings():
+    """Return every training by kind, as the table of its metrics and what names it in the figure of training curves."""
+    found = {"initial": {}, "moco": {}, "linear": {}, "end_to_end": {}}
+    if CONFIG.model.initial_weights.kind == "supervised":
+        found["initial"][INITIAL_WEIGHTS.replace(".safetensors", ".csv")] = {"source": "none"}
+    for target in CONFIG.targets:
+        for source, mode, percent, seed in finetuning_jobs(CONFIG, target):
+            cell = {"source": source, "target": target, "percent": percent}
+            subset = f"{percent}pct/seed{seed}/metrics.csv"
+            found[mode][f"<run>/finetune/{target}/{source}/{mode}/{subset}"] = cell
+            if source in SUBSET_SOURCES:
+                found["moco"][f"<run>/pretrain/{source}/{target}/{subset}"] = cell
+            elif encoder_of(source) != INITIAL_WEIGHTS:
+                found["moco"][f"<run>/pretrain/{source}/metrics.csv"] = {"source": source}
+    return found

@@ -20,7 +20,7 @@ rule select_budgets:
     params:
         settings=settings(
             target=lambda wildcards: wildcards.target,
-            cells=lambda wildcards: cells(wildcards.target, ["end_to_end"]),
+            cells=lambda wildcards: finetuning_jobs(CONFIG, wildcards.target, ["end_to_end"]),
             percents=lambda wildcards: CONFIG.targets[wildcards.target].percents,
             validation=CONFIG.evaluation.validation,
             average=CONFIG.evaluation.average,
@@ -60,7 +60,7 @@ rule evaluate:
     params:
         settings=settings(
             target=lambda wildcards: wildcards.target,
-            cells=lambda wildcards: cells(wildcards.target),
+            cells=lambda wildcards: finetuning_jobs(CONFIG, wildcards.target),
             percents=lambda wildcards: CONFIG.targets[wildcards.target].percents,
             evaluation=CONFIG.evaluation.model_dump(),
             seed=CONFIG.seed,

@@ -64,7 +64,7 @@ rule figure2:
     params:
         titles=titles(),
         note=data_note(),
-        sources=[*CONFIG.sources, "limited"],
+        sources=PAPER_SOURCES,
         code=RESULTS_CODE,
     message:
         "Figure 2: test AUROC by labelled data"
@@ -158,7 +158,7 @@ rule figure_epochs:
         target=lambda wildcards: EPOCH_FIGURES[wildcards.figure],
         titles=titles(),
         note=data_note(),
-        sources=[*CONFIG.sources, "limited"],
+        sources=PAPER_SOURCES,
         code=RESULTS_CODE,
     message:
         "{wildcards.figure}: test AUROC by epochs of end-to-end finetuning"
@@ -199,3 +199,37 @@ rule augmentations:
         "What the augmentations do to images"
     script:
         "../scripts/augmentations.py"
+
+
+rule training_curves:
+    input:
+        initial=list(trainings()["initial"]),
+        moco=list(trainings()["moco"]),
+        linear=list(trainings()["linear"]),
+        end_to_end=list(trainings()["end_to_end"]),
+    output:
+        pdf="<run>/figures/training_curves.pdf",
+        svg=report(
+            "<run>/figures/training_curves.svg",
+            caption="../report/training_curves.rst",
+            category="Figures",
+            labels={"figure": "training curves", "shows": "loss and more by epoch, every training"},
+        ),
+        png="<run>/figures/training_curves.png",
+    log:
+        "<run>/logs/figures/training_curves.log",
+    conda:
+        "../../envs/moco-transfer.yaml"
+    threads: 1
+    resources:
+        mem_mb=4000,
+        runtime=30,
+    params:
+        trainings={kind: list(found.values()) for kind, found in trainings().items()},
+        note=data_note(),
+        sources=ALL_SOURCES,
+        code=RESULTS_CODE,
+    message:
+        "Training curves of every run"
+    script:
+        "../scripts/training_curves.py"

@@ -6,7 +6,7 @@ rule embed:
         encoder=lambda wildcards: encoder_of(wildcards.source),
         images="<data>/{target}/store/images.npy",
         splits="<run>/splits/{target}.parquet",
-        subsets=lambda wildcards: subset_files(wildcards.target, CONFIG.targets[wildcards.target].percents),
+        subsets=embedded_subsets,
     output:
         features="<run>/embed/{source}/{target}/features.npy",
         rows="<run>/embed/{source}/{target}/rows.npy",
@@ -15,7 +15,7 @@ rule embed:
     benchmark:
         "<run>/benchmarks/embed/{source}-{target}.tsv"
     wildcard_constraints:
-        source=one_of(CONFIG.sources),
+        source=one_of([*CONFIG.sources, *CONFIG.controls.size]),
     conda:
         "../../envs/moco-transfer.yaml"
     threads: CONFIG.resources.threads
@@ -44,19 +44,21 @@ rule embed:
 
 use rule embed as embed_limited with:
     input:
-        encoder="<run>/pretrain/limited/{target}/{percent}pct/seed{seed}/encoder.safetensors",
+        encoder="<run>/pretrain/{source}/{target}/{percent}pct/seed{seed}/encoder.safetensors",
         images="<data>/{target}/store/images.npy",
         splits="<run>/splits/{target}.parquet",
         subsets="<run>/subsets/{target}/{percent}pct/seed{seed}.parquet",
     output:
-        features="<run>/embed/limited/{target}/{percent}pct/seed{seed}/features.npy",
-        rows="<run>/embed/limited/{target}/{percent}pct/seed{seed}/rows.npy",
+        features="<run>/embed/{source}/{target}/{percent}pct/seed{seed}/features.npy",
+        rows="<run>/embed/{source}/{target}/{percent}pct/seed{seed}/rows.npy",
     log:
-        "<run>/logs/embed/limited-{target}-{percent}pct-seed{seed}.log",
+        "<run>/logs/embed/{source}-{target}-{percent}pct-seed{seed}.log",
     benchmark:
-        "<run>/benchmarks/embed/limited-{target}-{percent}pct-seed{seed}.tsv"
+        "<run>/benchmarks/embed/{source}-{target}-{percent}pct-seed{seed}.tsv"
+    wildcard_constraints:
+        source=one_of(SUBSET_SOURCES),
     message:
-        "Features of the {wildcards.target} images by the limited encoder, {wildcards.percent}%, subset {wildcards.seed}"
+        "Features of the {wildcards.target} images by the {wildcards.source} encoder, {wildcards.percent}%, subset {wildcards.seed}"
 
 
 rule linear:
@@ -128,7 +130,17 @@ rule end_to_end:
             uncertain=dataset_settings("labels", "uncertain"),
             optimizer=lambda wildcards: CONFIG.finetune.optimizers[wildcards.target].model_dump(),
             budgets=CONFIG.finetune.end_to_end.budgets,
+            longer_by=lambda wildcards: (
+                {
+                    "epochs": CONFIG.pretraining.schedules[wildcards.target].epochs,
+                    "images": CONFIG.pretraining.images,
+                }
+                if wildcards.source == "none-longer"
+                else None
+            ),
             augment=CONFIG.finetune.augment,
+            precision=CONFIG.precision,
+            compile=CONFIG.compile,
             checkpoint=CONFIG.finetune.checkpoint,
             average=CONFIG.evaluation.average if CONFIG.finetune.checkpoint == "best" else None,
             seed=CONFIG.seed,

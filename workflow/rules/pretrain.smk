@@ -1,6 +1,8 @@
 """The initial weights, and MoCo on every source."""
 
 WEIGHTS = CONFIG.model.initial_weights
+# A GPU for each rank, where there are GPUs.
+PRETRAINING_GPUS = max(CONFIG.resources.gpus, CONFIG.pretraining.ranks) if CONFIG.resources.gpus else 0
 
 if WEIGHTS.kind == "supervised":
 
@@ -31,6 +33,8 @@ if WEIGHTS.kind == "supervised":
                 epochs=WEIGHTS.epochs,
                 batch=WEIGHTS.batch,
                 lr=WEIGHTS.lr,
+                precision=CONFIG.precision,
+                compile=CONFIG.compile,
                 seed=CONFIG.seed,
             ),
             version=1,
@@ -79,6 +83,7 @@ rule pretrain:
     input:
         initial=encoder_of("none"),
         images=lambda wildcards: [store(name, "images.npy") for name in CONFIG.sources[wildcards.source]],
+        index=lambda wildcards: [store(name, "index.parquet") for name in CONFIG.sources[wildcards.source]],
         splits=lambda wildcards: [f"<run>/splits/{name}.parquet" for name in CONFIG.sources[wildcards.source]],
     output:
         encoder="<run>/pretrain/{source}/encoder.safetensors",
@@ -94,26 +99,24 @@ rule pretrain:
         "../../envs/moco-transfer.yaml"
     threads: CONFIG.resources.threads
     resources:
-        gpu=CONFIG.resources.gpus,
+        gpu=PRETRAINING_GPUS,
         device=CONFIG.device,
         mem_mb=CONFIG.resources.mem_mb,
         runtime=4320,
     params:
-        settings=settings(
-            model=CONFIG.model.name,
-            input_size=CONFIG.model.input_size,
-            moco=CONFIG.moco.model_dump(),
-            schedule=lambda wildcards: CONFIG.pretraining.schedules[wildcards.source].model_dump(),
-            images=CONFIG.pretraining.images,
-            seed=CONFIG.seed,
+        settings=moco_settings(
+            schedule=lambda wildcards: CONFIG.pretraining.schedules[wildcards.source],
+            match="epochs",
+            datasets=lambda wildcards: probed_datasets(CONFIG.sources[wildcards.source]),
             stream=lambda wildcards: [wildcards.source],
         ),
-        version=1,
+        version=2,
+        launcher=launcher,
     message:
         "MoCo on {wildcards.source}"
     shell:
-        "exec python -m moco_transfer pretrain --device {resources.device:q} --settings {params.settings:q} --initial {input.initial:q}"
-        " --images {input.images:q} --splits {input.splits:q} --encoder {output.encoder:q}"
+        "exec {params.launcher} pretrain --device {resources.device:q} --settings {params.settings:q} --initial {input.initial:q}"
+        " --images {input.images:q} --index {input.index:q} --splits {input.splits:q} --encoder {output.encoder:q}"
         " --metrics {output.metrics:q} > {log:q} 2>&1"
 
 
@@ -121,35 +124,44 @@ rule pretrain_limited:
     input:
         initial=encoder_of("none"),
         images=lambda wildcards: store(wildcards.target, "images.npy"),
+        index=lambda wildcards: store(wildcards.target, "index.parquet"),
+        splits="<run>/splits/{target}.parquet",
         subset="<run>/subsets/{target}/{percent}pct/seed{seed}.parquet",
     output:
-        encoder="<run>/pretrain/limited/{target}/{percent}pct/seed{seed}/encoder.safetensors",
-        metrics="<run>/pretrain/limited/{target}/{percent}pct/seed{seed}/metrics.csv",
+        encoder="<run>/pretrain/{source}/{target}/{percent}pct/seed{seed}/encoder.safetensors",
+        metrics="<run>/pretrain/{source}/{target}/{percent}pct/seed{seed}/metrics.csv",
     log:
-        "<run>/logs/pretrain/limited-{target}-{percent}pct-seed{seed}.log",
+        "<run>/logs/pretrain/{source}-{target}-{percent}pct-seed{seed}.log",
     benchmark:
-        "<run>/benchmarks/pretrain/limited-{target}-{percent}pct-seed{seed}.tsv"
+        "<run>/benchmarks/pretrain/{source}-{target}-{percent}pct-seed{seed}.tsv"
+    wildcard_constraints:
+        source=one_of(SUBSET_SOURCES),
     conda:
         "../../envs/moco-transfer.yaml"
     threads: CONFIG.resources.threads
     resources:
-        gpu=CONFIG.resources.gpus,
+        gpu=PRETRAINING_GPUS,
         device=CONFIG.device,
         mem_mb=CONFIG.resources.mem_mb,
         runtime=1440,
     params:
-        settings=settings(
-            model=CONFIG.model.name,
-            input_size=CONFIG.model.input_size,
-            moco=CONFIG.moco.model_dump(),
-            schedule=lambda wildcards: CONFIG.pretraining.schedules[wildcards.target].model_dump(),
-            seed=CONFIG.seed,
-            stream=lambda wildcards: ["limited", wildcards.target, wildcards.percent, int(wildcards.seed)],
+        settings=moco_settings(
+            schedule=lambda wildcards: CONFIG.pretraining.schedules[wildcards.target],
+            match=lambda wildcards: "steps" if wildcards.source == "limited-steps" else "epochs",
+            datasets=lambda wildcards: probed_datasets([wildcards.target]),
+            stream=lambda wildcards: [
+                wildcards.source,
+                wildcards.target,
+                wildcards.percent,
+                int(wildcards.seed),
+            ],
         ),
-        version=1,
+        version=2,
+        launcher=launcher,
     message:
-        "MoCo on just the {wildcards.percent}% labelled {wildcards.target} images, subset {wildcards.seed}"
+        "MoCo on just the {wildcards.percent}% labelled {wildcards.target} images, subset {wildcards.seed} ({wildcards.source})"
     shell:
-        "exec python -m moco_transfer pretrain --device {resources.device:q} --settings {params.settings:q} --initial {input.initial:q}"
-        " --images {input.images:q} --subset {input.subset:q} --encoder {output.encoder:q}"
+        "exec {params.launcher} pretrain --device {resources.device:q} --settings {params.settings:q} --initial {input.initial:q}"
+        " --images {input.images:q} --index {input.index:q} --splits {input.splits:q} --subset {input.subset:q}"
+        " --encoder {output.encoder:q}"
         " --metrics {output.metrics:q} > {log:q} 2>&1"

@@ -23,6 +23,8 @@ rule activations:
             images=CONFIG.similarity.images,
             model=CONFIG.model.name,
             input_size=CONFIG.model.input_size,
+            # As pairs: settings are sorted by key, and figures show the layers in the order given.
+            taps=CONFIG.model.taps and list(CONFIG.model.taps.items()),
             seed=CONFIG.seed,
         ),
         version=1,

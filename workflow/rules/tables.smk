@@ -57,6 +57,7 @@ rule table_aurocs:
     params:
         target=lambda wildcards: RESULT_TABLES[wildcards.table],
         title=lambda wildcards: CONFIG.datasets[RESULT_TABLES[wildcards.table]].title,
+        sources=PAPER_SOURCES,
         percentiles=CONFIG.evaluation.percentiles,
         note=data_note(),
         code=RESULTS_CODE,
@@ -71,6 +72,7 @@ rule claims:
         estimates=estimate_files(["estimates"]),
         seeds=estimate_files(["seeds"]),
         covariance=estimate_files(["covariance"]),
+        extra=extra_subset_aurocs(),
         similarity="<run>/similarity/similarity.parquet",
         reference=[f"{workflow.basedir}/workflow/reference/{name}.csv" for name in ("table2", "table3")],
     output:
@@ -101,3 +103,72 @@ rule claims:
         "The paper's claims, tested"
     script:
         "../scripts/claims.py"
+
+
+rule controls_table:
+    input:
+        estimates=estimate_files(["estimates"]),
+        seeds=estimate_files(["seeds"]),
+        covariance=estimate_files(["covariance"]),
+        extra=extra_subset_aurocs(),
+    output:
+        csv="<run>/tables/controls.csv",
+        md="<run>/tables/controls.md",
+        tex="<run>/tables/controls.tex",
+        html=report(
+            "<run>/tables/controls.html",
+            caption="../report/controls.rst",
+            category="Tables",
+            labels={"table": "controls", "shows": "domain, size or compute?"},
+        ),
+    log:
+        "<run>/logs/tables/controls.log",
+    conda:
+        "../../envs/moco-transfer.yaml"
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=30,
+    params:
+        controls=CONFIG.controls.model_dump(),
+        percents={name: target.percents for name, target in CONFIG.targets.items()},
+        sources_of_one={seen[0]: name for name, seen in CONFIG.sources.items() if len(seen) == 1},
+        level=CONFIG.evaluation.level,
+        note=data_note(),
+        code=RESULTS_CODE,
+    message:
+        "The controls: domain, size or compute"
+    script:
+        "../scripts/controls.py"
+
+
+rule subsets_table:
+    input:
+        seeds=estimate_files(["seeds"]),
+        extra=extra_subset_aurocs(),
+    output:
+        csv="<run>/tables/subsets.csv",
+        md="<run>/tables/subsets.md",
+        tex="<run>/tables/subsets.tex",
+        html=report(
+            "<run>/tables/subsets.html",
+            caption="../report/subsets.rst",
+            category="Tables",
+            labels={"table": "subsets", "shows": "scatter between labelled subsets"},
+        ),
+    log:
+        "<run>/logs/tables/subsets.log",
+    conda:
+        "../../envs/moco-transfer.yaml"
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=30,
+    params:
+        level=CONFIG.evaluation.level,
+        note=data_note(),
+        code=RESULTS_CODE,
+    message:
+        "The scatter between labelled subsets"
+    script:
+        "../scripts/subsets.py"

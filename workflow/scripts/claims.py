@@ -16,8 +16,9 @@ def main(inputs, outputs, params) -> None:
     covariances = {
         target: pd.read_parquet(path) for target, path in zip(params.targets, inputs.covariance, strict=True)
     }
+    extra = read_all(inputs.extra) if inputs.extra else None
     claims = claims_table(
-        Evidence.from_run(read_all(inputs.estimates), covariances, read_all(inputs.seeds)),
+        Evidence.from_run(read_all(inputs.estimates), covariances, read_all(inputs.seeds), extra),
         pd.read_parquet(inputs.similarity),
         Evidence.from_tables(read_reference(*inputs.reference)),
         params.margin,

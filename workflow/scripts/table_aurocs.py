@@ -8,7 +8,7 @@ from moco_transfer.tables.render import write_table
 
 
 def main(inputs, outputs, params, table: str) -> None:
-    estimates = pd.read_parquet(inputs.estimates)
+    estimates = pd.read_parquet(inputs.estimates).query("source in @params.sources")
     reference = read_reference(*inputs.reference) if inputs.reference else None
     write_table(
         auroc_table(estimates, params.target, params.title, reference),

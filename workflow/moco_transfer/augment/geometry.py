@@ -19,6 +19,8 @@ from moco_transfer.config.augmentation import Operation
 
 ASPECTS = (3 / 4, 4 / 3)
 TRIES = 10
+# Images warped at once on a processor: their sampling grids and pixels stay in its cache.
+IN_CACHE = 4
 
 
 @dataclass(frozen=True)
@@ -78,6 +80,11 @@ def draw_geometry(
     return steps[::-1]
 
 
+def steps_of(steps: Sequence[Step], rows: np.ndarray) -> list[Step]:
+    """Return ``steps`` for the images ``rows`` (int [m]) alone, in that order."""
+    return [type(step)(*(values[rows] for values in vars(step).values())) for step in steps]
+
+
 def draw_resized_crop(
     shares: Sequence[float], n: int, height: int, width: int, random: np.random.Generator
 ) -> Box:
@@ -111,29 +118,43 @@ def warp(images: Tensor, size: int, steps: Sequence[Step]) -> Tensor:
     float32 [n, 1, size, size]
     """
     n, _, height, width = images.shape
-
-    def column(values: np.ndarray) -> Tensor:
-        return torch.as_tensor(np.asarray(values, dtype=np.float32), device=images.device).view(n, 1, 1)
-
-    centres = (torch.arange(size, device=images.device, dtype=torch.float32) + 0.5) / size
-    # Shares of the view's sides at first; as soon as a step needs it, pixels from the centre of what it works on.
-    x, y, from_centre = centres.view(1, 1, size), centres.view(1, size, 1), False
-    for step in reversed(steps):
-        if isinstance(step, Flip):
-            x = torch.where(column(step.mirrored) > 0, -x if from_centre else 1 - x, x)
-        elif isinstance(step, Box):
-            if from_centre:
-                x, y = x / size + 0.5, y / size + 0.5
-            x = column(step.left) + x * column(step.width) - width / 2  # [n, 1, size] unless turned before
-            y = column(step.top) + y * column(step.height) - height / 2  # [n, size, 1]
-            from_centre = True
-        else:
-            if not from_centre:
-                x, y, from_centre = (x - 0.5) * size, (y - 0.5) * size, True
-            cosine, sine = column(np.cos(np.radians(step.degrees))), column(np.sin(np.radians(step.degrees)))
-            x, y = cosine * x - sine * y, sine * x + cosine * y
     # grid_sample's coordinates run from -1 to 1 between the outer edges of the outer pixels.
-    grid = torch.empty(n, size, size, 2, device=images.device)
-    torch.mul(x.expand(n, size, size), 2 / width, out=grid[..., 0])
-    torch.mul(y.expand(n, size, size), 2 / height, out=grid[..., 1])
-    return F.grid_sample(images.float(), grid, mode="bilinear", padding_mode="zeros", align_corners=False)
+    halves = np.array([[width / 2], [height / 2]])
+    places = torch.as_tensor(
+        (_affine(n, height, width, size, steps) / halves).astype(np.float32), device=images.device
+    ).view(n, 2, 3, 1, 1)
+    centres = torch.arange(size, device=images.device, dtype=torch.float32) + (0.5 - size / 2)
+    across, down = centres.view(1, 1, size), centres.view(1, size, 1)
+    views = torch.empty(n, 1, size, size, device=images.device)
+    chunk = IN_CACHE if images.device.type == "cpu" else n
+    for start in range(0, n, chunk):
+        some = slice(start, start + chunk)
+        grid = torch.empty(len(views[some]), size, size, 2, device=images.device)
+        for axis in range(2):
+            by_x, by_y, constant = places[some, axis].unbind(1)
+            torch.add(by_x * across + constant, by_y * down, out=grid[..., axis])
+        views[some] = F.grid_sample(
+            images[some].float(), grid, mode="bilinear", padding_mode="zeros", align_corners=False
+        )
+    return views
+
+
+def _affine(n: int, height: int, width: int, size: int, steps: Sequence[Step]) -> np.ndarray:
+    """Return where each view's pixels lie in its image, [n, 2, 3]: x and y as sums of x, y and 1 times the entries.
+
+    Both sides count pixels from the centre, of the view and of the image, so that turns and flips are about it.
+    """
+    place = np.tile(np.eye(3), (n, 1, 1))
+    for step in reversed(steps):
+        back = np.tile(np.eye(3), (n, 1, 1))
+        if isinstance(step, Flip):
+            back[:, 0, 0] = np.where(step.mirrored, -1, 1)
+        elif isinstance(step, Turn):
+            cosine, sine = np.cos(np.radians(step.degrees)), np.sin(np.radians(step.degrees))
+            back[:, 0, 0], back[:, 0, 1] = cosine, -sine
+            back[:, 1, 0], back[:, 1, 1] = sine, cosine
+        else:
+            back[:, 0, 0], back[:, 0, 2] = step.width / size, step.left + step.width / 2 - width / 2
+            back[:, 1, 1], back[:, 1, 2] = step.height / size, step.top + step.height / 2 - height / 2
+        place = back @ place
+    return place[:, :2]

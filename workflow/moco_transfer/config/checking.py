@@ -22,6 +22,8 @@ def check(raw: dict[str, Any]) -> Config:
         key: _present(value) if key in ("datasets", "targets", "sources") else value
         for key, value in raw.items()
     }
+    if isinstance(raw.get("controls"), dict):
+        raw["controls"] = {key: _present(value) for key, value in raw["controls"].items()}
     try:
         return Config.model_validate(raw)
     except ValidationError as error:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from moco_transfer.config.augmentation import Augmentation, OptionalAugmentation
+from moco_transfer.config.networks import DENSENETS, torchvision_names, unknown_network
 from moco_transfer.config.section import Name, Positive, Rate, Section
 
 
@@ -35,14 +36,29 @@ class InitialWeights(Section):
         return self
 
 
+TapName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9 ._+-]*$")]
+
+
 class Model(Section):
-    name: Literal["densenet121", "densenet161", "densenet169", "densenet201", "densenet_small"] = Field(
-        description="the network; `densenet_small` is the demo's"
+    name: Name = Field(
+        description="the network: `densenet121`, `densenet161`, `densenet169`, `densenet201`, the demo's "
+        "`densenet_small`, or any classification model of torchvision, such as `resnet50`"
     )
     input_size: Annotated[int, Field(ge=32)] = Field(
         description="side of the network's input, a centre crop of the stored image, in pixels (#6)"
     )
+    taps: Annotated[dict[TapName, str], Field(min_length=1)] | None = Field(
+        description="layers whose outputs are compared (figure 3), name to path in the network; null for the first "
+        "convolution and the last block at each resolution, CV1 and DB1 to DB4 of a DenseNet (#18)"
+    )
     initial_weights: InitialWeights
+
+    @field_validator("name")
+    @classmethod
+    def _network_exists(cls, name: str) -> str:
+        if name not in DENSENETS and name not in torchvision_names():
+            raise ValueError(unknown_network(name))
+        return name
 
 
 class Schedule(Section):
@@ -71,9 +87,22 @@ class Moco(Section):
     weight_decay: Annotated[float, Field(ge=0)] = Field(description="of the optimiser")
 
 
+class Probe(Section):
+    every: Positive = Field(description="epochs between two probes; the last epoch is always probed")
+    images: Positive = Field(
+        description="labelled training images that the probe is fitted to, and validation images that score it, at most"
+    )
+
+
 class Pretraining(Section):
     images: Literal["train", "train+validation"] = Field(
         description="which images of a source MoCo sees (#14c)"
+    )
+    ranks: Positive = Field(
+        description="processes, and GPUs where `resources.gpus` is above 0, that share one pretraining"
+    )
+    probe: Probe | None = Field(
+        description="a linear classifier on frozen features, for `metrics.csv` alone; null for none"
     )
     schedules: dict[Name, Schedule] = Field(description="by source; `limited` takes its target's")
 

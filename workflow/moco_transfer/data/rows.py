@@ -6,15 +6,16 @@ from collections.abc import Collection
 from pathlib import Path
 
 import numpy as np
-import pyarrow.parquet as pq
+
+from moco_transfer.data.read_parquet import read_columns
 
 
 def split_rows(splits: Path, names: Collection[str]) -> np.ndarray:
     """Return the rows in one of the splits ``names``, ascending, int64 [m]."""
-    column = pq.read_table(splits, columns=["split"])["split"]
+    column = read_columns(splits, ["split"])["split"]
     return np.flatnonzero(np.isin(column.to_numpy(), list(names)))
 
 
 def subset_rows(subset: Path) -> np.ndarray:
     """Return the rows of a labelled subset in the order they were drawn, int64 [m]."""
-    return pq.read_table(subset, columns=["row"])["row"].to_numpy()
+    return read_columns(subset, ["row"])["row"].to_numpy()

@@ -13,6 +13,7 @@ the old images of a nested subset.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from fractions import Fraction
 from typing import TYPE_CHECKING
 
@@ -88,6 +89,23 @@ def draw_subset(
     return pd.DataFrame({"image_id": identifiers[drawn], "row": rows[drawn].astype(np.int64)}).astype(
         {"image_id": "str"}
     )
+
+
+def draw_images(
+    splits: pd.DataFrame, parts: Sequence[str], images: int, root_seed: int, name: str
+) -> pd.DataFrame:
+    """Return ``row`` (in ``splits``) of ``images`` random images of the splits ``parts``, in the order drawn.
+
+    ``name`` names the draw. Raises UserError if there are fewer images than that.
+    """
+    rows = np.flatnonzero(splits["split"].isin(parts))
+    if len(rows) < images:
+        raise UserError(
+            f"controls.size.{name}: {images} images are asked for, and its dataset has {len(rows)} for MoCo; name the "
+            "smaller dataset in as_many_as"
+        )
+    order = _random_order(splits["image_id"].to_numpy()[rows], root_seed, "size", name)
+    return pd.DataFrame({"row": rows[order[:images]].astype(np.int64)})
 
 
 def subset_size(percent: str, images: int) -> int:

@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 
 from moco_transfer.atomic import replacing
 from moco_transfer.data.labels import read_targets
+from moco_transfer.data.read_parquet import read_columns
 from moco_transfer.data.rows import split_rows, subset_rows
 from moco_transfer.errors import UserError
 
@@ -60,7 +61,7 @@ def read_cell(index: Path, splits: Path, subset: Path, uncertain: str) -> Cell:
         test=rows["test"],
         labels=labels,
         classes=classes,
-        ids=pq.read_table(index, columns=["image_id", "patient_id"]),
+        ids=read_columns(index, ["image_id", "patient_id"]),
     )
 
 

@@ -48,7 +48,7 @@ def embed_images(
 
     Raises UserError where a feature is not finite.
     """
-    network = build_backbone(model, 0)
+    network = build_backbone(model, 0, input_size)
     load_weights(network, encoder)
     labeled = np.unique(labeled)
     everyone = np.union1d(labeled, scored)

@@ -18,6 +18,7 @@ from moco_transfer.finetune.cell import Cell
 from moco_transfer.models import build_backbone, load_weights, seeded
 from moco_transfer.seeds import stream_key
 from moco_transfer.training.checkpoint import Checkpoint
+from moco_transfer.training.device import Precision
 from moco_transfer.training.images import ImagePool, predict
 from moco_transfer.training.log import MetricsLog
 from moco_transfer.training.supervised import train_network
@@ -34,6 +35,8 @@ def finetune_budgets(
     budgets: Sequence[int],
     augmentation: str | list[dict[str, Any]],
     score: Callable[[np.ndarray, np.ndarray], float] | None,
+    precision: Precision,
+    compiled: bool,
     seed: int,
     stream_name: tuple[str | int, ...],
     device: torch.device,
@@ -60,7 +63,8 @@ def finetune_budgets(
         log.load_state(saved["log"])
         results = [(budget, logits.numpy()) for budget, logits in saved["results"]]
     for budget in budgets[len(results) :]:
-        network = build_classifier(model, encoder, len(cell.classes), stream_key(seed, *stream_name, "head"))
+        head = stream_key(seed, *stream_name, "head")
+        network = build_classifier(model, input_size, encoder, len(cell.classes), head)
         best = None if score is None else BestEpoch(score, cell.labels[cell.validation])
         if best is not None and saved is not None:
             best.epoch, best.value, best.state = saved["best"]
@@ -73,7 +77,7 @@ def finetune_budgets(
             network: nn.Module = network,
             best: BestEpoch | None = best,
         ) -> None:
-            log.epoch(len(training), budget=budget, epoch=epoch, loss=loss, lr=rate)
+            log.epoch(budget=budget, epoch=epoch, loss=loss, lr=rate)
             if best is not None:
                 logits = predict(network, validation, input_size, device)
                 best.offer(epoch, logits, lambda: copy.deepcopy(network.state_dict()))
@@ -97,9 +101,12 @@ def finetune_budgets(
             epochs=budget,
             augmentation=augmentation,
             input_size=input_size,
+            precision=precision,
+            compiled=compiled,
             seed=seed,
             stream_name=(*stream_name, budget),
             device=device,
+            seen=log.step,
             after_epoch=after_epoch,
             after_step=after_step,
             saved=None if saved is None else saved["training"],
@@ -111,9 +118,9 @@ def finetune_budgets(
     return results
 
 
-def build_classifier(model: str, encoder: Path, classes: int, key: int) -> nn.Sequential:
+def build_classifier(model: str, input_size: int, encoder: Path, classes: int, key: int) -> nn.Sequential:
     """Return the encoder's network with a new linear head for ``classes``, drawn from the stream ``key``."""
-    backbone = build_backbone(model, 0)
+    backbone = build_backbone(model, 0, input_size)
     load_weights(backbone, encoder)
     with seeded(key):
         head = nn.Linear(backbone.width, classes)

@@ -44,7 +44,7 @@ def finetune_linear(
         best = BestEpoch(score, cell.labels[cell.validation])
 
     def after_epoch(epoch: int, loss: float, rate: float, weights: np.ndarray) -> None:
-        log.epoch(len(cell.train), epoch=epoch, loss=loss, lr=rate)
+        log.epoch(epoch=epoch, loss=loss, lr=rate)
         if score is not None:
             best.offer(epoch, apply_head(validation, weights), weights.copy)
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import matplotlib as mpl
 import pandas as pd
@@ -63,7 +64,7 @@ def draw_similarity_by_layer(similarity: pd.DataFrame, titles: Mapping[str, str]
                 lw=0.7,
                 label=label,
             )
-        ax.set_xticks(range(len(layers)), layers)
+        ax.set_xticks(range(len(layers)), layers, **_tilt(layers))
         ax.set_xlabel("Layer")
         ax.set_ylabel("SVCCA (mean canonical correlation)")
         handles.append(Patch(color="0.75", lw=0, label="rows permuted (5 to 95%)"))
@@ -95,8 +96,10 @@ def draw_similarity_measures(similarity: pd.DataFrame, titles: Mapping[str, str]
                 row[0].set_ylabel(MEASURE_LABELS[measure] + "\n(log scale, low is alike)")
         for ax, (a, b) in zip(axes[0], pairs, strict=True):
             ax.set_title(f"{titles.get(a, a)} – {titles.get(b, b)}")
+        layers = list(dict.fromkeys(channels["layer"]))
         for ax in axes[-1]:
             ax.set_xlabel("Layer")
+            ax.set_xticks(range(len(layers)), layers, **_tilt(layers))
         forward = {"color": "#000000", "marker": "o", "ls": "-"}
         backward = {"color": "#E69F00", "marker": "s", "ls": "-"}
         handles = [
@@ -107,6 +110,15 @@ def draw_similarity_measures(similarity: pd.DataFrame, titles: Mapping[str, str]
         ]
         style.legend_below(figure, handles)
     return figure
+
+
+def _tilt(layers: Sequence[str]) -> dict[str, Any]:
+    """Return how the layers' names stand at the axis: tilted where they are paths, which overlap side by side."""
+    return (
+        {"rotation": 35, "ha": "right", "rotation_mode": "anchor"}
+        if max(map(len, layers), default=0) > 4
+        else {}
+    )
 
 
 def _panel(ax: Axes, measure: pd.DataFrame, pair: tuple[str, str]) -> None:

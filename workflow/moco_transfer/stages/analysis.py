@@ -71,16 +71,18 @@ def activations(
 ) -> None:
     """Record a network's activations for random images of each dataset."""
     import numpy as np
-    from safetensors.numpy import save_file
 
     from moco_transfer.activations import layer_activations
-    from moco_transfer.atomic import replacing
+    from moco_transfer.backbones.taps import choose_taps
     from moco_transfer.models import build_backbone, load_weights
     from moco_transfer.seeds import stream
+    from moco_transfer.similarity.layers_file import write_layers
     from moco_transfer.training.device import open_device
     from moco_transfer.training.images import ImagePool
 
-    network = build_backbone(settings["model"], 0)
+    network = build_backbone(settings["model"], 0, settings["input_size"])
+    configured = None if settings["taps"] is None else dict(settings["taps"])
+    taps = choose_taps(network, configured, settings["input_size"])
     load_weights(network, encoder)
     where = open_device(device)
     network.to(where)
@@ -89,21 +91,19 @@ def activations(
         random = stream(settings["seed"], "similarity", "images", dataset)
         # In random order: where another dataset has fewer images, this one is cut to its first so many.
         chosen = random.permutation(stored)[: settings["images"]]
-        layers = layer_activations(network, ImagePool([(store, chosen)]), settings["input_size"], where)
-        with replacing(path) as temporary:
-            save_file(layers, temporary)
+        pool = ImagePool([(store, chosen)])
+        write_layers(path, layer_activations(network, taps, pool, settings["input_size"], where))
 
 
 def similarity(settings: Settings, *, activations: list[Path], similarity: Path) -> None:
     """Compare datasets pairwise by their activations, with nulls and ceilings."""
-    from safetensors.numpy import load_file
-
     from moco_transfer import config
     from moco_transfer.atomic import write_parquet
+    from moco_transfer.similarity.layers_file import read_layers
     from moco_transfer.similarity.pairwise import compare
 
     layers = {
-        dataset: load_file(path) for dataset, path in zip(settings["datasets"], activations, strict=True)
+        dataset: read_layers(path) for dataset, path in zip(settings["datasets"], activations, strict=True)
     }
     write_parquet(
         compare(layers, config.Similarity.model_validate(settings["similarity"]), settings["seed"]),

@@ -116,3 +116,41 @@ def subset(settings: Settings, *, index: Path, splits: Path, subset: Path) -> No
         how=settings["how"],
     )
     write_parquet(frame, subset)
+
+
+def extra_subsets(settings: Settings, *, index: Path, splits: Path, subsets: Path) -> None:
+    """Draw further labelled subsets of one size, as rows of the store by the number of their subset."""
+    import pandas as pd
+
+    from moco_transfer.atomic import write_parquet
+    from moco_transfer.data.labels import read_targets
+    from moco_transfer.data.split import draw_subset
+
+    frame, labels = pd.read_parquet(splits), read_targets(index, settings["uncertain"])[1]
+    drawn = [
+        draw_subset(
+            frame,
+            labels,
+            settings["percent"],
+            seed=number,
+            root_seed=settings["seed"],
+            how=settings["how"],
+        ).assign(seed=number)
+        for number in settings["subsets"]
+    ]
+    write_parquet(pd.concat(drawn, ignore_index=True)[["seed", "row"]], subsets)
+
+
+def size_sample(settings: Settings, *, splits: Path, as_many_as: Path, sample: Path) -> None:
+    """Draw as many images for MoCo from one dataset as another has."""
+    import pandas as pd
+
+    from moco_transfer.atomic import write_parquet
+    from moco_transfer.data.rows import split_rows
+    from moco_transfer.data.split import draw_images
+
+    parts = settings["images"].split("+")
+    images = len(split_rows(as_many_as, parts))
+    write_parquet(
+        draw_images(pd.read_parquet(splits), parts, images, settings["seed"], settings["name"]), sample
+    )

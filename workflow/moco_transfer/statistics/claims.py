@@ -173,10 +173,11 @@ def _budget_changes_the_winner(judge: Judge) -> Iterator[Comparison]:
     above zero, the winner changes in this sample. Against the claim stands that one wins at every budget.
     """
     for target, percent in judge.cells():
-        budgets = judge.evidence.budgets(target, percent)
+        initialisations = [IMAGENET, target, *judge.related(target)]
+        budgets = judge.evidence.budgets(target, percent, initialisations)
         sources = [
             source
-            for source in [IMAGENET, target, *judge.related(target)]
+            for source in initialisations
             if judge.evidence.has(
                 *(Cell(target, source, "end_to_end", percent, epochs) for epochs in budgets)
             )

@@ -12,7 +12,7 @@ one test set) and no seeds (no subset variance, which understates it).
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -72,20 +72,29 @@ class Evidence:
         values: Mapping[Cell, float],
         covariance: Mapping[tuple[Cell, Cell], float],
         by_seed: Mapping[Cell, Mapping[int, float]] | None,
+        averaged: Mapping[Cell, int] | None = None,
     ):
         """Take the AUROC of each cell, the covariance of pairs of cells (absent: zero), and each cell's AUROC by seed.
 
-        ``by_seed`` None says that the scatter between subsets is out of reach, and leaves it out.
+        ``by_seed`` None says that the scatter between subsets is out of reach, and leaves it out. It may hold more seeds
+        than the AUROC is the average of; then ``averaged`` says of how many it is.
         """
         self._values, self._covariance, self._by_seed = values, covariance, by_seed
+        self._averaged = averaged or {}
 
     @classmethod
     def from_run(
-        cls, estimates: pd.DataFrame, covariances: Mapping[str, pd.DataFrame], seeds: pd.DataFrame
+        cls,
+        estimates: pd.DataFrame,
+        covariances: Mapping[str, pd.DataFrame],
+        seeds: pd.DataFrame,
+        extra: pd.DataFrame | None = None,
     ) -> Evidence:
         """Return the evidence of a run, from the frames of ``evaluation.evaluate_target``.
 
-        ``estimates`` and ``seeds`` hold all targets, ``covariances`` one frame for each target.
+        ``estimates`` and ``seeds`` hold all targets, ``covariances`` one frame for each target. ``extra`` holds AUROCs on
+        further labelled subsets, with the columns of ``seeds``: they tell the variance between subsets, and enter no
+        average.
         """
         chosen = {
             (row.target, row.source, row.mode, row.percent): row.epochs
@@ -103,8 +112,9 @@ class Evidence:
                     yield cell, row
 
         by_seed: dict[Cell, dict[int, float]] = {}
-        for cell, row in every(seeds):
+        for cell, row in every(seeds if extra is None else pd.concat([seeds, extra], ignore_index=True)):
             by_seed.setdefault(cell, {})[row.seed] = row.auroc
+        averaged = {cell: row.seeds for cell, row in every(estimates)}
         covariance = {
             (a, b): row.covariance
             for target, frame in covariances.items()
@@ -112,7 +122,8 @@ class Evidence:
             for a in cells(target, row.source_a, row.mode_a, row.percent_a, row.epochs_a)
             for b in cells(target, row.source_b, row.mode_b, row.percent_b, row.epochs_b)
         }
-        return cls({cell: row.auroc for cell, row in every(estimates)}, covariance, by_seed)
+        values = {cell: row.auroc for cell, row in every(estimates)}
+        return cls(values, covariance, by_seed, averaged)
 
     @classmethod
     def from_tables(cls, tables: pd.DataFrame) -> Evidence:
@@ -136,13 +147,14 @@ class Evidence:
         """Return the percentages of ``target``, ascending."""
         return sorted({cell.percent for cell in self._values if cell.target == target}, key=float)
 
-    def budgets(self, target: str, percent: str) -> list[int]:
-        """Return the budgets of end-to-end training that are known one by one, ascending."""
+    def budgets(self, target: str, percent: str, sources: Collection[str]) -> list[int]:
+        """Return the budgets of end-to-end training from ``sources`` that are known one by one, ascending."""
         return sorted(
             {
                 cell.epochs
                 for cell in self._values
                 if (cell.target, cell.mode, cell.percent) == (target, "end_to_end", percent)
+                and cell.source in sources
                 and cell.epochs is not None
             }
         )
@@ -155,8 +167,8 @@ class Evidence:
         """Return the sum of ``weights`` times the AUROCs of their cells, with its standard error.
 
         The variance over test sets is w'Cw. That over subsets is the variance between seeds of the contrast, computed
-        within each of the S seeds that its cells share, over S, with S - 1 degrees of freedom; with one seed it is unknown, and the
-        standard error NaN. The scatter between seeds holds some of the test set's chance as well, so that the sum errs,
+        within each of the S seeds that its cells share, with S - 1 degrees of freedom, over the number of seeds that the
+        AUROCs are averages of; with one seed it is unknown, and the standard error NaN. The scatter between seeds holds some of the test set's chance as well, so that the sum errs,
         if at all, on the side of caution. Raises KeyError for a cell that is not known.
         """
         effect = sum(weight * self._values[cell] for cell, weight in weights.items())
@@ -170,7 +182,8 @@ class Evidence:
         by_seed = [
             sum(w * self._by_seed[cell][seed] for cell, w in weights.items()) for seed in sorted(shared)
         ]
-        subsets = float(np.var(by_seed, ddof=1)) / len(by_seed)
+        averaged = min(self._averaged.get(cell, len(by_seed)) for cell in weights)
+        subsets = float(np.var(by_seed, ddof=1)) / averaged
         df = (test + subsets) ** 2 / subsets**2 * (len(by_seed) - 1) if subsets > 0 else np.inf
         return Contrast(effect, float(np.sqrt(test + subsets)), float(df))
 

@@ -18,22 +18,24 @@ def claims_summary(claims: pd.DataFrame) -> pd.DataFrame:
             continue
         columns[heading, "Verdict"] = whole[f"{prefix}verdict"]
         columns[heading, "Effect"] = [
-            _effect(*values)
+            effect_text(*values)
             for values in whole[[f"{prefix}effect", f"{prefix}lower", f"{prefix}upper"]].to_numpy(dtype=float)
         ]
-        columns[heading, "p"] = whole[f"{prefix}p"].map(_p_value)
+        columns[heading, "p"] = whole[f"{prefix}p"].map(p_value_text)
         columns[heading, "Comparisons"] = whole[f"{prefix}remark"]
     table = pd.DataFrame(columns).reset_index(drop=True)
     return table.set_axis(pd.MultiIndex.from_tuples(list(columns)), axis=1)
 
 
-def _effect(effect: float, lower: float, upper: float) -> str:
+def effect_text(effect: float, lower: float, upper: float) -> str:
+    """Return '+0.012 (-0.003 to +0.027)'; nothing where the effect is not known."""
     if np.isnan(effect):
         return ""
     return f"{effect:+.3f}" + ("" if np.isnan(lower) else f" ({lower:+.3f} to {upper:+.3f})")
 
 
-def _p_value(p: float) -> str:
+def p_value_text(p: float) -> str:
+    """Return a p-value with four digits, very small ones as a bound; nothing where it is not known."""
     if np.isnan(p):
         return ""
     return "< 0.0001" if p < 1e-4 else f"{p:.4f}"

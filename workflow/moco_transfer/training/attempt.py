@@ -12,6 +12,9 @@ from typing import Any
 from moco_transfer.training.checkpoint import Checkpoint
 from moco_transfer.training.lock import locked
 
+STATE = "checkpoint.pt"
+"""The file of the state in an attempt's folder."""
+
 log = logging.getLogger(__name__)
 
 
@@ -32,7 +35,7 @@ def attempt(
         if lock is None:
             log.info("nothing to do: the process waited for has finished this training")
             return
-        path = folder / "checkpoint.pt"
+        path = folder / STATE
         # Temporary files of processes that were killed while they wrote: with the lock held nobody writes here now.
         for written in (path, *outputs):
             for left in written.parent.glob(f".{glob.escape(written.stem)}.*{written.suffix}"):

@@ -44,7 +44,7 @@ class Checkpoint:
     def __init__(self, path: Path, fingerprint: Mapping[str, str]) -> None:
         self.path, self.fingerprint = path, dict(fingerprint)
         self._saved = time.monotonic()
-        self._received: int | None = None
+        self.received: int | None = None  # the signal that has come
 
     def __enter__(self) -> Checkpoint:
         self._handlers = {number: signal.signal(number, self._receive) for number in SIGNALS}
@@ -76,7 +76,10 @@ class Checkpoint:
         is full (the state saved before stays whole), and SystemExit with 128 + its number after a signal.
         """
         # Read once: a signal that comes while the state is written gets the next step.
-        received = self._received
+        self.save_if_due(state, self.received)
+
+    def save_if_due(self, state: Callable[[], dict[str, Any]], received: int | None) -> None:
+        """Do as ``after_step`` does, with ``received`` for the signal that has come."""
         if received is None and time.monotonic() - self._saved < SECONDS_BETWEEN_SAVES:
             return
         self._write(state())
@@ -106,4 +109,4 @@ class Checkpoint:
         log.info("training starts anew; an earlier state is set aside as %s: %s", aside, reason)
 
     def _receive(self, number: int, _: FrameType | None) -> None:
-        self._received = number
+        self.received = number

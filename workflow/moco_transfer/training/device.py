@@ -1,27 +1,79 @@
-"""Where a network runs, and how PyTorch is told to give the same bytes every time."""
+"""Where a network runs and in which precision, and how PyTorch is told to give the same bytes every time."""
 
 from __future__ import annotations
 
 import os
+from contextlib import AbstractContextManager, nullcontext
+from typing import Literal
 
 import torch
 
 from moco_transfer.errors import UserError
+from moco_transfer.training import gpus
+
+Precision = Literal["auto", "float32", "bfloat16"]
 
 
 def open_device(name: str) -> torch.device:
     """Return the device ``name`` ('cpu' or 'cuda'), and on a GPU switch PyTorch to deterministic algorithms.
 
-    On the processor what is used here is deterministic as it is, and the switch costs an import of several seconds.
-    Raises UserError where a GPU is asked for and none is there: a slow run on the processor would look like a hang.
+    Of a machine's GPUs this process takes one for itself and waits while none is free (``gpus``), unless a scheduler
+    or the user has assigned some. The ranks of one job take one each, by LOCAL_RANK of LOCAL_WORLD_SIZE (torchrun).
+    To be called before CUDA is initialised. On the processor what is used here is deterministic as it is, and the
+    switch costs an import of several seconds.
+
+    Raises UserError where a GPU is asked for and none is there, as a slow run on the processor would look like a hang,
+    and where there are fewer GPUs than ranks.
     """
-    if name == "cuda" and not torch.cuda.is_available():
+    if name != "cuda":
+        return torch.device(name)
+    # The count asks the driver's library (NVML): CUDA, once initialised, would no longer heed what is made visible.
+    count = torch.cuda.device_count()
+    if count == 0:
+        raise _no_gpu()
+    rank, ranks = int(os.environ.get("LOCAL_RANK", 0)), int(os.environ.get("LOCAL_WORLD_SIZE", 1))
+    if ranks > count:
         raise UserError(
-            "config: device is 'cuda' and PyTorch finds no GPU here; check nvidia-smi, or set device: cpu "
-            "(snakemake --config device=cpu)"
+            f"config: pretraining.ranks is {ranks} and PyTorch finds {count} GPUs here; lower it, or ask the cluster "
+            "for as many GPUs"
         )
-    if name == "cuda":
-        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-        torch.use_deterministic_algorithms(True)
-        torch.backends.cudnn.benchmark = False
-    return torch.device(name)
+    if not gpus.assigned(os.environ):
+        taken = gpus.take(count, rank=rank, ranks=ranks, job=gpus.job_name(os.environ))
+        os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(map(str, taken))
+    if not torch.cuda.is_available():
+        raise _no_gpu()
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    torch.use_deterministic_algorithms(True)
+    torch.backends.cudnn.benchmark = False
+    device = torch.device("cuda", rank)
+    torch.cuda.set_device(device)
+    return device
+
+
+def autocast(device: torch.device, precision: Precision) -> AbstractContextManager[None]:
+    """Return a block whose matrix products and convolutions on ``device`` run in ``precision``.
+
+    'auto' is bfloat16 on GPUs whose hardware has it and float32 elsewhere. In bfloat16 weights, batch statistics and
+    gradients of weights stay float32. In float32 nothing is changed (PyTorch's own default on recent GPUs is TF32 inside
+    convolutions). Raises UserError where bfloat16 is asked for and the GPU would only emulate it.
+    """
+    if precision == "auto":
+        precision = "bfloat16" if device.type == "cuda" and _has_bfloat16() else "float32"
+    if precision == "float32":
+        return nullcontext()
+    if device.type == "cuda" and not _has_bfloat16():
+        raise UserError(
+            "config: precision is 'bfloat16' and this GPU has none; set precision: auto, or float32"
+        )
+    return torch.autocast(device.type, dtype=torch.bfloat16)
+
+
+def _has_bfloat16() -> bool:
+    return torch.cuda.is_bf16_supported(including_emulation=False)
+
+
+def _no_gpu() -> UserError:
+    return UserError(
+        "config: device is 'cuda' and PyTorch finds no GPU here; check nvidia-smi, or set device: cpu "
+        "(snakemake --config device=cpu)"
+    )

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
@@ -17,6 +21,12 @@ DEVIATION = (0.229, 0.224, 0.225)
 
 # Below this many bytes the chosen rows are read into memory once; above it each batch is read from the mapped file.
 IN_MEMORY_BYTES = 2 * 2**30
+
+# Batches that a thread reads while the network is at work on the one before them.
+AHEAD = 2
+UPLOADED_AT_ONCE = 1024
+
+Delivery = Literal["resident", "pinned", "ahead", "plain"]
 
 
 class ImagePool:
@@ -46,12 +56,44 @@ class ImagePool:
         else:
             self._images = None
         self._stores, self._rows = stores, rows
+        self._delivered: dict[torch.device, tuple[Delivery, Tensor | None]] = {}
 
     def __len__(self) -> int:
         return int(self._offsets[-1])
 
     def batch(self, numbers: np.ndarray) -> Tensor:
         """Return the images ``numbers`` (int [n]) as uint8 [n, c, h, w], c being 1 (grey) or 3 (colour)."""
+        return _channels_first(self._read(numbers))
+
+    def batches(
+        self, batches: Sequence[np.ndarray], device: torch.device
+    ) -> Iterator[tuple[np.ndarray, Tensor]]:
+        """Yield each of ``batches`` (int [n]) with its images on ``device``: those of ``batch``, as fast as they come.
+
+        On a GPU all images of the pool stay in its memory from the first call on, if they take at most half of what is
+        free then. Otherwise, and on the processor from mapped files, a thread reads ahead. It ends with the iterator.
+        """
+        if not batches:
+            return
+        if device not in self._delivered:
+            free = torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else 0
+            way = delivery(len(self) * int(np.prod(self.shape)), device.type, free)
+            self._delivered[device] = way, self._upload(device) if way == "resident" else None
+        way, resident = self._delivered[device]
+        if resident is not None:
+            # All numbers in one copy: a copy a step would wait for the step before it.
+            parts = torch.from_numpy(np.concatenate(batches)).to(device).split([len(b) for b in batches])
+            images = (resident.index_select(0, numbers) for numbers in parts)
+        elif way == "plain":
+            images = (self._read(numbers) for numbers in batches)
+        else:
+            images = read_ahead(self._read, batches, pin=way == "pinned")
+        for numbers, found in zip(batches, images, strict=True):
+            # Pinned memory is copied while this process goes on, and PyTorch keeps it until then.
+            yield numbers, _channels_first(found.to(device, non_blocking=True))
+
+    def _read(self, numbers: np.ndarray) -> Tensor:
+        """Return the images ``numbers`` as they are stored, uint8 [n, h, w] or [n, h, w, 3]."""
         if self._images is not None:
             images = self._images[numbers]
         elif len(self._stores) == 1:
@@ -61,8 +103,55 @@ class ImagePool:
             part = np.searchsorted(self._offsets, numbers, side="right") - 1
             for i, (p, number) in enumerate(zip(part.tolist(), numbers.tolist(), strict=True)):
                 images[i] = self._stores[p][self._rows[p][number - self._offsets[p]]]
-        tensor = torch.from_numpy(images)
-        return tensor.unsqueeze(1) if tensor.ndim == 3 else tensor.permute(0, 3, 1, 2)
+        return torch.from_numpy(images)
+
+    def _upload(self, device: torch.device) -> Tensor:
+        """Return all images as they are stored, on ``device``."""
+        images = torch.empty((len(self), *self.shape), dtype=torch.uint8, device=device)
+        for start in range(0, len(self), UPLOADED_AT_ONCE):
+            numbers = np.arange(start, min(start + UPLOADED_AT_ONCE, len(self)))
+            images[start : start + len(numbers)] = self._read(numbers).to(device)
+        return images
+
+
+def delivery(size: int, device: str, free: int) -> Delivery:
+    """Return how a pool of ``size`` bytes comes to a device of the kind ``device``, a GPU with ``free`` bytes of memory.
+
+    'resident': all of it is held there. 'pinned': read ahead into memory that the GPU copies from by itself. 'ahead':
+    read ahead, where images lie in mapped files. 'plain': read in turn, as a copy within memory is cheaper than a thread.
+    """
+    if device == "cuda":
+        return "resident" if size <= free // 2 else "pinned"
+    return "plain" if size <= IN_MEMORY_BYTES else "ahead"
+
+
+def read_ahead(
+    read: Callable[[np.ndarray], Tensor], batches: Sequence[np.ndarray], pin: bool
+) -> Iterator[Tensor]:
+    """Yield ``read(batch)`` of each batch in order, read by one thread that is ``AHEAD`` batches ahead.
+
+    ``pin`` puts them into page-locked memory. What ``read`` raises is raised here, in its turn. When the iterator is
+    closed, the batch that is being read is the last, and is waited for.
+    """
+
+    def fetch(batch: np.ndarray) -> Tensor:
+        images = read(batch)
+        return images.pin_memory() if pin else images
+
+    reader = ThreadPoolExecutor(1, thread_name_prefix="read_ahead")
+    try:
+        waiting = deque(reader.submit(fetch, batch) for batch in batches[:AHEAD])
+        for number in range(len(batches)):
+            images = waiting.popleft().result()
+            if number + AHEAD < len(batches):
+                waiting.append(reader.submit(fetch, batches[number + AHEAD]))
+            yield images
+    finally:
+        reader.shutdown(cancel_futures=True)
+
+
+def _channels_first(images: Tensor) -> Tensor:
+    return images.unsqueeze(1) if images.ndim == 3 else images.permute(0, 3, 1, 2)
 
 
 def centre_crop(images: Tensor, size: int) -> Tensor:
@@ -74,11 +163,20 @@ def centre_crop(images: Tensor, size: int) -> Tensor:
 
 def normalise(images: Tensor) -> Tensor:
     """Return network input, float32 [n, 3, h, w], of grey or colour images with values from 0 to 255."""
-    # Channels last from the start: half the time of turning the result around.
-    scaled = images.float().div(255).permute(0, 2, 3, 1)
-    mean, deviation = (torch.tensor(values, device=images.device) for values in (MEAN, DEVIATION))
-    normalised = scaled.sub(mean).div_(deviation).permute(0, 3, 1, 2)
-    return normalised.contiguous(memory_format=torch.channels_last)
+    n, _, height, width = images.shape
+    # Channels last, and scaled in place by rows of all channels: a third of the time of broadcasting over three.
+    scaled = torch.empty(n, height, width, 3, device=images.device)
+    scaled.copy_(images.permute(0, 2, 3, 1))
+    mean, deviation = (values.repeat(width) for values in _mean_and_deviation(images.device))
+    rows = scaled.view(n, height, 3 * width)
+    torch.addcmul(-mean / deviation, rows, 1 / (255 * deviation), out=rows)
+    return scaled.permute(0, 3, 1, 2)
+
+
+@cache
+def _mean_and_deviation(device: torch.device) -> tuple[Tensor, Tensor]:
+    # Kept, because a copy to a GPU waits for all that has been given to it before.
+    return torch.tensor(MEAN, device=device), torch.tensor(DEVIATION, device=device)
 
 
 @torch.no_grad()
@@ -88,7 +186,7 @@ def predict(
     """Return the outputs of ``network`` in evaluation mode for all images of ``pool``, float32 [n, width]."""
     network.eval()
     outputs = []
-    for start in range(0, len(pool), batch):
-        images = pool.batch(np.arange(start, min(start + batch, len(pool)))).to(device)
+    numbers = np.array_split(np.arange(len(pool)), range(batch, len(pool), batch))
+    for _, images in pool.batches(numbers, device):
         outputs.append(network(normalise(centre_crop(images, size))).float().cpu().numpy())
     return np.concatenate(outputs)

@@ -17,6 +17,21 @@ def cosine(initial: float, step: int, steps: int) -> float:
     return initial * 0.5 * (1 + math.cos(math.pi * step / steps))
 
 
+def epochs_for_steps(epochs: int, batch: int, images: int, fewer: int) -> int:
+    """Return how many epochs of ``fewer`` images have at least the steps that ``epochs`` of ``images`` have.
+
+    Batches are full, and no larger than the data.
+
+    >>> epochs_for_steps(500, 64, 5872, 58)  # 500 epochs of 91 steps, or 45,500 of one
+    45500
+    """
+
+    def epoch_steps(n: int) -> int:
+        return n // min(batch, n)
+
+    return math.ceil(epochs * epoch_steps(images) / epoch_steps(fewer))
+
+
 def epoch_order(images: int, root: int, *names: str | int) -> np.ndarray:
     """Return the order of ``images`` images, int [images], in the epoch that the stream ``names`` stands for."""
     return stream(root, *names, "order").permutation(images)

@@ -13,6 +13,7 @@ from moco_transfer import config
 from moco_transfer.augment import augment
 from moco_transfer.errors import UserError
 from moco_transfer.seeds import stream
+from moco_transfer.training.device import Precision, autocast
 from moco_transfer.training.images import ImagePool, centre_crop, normalise
 from moco_transfer.training.optimizers import SGD, Adam
 from moco_transfer.training.schedule import all_batches, cosine, epoch_order
@@ -28,9 +29,12 @@ def train_network(
     epochs: int,
     augmentation: str | list[dict[str, Any]],
     input_size: int,
+    precision: Precision,
+    compiled: bool,
     seed: int,
     stream_name: tuple[str | int, ...],
     device: torch.device,
+    seen: Callable[[int], None],
     after_epoch: Callable[[int, float, float], None],
     after_step: Callable[[Callable[[], dict[str, Any]]], None],
     saved: dict[str, Any] | None,
@@ -41,7 +45,9 @@ def train_network(
     ----------
     targets : [n, ...], one row for each image of the pool; whatever ``loss(outputs, targets)`` takes
     augmentation : 'none' or a preset of ``augment``
+    compiled : whether torch.compile compiles the network for its steps
     stream_name : names the order of images and the augmentation
+    seen : called after each step with the number of its images
     after_epoch : called with (epoch counted from 1, mean loss, learning rate)
     after_step : called with a function that returns the state of the training; at the end of an epoch after
         ``after_epoch``
@@ -50,6 +56,8 @@ def train_network(
     Raises UserError with the step where the loss is no longer finite, and never gives ``after_step`` such a state.
     """
     network.to(device, memory_format=torch.channels_last)
+    # Another module round the same weights: what ``after_epoch`` predicts with stays as it is.
+    forward = torch.compile(network) if compiled else network
     update = _open_optimizer(network, optimizer)
     answers = torch.from_numpy(targets).to(device)
     epoch_steps = len(all_batches(np.arange(len(pool)), optimizer.batch))
@@ -73,17 +81,19 @@ def train_network(
     for epoch in range(step // epoch_steps, epochs):
         network.train()
         batches = all_batches(epoch_order(len(pool), seed, *stream_name, epoch), optimizer.batch)
-        for numbers in batches[step % epoch_steps :]:
-            images = pool.batch(numbers).to(device)
+        for numbers, images in pool.batches(batches[step % epoch_steps :], device):
             if augmentation == "none":
                 images = centre_crop(images, input_size)
             else:
                 images = augment(images, augmentation, input_size, stream(seed, *stream_name, "step", step))
             rate = cosine(optimizer.lr, step, steps)
-            value = loss(network(normalise(images)), answers[torch.from_numpy(numbers).to(device)])
+            with autocast(device, precision):
+                outputs = forward(normalise(images))
+            value = loss(outputs.float(), answers[torch.from_numpy(numbers).to(device)])
             value.backward()
             update.step(rate)
             losses[step % epoch_steps] = value.detach()
+            seen(len(numbers))
             step += 1
             if step % epoch_steps == 0:
                 _refuse_nonfinite(losses, epoch * epoch_steps, optimizer.lr)

@@ -1,0 +1,122 @@
+"""Pretrainings by one process or by a rank of several: ``python shared_trainings.py FOLDER``, in torchrun's environment.
+
+Each case ends with what a process then holds, whole, so that ranks can be compared with each other and with one process.
+Networks compute in float64 here: in float32 what rounding changes in one step is a hundred times as large ten steps later.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+import numpy as np
+import torch
+
+from moco_transfer import config, moco
+from moco_transfer import pretrain as module
+from moco_transfer.models import build_backbone, save_weights
+from moco_transfer.training.images import normalise
+from moco_transfer.training.ranks import ALONE, Ranks, open_ranks
+
+# Images, batch and groups; with two ranks 58 in four groups is cut 15, 15 | 14, 14, and 15 in two groups 8 | 7.
+CASES = {
+    "two groups": (32, 16, 2),
+    "four groups": (32, 16, 4),
+    "uneven groups": (58, 58, 4),
+    "uneven ranks": (45, 15, 2),
+}
+STEPS = 10
+
+
+class LastState:
+    """In place of a checkpoint: keeps the state after the last step."""
+
+    received = None
+
+    def read(self) -> None:
+        """Return no state: every case starts anew."""
+
+    def agree(self, stops: bool) -> None:
+        """Refuse to be stopped."""
+        assert not stops
+
+    def after_step(self, state: Any) -> None:
+        """Keep the state."""
+        self.state = state()
+
+
+def write_inputs(folder: Path) -> None:
+    """Write noise images and initial weights to ``folder``."""
+    random = np.random.default_rng(0)
+    np.save(folder / "images.npy", random.integers(0, 256, (64, 36, 36), dtype=np.uint8))
+    save_weights(build_backbone("densenet_small", 1), folder / "initial.safetensors")
+
+
+class DoubleMoCo(moco.MoCo):
+    """MoCo in float64."""
+
+    def __init__(self, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        self.double()
+
+
+@contextmanager
+def in_float64() -> Iterator[None]:
+    """Let MoCo compute in float64 inside the block, with one thread."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    with (
+        patch.object(moco, "MoCo", DoubleMoCo),
+        patch.object(module, "normalise", lambda images: normalise(images).double()),
+    ):
+        yield
+    torch.set_num_threads(threads)
+
+
+def train(folder: Path, case: str, ranks: Ranks = ALONE) -> dict[str, Any]:
+    """Pretrain on ``folder``'s images and return the state after STEPS steps: both encoders, queue, measures."""
+    images, batch, groups = CASES[case]
+    epochs = -(-STEPS // (images // batch))
+    checkpoint = LastState()
+    out = folder / f"{case} by {ranks.size}"
+    module.pretrain(
+        [(folder / "images.npy", np.arange(images))],
+        folder / "initial.safetensors",
+        out / "encoder.safetensors",
+        out / "metrics.csv",
+        model="densenet_small",
+        input_size=32,
+        settings=config.Moco(
+            dim=8,
+            momentum=0.9,
+            temperature=0.2,
+            queue=48,
+            mask_own_keys=True,
+            augment="moco_cxr",
+            sgd_momentum=0.9,
+            weight_decay=1e-4,
+        ),
+        schedule=config.Schedule(epochs=epochs, batch=batch, lr=0.002, bn_groups=groups),
+        probes={},
+        epochs_between_probes=1,
+        precision="float32",
+        compiled=False,
+        seed=1,
+        stream_name=("test",),
+        device=torch.device("cpu"),
+        checkpoint=checkpoint,
+        ranks=ranks,
+    )
+    kept = checkpoint.state
+    return {name: kept[name] for name in ("network", "optimizer", "measured", "step")}
+
+
+if __name__ == "__main__":
+    with in_float64(), open_ranks() as ranks:
+        for case in CASES:
+            path = Path(sys.argv[1], f"{case} rank {ranks.rank}.pt")
+            torch.save(train(Path(sys.argv[1]), case, ranks), path)

@@ -1,0 +1,133 @@
+"""The controls' answers against contrasts written out, and the scatter between subsets against SciPy."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import stats
+
+from moco_transfer.config.controls import Controls
+from moco_transfer.data.split import draw_images
+from moco_transfer.errors import UserError
+from moco_transfer.statistics.controls import control_questions, controls_table, subset_scatter
+from moco_transfer.statistics.evidence import Cell, Evidence
+from moco_transfer.tables.controls import controls_summary, subsets_summary
+
+CONTROLS = Controls.model_validate(
+    {
+        "size": {"chest-as-spine": {"dataset": "chest", "as_many_as": "spine"}},
+        "steps": {"spine": ["1"]},
+        "budget": {"spine": ["1"]},
+        "subsets": 20,
+    }
+)
+PERCENTS = {"spine": ["1", "10"]}
+ALONE = {"spine": "spine", "chest": "chest"}
+
+
+def evidence(values: dict[tuple[str, str, str], list[float]], variance: float = 1e-6) -> Evidence:
+    """Evidence on spine of (source, mode, percent) -> AUROCs by seed, test sets' errors independent."""
+    cells = {Cell("spine", *names): aurocs for names, aurocs in values.items()}
+    return Evidence(
+        {cell: float(np.mean(aurocs)) for cell, aurocs in cells.items()},
+        {(cell, cell): variance for cell in cells},
+        {cell: dict(enumerate(aurocs, 1)) for cell, aurocs in cells.items()},
+    )
+
+
+def answers(values, **settings):
+    questions = list(control_questions(CONTROLS, PERCENTS, ALONE))
+    return controls_table(questions, evidence(values, **settings), 0.05)
+
+
+def test_every_control_asks_its_questions_of_its_cells():
+    asked = [
+        (question.control, question.percent, question.a, question.b)
+        for question in control_questions(CONTROLS, PERCENTS, ALONE)
+    ]
+    assert asked == [
+        ("size", "1", "spine", "chest-as-spine"),
+        ("size", "10", "spine", "chest-as-spine"),
+        ("size", "1", "chest", "chest-as-spine"),
+        ("size", "10", "chest", "chest-as-spine"),
+        ("steps", "1", "limited-steps", "limited"),
+        ("steps", "1", "spine", "limited-steps"),
+        ("steps", "1", "chest", "limited-steps"),
+        ("budget", "1", "none-longer", "none"),
+        ("budget", "1", "spine", "none-longer"),
+    ]
+
+
+def test_an_answer_is_the_paired_contrast_and_holm_counts_the_cells_of_its_question():
+    seeds = {"1": ([0.80, 0.82, 0.83], [0.70, 0.73, 0.72]), "10": ([0.84, 0.85, 0.86], [0.84, 0.86, 0.85])}
+    values = {}
+    for percent, (spine, sample) in seeds.items():
+        values["spine", "linear", percent] = spine
+        values["chest-as-spine", "linear", percent] = sample
+    table = answers(values)
+    assert list(table["percent"]) == ["1", "10"]  # no chest here: the question of size is left out
+    difference = np.subtract(*seeds["1"])
+    se = np.sqrt(2e-6 + difference.var(ddof=1) / 3)
+    df = se**4 / (difference.var(ddof=1) / 3) ** 2 * 2
+    first = table.iloc[0]
+    assert first["effect"] == pytest.approx(difference.mean())
+    assert first["p"] == pytest.approx(2 * stats.t.sf(difference.mean() / se, df))  # Holm: of two
+    assert first["lower"] == pytest.approx(difference.mean() - stats.t.ppf(0.95, df) * se)
+    assert list(table["answer"]) == ["yes", "undecided"]
+    assert list(controls_summary(table)["Cell"]) == ["spine 1%, linear", "spine 10%, linear"]
+
+
+def test_no_says_that_the_opposite_is_shown():
+    table = answers(
+        {
+            ("none-longer", "end_to_end", "1"): [0.60, 0.61, 0.60],
+            ("none", "end_to_end", "1"): [0.70, 0.72, 0.71],
+        }
+    )
+    assert list(table["answer"]) == ["no"] and table["effect"].item() < 0
+
+
+def test_further_subsets_tell_the_variance_and_enter_no_average():
+    a, b = (Cell("spine", source, "linear", "1", 100) for source in ("spine", "none"))
+    frame = pd.DataFrame([a, b], columns=["target", "source", "mode", "percent", "epochs"])
+    estimates = frame.assign(auroc=[0.8, 0.7], selected=True, seeds=3)
+    generator = np.random.default_rng(0)
+    many = generator.normal(0.75, 0.03, (2, 20))
+    every = pd.concat([frame.assign(seed=s, auroc=many[:, s - 1]) for s in range(1, 21)], ignore_index=True)
+    own, extra = every[every["seed"] <= 3], every[every["seed"] > 3]
+    contrast = Evidence.from_run(estimates, {}, own, extra).contrast({a: 1.0, b: -1.0})
+    variance = np.var(many[0] - many[1], ddof=1)
+    assert contrast.effect == pytest.approx(0.1)
+    assert contrast.se == pytest.approx(np.sqrt(variance / 3))
+    assert contrast.df == pytest.approx(19)
+
+
+def test_scatter_and_its_interval_are_those_of_the_chi_squared_distribution():
+    generator = np.random.default_rng(1)
+    aurocs = generator.normal(0.7, 0.02, 20)
+    cell = {"target": "spine", "percent": "1", "source": "chest", "mode": "linear"}
+    frame = pd.DataFrame({"seed": range(1, 21), "auroc": aurocs}).assign(**cell)
+    scatter = subset_scatter(frame[:3], frame[3:], 0.05).iloc[0]
+    assert (scatter["subsets"], scatter["sd"]) == (20, pytest.approx(aurocs.std(ddof=1)))
+    assert scatter["run_sd"] == pytest.approx(aurocs[:3].std(ddof=1))
+    ends = scatter["sd"] * np.sqrt(19 / stats.chi2.ppf([0.95, 0.05], 19))
+    assert [scatter["lower"], scatter["upper"]] == pytest.approx(list(ends))
+    assert "spine 1%" in subsets_summary(pd.DataFrame([scatter]))["Cell"].item()
+
+
+def test_a_sample_is_of_the_right_images_and_never_more_than_there_are():
+    splits = pd.DataFrame(
+        {
+            "image_id": [f"i{n}" for n in range(50)],
+            "split": ["train"] * 30 + ["validation"] * 10 + ["test"] * 10,
+        }
+    )
+    rows = draw_images(splits, ["train"], 12, 1, "small")["row"]
+    assert rows.is_unique and len(rows) == 12 and (rows < 30).all()
+    assert not rows.equals(draw_images(splits, ["train"], 12, 1, "other")["row"])
+    # The order of the rows does not matter: an image is drawn by its name.
+    turned = splits.iloc[::-1].reset_index(drop=True)
+    assert set(49 - draw_images(turned, ["train"], 12, 1, "small")["row"]) == set(rows)
+    with pytest.raises(UserError, match=r"controls\.size\.small: 31 images"):
+        draw_images(splits, ["train"], 31, 1, "small")

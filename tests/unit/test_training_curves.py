@@ -1,0 +1,183 @@
+"""The page of training curves: every training is a line in its panel, and the script reads what the trainers write."""
+
+from __future__ import annotations
+
+import runpy
+from pathlib import Path
+from types import SimpleNamespace
+
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib.lines import Line2D
+
+from moco_transfer.plotting import style, training_curves
+
+SCRIPT = Path(training_curves.__file__).parents[2] / "scripts" / "training_curves.py"
+SOURCES = ["none", "spine", "chest", "limited"]
+NOTE = "Phantom data"
+
+
+def table(rows: list[dict]) -> pd.DataFrame:
+    """Return a table with a row for each epoch of each of ``rows``, whose losses are lists."""
+    return pd.concat(
+        [
+            pd.DataFrame(row | {"training": number, "epoch": range(1, len(row["loss"]) + 1)})
+            for number, row in enumerate(rows)
+        ],
+        ignore_index=True,
+    )
+
+
+@pytest.fixture(scope="module")
+def curves() -> dict[str, pd.DataFrame]:
+    """Six kinds of panels: losses of several lengths and sizes, two targets, a probe every other epoch."""
+    random = np.random.default_rng(0)
+
+    def losses(epochs: int) -> list[float]:
+        return list(random.uniform(0.3, 0.7, epochs))
+
+    def moco(source: str, epochs: int, **cell: str) -> dict:
+        probe = [0.7 if epoch % 2 else np.nan for epoch in range(epochs)]
+        measures = {name: losses(epochs) for name in training_curves.MOCO_METRICS}
+        return measures | {"source": source, "probe_spine": probe} | cell
+
+    cells = [
+        {"source": source, "target": target, "percent": percent}
+        for target in ("spine", "chest")
+        for source in SOURCES
+        for percent in ("0.5", "10")
+    ]
+    budgets = [
+        table([cell | {"loss": losses(budget)} for cell in cells]).assign(budget=budget) for budget in (1, 30)
+    ]
+    return {
+        "initial": table([{"source": "none", "loss": losses(3)}]),
+        "moco": table([moco("spine", 8), moco("chest", 4), moco("limited", 6, target="spine", percent="10")]),
+        "linear": table([cell | {"loss": losses(20)} for cell in cells]),
+        "end_to_end": pd.concat(budgets, ignore_index=True),
+    }
+
+
+@pytest.fixture(scope="module")
+def page(curves):
+    return training_curves.draw_training_curves(curves, SOURCES, NOTE)
+
+
+def panels(figure) -> dict[tuple[str, str], list[Line2D]]:
+    """Return the lines of each panel by its quantity and what its horizontal axis says."""
+    found, quantity = {}, ""
+    for ax in figure.axes:
+        quantity = ax.get_ylabel() or quantity  # the first of a row speaks for the others
+        found[(ax.get_title(loc="left").split("  ")[1], quantity, ax.get_xlabel())] = list(ax.get_lines())
+    return found
+
+
+def test_every_training_is_a_line_in_the_colour_of_its_source(curves, page):
+    found = panels(page)
+    looks = style.source_looks(SOURCES)
+    expected = {
+        ("MoCo", label, "Epoch"): curves["moco"].rename(columns={column: "value"})
+        for column, label in training_curves.MOCO_METRICS.items()
+    }
+    probed = curves["moco"].rename(columns={"probe_spine": "value"}).dropna(subset="value")
+    expected[("MoCo", "Probe AUROC, spine", "Epoch")] = probed
+    expected[("Initial weights", "Cross entropy", "Epoch")] = curves["initial"].rename(
+        columns={"loss": "value"}
+    )
+    for target in ("spine", "chest"):
+        loss = {kind: each.rename(columns={"loss": "value"}) for kind, each in curves.items()}
+        quantity = f"Training loss, {target}"
+        linear, trained = loss["linear"], loss["end_to_end"]
+        expected[("Linear", quantity, "Epoch")] = linear[linear["target"] == target]
+        for budget in (1, 30):
+            expected[("End to end", quantity, f"Epoch of {budget}")] = trained[
+                (trained["target"] == target) & (trained["budget"] == budget)
+            ]
+    assert list(found) == list(expected)
+    for name, lines in found.items():
+        drawn = [(line.get_color(), list(line.get_xdata()), list(line.get_ydata())) for line in lines]
+        assert drawn == [
+            (looks[one["source"].iloc[0]].color, list(one["epoch"]), list(one["value"]))
+            for _, one in expected[name].groupby("training")
+        ], name
+
+
+def test_more_labels_make_a_thicker_line_and_a_marker_ends_it(page):
+    lines = panels(page)[("Linear", "Training loss, spine", "Epoch")]
+    assert [line.get_linewidth() for line in lines] == [training_curves.THIN, training_curves.THICK] * 4
+    for line in lines:
+        assert line.get_marker() not in ("", "None") and line.get_markevery() == [-1]
+
+
+def test_panels_of_one_target_have_one_scale_that_holds_all_of_its_losses(curves, page):
+    for target in ("spine", "chest"):
+        own = pd.concat(curves[kind] for kind in ("linear", "end_to_end")).query("target == @target")["loss"]
+        (first,) = (ax for ax in page.axes if ax.get_ylabel() == f"Training loss, {target}")
+        rows = first.get_shared_y_axes().get_siblings(first)
+        assert len(rows) == 3
+        for ax in rows:
+            assert ax.get_ylim()[0] < own.min() and own.max() < ax.get_ylim()[1]
+            assert len([tick for tick in ax.get_yticks() if own.min() / 1.2 < tick < own.max() * 1.2]) >= 2
+
+
+def test_a_run_without_some_kinds_has_no_panels_of_them(curves):
+    nothing = pd.DataFrame()
+    some = curves | {"initial": nothing, "end_to_end": nothing, "moco": nothing}
+    found = panels(training_curves.draw_training_curves(some, SOURCES))
+    assert {title for title, *_ in found} == {"Linear"}
+    alone = dict.fromkeys(curves, nothing) | {"initial": curves["initial"]}
+    assert len(panels(training_curves.draw_training_curves(alone, SOURCES))) == 1
+
+
+def test_titles_and_labels_are_on_the_page_and_apart(page):
+    with mpl.rc_context(style.RC):
+        page.draw_without_rendering()
+        texts = [
+            text for ax in page.axes for text in (ax.title, ax._left_title, ax.xaxis.label, ax.yaxis.label)
+        ]
+        texts = [
+            *(text for text in texts if text.get_text()),
+            *page.legends[0].get_texts(),
+            page._suptitle,
+        ]
+        boxes = [(text.get_text(), text.get_window_extent()) for text in texts]
+        edges = page.bbox.padded(1)
+        for number, (name, box) in enumerate(boxes):
+            assert edges.x0 <= box.x0 and box.x1 <= edges.x1 and edges.y0 <= box.y0 and box.y1 <= edges.y1, (
+                name
+            )
+            for other, second in boxes[:number]:
+                assert not box.padded(-0.5).overlaps(second.padded(-0.5)), (name, other)
+
+
+def test_the_script_reads_the_tables_of_all_kinds_and_writes_equal_bytes(tmp_path):
+    (tmp_path / "moco.csv").write_text(
+        "epoch,loss,lr,contrast_accuracy,alignment,uniformity,probe_spine\n"
+        "1,4.5,0.01,0.1,0.6,-1.3,\n2,3.5,0.005,0.3,0.5,-1.9,0.75\n"
+    )
+    (tmp_path / "linear.csv").write_text("epoch,loss,lr\n1,0.7,0.01\n2,0.6,0.001\n")
+    (tmp_path / "end_to_end.csv").write_text("budget,epoch,loss,lr\n1,1,0.7,0.1\n2,1,0.7,0.1\n2,2,0.5,0.1\n")
+    cell = {"source": "spine", "target": "chest", "percent": "10"}
+    names = {"initial": [], "moco": [{"source": "spine"}], "linear": [cell], "end_to_end": [cell]}
+    written = []
+    for attempt in range(2):
+        outputs = {kind: tmp_path / f"{attempt}.{kind}" for kind in ("pdf", "svg", "png")}
+        inputs = {kind: [tmp_path / f"{kind}.csv"] * len(names[kind]) for kind in names}
+        params = SimpleNamespace(trainings=names, sources=SOURCES, note=NOTE)
+        job = SimpleNamespace(input=inputs, output=SimpleNamespace(**outputs), params=params)
+        runpy.run_path(str(SCRIPT), {"snakemake": job})
+        written.append([path.read_bytes() for path in outputs.values()])
+    assert written[0] == written[1]
+    drawn = written[0][1].decode()
+    for words in (
+        NOTE,
+        "InfoNCE loss",
+        "Probe AUROC, spine",
+        "Training loss, chest",
+        "Epoch of 2",
+        "MoCo on spine",
+    ):
+        assert words in drawn
+    assert "Initial weights" not in drawn and "<image" not in drawn

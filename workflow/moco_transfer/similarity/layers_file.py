@@ -1,0 +1,27 @@
+"""The activations of one dataset's images as a file: an array for each layer, which keep the order they are given in."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors import safe_open
+from safetensors.numpy import save_file
+
+from moco_transfer.atomic import replacing
+
+
+def write_layers(path: str | Path, layers: Mapping[str, NDArray[np.float32]]) -> None:
+    """Write the arrays [images, channels] by layer to ``path``, whole or not at all."""
+    # Safetensors sorts arrays by name: features.10 would stand before features.2 in every figure.
+    with replacing(path) as temporary:
+        save_file(dict(layers), temporary, metadata={"layers": json.dumps(list(layers))})
+
+
+def read_layers(path: str | Path) -> dict[str, NDArray[np.float32]]:
+    """Return what ``write_layers`` wrote, layers in the order given there."""
+    with safe_open(path, framework="numpy") as file:
+        return {name: file.get_tensor(name) for name in json.loads(file.metadata()["layers"])}

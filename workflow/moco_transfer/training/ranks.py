@@ -1,0 +1,105 @@
+"""The processes that share a training, one a GPU: those that torchrun has started, or this one alone.
+
+Plain data parallelism: every rank has the whole network, knows the whole batch, computes its share of it and adds what
+it found to what the others found. A batch is cut where grouped batch normalisation cuts it (``moco``), so that each group
+lies within one rank, and any number of ranks gives what one process with as many groups gives.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from itertools import pairwise
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch import distributed as dist
+
+from moco_transfer.errors import UserError
+
+# Rank 0 may wait for days until another job lets go of the training's lock. A rank that dies is torchrun's to notice.
+PATIENCE = timedelta(days=30)
+
+
+@dataclass(frozen=True)
+class Ranks:
+    """``rank`` is this process's number among ``size``, from 0. Where ``size`` is 1 nothing is sent anywhere.
+
+    ``group`` carries the tensors that ``gather`` and ``sum`` send; None is the one that ``open_ranks`` has opened.
+    """
+
+    rank: int = 0
+    size: int = 1
+    group: dist.ProcessGroup | None = None
+
+    def on(self, device: torch.device) -> Ranks:
+        """Return these ranks with tensors sent from GPU to GPU (NCCL) where ``device`` is one; all ranks call this."""
+        if self.size == 1 or device.type != "cuda":
+            return self
+        return replace(self, group=dist.new_group(backend="nccl", timeout=PATIENCE))
+
+    def shares(self, n: int, groups: int) -> list[tuple[int, int]]:
+        """Return first row and end of each rank's share of ``n`` rows in ``groups``, cut as ``tensor_split`` does."""
+        ends = np.cumsum([0, *(len(group) for group in np.array_split(np.arange(n), groups))]).tolist()
+        cuts = ends[:: groups // self.size]
+        return list(pairwise(cuts))
+
+    @torch.no_grad()
+    def gather(self, rows: Tensor, shares: Sequence[tuple[int, int]]) -> Tensor:
+        """Return the rows of all ranks, [n, ...], of which this rank's share is ``rows``; gradients stay behind."""
+        if self.size == 1:
+            return rows.detach()
+        sizes = [stop - start for start, stop in shares]
+        # Collectives want equal sizes; shares differ by at most one row for each of their groups.
+        padded = rows.new_zeros(max(sizes), *rows.shape[1:])
+        padded[: len(rows)] = rows
+        found = [torch.empty_like(padded) for _ in sizes]
+        dist.all_gather(found, padded, self.group)
+        return torch.cat([each[:size] for each, size in zip(found, sizes, strict=True)])
+
+    @torch.no_grad()
+    def sum(self, tensors: Sequence[Tensor]) -> None:
+        """Replace ``tensors``, of one type and device, by their sums over all ranks: as one message."""
+        if self.size == 1:
+            return
+        flat = torch.cat([tensor.reshape(-1) for tensor in tensors])
+        dist.all_reduce(flat, group=self.group)
+        sums = flat.split([tensor.numel() for tensor in tensors])
+        for tensor, total in zip(tensors, sums, strict=True):
+            tensor.copy_(total.view(tensor.shape))
+
+    def hear(self, said: bool) -> bool:
+        """Return what rank 0 says; the other ranks wait for it."""
+        if self.size == 1:
+            return said
+        message = torch.tensor([said], dtype=torch.int64)
+        dist.broadcast(message, 0)
+        return bool(message.item())
+
+
+ALONE = Ranks()
+
+
+@contextmanager
+def open_ranks() -> Iterator[Ranks]:
+    """Join the other processes that torchrun has started, or be alone where it has not.
+
+    Messages go by gloo, between processors; no GPU is touched, so one may still be chosen. A UserError of another rank
+    than 0 names its rank.
+    """
+    if not dist.is_torchelastic_launched() or os.environ["WORLD_SIZE"] == "1":
+        yield ALONE
+        return
+    dist.init_process_group("gloo", timeout=PATIENCE)
+    ranks = Ranks(dist.get_rank(), dist.get_world_size())
+    try:
+        yield ranks
+    except UserError as error:
+        if ranks.rank == 0:
+            raise
+        raise UserError(f"rank {ranks.rank}: {error}") from None
+    dist.destroy_process_group()

@@ -1,0 +1,27 @@
+"""How much the test AUROC differs between labelled subsets of one size."""
+
+import pandas as pd
+
+from moco_transfer.statistics.controls import subset_scatter
+from moco_transfer.tables.controls import subsets_summary
+from moco_transfer.tables.render import write_table
+
+
+def read_all(paths) -> pd.DataFrame:
+    return pd.concat([pd.read_parquet(path) for path in paths], ignore_index=True)
+
+
+def main(inputs, outputs, params) -> None:
+    scatter = subset_scatter(read_all(inputs.seeds), read_all(inputs.extra), params.level)
+    write_table(
+        subsets_summary(scatter),
+        dict(outputs.items()),
+        "Labelled subsets. The standard deviation of the test AUROC of linear finetuning between labelled subsets of one "
+        f"size ({100 * (1 - 2 * params.level):g}% interval, taking AUROCs as normal), and what the run's own subsets alone "
+        "would have said.",
+        params.note,
+        scatter,
+    )
+
+
+main(snakemake.input, snakemake.output, snakemake.params)
