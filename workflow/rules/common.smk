@@ -207,9 +207,8 @@ def subset_files(target, percents, seeds=SEEDS):
 
 def embedded_subsets(wildcards):
     """Return the labelled subsets whose features are computed: those of the run and those of the controls."""
-    percents = CONFIG.targets[wildcards.target].percents
-    extra = [f"<run>/controls/subsets/{wildcards.target}/{percent}pct.parquet" for percent in percents]
-    return subset_files(wildcards.target, percents) + (extra if EXTRA_SUBSETS else [])
+    files = subset_files(wildcards.target, CONFIG.targets[wildcards.target].percents)
+    return files + ([f"<run>/controls/subsets/{wildcards.target}.parquet"] if EXTRA_SUBSETS else [])
 
 
 def prediction_files(target, modes=("linear", "end_to_end")):
@@ -241,11 +240,9 @@ def extra_subset_aurocs():
     """Return the AUROCs of linear heads on further labelled subsets, of all cells that have them."""
     if not EXTRA_SUBSETS:
         return []
+    sources = [*CONFIG.sources, *CONFIG.controls.size]
     return [
-        f"<run>/controls/linear/{target}/{source}/{percent}pct.parquet"
-        for target, chosen in CONFIG.targets.items()
-        for source in [*CONFIG.sources, *CONFIG.controls.size]
-        for percent in chosen.percents
+        f"<run>/controls/linear/{target}/{source}.parquet" for target in CONFIG.targets for source in sources
     ]
 
 

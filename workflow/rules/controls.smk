@@ -61,12 +61,12 @@ use rule pretrain_limited as pretrain_size with:
 
 rule extra_subsets:
     input:
-        index=subset_index,
+        index="<data>/{target}/store/index.parquet",
         splits="<run>/splits/{target}.parquet",
     output:
-        "<run>/controls/subsets/{target}/{percent}pct.parquet",
+        "<run>/controls/subsets/{target}.parquet",
     log:
-        "<run>/logs/controls/subsets-{target}-{percent}pct.log",
+        "<run>/logs/controls/subsets-{target}.log",
     conda:
         "../../envs/moco-transfer.yaml"
     threads: 1
@@ -76,14 +76,14 @@ rule extra_subsets:
     params:
         settings=settings(
             uncertain=dataset_settings("labels", "uncertain"),
-            percent=lambda wildcards: wildcards.percent,
+            percents=lambda wildcards: CONFIG.targets[wildcards.target].percents,
             subsets=list(EXTRA_SUBSETS),
             how=CONFIG.subsets,
             seed=CONFIG.seed,
         ),
         version=1,
     message:
-        "Drawing more subsets of {wildcards.percent}% of the {wildcards.target} training labels"
+        "Drawing more subsets of the {wildcards.target} training labels"
     shell:
         "exec python -m moco_transfer extra-subsets --settings {params.settings:q} --index {input.index:q}"
         " --splits {input.splits:q} --subsets {output:q} > {log:q} 2>&1"
@@ -95,11 +95,11 @@ rule linear_subsets:
         rows="<run>/embed/{source}/{target}/rows.npy",
         index="<data>/{target}/store/index.parquet",
         splits="<run>/splits/{target}.parquet",
-        subsets="<run>/controls/subsets/{target}/{percent}pct.parquet",
+        subsets="<run>/controls/subsets/{target}.parquet",
     output:
-        "<run>/controls/linear/{target}/{source}/{percent}pct.parquet",
+        "<run>/controls/linear/{target}/{source}.parquet",
     log:
-        "<run>/logs/controls/linear-{target}-{source}-{percent}pct.log",
+        "<run>/logs/controls/linear-{target}-{source}.log",
     wildcard_constraints:
         source=one_of([*CONFIG.sources, *CONFIG.controls.size]),
     conda:
@@ -110,8 +110,8 @@ rule linear_subsets:
         runtime=240,
     params:
         settings=settings(
-            cell=lambda wildcards: {"source": wildcards.source, "percent": wildcards.percent},
             target=lambda wildcards: wildcards.target,
+            source=lambda wildcards: wildcards.source,
             uncertain=dataset_settings("labels", "uncertain"),
             optimizer=lambda wildcards: CONFIG.finetune.optimizers[wildcards.target],
             epochs=CONFIG.finetune.linear.epochs,
@@ -121,7 +121,7 @@ rule linear_subsets:
         ),
         version=1,
     message:
-        "Linear heads on more subsets: {wildcards.target}, {wildcards.source}, {wildcards.percent}%"
+        "Linear heads on more subsets: {wildcards.target}, {wildcards.source}"
     shell:
         "exec python -m moco_transfer linear-subsets --settings {params.settings:q} --features {input.features:q}"
         " --rows {input.rows:q} --index {input.index:q} --splits {input.splits:q} --subsets {input.subsets:q}"

@@ -119,7 +119,7 @@ def subset(settings: Settings, *, index: Path, splits: Path, subset: Path) -> No
 
 
 def extra_subsets(settings: Settings, *, index: Path, splits: Path, subsets: Path) -> None:
-    """Draw further labelled subsets of one size, as rows of the store by the number of their subset."""
+    """Draw further labelled subsets of a target, as rows of the store by percentage and number of their subset."""
     import pandas as pd
 
     from moco_transfer.atomic import write_parquet
@@ -131,14 +131,15 @@ def extra_subsets(settings: Settings, *, index: Path, splits: Path, subsets: Pat
         draw_subset(
             frame,
             labels,
-            settings["percent"],
+            percent,
             seed=number,
             root_seed=settings["seed"],
             how=settings["how"],
-        ).assign(seed=number)
+        ).assign(percent=percent, seed=number)
+        for percent in settings["percents"]
         for number in settings["subsets"]
     ]
-    write_parquet(pd.concat(drawn, ignore_index=True)[["seed", "row"]], subsets)
+    write_parquet(pd.concat(drawn, ignore_index=True)[["percent", "seed", "row"]], subsets)
 
 
 def size_sample(settings: Settings, *, splits: Path, as_many_as: Path, sample: Path) -> None:

@@ -93,7 +93,7 @@ def linear_subsets(
     subsets: Path,
     seeds: Path,
 ) -> None:
-    """Train a linear head on each of many labelled subsets of one cell, and score the test images."""
+    """Train a linear head on each of many labelled subsets of a target, and score the test images."""
     import dataclasses
 
     import pandas as pd
@@ -108,22 +108,23 @@ def linear_subsets(
     cell, cache = read_cell(index, splits, subsets, settings["uncertain"]), FeatureCache(features, rows)
     labels = cell.labels[cell.test]
     found = []
-    for seed, subset in pd.read_parquet(subsets, columns=["seed", "row"]).groupby("seed", sort=True):
-        of_subset = dataclasses.replace(cell, train=subset["row"].to_numpy())
+    by_subset = pd.read_parquet(subsets).groupby(["percent", "seed"], sort=False)
+    for (percent, seed), subset in by_subset:
         logits = finetune_linear(
-            of_subset,
+            dataclasses.replace(cell, train=subset["row"].to_numpy()),
             cache,
             optimizer=_optimizer(settings),
             epochs=settings["epochs"],
             score=_validation_score(settings),
             seed=settings["seed"],
-            stream_name=("linear", settings["target"], settings["cell"]["percent"], int(seed)),
-            log=MetricsLog(f"subset {seed}", settings["epochs"], len(subset)),
+            stream_name=("linear", settings["target"], percent, int(seed)),
+            log=MetricsLog(f"{percent}%, subset {seed}", settings["epochs"], len(subset)),
         )
         aurocs = auroc_by_class(labels, logits[len(cell.validation) :])
         value = float(average(aurocs, positives_by_class(labels), settings["average"]))
-        found.append({**settings["cell"], "seed": int(seed), "auroc": value})
-    frame = pd.DataFrame(found).assign(target=settings["target"], mode="linear", epochs=settings["epochs"])
+        found.append({"percent": percent, "seed": int(seed), "auroc": value})
+    names = {"target": settings["target"], "source": settings["source"], "mode": "linear"}
+    frame = pd.DataFrame(found).assign(**names, epochs=settings["epochs"])
     write_parquet(frame, seeds)
 
 
