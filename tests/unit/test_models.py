@@ -42,6 +42,12 @@ def test_the_names_of_the_published_file_are_understood(torchvision_densenet):
     load_state(build_backbone("densenet121", 1), published, "published")
 
 
+def test_weights_can_be_read_by_whom_other_files_can(tmp_path):
+    save_weights(build_backbone("densenet_small", 0), tmp_path / "encoder.safetensors")
+    (tmp_path / "other").touch()
+    assert (tmp_path / "encoder.safetensors").stat().st_mode == (tmp_path / "other").stat().st_mode
+
+
 def test_weights_survive_a_round_trip(tmp_path):
     one, other = build_backbone("densenet_small", 1), build_backbone("densenet_small", 2)
     save_weights(one, tmp_path / "w.safetensors")

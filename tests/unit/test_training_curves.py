@@ -77,12 +77,15 @@ def panels(figure) -> dict[tuple[str, str], list[Line2D]]:
 def test_every_training_is_a_line_in_the_colour_of_its_source(curves, page):
     found = panels(page)
     looks = style.source_looks(SOURCES)
+    moco = curves["moco"]
+    last = {number: rows["epoch"].max() for number, rows in moco.groupby("training")}
+    shares = moco.assign(epoch=[100 * row.epoch / last[row.training] for row in moco.itertuples()])
     expected = {
-        ("MoCo", label, "Epoch"): curves["moco"].rename(columns={column: "value"})
+        ("MoCo", label, "Epochs done (%)"): shares.rename(columns={column: "value"})
         for column, label in training_curves.MOCO_METRICS.items()
     }
-    probed = curves["moco"].rename(columns={"probe_spine": "value"}).dropna(subset="value")
-    expected[("MoCo", "Probe AUROC, spine", "Epoch")] = probed
+    probed = shares.rename(columns={"probe_spine": "value"}).dropna(subset="value")
+    expected[("MoCo", "Probe AUROC, spine", "Epochs done (%)")] = probed
     expected[("Initial weights", "Cross entropy", "Epoch")] = curves["initial"].rename(
         columns={"loss": "value"}
     )

@@ -100,11 +100,13 @@ def pair_looks(pairs: Iterable[tuple[str, str]]) -> dict[tuple[str, str], Look]:
 
 def source_label(source: str) -> str:
     """Return what a legend calls a source: 'No MoCo', 'MoCo on spine + chest', 'MoCo (limited)'."""
-    if source == "none":
-        return "No MoCo"
-    if source == "limited":
-        return "MoCo (limited)"
-    return "MoCo on " + source.replace("+", " + ")
+    built_in = {
+        "none": "No MoCo",
+        "none-longer": "No MoCo, longer",
+        "limited": "MoCo (limited)",
+        "limited-steps": "MoCo (limited, more steps)",
+    }
+    return built_in.get(source) or "MoCo on " + source.replace("+", " + ")
 
 
 def dataset_label(dataset: str, titles: Mapping[str, str]) -> str:

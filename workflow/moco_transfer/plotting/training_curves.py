@@ -39,6 +39,7 @@ class _Panel:
     column: str = "loss"
     budget: int | None = None
     has_shared_scale: bool = False
+    by_share: bool = False  # of its own epochs: those of sources differ by far
 
 
 def draw_training_curves(
@@ -82,10 +83,10 @@ def draw_training_curves(
 
 
 def _pretraining_panels(initial: pd.DataFrame, moco: pd.DataFrame) -> list[_Panel]:
-    panels = [_Panel("MoCo", label, moco, column) for column, label in MOCO_METRICS.items() if len(moco)]
-    for column in moco.columns:
-        if column.startswith(PROBE):
-            panels.append(_Panel("MoCo", f"Probe AUROC, {column.removeprefix(PROBE)}", moco, column))
+    quantities = dict(MOCO_METRICS) if len(moco) else {}
+    probes = [column for column in moco.columns if column.startswith(PROBE)]
+    quantities |= {column: f"Probe AUROC, {column.removeprefix(PROBE)}" for column in probes}
+    panels = [_Panel("MoCo", label, moco, column, by_share=True) for column, label in quantities.items()]
     if len(initial):
         panels.append(_Panel("Initial weights", "Cross entropy", initial))
     return panels
@@ -112,12 +113,15 @@ def _finetuning_panels(linear: pd.DataFrame, end_to_end: pd.DataFrame) -> list[l
 
 
 def _draw_panel(ax: Axes, panel: _Panel, looks: Mapping[str, style.Look]) -> None:
-    curves = panel.curves.dropna(subset=panel.column)
+    epochs = panel.curves["epoch"]
+    if panel.by_share:
+        epochs = 100 * epochs / epochs.groupby(panel.curves["training"]).transform("max")
+    curves = panel.curves.assign(done=epochs).dropna(subset=panel.column)
     widths = _line_widths(curves)
     for _, curve in curves.groupby("training"):
         look = looks[curve["source"].iloc[0]]
         ax.plot(
-            curve["epoch"],
+            curve["done"],
             curve[panel.column],
             color=look.color,
             ls=look.line,
@@ -126,12 +130,13 @@ def _draw_panel(ax: Axes, panel: _Panel, looks: Mapping[str, style.Look]) -> Non
             markevery=[-1],
             ms=2.2,
         )
-    longest = max(curves["epoch"].max(), 1) if len(curves) else 1
+    longest = max(curves["done"].max(), 1) if len(curves) else 1
     room = max(0.5, 0.05 * longest)
     ax.set_xlim(1 - room, longest + room)
     ax.xaxis.set_major_locator(MaxNLocator(4, integer=True, steps=[1, 2, 5, 10], min_n_ticks=1))
     ax.yaxis.set_major_locator(MaxNLocator(4))
-    ax.set_xlabel("Epoch" if panel.budget is None else f"Epoch of {panel.budget}")
+    epoch = "Epoch" if panel.budget is None else f"Epoch of {panel.budget}"
+    ax.set_xlabel("Epochs done (%)" if panel.by_share else epoch)
     ax.set_ylabel(panel.quantity)
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 from safetensors import safe_open
-from safetensors.numpy import save_file
+from safetensors.numpy import save
 
 from moco_transfer.atomic import replacing
 
@@ -18,7 +18,8 @@ def write_layers(path: str | Path, layers: Mapping[str, NDArray[np.float32]]) ->
     """Write the arrays [images, channels] by layer to ``path``, whole or not at all."""
     # Safetensors sorts arrays by name: features.10 would stand before features.2 in every figure.
     with replacing(path) as temporary:
-        save_file(dict(layers), temporary, metadata={"layers": json.dumps(list(layers))})
+        # Not by save_file, which lets nobody but the owner read what a group shares.
+        temporary.write_bytes(save(dict(layers), metadata={"layers": json.dumps(list(layers))}))
 
 
 def read_layers(path: str | Path) -> dict[str, NDArray[np.float32]]:
