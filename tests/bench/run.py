@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import augmentation
+import aurocs
 import decoding
 import indexing
 import linear
@@ -15,7 +16,11 @@ import store
 
 from moco_transfer.atomic import write_csv
 
-PARTS = {"data": (decoding, store, indexing), "training": (augmentation, moco_step, linear, startup)}
+PARTS = {
+    "data": (decoding, store, indexing),
+    "training": (augmentation, moco_step, linear, startup),
+    "statistics": (aurocs,),
+}
 FOLDER = Path(__file__).parents[2] / "results" / "bench"
 COLUMNS = ("measure", "ours", "reference", "unit", "ratio", "goal")
 

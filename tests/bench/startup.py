@@ -70,7 +70,7 @@ def _settings(stage: str) -> dict[str, object]:
     if stage == "linear":
         return {**shared, **finetuned, "epochs": 1}
     if stage == "end-to-end":
-        return {**shared, **trained, **finetuned, "budgets": [1], "augment": "none"}
+        return {**shared, **trained, **finetuned, "budgets": [1], "longer_by": None, "augment": "none"}
     moco = {"dim": 128, "momentum": 0.999, "temperature": 0.2, "queue": 64, "mask_own_keys": True}
     moco |= {"augment": [{"crop": "random"}], "sgd_momentum": 0.9, "weight_decay": 1e-4}
     schedule = {"epochs": 1, "batch": 16, "lr": 0.002, "bn_groups": 1}

@@ -134,6 +134,7 @@ def small_trainings(folder: Path, epochs: int) -> dict[str, Job]:
             "uncertain": "zero",
             "optimizer": OPTIMIZER,
             "budgets": [epochs // 2, epochs],
+            "longer_by": None,
             "augment": "chexclusion",
             "checkpoint": "best",
             "average": "weighted",

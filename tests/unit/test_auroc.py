@@ -38,6 +38,20 @@ def test_equals_scikit_learn_on_float32_scores():
         assert ours == pytest.approx(roc_auc_score(labels, scores, average=how), rel=1e-12)
 
 
+def test_equals_scikit_learn_on_a_thousand_random_cases():
+    """Few and many ties, constant scores, and classes with one positive or one negative among hundreds."""
+    generator = np.random.default_rng(1)
+    for case in range(1000):
+        n = int(generator.integers(2, 300))
+        positives = [1, n - 1, int(generator.integers(1, n))][case % 3]
+        labels = generator.permutation(np.arange(n) < positives).astype(np.float32)
+        scores = generator.normal(size=n) + labels
+        distinct = [1, 2, 5, 50, None][case % 5]
+        if distinct is not None:
+            scores = np.floor(scores * distinct / 5) if distinct > 1 else np.zeros(n)
+        assert auroc(labels, scores) == pytest.approx(roc_auc_score(labels, scores), abs=1e-12)
+
+
 def test_a_class_with_one_value_has_none_and_is_left_out_of_the_average():
     labels = np.array([[1, 1, 0], [1, 0, 1], [1, 1, 0], [1, 0, 0]], dtype=float)
     scores = np.array([[1, 4, 1], [2, 3, 2], [3, 2, 3], [4, 1, 4]], dtype=float)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import numba
 import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 
 from moco_transfer.statistics.auroc import auroc_by_class, average, positives_by_class
-from moco_transfer.statistics.bootstrap import bootstrap_auroc, resample_counts
+from moco_transfer.statistics.bootstrap import bootstrap_auroc, bootstrap_by_class, resample_counts
 
 
 def multilabel_sample(n: int, seeds: int, decimals: int = 1, masked: float = 0.0):
@@ -72,3 +73,27 @@ def test_counts_follow_the_ids_whatever_the_order_of_rows_and_the_stream_by_name
     )
     assert not np.array_equal(resample_counts(ids, 5, 2023, "bootstrap", "chest"), first)
     assert not np.array_equal(resample_counts(ids, 5, 2024, "bootstrap", "spine"), first)
+
+
+def test_the_number_of_threads_changes_no_bit(monkeypatch):
+    labels, scores = multilabel_sample(300, seeds=2, masked=0.1)
+    counts = resample_counts(np.arange(300), 30, 5, "test")
+    results = []
+    for threads in (1, 3):
+        monkeypatch.setattr(numba.config, "NUMBA_NUM_THREADS", threads)
+        results.append(bootstrap_auroc(labels, scores, counts, "weighted"))
+    assert results[0].tobytes() == results[1].tobytes()
+
+
+def test_values_by_class_are_nan_where_a_resample_has_lost_the_class():
+    labels = np.array([[1, 1], [0, 0], [0, np.nan]], dtype=float)
+    scores = np.array([[3, 1], [2, 2], [4, 3]], dtype=float)
+    counts = np.array([[2, 0, 1], [1, 3, 1], [0, 0, 1]], dtype=np.uint16)
+    values, positives = bootstrap_by_class(labels, scores, counts)
+    np.testing.assert_array_equal(values, [[1, 0], [np.nan, np.nan], [0.5, 0]])
+    np.testing.assert_array_equal(positives, [[2, 2], [0, 0], [1, 1]])
+
+
+def test_counts_are_the_same_draws_however_many_replicates_follow():
+    many = resample_counts(np.arange(40), 70, 1, "test")
+    np.testing.assert_array_equal(resample_counts(np.arange(40), 33, 1, "test"), many[:, :33])

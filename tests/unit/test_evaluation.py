@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from made_up_predictions import CLASSES, IMAGES, rewrite, write_predictions
+from scipy.stats import t as student
 from sklearn.metrics import roc_auc_score
 
 from moco_transfer.config import Evaluation
@@ -110,6 +111,23 @@ def test_covariance_is_that_of_seed_means_clustered_by_patient_whatever_is_resam
     se_test = cell(frames["estimates"], "chest", "linear", 100)["se_test"].item()
     assert se_test == pytest.approx(np.sqrt(expected[1, 1]), rel=1e-9)
     assert len(covariance) == len(frames["estimates"]) ** 2
+
+
+def test_the_interval_of_a_class_is_the_logit_interval_of_the_seed_mean_clustered_by_patient(small):
+    files, frames = small
+    jobs = [file for file in files if (file.source, file.mode) == ("none", "linear")]
+    tests = [read_split(job.path, "test")[100] for job in jobs]
+    row = cell(frames["classes"], "none", "linear", 100).iloc[0]
+    influence = np.mean([auroc_influence(t.labels[:, :1], t.scores[:, :1], "macro") for t in tests], axis=0)
+    patients = np.arange(IMAGES, 2 * IMAGES) // 3
+    se = np.sqrt(influence_covariance(influence[None], patients)[0, 0])
+    assert row["se_test"] == pytest.approx(se, rel=1e-9)
+    with_finding = len(set(patients[tests[0].labels[:, 0] == 1]))
+    middle = np.log(row["auroc"] / (1 - row["auroc"]))
+    reach = student.ppf(0.95, with_finding - 1) * se * np.sqrt(with_finding / (with_finding - 1))
+    reach /= row["auroc"] * (1 - row["auroc"])
+    ends = 1 / (1 + np.exp([reach - middle, -reach - middle]))
+    assert [row["lower"], row["upper"]] == pytest.approx(ends.tolist(), rel=1e-9)
 
 
 def test_selects_the_chosen_budget_and_every_linear_cell(small):

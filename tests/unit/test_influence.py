@@ -8,7 +8,12 @@ from scipy.special import ndtri
 
 from moco_transfer.statistics.auroc import auroc, auroc_by_class, average, positives_by_class
 from moco_transfer.statistics.bootstrap import bootstrap_auroc, resample_counts
-from moco_transfer.statistics.influence import auroc_influence, influence_covariance
+from moco_transfer.statistics.influence import (
+    auroc_influence,
+    influence_by_class,
+    influence_covariance,
+    standard_errors,
+)
 
 
 def sample(n: int, seed: int, classes: int = 3, models: int = 2, masked: float = 0.0):
@@ -99,6 +104,23 @@ def test_a_class_without_an_auroc_does_not_move_the_average():
     influence = auroc_influence(with_empty, np.column_stack([scores[0], scores[0][:, 0]]), "weighted")
     np.testing.assert_allclose(influence, auroc_influence(labels, scores[0], "weighted"), rtol=1e-12)
     assert np.isnan(auroc_influence(np.ones((5, 1)), np.arange(5.0)[:, None], "weighted")).all()
+
+
+def test_the_influence_by_class_is_that_of_each_class_alone_and_nan_without_an_auroc():
+    labels, scores = sample(80, 8, masked=0.1)
+    with_empty = np.column_stack([labels, np.ones(80)])
+    by_class = influence_by_class(with_empty, np.column_stack([scores[0], scores[0][:, 0]]))
+    for k in range(3):
+        alone = auroc_influence(labels[:, k : k + 1], scores[0][:, k : k + 1], "macro")
+        np.testing.assert_array_equal(by_class[:, k], alone)
+    assert (by_class[:, :3][np.isnan(labels)] == 0).all() and np.isnan(by_class[:, 3]).all()
+
+
+def test_standard_errors_are_the_roots_of_the_covariances_diagonal():
+    influences, units = np.random.default_rng(9).normal(size=(4, 60)), np.arange(60) // 3
+    expected = np.sqrt(np.diag(influence_covariance(influences, units)))
+    np.testing.assert_allclose(standard_errors(influences, units), expected, rtol=1e-12)
+    assert np.isnan(standard_errors(influences, np.zeros(60))).all()
 
 
 def test_equal_models_are_told_apart_no_more_often_than_the_level_says():

@@ -32,6 +32,8 @@ def test_every_figure_and_table_is_there_and_opens(finished):
         "figure4",
         "figure5",
         "similarity_measures",
+        "similarity_ranks",
+        "networks",
         "augmentations",
         "training_curves",
     ):
@@ -39,7 +41,10 @@ def test_every_figure_and_table_is_there_and_opens(finished):
         assert ET.parse(results / f"figures/{name}.svg").getroot().tag.endswith("svg")
         assert (results / f"figures/{name}.pdf").read_bytes().startswith(b"%PDF")
         assert "Phantom data" in (results / f"figures/{name}.svg").read_text()
-    for name in ("table1", "table2", "table3", "claims"):
+    for name in (
+        *("table1", "table2", "table3", "classes", "claims"),
+        *("advice", "controls", "subsets", "similarity_ranks"),
+    ):
         assert len(pd.read_csv(results / f"tables/{name}.csv")) > 0
         for kind in ("md", "tex", "html"):
             assert "hantom data" in (results / f"tables/{name}.{kind}").read_text()

@@ -37,8 +37,10 @@ STAGES = {
         finetuning.end_to_end,
         analysis.select_budgets,
         analysis.evaluate,
+        analysis.coverage,
         analysis.activations,
         analysis.similarity,
+        analysis.compare_networks,
     )
 }
 

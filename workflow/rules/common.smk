@@ -40,6 +40,8 @@ INITIAL_WEIGHTS = (
     f"<{'run' if CONFIG.model.initial_weights.kind == 'supervised' else 'data'}>/initial_weights/"
     f"{CONFIG.model.name}.safetensors"
 )
+# Networks that are compared on the same images: the initial one first, then those that are the same for all subsets.
+COMPARED_NETWORKS = ["none", *TRAINED_SOURCES, *CONFIG.controls.size]
 PHANTOMS = [name for name, dataset in CONFIG.datasets.items() if dataset.phantom]
 # The paper's figures 4 and 5 and tables 2 and 3 are one for each target; a third target gets figure 6 and table 4.
 EPOCH_FIGURES = {f"figure{number}": target for number, target in enumerate(CONFIG.targets, start=4)}
@@ -107,27 +109,6 @@ RESULTS_CODE = code_of(
 )
 
 
-def store(dataset, file):
-    return f"<data>/{dataset}/store/{file}"
-
-
-def raw_tables(wildcards):
-    """Return what the adapter reads: the tables of a release, or the whole of a generated one."""
-    dataset = CONFIG.datasets[wildcards.dataset]
-    if dataset.phantom:
-        return f"<data>/{wildcards.dataset}/release"
-    found, _ = find_tables(*release_location(dataset))
-    if not found:
-        real = {name: release_location(each) for name, each in CONFIG.datasets.items() if not each.phantom}
-        raise WorkflowError(describe_missing(real))
-    return found
-
-
-def release_location(dataset):
-    """Return where a dataset's release lies and what decides which of its tables are read."""
-    return dataset.adapter, dataset.root, dataset.labeler, dataset.table.file if dataset.table else ""
-
-
 def stored_pixels(wildcards):
     """Return those settings of a dataset's store that its pixels depend on."""
     return CONFIG.datasets[wildcards.dataset].store.model_dump(exclude={"max_quarantined", "shards"})
@@ -140,24 +121,6 @@ def max_quarantined(wildcards, threads):
     packed stays packed.
     """
     return CONFIG.datasets[wildcards.dataset].store.max_quarantined
-
-
-def shard_files(name):
-    """Return a function from wildcards to the file of that name of each shard of the dataset, in order."""
-
-    def files(wildcards):
-        shards = CONFIG.datasets[wildcards.dataset].store.shards
-        return [
-            f"<data>/{wildcards.dataset}/shards/{shard:04}-of-{shards:04}/{name}"
-            for shard in range(1, shards + 1)
-        ]
-
-    return files
-
-
-def release_root(wildcards):
-    dataset = CONFIG.datasets[wildcards.dataset]
-    return dataset.root or f"results/data/{CONFIG.data}/{wildcards.dataset}/release"
 
 
 def probed_datasets(names):
@@ -175,91 +138,25 @@ def launcher(wildcards, threads):
     return f"python {torchrun}-m moco_transfer"
 
 
-def encoder_of(source):
-    """Return the weights of a source that is the same for all subsets; without MoCo those are the initial ones."""
-    if CONFIG.sources.get(source) or source in CONFIG.controls.size:
-        return f"<run>/pretrain/{source}/encoder.safetensors"
-    return INITIAL_WEIGHTS
+def compared_sources():
+    """Return the sources of one dataset whose similarity to the targets is computed, by that dataset."""
+    # Downloaded weights have seen ImageNet, which the dataset 'natural' stands for.
+    initial = CONFIG.model.initial_weights.dataset or "natural"
+    alone = {source: seen or [initial] for source, seen in CONFIG.sources.items() if len(seen) < 2}
+    return {source: name for source, (name,) in alone.items() if name in CONFIG.similarity.datasets}
 
 
-def encoder(wildcards):
-    """Return the weights that a finetuning job starts from."""
-    if wildcards.source in SUBSET_SOURCES:
-        cell = f"{wildcards.target}/{wildcards.percent}pct/seed{wildcards.seed}"
-        return f"<run>/pretrain/{wildcards.source}/{cell}/encoder.safetensors"
-    return encoder_of(wildcards.source)
-
-
-def embedding(wildcards):
-    """Return the folder of features that a linear job reads."""
-    if wildcards.source in SUBSET_SOURCES:
-        return (
-            f"<run>/embed/{wildcards.source}/{wildcards.target}/{wildcards.percent}pct/seed{wildcards.seed}"
-        )
-    return f"<run>/embed/{wildcards.source}/{wildcards.target}"
-
-
-def subset_files(target, percents, seeds=SEEDS):
-    return [
-        f"<run>/subsets/{target}/{percent}pct/seed{seed}.parquet" for percent in percents for seed in seeds
-    ]
-
-
-def embedded_subsets(wildcards):
-    """Return the labelled subsets whose features are computed: those of the run and those of the controls."""
-    files = subset_files(wildcards.target, CONFIG.targets[wildcards.target].percents)
-    return files + ([f"<run>/controls/subsets/{wildcards.target}.parquet"] if EXTRA_SUBSETS else [])
-
-
-def prediction_files(target, modes=("linear", "end_to_end")):
-    return [
-        f"<run>/finetune/{target}/{source}/{mode}/{percent}pct/seed{seed}/predictions.parquet"
-        for source, mode, percent, seed in finetuning_jobs(CONFIG, target, modes)
-    ]
-
-
-def estimate_files(names=("estimates",)):
-    return [f"<run>/evaluate/{target}/{name}.parquet" for name in names for target in CONFIG.targets]
-
-
-def figure_files(
-    names=(
-        "figure1",
-        "figure2",
-        "figure3",
-        *EPOCH_FIGURES,
-        "similarity_measures",
-        "augmentations",
-        "training_curves",
+def has_ranked_sources():
+    """Return whether some target has two such sources of other domains, so that similarity can be right or wrong."""
+    compared = compared_sources()
+    return "none" in compared and any(
+        target in CONFIG.similarity.datasets and sum(name != target for name in compared.values()) > 1
+        for target in CONFIG.targets
     )
-):
-    return [f"<run>/figures/{name}.{kind}" for name in names for kind in ("pdf", "svg", "png")]
 
 
-def extra_subset_aurocs():
-    """Return the AUROCs of linear heads on further labelled subsets, of all cells that have them."""
-    if not EXTRA_SUBSETS:
-        return []
-    sources = [*CONFIG.sources, *CONFIG.controls.size]
-    return [
-        f"<run>/controls/linear/{target}/{source}.parquet" for target in CONFIG.targets for source in sources
-    ]
-
-
-def table_files():
-    """Return the paper's tables and ours; those of the controls where there are any."""
-    names = ["table1", *RESULT_TABLES, "claims"]
-    if CONFIG.controls.size or CONFIG.controls.steps or CONFIG.controls.budget:
-        names.append("controls")
-    if EXTRA_SUBSETS:
-        names.append("subsets")
-    return [f"<run>/tables/{name}.{kind}" for name in names for kind in ("csv", "md", "tex", "html")]
-
-
-def card_files():
-    """Return the data cards of all datasets that the results rest on or show."""
-    names = dict.fromkeys([*used_datasets(), *shown_datasets(), *CONFIG.similarity.datasets])
-    return [f"<run>/cards/{name}.{kind}" for name in names for kind in ("md", "pdf", "svg", "png")]
+def has_controls():
+    return bool(CONFIG.controls.size or CONFIG.controls.steps or CONFIG.controls.budget)
 
 
 def numbered_labels(kind, numbered, shows):
@@ -296,16 +193,6 @@ def used_datasets():
     )
 
 
-def paper_tables(targets):
-    """Return the paper's own numbers for those targets whose dataset is the paper's."""
-    numbers = {"spine": "table2", "chest": "table3"}
-    return [
-        Path(workflow.basedir, "workflow", "reference", f"{numbers[target]}.csv").as_posix()
-        for target in targets
-        if PAPER_ADAPTERS.get(target) == CONFIG.datasets[target].adapter and target not in PHANTOMS
-    ]
-
-
 def initial_dataset():
     """Return the dataset behind the initial weights."""
     return CONFIG.model.initial_weights.dataset or "ImageNet"
@@ -333,30 +220,3 @@ def shown_augmentations():
         name: [operation.model_dump() for operation in operations]
         for name, operations in (PRESETS | own).items()
     }
-
-
-def subset_index(wildcards):
-    """Return the index that a labelled subset is drawn from; percentages belong to a target."""
-    percents = CONFIG.targets[wildcards.target].percents
-    if wildcards.percent not in percents:
-        raise WorkflowError(
-            f"targets.{wildcards.target}.percents are {', '.join(percents)}, not {wildcards.percent}"
-        )
-    return store(wildcards.target, "index.parquet")
-
-
-def trainings():
-    """Return every training by kind, as the table of its metrics and what names it in the figure of training curves."""
-    found = {"initial": {}, "moco": {}, "linear": {}, "end_to_end": {}}
-    if CONFIG.model.initial_weights.kind == "supervised":
-        found["initial"][INITIAL_WEIGHTS.replace(".safetensors", ".csv")] = {"source": "none"}
-    for target in CONFIG.targets:
-        for source, mode, percent, seed in finetuning_jobs(CONFIG, target):
-            cell = {"source": source, "target": target, "percent": percent}
-            subset = f"{percent}pct/seed{seed}/metrics.csv"
-            found[mode][f"<run>/finetune/{target}/{source}/{mode}/{subset}"] = cell
-            if source in SUBSET_SOURCES:
-                found["moco"][f"<run>/pretrain/{source}/{target}/{subset}"] = cell
-            elif encoder_of(source) != INITIAL_WEIGHTS:
-                found["moco"][f"<run>/pretrain/{source}/metrics.csv"] = {"source": source}
-    return found

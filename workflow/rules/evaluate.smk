@@ -65,11 +65,38 @@ rule evaluate:
             evaluation=CONFIG.evaluation.model_dump(),
             seed=CONFIG.seed,
         ),
-        version=1,
+        version=2,
     message:
         "Scoring and bootstrapping the {wildcards.target} test images"
     shell:
-        "exec python -m moco_transfer evaluate --settings {params.settings:q} --predictions {input.predictions:q}"
-        " --subsets {input.subsets:q} --budgets {input.budgets:q} --estimates {output.estimates:q}"
+        "exec env NUMBA_NUM_THREADS={threads} python -m moco_transfer evaluate --settings {params.settings:q}"
+        " --predictions {input.predictions:q} --subsets {input.subsets:q} --budgets {input.budgets:q} --estimates {output.estimates:q}"
         " --seeds {output.seeds:q} --classes {output.classes:q} --replicates {output.replicates:q}"
         " --covariance {output.covariance:q} > {log:q} 2>&1"
+
+
+rule coverage:
+    output:
+        "<run>/evaluate/coverage.parquet",
+    log:
+        "<run>/logs/coverage.log",
+    benchmark:
+        "<run>/benchmarks/coverage.tsv"
+    conda:
+        "../../envs/moco-transfer.yaml"
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=30,
+    params:
+        settings=settings(
+            percentiles=CONFIG.evaluation.percentiles,
+            replicates=CONFIG.evaluation.replicates,
+            seed=CONFIG.seed,
+        ),
+        version=1,
+    message:
+        "Simulating how often intervals hold the truth"
+    shell:
+        "exec env NUMBA_NUM_THREADS={threads} python -m moco_transfer coverage --settings {params.settings:q}"
+        " --coverage {output:q} > {log:q} 2>&1"

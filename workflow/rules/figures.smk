@@ -132,6 +132,37 @@ rule similarity_measures:
         "../scripts/similarity_measures.py"
 
 
+rule networks:
+    input:
+        "<run>/similarity/networks.parquet",
+    output:
+        pdf="<run>/figures/networks.pdf",
+        svg=report(
+            "<run>/figures/networks.svg",
+            caption="../report/networks.rst",
+            category="Figures",
+            labels={"figure": "networks", "shows": "how far each pretraining moved each layer"},
+        ),
+        png="<run>/figures/networks.png",
+    log:
+        "<run>/logs/figures/networks.log",
+    conda:
+        "../../envs/moco-transfer.yaml"
+    threads: 1
+    resources:
+        mem_mb=4000,
+        runtime=30,
+    params:
+        titles=titles(),
+        note=data_note(),
+        sources=ALL_SOURCES,
+        code=RESULTS_CODE,
+    message:
+        "How far each pretraining moved each layer"
+    script:
+        "../scripts/networks.py"
+
+
 rule figure_epochs:
     input:
         estimates=lambda wildcards: f"<run>/evaluate/{EPOCH_FIGURES[wildcards.figure]}/estimates.parquet",
@@ -233,3 +264,32 @@ rule training_curves:
         "Training curves of every run"
     script:
         "../scripts/training_curves.py"
+
+
+rule figure_coverage:
+    input:
+        coverage="<run>/evaluate/coverage.parquet",
+    output:
+        pdf="<run>/figures/coverage.pdf",
+        svg=report(
+            "<run>/figures/coverage.svg",
+            caption="../report/coverage.rst",
+            category="Figures",
+            labels={"figure": "coverage", "shows": "how often intervals hold the truth"},
+        ),
+        png="<run>/figures/coverage.png",
+    log:
+        "<run>/logs/figures/coverage.log",
+    conda:
+        "../../envs/moco-transfer.yaml"
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=30,
+    params:
+        percentiles=CONFIG.evaluation.percentiles,
+        code=RESULTS_CODE,
+    message:
+        "How often intervals hold the truth"
+    script:
+        "../scripts/coverage.py"

@@ -62,3 +62,87 @@ rule compare_datasets:
     shell:
         "exec python -m moco_transfer similarity --settings {params.settings:q} --activations {input:q}"
         " --similarity {output:q} > {log:q} 2>&1"
+
+
+rule compare_networks:
+    input:
+        encoders=[encoder_of(source) for source in COMPARED_NETWORKS],
+        images=[store(name, "images.npy") for name in CONFIG.targets],
+    output:
+        "<run>/similarity/networks.parquet",
+    log:
+        "<run>/logs/networks.log",
+    benchmark:
+        "<run>/benchmarks/networks.tsv"
+    conda:
+        "../../envs/moco-transfer.yaml"
+    threads: CONFIG.resources.threads
+    resources:
+        gpu=CONFIG.resources.gpus,
+        device=CONFIG.device,
+        mem_mb=CONFIG.resources.mem_mb,
+        runtime=60,
+    params:
+        settings=settings(
+            sources=COMPARED_NETWORKS,
+            targets=list(CONFIG.targets),
+            images=CONFIG.similarity.images,
+            variance=CONFIG.similarity.variance,
+            model=CONFIG.model.name,
+            input_size=CONFIG.model.input_size,
+            taps=CONFIG.model.taps and list(CONFIG.model.taps.items()),
+            seed=CONFIG.seed,
+        ),
+        version=1,
+    message:
+        "How far each pretraining moved the network"
+    shell:
+        "exec python -m moco_transfer compare-networks --device {resources.device:q} --settings {params.settings:q}"
+        " --encoders {input.encoders:q} --images {input.images:q} --networks {output:q} > {log:q} 2>&1"
+
+
+rule similarity_ranks:
+    input:
+        estimates=estimate_files(["estimates"]),
+        seeds=estimate_files(["seeds"]),
+        covariance=estimate_files(["covariance"]),
+        extra=extra_subset_aurocs(),
+        similarity="<run>/similarity/similarity.parquet",
+    output:
+        csv="<run>/tables/similarity_ranks.csv",
+        md="<run>/tables/similarity_ranks.md",
+        tex="<run>/tables/similarity_ranks.tex",
+        html=report(
+            "<run>/tables/similarity_ranks.html",
+            caption="../report/similarity_ranks.rst",
+            category="Tables",
+            labels={"table": "similarity ranks", "shows": "does similarity predict the best source?"},
+        ),
+        pdf="<run>/figures/similarity_ranks.pdf",
+        svg=report(
+            "<run>/figures/similarity_ranks.svg",
+            caption="../report/similarity_ranks.rst",
+            category="Figures",
+            labels={"figure": "similarity ranks", "shows": "gain by similarity of source and target"},
+        ),
+        png="<run>/figures/similarity_ranks.png",
+    log:
+        "<run>/logs/similarity_ranks.log",
+    conda:
+        "../../envs/moco-transfer.yaml"
+    threads: 1
+    resources:
+        mem_mb=4000,
+        runtime=30,
+    params:
+        targets=list(CONFIG.targets),
+        datasets=compared_sources(),
+        level=CONFIG.evaluation.level,
+        titles=titles(),
+        sources=PAPER_SOURCES,
+        note=data_note(),
+        code=RESULTS_CODE,
+    message:
+        "Does similarity predict the best source?"
+    script:
+        "../scripts/similarity_ranks.py"

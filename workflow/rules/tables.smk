@@ -67,6 +67,41 @@ rule table_aurocs:
         "../scripts/table_aurocs.py"
 
 
+rule table_classes:
+    input:
+        estimates=estimate_files(["estimates"]),
+        classes=estimate_files(["classes"]),
+    output:
+        csv="<run>/tables/classes.csv",
+        md="<run>/tables/classes.md",
+        tex="<run>/tables/classes.tex",
+        html=report(
+            "<run>/tables/classes.html",
+            caption="../report/table_classes.rst",
+            category="Tables",
+            labels={"table": "classes", "shows": "test AUROC of every class"},
+        ),
+    log:
+        "<run>/logs/tables/classes.log",
+    conda:
+        "../../envs/moco-transfer.yaml"
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=30,
+    params:
+        titles=titles(),
+        sources=PAPER_SOURCES,
+        percentiles=CONFIG.evaluation.percentiles,
+        average=CONFIG.evaluation.average,
+        note=data_note(),
+        code=RESULTS_CODE,
+    message:
+        "Test AUROC of every class"
+    script:
+        "../scripts/table_classes.py"
+
+
 rule claims:
     input:
         estimates=estimate_files(["estimates"]),
@@ -172,3 +207,42 @@ rule subsets_table:
         "The scatter between labelled subsets"
     script:
         "../scripts/subsets.py"
+
+
+rule advice:
+    input:
+        estimates=estimate_files(["estimates"]),
+        seeds=estimate_files(["seeds"]),
+        covariance=estimate_files(["covariance"]),
+        extra=extra_subset_aurocs(),
+        controls=["<run>/tables/controls.csv"] if has_controls() else [],
+    output:
+        csv="<run>/tables/advice.csv",
+        md="<run>/tables/advice.md",
+        tex="<run>/tables/advice.tex",
+        html=report(
+            "<run>/tables/advice.html",
+            caption="../report/advice.rst",
+            category="Tables",
+            labels={"table": "advice", "shows": "what to do with so many labels"},
+        ),
+    log:
+        "<run>/logs/tables/advice.log",
+    conda:
+        "../../envs/moco-transfer.yaml"
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=30,
+    params:
+        targets=list(CONFIG.targets),
+        # MoCo on fewer images than there are explains something, but nobody would choose it.
+        sources=[source for source in ALL_SOURCES if source not in CONFIG.controls.size],
+        level=CONFIG.evaluation.level,
+        titles=titles(),
+        note=data_note(),
+        code=RESULTS_CODE,
+    message:
+        "The advice: what to do with so many labels"
+    script:
+        "../scripts/advice.py"

@@ -64,7 +64,7 @@ def draw_similarity_by_layer(similarity: pd.DataFrame, titles: Mapping[str, str]
                 lw=0.7,
                 label=label,
             )
-        ax.set_xticks(range(len(layers)), layers, **_tilt(layers))
+        ax.set_xticks(range(len(layers)), layers, **layer_tilt(layers))
         ax.set_xlabel("Layer")
         ax.set_ylabel("SVCCA (mean canonical correlation)")
         handles.append(Patch(color="0.75", lw=0, label="rows permuted (5 to 95%)"))
@@ -99,7 +99,7 @@ def draw_similarity_measures(similarity: pd.DataFrame, titles: Mapping[str, str]
         layers = list(dict.fromkeys(channels["layer"]))
         for ax in axes[-1]:
             ax.set_xlabel("Layer")
-            ax.set_xticks(range(len(layers)), layers, **_tilt(layers))
+            ax.set_xticks(range(len(layers)), layers, **layer_tilt(layers))
         forward = {"color": "#000000", "marker": "o", "ls": "-"}
         backward = {"color": "#E69F00", "marker": "s", "ls": "-"}
         handles = [
@@ -112,7 +112,7 @@ def draw_similarity_measures(similarity: pd.DataFrame, titles: Mapping[str, str]
     return figure
 
 
-def _tilt(layers: Sequence[str]) -> dict[str, Any]:
+def layer_tilt(layers: Sequence[str]) -> dict[str, Any]:
     """Return how the layers' names stand at the axis: tilted where they are paths, which overlap side by side."""
     return (
         {"rotation": 35, "ha": "right", "rotation_mode": "anchor"}

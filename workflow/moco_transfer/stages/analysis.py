@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from moco_transfer.statistics.predictions import PredictionsFile
 
 Settings = dict[str, Any]
@@ -66,16 +68,21 @@ def evaluate(
         write_parquet(frames[name], path)
 
 
+def coverage(settings: Settings, *, coverage: Path) -> None:
+    """Simulate how often the intervals hold the truth."""
+    from moco_transfer.atomic import write_parquet
+    from moco_transfer.statistics.coverage import coverage_table
+
+    write_parquet(coverage_table(settings["percentiles"], settings["replicates"], settings["seed"]), coverage)
+
+
 def activations(
     settings: Settings, *, encoder: Path, images: list[Path], activations: list[Path], device: str
 ) -> None:
     """Record a network's activations for random images of each dataset."""
-    import numpy as np
-
     from moco_transfer.activations import layer_activations
     from moco_transfer.backbones.taps import choose_taps
     from moco_transfer.models import build_backbone, load_weights
-    from moco_transfer.seeds import stream
     from moco_transfer.similarity.layers_file import write_layers
     from moco_transfer.training.device import open_device
     from moco_transfer.training.images import ImagePool
@@ -87,11 +94,7 @@ def activations(
     where = open_device(device)
     network.to(where)
     for dataset, store, path in zip(settings["datasets"], images, activations, strict=True):
-        stored = len(np.load(store, mmap_mode="r"))
-        random = stream(settings["seed"], "similarity", "images", dataset)
-        # In random order: where another dataset has fewer images, this one is cut to its first so many.
-        chosen = random.permutation(stored)[: settings["images"]]
-        pool = ImagePool([(store, chosen)])
+        pool = ImagePool([(store, _drawn_images(settings, dataset, store))])
         write_layers(path, layer_activations(network, taps, pool, settings["input_size"], where))
 
 
@@ -109,6 +112,61 @@ def similarity(settings: Settings, *, activations: list[Path], similarity: Path)
         compare(layers, config.Similarity.model_validate(settings["similarity"]), settings["seed"]),
         similarity,
     )
+
+
+def compare_networks(
+    settings: Settings, *, encoders: list[Path], images: list[Path], networks: Path, device: str
+) -> None:
+    """Compare pretrained encoders with the first one, the initial network, on the same images of each target."""
+    import pandas as pd
+
+    from moco_transfer.activations import layer_activations
+    from moco_transfer.atomic import write_parquet
+    from moco_transfer.backbones.taps import choose_taps
+    from moco_transfer.models import build_backbone, load_weights
+    from moco_transfer.similarity import networks as paired
+    from moco_transfer.training.device import open_device
+    from moco_transfer.training.images import ImagePool
+
+    size = settings["input_size"]
+    network = build_backbone(settings["model"], 0, size)
+    taps = choose_taps(network, None if settings["taps"] is None else dict(settings["taps"]), size)
+    where = open_device(device)
+    network.to(where)
+    pools = {
+        target: ImagePool([(store, _drawn_images(settings, target, store))])
+        for target, store in zip(settings["targets"], images, strict=True)
+    }
+    layers = {}
+    for source, encoder in zip(settings["sources"], encoders, strict=True):
+        load_weights(network, encoder)
+        for target, pool in pools.items():
+            layers[target, source] = layer_activations(network, taps, pool, size, where)
+    initial, *others = settings["sources"]
+    tables = [
+        paired.compare_networks(
+            layers[target, initial],
+            {source: layers[target, source] for source in others},
+            target,
+            settings["variance"],
+            settings["seed"],
+        )
+        for target in pools
+    ]
+    write_parquet(pd.concat(tables, ignore_index=True), networks)
+
+
+def _drawn_images(settings: Settings, dataset: str, store: Path) -> np.ndarray:
+    """Return rows of a store, drawn at random: the same ones for every network.
+
+    They are in random order: where another dataset has fewer images, this one is cut to its first so many.
+    """
+    import numpy as np
+
+    from moco_transfer.seeds import stream
+
+    stored = len(np.load(store, mmap_mode="r"))
+    return stream(settings["seed"], "similarity", "images", dataset).permutation(stored)[: settings["images"]]
 
 
 def _files(settings: Settings, predictions: list[Path]) -> list[PredictionsFile]:

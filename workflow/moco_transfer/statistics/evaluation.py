@@ -3,7 +3,8 @@
 A cell is one (source, mode, percent, epochs): an average over seeds, each of them a labelled subset of its own. Intervals
 are percentiles of the bootstrap, as in the paper, which hold the subsets fixed. Standard errors are ours: the test set's
 part from influence functions, always clustered by patient because one patient's images are not independent, and the
-subsets' part from the scatter between seeds. Files of predictions are read one at a time.
+subsets' part from the scatter between seeds. A single class may be too rare for percentiles: its interval is the logit
+interval. Files of predictions are read one at a time.
 """
 
 from __future__ import annotations
@@ -18,7 +19,13 @@ from moco_transfer.config import Evaluation
 from moco_transfer.errors import UserError
 from moco_transfer.statistics.auroc import auroc_by_class, average, positives_by_class
 from moco_transfer.statistics.bootstrap import bootstrap_auroc, resample_counts
-from moco_transfer.statistics.influence import auroc_influence, influence_covariance
+from moco_transfer.statistics.influence import (
+    auroc_influence,
+    influence_by_class,
+    influence_covariance,
+    standard_errors,
+)
+from moco_transfer.statistics.intervals import logit_interval, rarer_units
 from moco_transfer.statistics.predictions import PredictionsFile, Scored, read_split, require_same_images
 
 CELL = ["source", "mode", "percent", "epochs"]
@@ -71,7 +78,7 @@ def evaluate_target(
             facts = {"n_labeled": n_labeled[percent], "selected": selected}
             parts["estimates"].append(_estimate(results, settings.percentiles).assign(**cell, **facts))
             parts["seeds"].append(_by_seed(results).assign(**cell))
-            parts["classes"].append(_by_class(results, test).assign(**cell))
+            parts["classes"].append(_by_class(results, test, settings.percentiles).assign(**cell))
             parts["replicates"].append(_by_replicate(results).assign(**cell))
             cells.append((source, mode, percent, epochs))
             influences.append(np.mean([result.influence for result in results], axis=0))
@@ -96,6 +103,7 @@ class _SeedResult:
         self.macro = float(average(self.by_class, positives, "macro"))
         self.replicates = bootstrap_auroc(scored.labels, scored.scores[None], counts, settings.average)
         self.influence = auroc_influence(scored.labels, scored.scores, settings.average)
+        self.influence_by_class = influence_by_class(scored.labels, scored.scores)
 
 
 _COLUMNS = {
@@ -113,7 +121,7 @@ _COLUMNS = {
     ]
     + ["median", "lower", "upper", "se_test", "se_subset", "se"],
     "seeds": ["target", *CELL, "seed", "auroc", "macro"],
-    "classes": ["target", *CELL, "class", "positives", "auroc"],
+    "classes": ["target", *CELL, "class", "positives", "auroc", "lower", "upper", "se_test"],
     "replicates": ["target", *CELL, "replicate", "auroc"],
 }
 
@@ -151,10 +159,21 @@ def _by_seed(results: list[_SeedResult]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["seed", "auroc", "macro"])
 
 
-def _by_class(results: list[_SeedResult], test: Scored) -> pd.DataFrame:
+def _by_class(results: list[_SeedResult], test: Scored, percentiles: Sequence[float]) -> pd.DataFrame:
     aurocs = np.mean([result.by_class for result in results], axis=0)
-    positives = positives_by_class(test.labels)
-    return pd.DataFrame({"class": test.classes, "positives": positives, "auroc": aurocs})
+    influences = np.mean([result.influence_by_class for result in results], axis=0)
+    se = standard_errors(influences.T, test.patients)
+    lower, upper = logit_interval(aurocs, se, rarer_units(test.labels, test.patients), percentiles)
+    return pd.DataFrame(
+        {
+            "class": test.classes,
+            "positives": positives_by_class(test.labels),
+            "auroc": aurocs,
+            "lower": lower,
+            "upper": upper,
+            "se_test": se,
+        }
+    )
 
 
 def _by_replicate(results: list[_SeedResult]) -> pd.DataFrame:

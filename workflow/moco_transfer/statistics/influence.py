@@ -22,18 +22,27 @@ def auroc_influence(labels: np.ndarray, scores: np.ndarray, how: Average) -> np.
     that have one, the weighted average is sum(w_k A_k) / sum(w_k), and by the product and quotient rules
     ``influence_i = sum_k(w_k influence_ik + (A_k - average) [label_ik = 1]) / sum_k(w_k)``.
     """
-    values = auroc_by_class(labels, scores)
-    defined = np.flatnonzero(~np.isnan(values))
+    by_class = influence_by_class(labels, scores)
+    defined = np.flatnonzero(~np.isnan(by_class).any(axis=0))
     if len(defined) == 0:
         return np.full(len(labels), np.nan)
-    by_class = np.stack([_class_influence(labels[:, k], scores[:, k]) for k in defined], axis=1)
+    by_class = by_class[:, defined]
     if how == "macro":
         return by_class.mean(axis=1)
     positive = labels[:, defined] == 1
     weights = positive.mean(axis=0)
-    values = values[defined]
+    values = auroc_by_class(labels[:, defined], scores[:, defined])
     weighted = (weights * values).sum() / weights.sum()
     return (by_class @ weights + positive @ (values - weighted)) / weights.sum()
+
+
+def influence_by_class(labels: np.ndarray, scores: np.ndarray) -> np.ndarray:
+    """Return the influence of each image on each class's AUROC: [n, c], zero for masked images.
+
+    ``labels`` [n, c] are 0, 1 or NaN (masked), ``scores`` [n, c]. A class without an AUROC is a column of NaN.
+    """
+    classes = range(labels.shape[1])
+    return np.stack([_class_influence(labels[:, k], scores[:, k]) for k in classes], axis=1)
 
 
 def influence_covariance(influences: np.ndarray, units: np.ndarray) -> np.ndarray:
@@ -43,22 +52,34 @@ def influence_covariance(influences: np.ndarray, units: np.ndarray) -> np.ndarra
     (patients, or images). Influences are summed within a unit; with G units the result carries the factor G / (G - 1)
     that makes the variance of a mean unbiased. NaN where there is one unit alone.
     """
-    distinct, unit = np.unique(np.asarray(units, dtype=str), return_inverse=True)
+    sums, scale = _unit_sums(influences, units)
+    return sums @ sums.T * scale
+
+
+def standard_errors(influences: np.ndarray, units: np.ndarray) -> np.ndarray:
+    """Return the standard error of each of m estimates [m]: the roots of the diagonal of ``influence_covariance``."""
+    sums, scale = _unit_sums(influences, units)
+    return np.sqrt((sums**2).sum(axis=1) * scale)
+
+
+def _unit_sums(influences: np.ndarray, units: np.ndarray) -> tuple[np.ndarray, float]:
+    """Return the influences summed within each unit [m, G], and what makes a covariance of sums of their products."""
+    distinct, unit = np.unique(np.asarray(units), return_inverse=True)
     groups, images = len(distinct), influences.shape[1]
-    if groups < 2:
-        return np.full((len(influences), len(influences)), np.nan)
     sums = np.stack([np.bincount(unit, weights=each, minlength=groups) for each in influences])
-    return sums @ sums.T / images**2 * groups / (groups - 1)
+    return sums, groups / (groups - 1) / images**2 if groups > 1 else np.nan
 
 
 def _class_influence(labels: np.ndarray, scores: np.ndarray) -> np.ndarray:
-    """Return the influence of each image on one class's AUROC: [n], zero for masked images.
+    """Return the influence of each image on one class's AUROC: [n].
 
     The AUROC is a mean over positives times negatives, so a positive's placement counts n / positives, and a negative's
     n / negatives.
     """
     labelled = ~np.isnan(labels)
     group, positives, negatives = tie_groups(labels[labelled], scores[labelled])
+    if not (positives.any() and negatives.any()):
+        return np.full(len(labels), np.nan)
     positive = labels[labelled] == 1
     outranked = (np.cumsum(negatives) - negatives / 2) / negatives.sum()
     outranking = (positives.sum() - np.cumsum(positives) + positives / 2) / positives.sum()

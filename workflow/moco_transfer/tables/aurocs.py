@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
 import pandas as pd
 
 MODES = {"linear": "MoCo + Linear Finetuning", "end_to_end": "MoCo + End-to-end Finetuning"}
@@ -33,31 +34,46 @@ def auroc_table(
 
     ``estimates`` is the frame of ``evaluation.evaluate_target`` (other targets are ignored), ``title`` names the target
     in the headings, ``reference`` holds the paper's tables (target, percent, mode, source, auroc_median, q05, q95) or is
-    None. Columns have two levels, mode over source. With a reference each percentage has a second row, the paper's.
+    None. Columns have two levels, mode over source. Where there are several classes, a second row of each percentage holds
+    the macro average of the test set itself; with a reference the last row is the paper's.
     """
     ours = estimates[(estimates["target"] == target) & estimates["selected"]]
     parts = {"this run": ours}
+    if not np.allclose(ours["macro"], ours["auroc"], equal_nan=True):
+        parts["this run, macro"] = ours.assign(median=ours["macro"], lower=np.nan, upper=np.nan)
     if reference is not None:
         published = reference[reference["target"] == target]
         parts["paper"] = published.rename(columns={"auroc_median": "median", "q05": "lower", "q95": "upper"})
     every = pd.concat([part.assign(result=name) for name, part in parts.items()], ignore_index=True)
-    columns = [
-        (mode, source)
-        for mode in MODES
-        for source in dict.fromkeys(every.loc[every["mode"] == mode, "source"].sort_values(key=_source_order))
-    ]
+    columns = mode_columns(every)
     shown = {
-        (row.percent, row.result, row.mode, row.source): f"{row.median:.3f} ({row.lower:.3f}–{row.upper:.3f})"
+        (row.percent, row.result, row.mode, row.source): auroc_text(row.median, row.lower, row.upper)
         for row in every.itertuples()
     }
     labels = {(row.percent, row.result): f"{row.percent}% ({row.n_labeled})" for row in every.itertuples()}
     rows = []
     for percent, result in sorted(labels, key=lambda row: (float(row[0]), list(parts).index(row[1]))):
         values = [shown.get((percent, result, mode, source), "") for mode, source in columns]
-        rows.append([labels[percent, result], *([result] if reference is not None else []), *values])
-    head = [("", "Lab. % (#)"), *([("", "Result")] if reference is not None else [])]
+        rows.append([labels[percent, result], *([result] if len(parts) > 1 else []), *values])
+    head = [("", "Lab. % (#)"), *([("", "Result")] if len(parts) > 1 else [])]
     names = head + [(f"{MODES[mode]} on {title}", source_title(source)) for mode, source in columns]
     return pd.DataFrame(rows, columns=pd.MultiIndex.from_tuples(names))
+
+
+def mode_columns(cells: pd.DataFrame) -> list[tuple[str, str]]:
+    """Return the (mode, source) pairs of ``cells`` in the order of the paper's columns."""
+    return [
+        (mode, source)
+        for mode in MODES
+        for source in dict.fromkeys(cells.loc[cells["mode"] == mode, "source"].sort_values(key=_source_order))
+    ]
+
+
+def auroc_text(auroc: float, lower: float, upper: float) -> str:
+    """Return '0.812 (0.790–0.834)', without an interval where there is none, and nothing without an AUROC."""
+    if np.isnan(auroc):
+        return ""
+    return f"{auroc:.3f}" + ("" if np.isnan(lower) else f" ({lower:.3f}–{upper:.3f})")
 
 
 def auroc_records(estimates: pd.DataFrame, target: str, reference: pd.DataFrame | None) -> pd.DataFrame:

@@ -1,0 +1,159 @@
+"""Two networks on the same images: CKA against its definition, and what must leave both measures as they are."""
+
+from __future__ import annotations
+
+from itertools import permutations
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from moco_transfer.plotting import style
+from moco_transfer.plotting.networks import draw_moved_networks
+from moco_transfer.similarity.networks import PERMUTATIONS, compare_networks, linear_cka
+from moco_transfer.similarity.svcca import leading_directions, mean_canonical_correlation
+
+
+def hsic_by_quadruples(k, m):
+    """The unbiased HSIC as a U-statistic (Song et al. 2012, theorem 5): the mean over all ordered quadruples of images."""
+    values = [k[i, j] * (m[i, j] + m[q, r] - 2 * m[i, q]) for i, j, q, r in permutations(range(len(k)), 4)]
+    return np.mean(values)
+
+
+def hsic_by_traces(k, m):
+    """The same in closed form (Song et al. 2012, equation 5)."""
+    n = len(k)
+    k, m = (gram - np.diag(np.diag(gram)) for gram in (k, m))
+    trace = np.trace(k @ m) + k.sum() * m.sum() / ((n - 1) * (n - 2)) - 2 / (n - 2) * (k @ m).sum()
+    return trace / (n * (n - 3))
+
+
+def cka_by(hsic, a, b):
+    k, m = a @ a.T, b @ b.T
+    return hsic(k, m) / np.sqrt(hsic(k, k) * hsic(m, m))
+
+
+def two_sides(n, p, q, seed=0):
+    generator = np.random.default_rng(seed)
+    shared = generator.standard_normal((n, 3))
+    return (
+        shared @ generator.standard_normal((3, c)) + generator.standard_normal((n, c)) + 2 for c in (p, q)
+    )
+
+
+@pytest.mark.parametrize(("n", "p", "q"), [(6, 4, 3), (7, 20, 5)])
+def test_cka_is_the_ratio_of_u_statistics(n, p, q):
+    a, b = two_sides(n, p, q)
+    assert linear_cka(a, b) == pytest.approx(cka_by(hsic_by_quadruples, a, b), abs=1e-9)
+
+
+@pytest.mark.parametrize(("n", "p", "q"), [(50, 8, 12), (30, 100, 60)])
+def test_cka_equals_its_closed_form(n, p, q):
+    a, b = two_sides(n, p, q)
+    assert linear_cka(a, b) == pytest.approx(cka_by(hsic_by_traces, a, b), abs=1e-9)
+
+
+def test_unrelated_layers_are_at_zero_where_the_plug_in_value_is_not():
+    generator = np.random.default_rng(1)
+    pairs = [generator.standard_normal((2, 60, 200)) for _ in range(100)]
+    values = [linear_cka(a, b) for a, b in pairs]
+    assert abs(np.mean(values)) < 3 * np.std(values) / 10
+    a, b = (side - side.mean(axis=0) for side in pairs[0])
+    plug_in = np.sum((a.T @ b) ** 2) / (np.linalg.norm(a.T @ a) * np.linalg.norm(b.T @ b))
+    assert plug_in > 0.5
+
+
+def test_cka_does_not_see_rotation_scale_shift_and_dead_channels():
+    a, b = two_sides(40, 6, 9)
+    rotation = np.linalg.qr(np.random.default_rng(2).standard_normal((6, 6)))[0]
+    moved = np.hstack([1e3 * a @ rotation + 7, np.full((40, 2), 1 / 3)])
+    assert linear_cka(moved, b) == pytest.approx(linear_cka(a, b))
+    assert linear_cka(moved, a) == pytest.approx(1)
+
+
+def test_a_constant_layer_has_no_value():
+    a, _ = two_sides(10, 4, 4)
+    assert np.isnan(linear_cka(a, np.full((10, 3), 1 / 3, dtype=np.float32)))
+
+
+def test_the_table_holds_value_and_chance_of_each_layer_and_source():
+    a, b = two_sides(60, 8, 8)
+    unrelated = np.random.default_rng(3).standard_normal((60, 8))
+    table = compare_networks(
+        {"DB1": a, "DB2": b},
+        {"same": {"DB1": a, "DB2": b}, "other": {"DB1": b, "DB2": unrelated}},
+        "spine",
+        0.99,
+        0,
+    )
+    found = table.set_index(["measure", "source", "layer"])
+    assert len(found) == 8 and set(table["target"]) == {"spine"} and set(table["images"]) == {60}
+    for layer in ("DB1", "DB2"):
+        for measure in ("svcca", "cka"):
+            assert found["value"][measure, "same", layer] == pytest.approx(1)
+    assert found["value"]["cka", "other", "DB1"] == pytest.approx(linear_cka(a, b))
+    sides = [leading_directions(side, 0.99) for side in (a, b)]
+    assert found["value"]["svcca", "other", "DB1"] == pytest.approx(mean_canonical_correlation(*sides))
+    # Unrelated rows: SVCCA stays at its chance level, which is not 0, and CKA at 0.
+    svcca, cka = (found.loc[measure, "other", "DB2"] for measure in ("svcca", "cka"))
+    assert svcca["value"] == pytest.approx(svcca["chance"], abs=0.1) and svcca["chance"] > 0.15
+    assert abs(cka["chance"]) < 0.1 and abs(cka["value"]) < 0.2
+
+
+def test_chance_is_drawn_from_named_streams():
+    a, b = two_sides(30, 5, 5)
+    one, two = (compare_networks({"DB1": a}, {"x": {"DB1": b}}, "spine", 0.99, seed) for seed in (0, 0))
+    assert one.equals(two) and PERMUTATIONS > 1
+    assert not one.equals(compare_networks({"DB1": a}, {"x": {"DB1": b}}, "spine", 0.99, 1))
+
+
+def test_the_stage_passes_the_same_images_through_every_encoder(tmp_path):
+    from moco_transfer.models import build_backbone, save_weights
+    from moco_transfer.stages.analysis import compare_networks as stage
+
+    images = np.random.default_rng(4).integers(0, 256, (40, 36, 36), dtype=np.uint8)
+    np.save(tmp_path / "images.npy", images)
+    for key in (1, 2):
+        save_weights(build_backbone("densenet_small", key, 32), tmp_path / f"{key}.safetensors")
+    settings = {"sources": ["none", "copy", "other"], "targets": ["spine"], "images": 30, "variance": 0.99}
+    settings |= {"model": "densenet_small", "input_size": 32, "taps": None, "seed": 1}
+    stage(
+        settings,
+        encoders=[tmp_path / f"{key}.safetensors" for key in (1, 1, 2)],
+        images=[tmp_path / "images.npy"],
+        networks=tmp_path / "networks.parquet",
+        device="cpu",
+    )
+    found = pd.read_parquet(tmp_path / "networks.parquet")
+    value = found.set_index(["source", "measure", "layer"])["value"]
+    assert list(found["layer"].unique()) == ["CV1", "DB1", "DB2", "DB3", "DB4"] and set(found["images"]) == {
+        30
+    }
+    np.testing.assert_allclose(value["copy"], 1)
+    assert (value["other"] < 0.999).all()
+
+
+def test_the_figure_has_a_line_for_each_source_and_the_band_of_chance():
+    rows = [
+        (target, source, layer, measure, 0.9 - 0.1 * i - 0.05 * j, 0.1 + 0.02 * i, 600)
+        for target in ("spine", "chest")
+        for i, source in enumerate(["spine", "chest"])
+        for j, layer in enumerate(["DB1", "DB2"])
+        for measure in ("svcca", "cka")
+    ]
+    names = ["target", "source", "layer", "measure", "value", "chance", "images"]
+    sources = ["none", "spine", "chest"]
+    figure = draw_moved_networks(
+        pd.DataFrame(rows, columns=names), {"spine": "VinDr"}, sources, "Phantom data"
+    )
+    assert [ax.get_title() for ax in figure.axes[:2]] == ["VinDr (spine), 600 images", "chest, 600 images"]
+    looks = style.source_looks(sources)
+    for ax in figure.axes:
+        assert [line.get_color() for line in ax.lines] == [looks[s].color for s in ("spine", "chest")]
+        assert [list(line.get_ydata()) for line in ax.lines] == [
+            pytest.approx([0.9, 0.85]),
+            pytest.approx([0.8, 0.75]),
+        ]
+        (band,) = ax.collections
+        assert band.get_datalim(ax.transData).intervaly == pytest.approx((0.1, 0.12))
+        assert ax.get_ylim()[0] <= 0 and ax.get_ylim()[1] >= 1

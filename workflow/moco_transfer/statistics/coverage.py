@@ -1,0 +1,116 @@
+"""How often an interval holds the true AUROC: a simulation, in which the truth is known.
+
+Scores are binormal: those of positives lie ``sqrt(2)`` times the normal quantile of the AUROC above those of negatives, both
+with variance 1. Two questions are asked. Of independent images: how many positives does an interval need? Of patients with
+several images, whose scores share half their variance: what does it cost to take the images as independent? Trials take
+the place of classes in the functions that the results rest on, so that those very functions are tried; all trials of a
+scenario share their resamples, as all models share those of a test set.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from scipy.special import ndtri
+
+from moco_transfer.seeds import stream
+from moco_transfer.statistics.auroc import auroc_by_class
+from moco_transfer.statistics.bootstrap import bootstrap_by_class, resample_counts
+from moco_transfer.statistics.influence import influence_by_class, standard_errors
+from moco_transfer.statistics.intervals import logit_interval, rarer_units
+
+POSITIVES = (10, 20, 50, 100, 200)
+AUROCS = (0.8, 0.95)
+IMAGES_PER_PATIENT = (1, 2, 4)
+SHARED_VARIANCE = 0.5
+TRIALS = 1000
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """A simulated test set of one class: its AUROC, its patients with and without the finding, and images of each."""
+
+    auroc: float
+    positives: int
+    negatives: int
+    images: int = 1
+
+    def patients(self) -> np.ndarray:
+        """Return the patient of each image: [n], those with the finding first."""
+        return np.repeat(np.arange(self.positives + self.negatives), self.images)
+
+    def labels(self) -> np.ndarray:
+        """Return the label of each image: [n]."""
+        return (self.patients() < self.positives).astype(float)
+
+    def scores(self, trials: int, random: np.random.Generator) -> np.ndarray:
+        """Return the scores of independent test sets: [n, trials], each column contiguous in memory."""
+        own = random.normal(size=(trials, len(self.patients())))
+        if self.images > 1:
+            of_patient = random.normal(size=(trials, self.positives + self.negatives))[:, self.patients()]
+            own = np.sqrt(1 - SHARED_VARIANCE) * own + np.sqrt(SHARED_VARIANCE) * of_patient
+        return (own + np.sqrt(2) * ndtri(self.auroc) * self.labels()).T
+
+
+INDEPENDENT_IMAGES = [Scenario(auroc, each, 4 * each) for auroc in AUROCS for each in POSITIVES]
+"""One image a patient, a fifth of them with the finding, from few to many."""
+IMAGES_OF_PATIENTS = [Scenario(AUROCS[0], 100, 200, images) for images in IMAGES_PER_PATIENT]
+"""Several images a patient, a third of the patients with the finding."""
+
+
+def coverage_table(percentiles: Sequence[float], replicates: int, seed: int) -> pd.DataFrame:
+    """Return ``simulate_coverage`` of both questions, told apart by the column study: 'positives' or 'patients'."""
+    studies = {"positives": INDEPENDENT_IMAGES, "patients": IMAGES_OF_PATIENTS}
+    parts = [
+        simulate_coverage(scenarios, percentiles, replicates, TRIALS, seed).assign(study=study)
+        for study, scenarios in studies.items()
+    ]
+    return pd.concat(parts, ignore_index=True)
+
+
+def simulate_coverage(
+    scenarios: Sequence[Scenario], percentiles: Sequence[float], replicates: int, trials: int, seed: int
+) -> pd.DataFrame:
+    """Return how often each interval holds the truth: a row for each scenario, unit and interval.
+
+    The columns are auroc, positives and negatives (patients), images (of each), unit ('image' or 'patient'), interval
+    ('percentile' or 'logit'), trials, coverage (the share of them), below and above (share of trials whose interval lies
+    entirely on that side of the truth) and undefined (share of trials without an interval, which count as not covering).
+    Where a patient has one image, the two units are one and 'patient' is left out.
+    """
+    rows = []
+    for scenario in scenarios:
+        for unit, interval, lower, upper in _intervals(scenario, percentiles, replicates, trials, seed):
+            rows.append(
+                vars(scenario)
+                | {"unit": unit, "interval": interval, "trials": trials}
+                | {"coverage": np.mean((lower <= scenario.auroc) & (scenario.auroc <= upper))}
+                | {"below": np.mean(upper < scenario.auroc), "above": np.mean(lower > scenario.auroc)}
+                | {"undefined": np.mean(np.isnan(lower))}
+            )
+    return pd.DataFrame(rows)
+
+
+def _intervals(
+    scenario: Scenario, percentiles: Sequence[float], replicates: int, trials: int, seed: int
+) -> Iterator[tuple[str, str, np.ndarray, np.ndarray]]:
+    """Yield unit, interval, lower and upper ends [trials]."""
+    name = ("coverage", *map(str, vars(scenario).values()))
+    scores = scenario.scores(trials, stream(seed, *name, "scores"))
+    labels = np.tile(scenario.labels(), (trials, 1)).T
+    aurocs = auroc_by_class(labels, scores)
+    influences = influence_by_class(labels, scores).T
+    units = {"image": np.arange(len(labels)), "patient": scenario.patients()}
+    for unit, ids in units.items():
+        if unit == "patient" and scenario.images == 1:
+            continue
+        counts = resample_counts(ids, replicates, seed, *name, unit)
+        drawn, _ = bootstrap_by_class(labels, scores, counts)
+        # Of few positives a resample may hold none. The function that leaves NaN out is far slower: not without need.
+        quantile = np.nanpercentile if np.isnan(drawn).any() else np.percentile
+        yield unit, "percentile", *quantile(drawn, percentiles, axis=0)
+        rarer = rarer_units(labels[:, :1], ids)
+        yield unit, "logit", *logit_interval(aurocs, standard_errors(influences, ids), rarer, percentiles)
