@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow.parquet as pq
 
 from moco_transfer.data.columns import COLUMNS
-from moco_transfer.data.read_parquet import read_columns
+from moco_transfer.data.read_parquet import as_numpy, read_columns
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -42,7 +42,7 @@ def read_targets(index: Path, uncertain: str) -> tuple[list[str], np.ndarray]:
     """Return the names of the classes of the index table at ``index``, and the targets of its images."""
     classes = label_columns(pq.read_schema(index).names)
     table = read_columns(index, classes)
-    raw = np.stack([table[name].to_numpy() for name in classes], axis=1)
+    raw = np.stack([as_numpy(table[name]) for name in classes], axis=1)
     return classes, targets(raw, uncertain)
 
 
