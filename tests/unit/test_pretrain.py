@@ -36,16 +36,6 @@ def one_thread():
     torch.set_num_threads(threads)
 
 
-@pytest.fixture
-def stores(tmp_path):
-    random = np.random.default_rng(0)
-    for name, n in (("a", 20), ("b", 12)):
-        np.save(tmp_path / f"{name}.npy", random.integers(0, 256, (n, 36, 36), dtype=np.uint8))
-    np.save(tmp_path / "colour.npy", random.integers(0, 256, (6, 36, 36, 3), dtype=np.uint8))
-    save_weights(build_backbone("densenet_small", 1), tmp_path / "initial.safetensors")
-    return tmp_path
-
-
 def run(stores, out, parts=("a", "b"), epochs=2, batch=8, lr=0.03, groups=1, **changes):
     """Pretrain and return the bytes of the encoder and of the metrics."""
     arguments = {

@@ -9,7 +9,6 @@ from moco_transfer import config
 from moco_transfer.errors import UserError
 from moco_transfer.finetune.cell import read_cell, write_predictions
 from moco_transfer.finetune.end_to_end import finetune_budgets
-from moco_transfer.models import build_backbone, save_weights
 from moco_transfer.training import images as images_module
 from moco_transfer.training.checkpoint import Checkpoint
 from moco_transfer.training.device import open_device
@@ -17,16 +16,6 @@ from moco_transfer.training.images import DEVIATION, MEAN, ImagePool, centre_cro
 from moco_transfer.training.log import MetricsLog
 
 CPU = torch.device("cpu")
-
-
-@pytest.fixture
-def stores(tmp_path):
-    random = np.random.default_rng(0)
-    for name, n in (("a", 20), ("b", 12)):
-        np.save(tmp_path / f"{name}.npy", random.integers(0, 256, (n, 36, 36), dtype=np.uint8))
-    np.save(tmp_path / "colour.npy", random.integers(0, 256, (6, 36, 36, 3), dtype=np.uint8))
-    save_weights(build_backbone("densenet_small", 1), tmp_path / "initial.safetensors")
-    return tmp_path
 
 
 @pytest.mark.parametrize("limit", [2**31, 0], ids=["in memory", "mapped"])

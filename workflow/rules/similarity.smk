@@ -135,7 +135,6 @@ rule similarity_ranks:
         mem_mb=4000,
         runtime=30,
     params:
-        targets=list(CONFIG.targets),
         datasets=compared_sources(),
         level=CONFIG.evaluation.level,
         titles=titles(),

@@ -129,7 +129,6 @@ rule claims:
         mem_mb=4000,
         runtime=30,
     params:
-        targets=list(CONFIG.targets),
         margin=CONFIG.evaluation.margin,
         level=CONFIG.evaluation.level,
         note=data_note(),
@@ -235,7 +234,6 @@ rule advice:
         mem_mb=2000,
         runtime=30,
     params:
-        targets=list(CONFIG.targets),
         # MoCo on fewer images than there are explains something, but nobody would choose it.
         sources=[source for source in ALL_SOURCES if source not in CONFIG.controls.size],
         level=CONFIG.evaluation.level,

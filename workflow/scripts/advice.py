@@ -3,22 +3,13 @@
 import pandas as pd
 
 from moco_transfer.statistics.advice import advice_table
-from moco_transfer.statistics.evidence import Evidence
+from moco_transfer.statistics.evidence import read_run
 from moco_transfer.tables.advice import advice_summary
 from moco_transfer.tables.render import write_table
 
 
-def read_all(paths) -> pd.DataFrame:
-    return pd.concat([pd.read_parquet(path) for path in paths], ignore_index=True)
-
-
 def main(inputs, outputs, params) -> None:
-    covariances = {
-        target: pd.read_parquet(path) for target, path in zip(params.targets, inputs.covariance, strict=True)
-    }
-    extra = read_all(inputs.extra) if inputs.extra else None
-    estimates = read_all(inputs.estimates)
-    evidence = Evidence.from_run(estimates, covariances, read_all(inputs.seeds), extra)
+    estimates, evidence = read_run(inputs.estimates, inputs.covariance, inputs.seeds, inputs.extra)
     advice = advice_table(estimates[estimates["source"].isin(params.sources)], evidence, params.level)
     controls = pd.read_csv(inputs.controls[0], dtype={"percent": str}) if inputs.controls else None
     write_table(

@@ -3,22 +3,15 @@
 import pandas as pd
 
 from moco_transfer.statistics.claims_table import claims_table
-from moco_transfer.statistics.evidence import Evidence, read_reference
+from moco_transfer.statistics.evidence import Evidence, read_reference, read_run
 from moco_transfer.tables.claims import claims_summary
 from moco_transfer.tables.render import write_table
 
 
-def read_all(paths) -> pd.DataFrame:
-    return pd.concat([pd.read_parquet(path) for path in paths], ignore_index=True)
-
-
 def main(inputs, outputs, params) -> None:
-    covariances = {
-        target: pd.read_parquet(path) for target, path in zip(params.targets, inputs.covariance, strict=True)
-    }
-    extra = read_all(inputs.extra) if inputs.extra else None
+    _, evidence = read_run(inputs.estimates, inputs.covariance, inputs.seeds, inputs.extra)
     claims = claims_table(
-        Evidence.from_run(read_all(inputs.estimates), covariances, read_all(inputs.seeds), extra),
+        evidence,
         pd.read_parquet(inputs.similarity),
         Evidence.from_tables(read_reference(*inputs.reference)),
         params.margin,

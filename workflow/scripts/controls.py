@@ -1,24 +1,14 @@
 """The controls' table: do domain, size or compute make the difference?"""
 
-import pandas as pd
-
 from moco_transfer.config.controls import Controls
 from moco_transfer.statistics.controls import control_questions, controls_table
-from moco_transfer.statistics.evidence import Evidence
+from moco_transfer.statistics.evidence import read_run
 from moco_transfer.tables.controls import controls_summary
 from moco_transfer.tables.render import write_table
 
 
-def read_all(paths) -> pd.DataFrame:
-    return pd.concat([pd.read_parquet(path) for path in paths], ignore_index=True)
-
-
 def main(inputs, outputs, params) -> None:
-    covariances = {
-        target: pd.read_parquet(path) for target, path in zip(params.percents, inputs.covariance, strict=True)
-    }
-    extra = read_all(inputs.extra) if inputs.extra else None
-    evidence = Evidence.from_run(read_all(inputs.estimates), covariances, read_all(inputs.seeds), extra)
+    _, evidence = read_run(inputs.estimates, inputs.covariance, inputs.seeds, inputs.extra)
     questions = control_questions(
         Controls.model_validate(params.controls), params.percents, params.sources_of_one
     )

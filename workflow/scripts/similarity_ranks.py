@@ -4,23 +4,14 @@ import pandas as pd
 
 from moco_transfer.plotting import style
 from moco_transfer.plotting.source_ranking import draw_gain_by_similarity
-from moco_transfer.statistics.evidence import Evidence
+from moco_transfer.statistics.evidence import read_run
 from moco_transfer.statistics.source_ranking import source_gains, source_ranks
 from moco_transfer.tables.render import write_table
 from moco_transfer.tables.source_ranking import ranks_summary
 
 
-def read_all(paths) -> pd.DataFrame:
-    return pd.concat([pd.read_parquet(path) for path in paths], ignore_index=True)
-
-
 def main(inputs, outputs, params) -> None:
-    covariances = {
-        target: pd.read_parquet(path) for target, path in zip(params.targets, inputs.covariance, strict=True)
-    }
-    extra = read_all(inputs.extra) if inputs.extra else None
-    estimates = read_all(inputs.estimates)
-    evidence = Evidence.from_run(estimates, covariances, read_all(inputs.seeds), extra)
+    estimates, evidence = read_run(inputs.estimates, inputs.covariance, inputs.seeds, inputs.extra)
     gains = source_gains(
         pd.read_parquet(inputs.similarity), estimates, evidence, params.datasets, params.level
     )

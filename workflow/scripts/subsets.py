@@ -1,14 +1,9 @@
 """How much the test AUROC differs between labelled subsets of one size."""
 
-import pandas as pd
-
 from moco_transfer.statistics.controls import subset_scatter
+from moco_transfer.statistics.evidence import read_all
 from moco_transfer.tables.controls import subsets_summary
 from moco_transfer.tables.render import write_table
-
-
-def read_all(paths) -> pd.DataFrame:
-    return pd.concat([pd.read_parquet(path) for path in paths], ignore_index=True)
 
 
 def main(inputs, outputs, params) -> None:

@@ -12,7 +12,7 @@ one test set) and no seeds (no subset variance, which understates it).
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -186,6 +186,28 @@ class Evidence:
         subsets = float(np.var(by_seed, ddof=1)) / averaged
         df = (test + subsets) ** 2 / subsets**2 * (len(by_seed) - 1) if subsets > 0 else np.inf
         return Contrast(effect, float(np.sqrt(test + subsets)), float(df))
+
+
+def read_run(
+    estimates: Sequence[str | Path],
+    covariances: Sequence[str | Path],
+    seeds: Sequence[str | Path],
+    extra: Sequence[str | Path] = (),
+) -> tuple[pd.DataFrame, Evidence]:
+    """Return the estimates of a run and the evidence in it, from files of one target each, the first two in step."""
+    frames = [pd.read_parquet(path) for path in estimates]
+    by_target = {
+        frame["target"].iloc[0]: pd.read_parquet(path)
+        for frame, path in zip(frames, covariances, strict=True)
+    }
+    every = pd.concat(frames, ignore_index=True)
+    further = read_all(extra) if extra else None
+    return every, Evidence.from_run(every, by_target, read_all(seeds), further)
+
+
+def read_all(paths: Sequence[str | Path]) -> pd.DataFrame:
+    """Return the Parquet files ``paths`` one below the other."""
+    return pd.concat([pd.read_parquet(path) for path in paths], ignore_index=True)
 
 
 def read_reference(*paths: str | Path) -> pd.DataFrame:
