@@ -246,6 +246,17 @@ def test_figures_4_and_5_ring_the_chosen_budgets(estimates, target):
         assert f"n = {LABELED[target][percent]:,}" in ax.get_title(loc="left")
 
 
+def test_budgets_of_a_controls_source_leave_figures_4_and_5_as_they_are(estimates):
+    none = estimates[(estimates["source"] == "none") & (estimates["mode"] == "end_to_end")]
+    longer = none.assign(source="none-longer", epochs=7000)
+    axes = [
+        epochs.draw_auroc_by_epochs(frame, "spine", TITLES, SOURCES).axes[0]
+        for frame in (estimates, pd.concat([estimates, longer], ignore_index=True))
+    ]
+    assert axes[0].get_xlim() == axes[1].get_xlim() and len(axes[0].lines) == len(axes[1].lines)
+    assert 7000 not in axes[1].get_xticks()
+
+
 def test_a_source_looks_the_same_in_every_figure(estimates):
     spine = estimates[estimates["source"].isin(["spine", "chest-small"])]
     colors = []

@@ -19,10 +19,15 @@ def draw_auroc_by_epochs(
     """Return figure 4 or 5: one line for each source, every budget trained, the chosen one ringed.
 
     ``estimates`` has the columns of estimates.parquet; its end-to-end rows of ``target`` are drawn, selected or not.
-    ``titles`` maps dataset to title, ``sources`` are all sources of the run in their order, ``note`` is written on the
+    ``titles`` maps dataset to title, ``sources`` are those that are drawn, in their order, ``note`` is written on the
     figure.
     """
-    cells = estimates[(estimates["target"] == target) & (estimates["mode"] == "end_to_end")]
+    # The controls' sources have budgets of their own, which would stretch the axis.
+    cells = estimates[
+        (estimates["target"] == target)
+        & (estimates["mode"] == "end_to_end")
+        & estimates["source"].isin(sources)
+    ]
     percents = sorted(set(cells["percent"]), key=float)
     shown = [source for source in sources if source in set(cells["source"])]
     budgets = np.unique(cells["epochs"])
