@@ -4,11 +4,12 @@ BIN := .venv/bin
 READY := .venv/.ready
 PYTHON_SOURCES := workflow tests
 
-.PHONY: help demo real test test-survival bench lint format lock clean
+.PHONY: help plan demo real test test-survival bench lint format lock clean
 
 help:
 	@echo "make demo             every figure and table on built-in phantom data (minutes, on two cores)"
 	@echo "make real DATA=DIR    the same, with NIH ChestX-ray14 images in DIR as the chest dataset"
+	@echo "make plan CONFIG=...  jobs, steps, images, disk and hours of a run, before anything is computed"
 	@echo "make test             lint, unit tests, small workflow runs"
 	@echo "make test-survival    kill -9 at twenty moments of a pretraining and a finetuning: the same bytes in the end"
 	@echo "make bench            speed and memory beside plain ways: results/bench/*.csv"
@@ -34,6 +35,9 @@ real: $(READY)
 	@test -d "$(DATA)" || { echo "$(DATA): no such folder"; exit 1; }
 	$(BIN)/snakemake --configfile config/demo.yaml config/nih-sample.yaml --config 'datasets={"chest": {"root": "$(abspath $(DATA))"}}'
 	@echo "Figures: results/nih-sample/figures/  Tables: results/nih-sample/tables/"
+
+plan: $(READY)
+	@$(BIN)/python -m moco_transfer plan --config config/config.yaml $(CONFIG) $(if $(IMAGES_PER_SECOND),--images-per-second $(IMAGES_PER_SECOND))
 
 test: lint
 	$(BIN)/python -m pytest

@@ -11,6 +11,8 @@ import indexing
 import linear
 import moco_step
 import pandas as pd
+import planning
+import similarity
 import startup
 import store
 
@@ -19,7 +21,8 @@ from moco_transfer.atomic import write_csv
 PARTS = {
     "data": (decoding, store, indexing),
     "training": (augmentation, moco_step, linear, startup),
-    "statistics": (aurocs,),
+    "statistics": (aurocs, similarity),
+    "planning": (planning,),
 }
 FOLDER = Path(__file__).parents[2] / "results" / "bench"
 COLUMNS = ("measure", "ours", "reference", "unit", "ratio", "goal")

@@ -45,6 +45,14 @@ def write_predictions(
     return files
 
 
+def published_predictions(n: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return labels, bool [n, 14] of which 0.5 to 40% are true, and float32 scores [n, 14] rounded to three decimals."""
+    generator = np.random.default_rng(14)
+    labels = generator.random((n, 14)) < np.geomspace(0.005, 0.4, 14)
+    logits = generator.normal(size=labels.shape) + labels * np.linspace(0.2, 2, 14) - 2
+    return labels, np.round(1 / (1 + np.exp(-logits)), 3).astype(np.float32)
+
+
 def rewrite(path: Path, change) -> None:
     """Replace the frame in ``path`` by ``change(frame)``."""
     change(pd.read_parquet(path)).to_parquet(path, index=False)

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from made_up_predictions import published_predictions
 from sklearn.metrics import roc_auc_score
 
 from moco_transfer.statistics.auroc import auroc, auroc_by_class, average, positives_by_class
@@ -50,6 +51,19 @@ def test_equals_scikit_learn_on_a_thousand_random_cases():
         if distinct is not None:
             scores = np.floor(scores * distinct / 5) if distinct > 1 else np.zeros(n)
         assert auroc(labels, scores) == pytest.approx(roc_auc_score(labels, scores), abs=1e-12)
+
+
+@pytest.mark.parametrize("kind", [bool, np.int64, np.float32])
+def test_equals_scikit_learn_at_the_size_of_published_predictions(kind):
+    """22,433 radiographs, 14 labels from rare to common, float32 scores of three decimals: thousands of ties."""
+    labels, scores = published_predictions(22_433)
+    by_class = auroc_by_class(labels.astype(kind), scores)
+    np.testing.assert_allclose(by_class, roc_auc_score(labels, scores, average=None), rtol=0, atol=1e-12)
+    positives = positives_by_class(labels.astype(kind))
+    assert positives.tolist() == labels.sum(axis=0).tolist()
+    for how in ("weighted", "macro"):
+        expected = roc_auc_score(labels, scores, average=how)
+        assert float(average(by_class, positives, how)) == pytest.approx(expected, rel=0, abs=1e-12)
 
 
 def test_a_class_with_one_value_has_none_and_is_left_out_of_the_average():

@@ -11,7 +11,7 @@ from moco_transfer.config.controls import Controls
 from moco_transfer.data.split import draw_images
 from moco_transfer.errors import UserError
 from moco_transfer.statistics.controls import control_questions, controls_table, subset_scatter
-from moco_transfer.statistics.evidence import Cell, Evidence
+from moco_transfer.statistics.evidence import Cell, Contrast, Evidence
 from moco_transfer.tables.controls import controls_summary, subsets_summary
 
 CONTROLS = Controls.model_validate(
@@ -69,11 +69,11 @@ def test_an_answer_is_the_paired_contrast_and_holm_counts_the_cells_of_its_quest
     assert list(table["percent"]) == ["1", "10"]  # no chest here: the question of size is left out
     difference = np.subtract(*seeds["1"])
     se = np.sqrt(2e-6 + difference.var(ddof=1) / 3)
-    df = se**4 / (difference.var(ddof=1) / 3) ** 2 * 2
+    contrast = Contrast(difference.mean(), se, difference.var(ddof=1) / 3 / se**2, 2)
     first = table.iloc[0]
     assert first["effect"] == pytest.approx(difference.mean())
-    assert first["p"] == pytest.approx(2 * stats.t.sf(difference.mean() / se, df))  # Holm: of two
-    assert first["lower"] == pytest.approx(difference.mean() - stats.t.ppf(0.95, df) * se)
+    assert first["p"] == pytest.approx(2 * contrast.p_above(0.0))  # Holm: of two
+    assert first["lower"] == pytest.approx(contrast.interval(0.05)[0])
     assert list(table["answer"]) == ["yes", "undecided"]
     assert list(controls_summary(table)["Cell"]) == ["spine 1%, linear", "spine 10%, linear"]
 

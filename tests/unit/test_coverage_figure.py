@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import numpy as np
+import made_up_figures
 import pandas as pd
 import pytest
 
@@ -12,20 +12,7 @@ from moco_transfer.plotting.coverage import NOTE, draw_coverage
 
 @pytest.fixture
 def coverage() -> pd.DataFrame:
-    rows = [
-        ("positives", auroc, positives, 1, "image", interval)
-        for auroc in (0.8, 0.95)
-        for positives in (10, 50, 200)
-        for interval in ("percentile", "logit")
-    ]
-    rows += [
-        ("patients", 0.8, 100, images, unit, interval)
-        for images in (1, 2, 4)
-        for unit in (["image"] if images == 1 else ["image", "patient"])
-        for interval in ("percentile", "logit")
-    ]
-    frame = pd.DataFrame(rows, columns=["study", "auroc", "positives", "images", "unit", "interval"])
-    return frame.assign(trials=1000, coverage=np.linspace(0.7, 0.93, len(frame)))
+    return made_up_figures.coverage()
 
 
 def lines(ax) -> dict[tuple, list[float]]:

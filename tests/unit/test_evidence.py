@@ -28,7 +28,7 @@ def test_variance_is_the_paired_test_sets_plus_the_paired_subsets():
     subsets = np.var(np.subtract(a, b), ddof=1) / 3
     assert contrast.effect == pytest.approx(np.mean(a) - np.mean(b))
     assert contrast.se == pytest.approx(np.sqrt(test + subsets))
-    assert contrast.df == pytest.approx((test + subsets) ** 2 / (subsets**2 / 2))
+    assert contrast.subset_share == pytest.approx(subsets / (test + subsets)) and contrast.df == 2
 
 
 def test_without_a_test_sets_variance_it_is_the_paired_t_test():
@@ -44,25 +44,37 @@ def test_without_a_test_sets_variance_it_is_the_paired_t_test():
 
 def test_without_scatter_between_subsets_it_is_the_normal_test():
     contrast = two_cells([0.7, 0.7], [0.68, 0.68]).contrast({A: 1.0, B: -1.0})
-    assert np.isinf(contrast.df)
     assert contrast.p_above(0.0) == pytest.approx(stats.norm.sf(0.02 / 0.01))
+    assert contrast.interval(0.05)[0] == pytest.approx(0.02 - stats.norm.ppf(0.95) * 0.01)
 
 
 def test_one_subset_leaves_the_error_unknown_and_no_variance_is_no_certainty():
     contrast = two_cells([0.7], [0.6]).contrast({A: 1.0, B: -1.0})
     assert np.isnan(contrast.p_above(0.0)) and np.isnan(contrast.interval(0.05)).all()
-    assert Contrast(0.1, 0.0, np.inf).p_above(0.0) == 1.0
+    assert Contrast(0.1, 0.0).p_above(0.0) == 1.0
 
 
-def test_rejects_at_most_as_often_as_the_docstring_says():
-    """5,000 null contrasts of three seeds, subset variance of the mean four times the test set's: at 5%, at most 7%."""
+def test_quantiles_are_those_of_both_parts_weighed_and_p_values_invert_them():
+    contrast = Contrast(0.03, 0.01, subset_share=0.4, df=2)
+    for p in (0.3, 0.05, 0.004, 1e-6):
+        quantile = 0.6 * stats.norm.isf(p) + 0.4 * stats.t.isf(p, 2)
+        assert contrast.interval(p) == pytest.approx((0.03 - 0.01 * quantile, 0.03 + 0.01 * quantile))
+        assert contrast.p_above(0.03 - 0.01 * quantile) == pytest.approx(p)
+        assert contrast.p_below(0.03 - 0.01 * quantile) == pytest.approx(1 - p)
+    assert contrast.p_above(0.03) == 0.5
+
+
+@pytest.mark.parametrize("ratio", [0.25, 1, 4])
+def test_three_seeds_err_no_more_often_than_the_level_says(ratio):
+    """20,000 null contrasts, subset variance of the mean ``ratio`` times the test set's; 0.4% is 5% among twelve."""
     generator = np.random.default_rng(0)
-    p = []
-    for _ in range(5000):
-        chance = generator.normal(scale=0.01)  # of the test set, shared by the seeds
-        by_seed = chance + generator.normal(scale=0.02 * np.sqrt(3), size=3)
-        p.append(two_cells(list(0.7 + by_seed), [0.7] * 3).contrast({A: 1.0, B: -1.0}).p_above(0.0))
-    assert 0.045 < np.mean(np.array(p) < 0.05) < 0.07
+    chance = 0.01 * generator.normal(size=(20_000, 1))  # of the test set, shared by the seeds
+    by_seed = chance + generator.normal(scale=0.01 * np.sqrt(3 * ratio), size=(20_000, 3))
+    effect, subsets = by_seed.mean(axis=1), by_seed.var(axis=1, ddof=1) / 3
+    share, t = subsets / (1e-4 + subsets), effect / np.sqrt(1e-4 + subsets)
+    for level, most in ((0.05, 0.053), (0.004, 0.005)):
+        reach = [-Contrast(0.0, 1.0, each, 2).interval(level)[0] for each in share]
+        assert level / 4 < np.mean(t > reach) < most
 
 
 def test_a_run_is_read_from_the_frames_of_its_evaluation():
@@ -105,5 +117,5 @@ def test_published_tables_give_independent_errors_from_their_quantiles(tmp_path)
     spine, chest = (Cell("spine", source, "linear", "0.10") for source in ("spine", "chest"))
     contrast = evidence.contrast({spine: 1.0, chest: -1.0})
     se = np.hypot(0.714 - 0.683, 0.694 - 0.665) / (2 * 1.6448536)
-    assert (contrast.effect, contrast.se, contrast.df) == pytest.approx((0.02, se, np.inf))
+    assert (contrast.effect, contrast.se, contrast.subset_share) == pytest.approx((0.02, se, 0))
     assert contrast.effect / contrast.se == pytest.approx(1.55, abs=0.01)

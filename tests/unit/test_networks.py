@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from moco_transfer.errors import UserError
 from moco_transfer.plotting import style
 from moco_transfer.plotting.networks import draw_moved_networks
 from moco_transfer.similarity.networks import PERMUTATIONS, compare_networks, linear_cka
@@ -71,6 +72,35 @@ def test_cka_does_not_see_rotation_scale_shift_and_dead_channels():
     assert linear_cka(moved, a) == pytest.approx(1)
 
 
+def cka_by_qr_and_svd(a, b):
+    """The closed form from the pieces of SVCCA, QR of each side and the SVD of its triangle, centred in long doubles."""
+    grams = []
+    for side in (a, b):
+        rows = side.astype(np.longdouble)
+        rows = (rows - rows.mean(axis=0)).astype(np.float64)
+        q, r = np.linalg.qr(rows / np.abs(rows).max())
+        u, singular, _ = np.linalg.svd(r)
+        left = q @ u[:, : len(singular)]
+        grams.append(left * singular**2 @ left.T)
+    k, m = grams
+    return hsic_by_traces(k, m) / np.sqrt(hsic_by_traces(k, k) * hsic_by_traces(m, m))
+
+
+@pytest.mark.parametrize("kind", [np.float32, np.float64])
+@pytest.mark.parametrize(("scale", "offset"), [(1, 0), (1, 1e6), (1e-12, 0), (1e12, 0)])
+@pytest.mark.parametrize(("n", "p", "q"), [(60, 8, 12), (12, 30, 20)])
+def test_cka_equals_qr_and_svd_whatever_offset_scale_and_precision(n, p, q, scale, offset, kind):
+    a, b = ((scale * side + offset).astype(kind) for side in two_sides(n, p, q, 5))
+    assert linear_cka(a, b) == pytest.approx(cka_by_qr_and_svd(a, b), abs=1e-6)
+
+
+def test_cka_of_dead_repeated_and_collinear_channels():
+    a, b = two_sides(40, 6, 9)
+    noise = 1e-10 * np.random.default_rng(6).standard_normal(a.shape)
+    degenerate = np.hstack([a, a + noise, np.full((40, 2), 1e6 / 3)])
+    assert linear_cka(degenerate, b) == pytest.approx(cka_by_qr_and_svd(np.hstack([a, a]), b), abs=1e-6)
+
+
 def test_a_constant_layer_has_no_value():
     a, _ = two_sides(10, 4, 4)
     assert np.isnan(linear_cka(a, np.full((10, 3), 1 / 3, dtype=np.float32)))
@@ -98,6 +128,28 @@ def test_the_table_holds_value_and_chance_of_each_layer_and_source():
     svcca, cka = (found.loc[measure, "other", "DB2"] for measure in ("svcca", "cka"))
     assert svcca["value"] == pytest.approx(svcca["chance"], abs=0.1) and svcca["chance"] > 0.15
     assert abs(cka["chance"]) < 0.1 and abs(cka["value"]) < 0.2
+
+
+def test_directions_are_told_and_with_few_images_what_they_force():
+    a, b = two_sides(12, 30, 8)
+    table = compare_networks({"DB1": a}, {"x": {"DB1": b}}, "spine", 1.0, 0).set_index("measure")
+    assert table.loc["svcca", ["kept_initial", "kept", "forced"]].to_list() == [11, 8, 8]
+    assert table.loc["svcca", "value"] == pytest.approx(1) and table.loc["svcca", "chance"] == pytest.approx(
+        1
+    )
+    assert table.loc["cka", ["kept_initial", "kept", "forced"]].isna().all()
+
+
+@pytest.mark.parametrize("spoilt", ["initial", "other"])
+def test_bad_activations_are_named(spoilt):
+    a, b = two_sides(10, 4, 4)
+    sides = {"initial": {"DB1": a}, "other": {"DB1": b}}
+    sides[spoilt] = {"DB1": np.where(np.arange(10)[:, None] == 3, np.inf, a)}
+    name = {"initial": "the initial network", "other": "x"}[spoilt]
+    with pytest.raises(UserError, match=f"{name} DB1 holds a value that is not finite"):
+        compare_networks(sides["initial"], {"x": sides["other"]}, "spine", 0.99, 0)
+    with pytest.raises(UserError, match="has 3 images; at least 4"):
+        compare_networks({"DB1": a[:3]}, {"x": {"DB1": b[:3]}}, "spine", 0.99, 0)
 
 
 def test_chance_is_drawn_from_named_streams():

@@ -1,4 +1,4 @@
-"""The figures: what is drawn is what was given, nothing overlaps, notes are visible, and bytes are repeatable."""
+"""The paper's figures and the similarities: what is drawn is what was given."""
 
 from __future__ import annotations
 
@@ -7,108 +7,34 @@ import subprocess
 import sys
 from itertools import combinations
 
+import made_up_figures
 import matplotlib as mpl
 import numpy as np
 import pandas as pd
 import pytest
+from made_up_figures import LABELED, NOTE, SOURCES, TITLES, draw_pipeline, drawings
 from matplotlib.collections import LineCollection
 from matplotlib.container import ErrorbarContainer
 from matplotlib.image import AxesImage
 
-from moco_transfer.plotting import epochs, label_fraction, pipeline, similarity, style
-
-SOURCES = ["none", "spine", "chest", "spine+chest", "limited", "chest-small"]
-TITLES = {"spine": "VinDr-SpineXR", "chest": "MIMIC-CXR", "natural": "ImageNet"}
-LABELED = {
-    "spine": {"1": 58, "10": 587, "100": 5872},
-    "chest": {"0.05": 112, "0.1": 225, "1": 2257, "10": 22572},
-}
-NOTE = "Phantom data, not radiographs"
+from moco_transfer.plotting import epochs, label_fraction, style
 
 
 @pytest.fixture(scope="module")
 def estimates():
-    generator, rows = np.random.default_rng(1), []
-    for target, percents in LABELED.items():
-        for percent, source in ((p, s) for p in percents for s in SOURCES):
-            for mode, budgets in (("linear", [100]), ("end_to_end", [25, 50, 100, 200])):
-                if source == "limited" and (mode == "end_to_end" or percent in ("10", "100")):
-                    continue
-                chosen = generator.choice(budgets)
-                for budget in budgets:
-                    median = generator.uniform(0.6, 0.9)
-                    rows.append(
-                        {
-                            **{"target": target, "source": source, "mode": mode, "percent": percent},
-                            **{
-                                "epochs": budget,
-                                "n_labeled": percents[percent],
-                                "selected": budget == chosen,
-                            },
-                            **{"median": median, "lower": median - 0.01, "upper": median + 0.02},
-                        }
-                    )
-    return pd.DataFrame(rows)
-
-
-@pytest.fixture(scope="module")
-def reference():
-    columns = ["target", "percent", "mode", "source", "auroc_median", "q05", "q95"]
-    rows = [
-        ("spine", "1", "linear", "spine", 0.698, 0.683, 0.714),
-        ("spine", "50", "linear", "spine", 0.1, 0.1, 0.1),
-    ]
-    return pd.DataFrame(rows, columns=columns)
+    return made_up_figures.estimates()
 
 
 @pytest.fixture(scope="module")
 def similarities():
-    rows = []
-    pairs = list(combinations(["spine", "chest", "natural"], 2))
-    for measure in ("svcca", *similarity.MEASURE_LABELS):
-        both = [(b, a) for a, b in pairs] if measure == "variance_share" else []
-        for layer in ("CV1", "DB1", "DB2", "DB3", "DB4"):
-            for i, (a, b) in enumerate(pairs + both):
-                value = 0.3 + 0.05 * i + 0.01 * int(layer[-1])
-                null = {"null_mean": 0.2, "null_lower": 0.15, "null_upper": 0.25, "ceiling": 0.9}
-                rows.append(
-                    {"measure": measure, "layer": layer, "dataset_a": a, "dataset_b": b, "value": value}
-                    | null
-                )
-    return pd.DataFrame(rows)
-
-
-def draw_pipeline(examples, note=""):
-    return pipeline.draw_pipeline(
-        initial="natural",
-        sources={"none": [], "spine": ["spine"], "spine+chest": ["spine", "chest"], "limited": []},
-        unlabeled={"spine": 5872, "spine+chest": 231596},
-        labeled=LABELED,
-        tests={"spine": 2077, "chest": 75500},
-        examples=examples,
-        titles=TITLES,
-        note=note,
-    )
+    return made_up_figures.similarities()
 
 
 @pytest.fixture(scope="module")
-def draw(estimates, reference, similarities):
-    """Return a function that draws a figure by its name: the same one again unless ``afresh``, as drawing costs."""
-    ways = {
-        "pipeline": lambda note: draw_pipeline({"spine": None, "chest": None, "natural": None}, note),
-        "labels": lambda note: label_fraction.draw_auroc_by_labels(
-            estimates, TITLES, SOURCES, note, reference
-        ),
-        "epochs": lambda note: epochs.draw_auroc_by_epochs(estimates, "spine", TITLES, SOURCES, note),
-        "epochs_of_four": lambda note: epochs.draw_auroc_by_epochs(estimates, "chest", TITLES, SOURCES, note),
-        "layers": lambda note: similarity.draw_similarity_by_layer(similarities, TITLES, note),
-        "measures": lambda note: similarity.draw_similarity_measures(similarities, TITLES, note),
-    }
-    known = functools.cache(lambda name, note: ways[name](note))
-    return lambda name, note=NOTE, afresh=False: ways[name](note) if afresh else known(name, note)
-
-
-FIGURES = ["pipeline", "labels", "epochs", "epochs_of_four", "layers", "measures"]
+def draw():
+    """Return a function that draws a figure by its name, the same one again as drawing costs."""
+    ways = drawings()
+    return functools.cache(lambda name: ways[name](NOTE))
 
 
 def error_bars(ax):
@@ -119,56 +45,6 @@ def error_bars(ax):
             line, _, (bars,) = container.lines
             series.append((line.get_ydata(), np.array([segment[:, 1] for segment in bars.get_segments()])))
     return series
-
-
-@pytest.mark.parametrize("name", ["pipeline", "layers"])
-def test_equal_figures_are_saved_as_equal_bytes_with_text_as_text(draw, name, tmp_path):
-    for attempt in ("one", "two"):
-        files = {kind: tmp_path / f"{attempt}.{kind}" for kind in ("pdf", "svg", "png")}
-        style.save(draw(name, afresh=True), **files)
-    for kind in files:
-        assert (tmp_path / f"one.{kind}").read_bytes() == (tmp_path / f"two.{kind}").read_bytes()
-    assert NOTE in (tmp_path / "one.svg").read_text()
-    assert b"/Type3" not in (tmp_path / "one.pdf").read_bytes()
-    assert len(list(tmp_path.iterdir())) == 6
-
-
-@pytest.mark.parametrize("name", FIGURES)
-def test_a_note_is_on_the_figure_only_when_there_is_one(draw, name):
-    for note in (NOTE, ""):
-        texts = [text.get_text() for text in draw(name, note).findobj(mpl.text.Text)]
-        assert (NOTE in texts) == bool(note)
-
-
-@pytest.mark.parametrize("name", FIGURES)
-def test_text_is_inside_the_figure_and_on_nothing_else(draw, name):
-    figure = draw(name)
-    with mpl.rc_context(style.RC):
-        figure.draw_without_rendering()
-        texts = [text for text in figure.findobj(mpl.text.Text) if text.get_text() and text.get_visible()]
-        # Ticks outside the axis limits are objects as well, but are not drawn.
-        for ax in figure.axes:
-            for axis, low, high in ((ax.xaxis, *ax.get_xlim()), (ax.yaxis, *ax.get_ylim())):
-                for tick in [*axis.get_major_ticks(), *axis.get_minor_ticks()]:
-                    if not ax.axison or not low <= tick.get_loc() <= high or not tick.label1.get_visible():
-                        texts = [text for text in texts if text is not tick.label1]
-        boxes = {text: text.get_window_extent() for text in texts}
-    edges = figure.bbox.padded(1)
-    for text, box in boxes.items():
-        assert edges.x0 <= box.x0 and box.x1 <= edges.x1, text.get_text()
-        assert edges.y0 <= box.y0 and box.y1 <= edges.y1, text.get_text()
-    for (one, first), (other, second) in combinations(boxes.items(), 2):
-        assert not first.padded(-0.5).overlaps(second.padded(-0.5)), (one.get_text(), other.get_text())
-
-
-@pytest.mark.parametrize("name", FIGURES[1:])
-def test_legend_is_beside_the_panels(draw, name):
-    figure = draw(name)
-    with mpl.rc_context(style.RC):
-        figure.draw_without_rendering()
-        (legend,) = figure.legends
-        for ax in figure.axes:
-            assert not legend.get_window_extent().overlaps(ax.get_window_extent())
 
 
 def test_figure_2_draws_medians_with_their_intervals(draw, estimates):
@@ -277,6 +153,13 @@ def test_bars_run_from_lower_to_upper_and_are_never_negative():
 def test_looks_differ_in_color_and_in_marker():
     looks = style.source_looks([*SOURCES, "a", "b", "c", "d", "e"]).values()
     assert len({look.color for look in looks}) == len({look.marker for look in looks}) == len(looks)
+
+
+def test_three_pairs_of_datasets_look_like_no_source_of_a_run_with_three_controls():
+    sources = style.source_looks([*SOURCES, "limited-steps", "none-longer"]).values()
+    pairs = style.pair_looks([("a", "b"), ("a", "c"), ("b", "c")]).values()
+    assert not {look.color for look in sources} & {look.color for look in pairs}
+    assert not {look.marker for look in sources} & {look.marker for look in pairs}
 
 
 def test_figure_3_draws_value_and_null_of_each_pair(draw, similarities):

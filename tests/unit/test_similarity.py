@@ -9,7 +9,7 @@ import pytest
 from moco_transfer.config import Similarity
 from moco_transfer.errors import UserError
 from moco_transfer.seeds import stream
-from moco_transfer.similarity import compare
+from moco_transfer.similarity import compare, subspaces
 from moco_transfer.similarity.pairwise import COLUMNS
 from moco_transfer.similarity.subspaces import random_rotation
 from moco_transfer.similarity.svcca import leading_directions, permutation_null
@@ -100,6 +100,27 @@ def test_the_null_is_summed_up_by_its_mean_and_its_5_and_95_percentiles(three, t
     assert row["null_upper"] == pytest.approx(0.95 * draws[37] + 0.05 * draws[38])
 
 
+def test_the_spread_is_that_of_the_values_over_the_draws_of_halves(three, table):
+    values = []
+    for split in range(6):
+        halves = []
+        for name in ("spine", "natural"):
+            order = stream(2023, "similarity", "halves", "DB4", name, name, split).permutation(IMAGES)
+            halves.append(subspaces.channel_spectrum(three[name]["DB4"][order[: IMAGES // 2]]))
+        values.append(subspaces.cka_covariance(*halves))
+    values.sort()
+    row = table.set_index(["measure", "layer", "dataset_a", "dataset_b"]).loc[
+        ("cka_covariance", "DB4", "spine", "natural")
+    ]
+    assert row["value"] == pytest.approx(np.mean(values))
+    # Of 6 sorted values (numbered from 0) the 5 percentile lies at 0.05 x 5 = 0.25, the 95 percentile at 4.75.
+    assert row["value_lower"] == pytest.approx(0.75 * values[0] + 0.25 * values[1])
+    assert row["value_upper"] == pytest.approx(0.25 * values[4] + 0.75 * values[5])
+    literal = table["measure"] == "svcca"
+    assert table.loc[literal, ["value_lower", "value_upper"]].isna().all(axis=None)
+    assert (table.loc[~literal, "value_lower"] < table.loc[~literal, "value_upper"]).all()
+
+
 def test_the_ceiling_of_a_directed_measure_is_that_of_the_second_dataset(table):
     share = table[table["measure"] == "variance_share"]
     assert (share.groupby(["layer", "dataset_b"])["ceiling"].nunique() == 1).all()
@@ -129,11 +150,14 @@ def test_a_pair_does_not_depend_on_what_else_is_compared(three, table):
     pd.testing.assert_frame_equal(alone, table[both].reset_index(drop=True))
 
 
-def test_datasets_are_cut_to_the_smallest():
+def test_datasets_are_cut_to_the_smallest_and_the_log_says_so(caplog):
+    caplog.set_level("INFO")
     a, b = sample(1, 1, images=100), sample(2, 1, images=61)
-    few = settings_for(null_draws=5, split_halves=2)
+    few = settings_for(null_draws=5, split_halves=2, images=61)
     cut = compare({"a": {"x": a}, "b": {"x": b}}, few, 1)
+    assert caplog.messages == ["every dataset is cut to 61 images, as many as the smallest has"]
     pd.testing.assert_frame_equal(cut, compare({"a": {"x": a[:61]}, "b": {"x": b}}, few, 1))
+    assert len(caplog.messages) == 1
     assert set(cut["images"]) == {61, 30}
 
 
@@ -153,6 +177,21 @@ def test_degenerate_activations_give_no_value_but_a_row():
     assert kept.loc[("svcca_channels", "a", "c")].to_list() == [4, 1]
     assert kept.loc[("cka_covariance", "a", "c")].to_list() == [4, 1]
     assert kept.loc[("frechet", "a", "b")].to_list() == [4, 0]
+
+
+def test_with_few_images_or_channels_the_table_says_what_is_forced():
+    few = settings_for(null_draws=3, split_halves=2, directions=20, variance=1.0)
+    names = ("a", "b")
+    table = compare({name: {"x": sample(i, 1, images=50)} for i, name in enumerate(names)}, few, 1)
+    row = table.set_index("measure").loc
+    # Two times 24 directions in the 49 dimensions of 50 centred images; two times 20 of 24 channels.
+    assert row["svcca", ["kept_a", "kept_b", "forced"]].to_list() == [24, 24, 0]
+    assert row["svcca_channels", ["kept_a", "kept_b", "forced"]].to_list() == [20, 20, 16]
+    assert (table.set_index("measure")["forced"].drop(["svcca", "svcca_channels"]) == 0).all()
+    table = compare({name: {"x": sample(i, 1, images=30)} for i, name in enumerate(names)}, few, 1)
+    literal = table.set_index("measure").loc["svcca"]
+    assert literal[["kept_a", "kept_b", "forced"]].to_list() == [24, 24, 19]
+    assert literal["value"] > 19 / 24
 
 
 def test_k_that_takes_in_every_channel_has_nothing_to_normalise(three):

@@ -136,3 +136,44 @@ def test_dead_channels_do_not_change_a_measure():
     assert subspaces.cka_covariance(*padded) == pytest.approx(subspaces.cka_covariance(*plain))
     assert subspaces.frechet_distance(*padded) == pytest.approx(subspaces.frechet_distance(*plain))
     assert subspaces.variance_share(*padded, 3) == pytest.approx(subspaces.variance_share(*plain, 3))
+
+
+def measures_of(a, b, k=3):
+    """Every measure, the distance in units of the second side's variance."""
+    first, second = subspaces.channel_spectrum(a), subspaces.channel_spectrum(b)
+    return [
+        subspaces.svcca_channels(first, second, k),
+        subspaces.cka_covariance(first, second),
+        subspaces.variance_share(first, second, k),
+        subspaces.frechet_distance(first, second) / second.variances.sum(),
+    ]
+
+
+@pytest.mark.parametrize("images", [50, 5])
+@pytest.mark.parametrize("kind", [np.float32, np.float64])
+@pytest.mark.parametrize(("scale", "offset"), [(1, 1e6), (1e-12, 0), (1e-3, -1e3), (1e12, 0)])
+def test_offset_scale_and_precision_of_the_input_do_not_matter(images, kind, scale, offset):
+    a, b = ((scale * side + offset).astype(kind) for side in pair(10, images))
+    # What the input holds after it was rounded, near zero and near one.
+    exact = [((side.astype(np.longdouble) - offset) / scale).astype(np.float64) for side in (a, b)]
+    assert subspaces.channel_spectrum(a).rank == min(images - 1, 7)
+    assert measures_of(a, b) == pytest.approx(measures_of(*exact), abs=1e-6)
+
+
+def test_collinear_channels_count_once_and_move_no_measure():
+    a, b = pair(11)
+    noise = 1e-10 * np.random.default_rng(11).standard_normal((50, 7))
+    collinear, exact = (np.hstack([a, a + each]) for each in (noise, 0 * noise))
+    doubled = np.hstack([b, b])
+    assert subspaces.channel_spectrum(collinear).rank == subspaces.channel_spectrum(exact).rank == 7
+    assert measures_of(collinear, doubled) == pytest.approx(measures_of(exact, doubled), abs=1e-6)
+
+
+def test_fewer_images_than_channels_and_than_k_enter_with_their_rank():
+    a, b = pair(12, images=4, channels=30)
+    spectra = [subspaces.channel_spectrum(rows) for rows in (a, b)]
+    assert [spectrum.rank for spectrum in spectra] == [3, 3]
+    leading = [np.linalg.qr((rows - rows.mean(axis=0)).T)[0][:, :3] for rows in (a, b)]
+    cosines = np.linalg.svd(leading[0].T @ leading[1], compute_uv=False)
+    assert subspaces.svcca_channels(*spectra, 20) == pytest.approx(cosines.mean())
+    assert subspaces.variance_share(spectra[0], spectra[0], 20) == pytest.approx(1)

@@ -6,10 +6,9 @@ import runpy
 from pathlib import Path
 from types import SimpleNamespace
 
-import matplotlib as mpl
-import numpy as np
 import pandas as pd
 import pytest
+from made_up_figures import training_tables
 from matplotlib.lines import Line2D
 
 from moco_transfer.plotting import style, training_curves
@@ -19,45 +18,9 @@ SOURCES = ["none", "spine", "chest", "limited"]
 NOTE = "Phantom data"
 
 
-def table(rows: list[dict]) -> pd.DataFrame:
-    """Return a table with a row for each epoch of each of ``rows``, whose losses are lists."""
-    return pd.concat(
-        [
-            pd.DataFrame(row | {"training": number, "epoch": range(1, len(row["loss"]) + 1)})
-            for number, row in enumerate(rows)
-        ],
-        ignore_index=True,
-    )
-
-
 @pytest.fixture(scope="module")
 def curves() -> dict[str, pd.DataFrame]:
-    """Six kinds of panels: losses of several lengths and sizes, two targets, a probe every other epoch."""
-    random = np.random.default_rng(0)
-
-    def losses(epochs: int) -> list[float]:
-        return list(random.uniform(0.3, 0.7, epochs))
-
-    def moco(source: str, epochs: int, **cell: str) -> dict:
-        probe = [0.7 if epoch % 2 else np.nan for epoch in range(epochs)]
-        measures = {name: losses(epochs) for name in training_curves.MOCO_METRICS}
-        return measures | {"source": source, "probe_spine": probe} | cell
-
-    cells = [
-        {"source": source, "target": target, "percent": percent}
-        for target in ("spine", "chest")
-        for source in SOURCES
-        for percent in ("0.5", "10")
-    ]
-    budgets = [
-        table([cell | {"loss": losses(budget)} for cell in cells]).assign(budget=budget) for budget in (1, 30)
-    ]
-    return {
-        "initial": table([{"source": "none", "loss": losses(3)}]),
-        "moco": table([moco("spine", 8), moco("chest", 4), moco("limited", 6, target="spine", percent="10")]),
-        "linear": table([cell | {"loss": losses(20)} for cell in cells]),
-        "end_to_end": pd.concat(budgets, ignore_index=True),
-    }
+    return training_tables(SOURCES)
 
 
 @pytest.fixture(scope="module")
@@ -132,27 +95,6 @@ def test_a_run_without_some_kinds_has_no_panels_of_them(curves):
     assert {title for title, *_ in found} == {"Linear"}
     alone = dict.fromkeys(curves, nothing) | {"initial": curves["initial"]}
     assert len(panels(training_curves.draw_training_curves(alone, SOURCES))) == 1
-
-
-def test_titles_and_labels_are_on_the_page_and_apart(page):
-    with mpl.rc_context(style.RC):
-        page.draw_without_rendering()
-        texts = [
-            text for ax in page.axes for text in (ax.title, ax._left_title, ax.xaxis.label, ax.yaxis.label)
-        ]
-        texts = [
-            *(text for text in texts if text.get_text()),
-            *page.legends[0].get_texts(),
-            page._suptitle,
-        ]
-        boxes = [(text.get_text(), text.get_window_extent()) for text in texts]
-        edges = page.bbox.padded(1)
-        for number, (name, box) in enumerate(boxes):
-            assert edges.x0 <= box.x0 and box.x1 <= edges.x1 and edges.y0 <= box.y0 and box.y1 <= edges.y1, (
-                name
-            )
-            for other, second in boxes[:number]:
-                assert not box.padded(-0.5).overlaps(second.padded(-0.5)), (name, other)
 
 
 def test_the_script_reads_the_tables_of_all_kinds_and_writes_equal_bytes(tmp_path):

@@ -1,9 +1,7 @@
-"""The tiny run, made once for all tests that look at what a whole run leaves behind."""
+"""What tests share: the tiny run, made once for all that look at what a whole run leaves behind, and empty releases."""
 
 import pytest
-from running import ROOT, snakemake
-
-TINY = ("--cores", "2", "--configfile", ROOT / "config/demo.yaml", ROOT / "tests/workflow/tiny.yaml")
+from running import TINY, snakemake
 
 
 @pytest.fixture(scope="session")
@@ -12,3 +10,20 @@ def finished(tmp_path_factory):
     folder = tmp_path_factory.mktemp("tiny")
     snakemake(*TINY, directory=folder)
     return folder
+
+
+@pytest.fixture(scope="session")
+def empty_releases(tmp_path_factory):
+    """Folders with the tables that the adapters look for, all of them empty."""
+    root = tmp_path_factory.mktemp("releases")
+    for name in (
+        "data/vindr-spinexr/annotations/train.csv",
+        "data/vindr-spinexr/annotations/test.csv",
+        "data/mimic-cxr-jpg/mimic-cxr-2.0.0-chexpert.csv.gz",
+        "data/mimic-cxr-jpg/mimic-cxr-2.0.0-metadata.csv.gz",
+        "data/mimic-cxr-jpg/mimic-cxr-2.0.0-split.csv.gz",
+        "data/imagenet/n01440764/0.jpg",
+    ):
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).touch()
+    return root

@@ -1,10 +1,12 @@
 """Runs Snakemake as a user does, in a folder of the test's own."""
 
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
+TINY = ("--cores", "2", "--configfile", ROOT / "config/demo.yaml", ROOT / "tests/workflow/tiny.yaml")
 
 
 def snakemake(*arguments, directory, fails=False):
@@ -15,3 +17,8 @@ def snakemake(*arguments, directory, fails=False):
     )
     assert (run.returncode != 0) == fails, run.stdout[-6000:] + run.stderr[-6000:]
     return run
+
+
+def planned(output):
+    """Return the number of jobs by rule from a dry run's table of job counts."""
+    return {rule: int(count) for rule, count in re.findall(r"^(\w+) +(\d+)$", output, flags=re.MULTILINE)}

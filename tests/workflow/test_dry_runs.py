@@ -1,33 +1,9 @@
 """What Snakemake plans, without running it: the paper's grid, the demo, and what a user's mistakes answer."""
 
-import re
-
 import pytest
-from running import ROOT, snakemake
+from running import ROOT, planned, snakemake
 
 pytestmark = pytest.mark.workflow
-
-
-@pytest.fixture(scope="module")
-def empty_releases(tmp_path_factory):
-    """Folders with the tables that the adapters look for, all of them empty."""
-    root = tmp_path_factory.mktemp("releases")
-    for name in (
-        "data/vindr-spinexr/annotations/train.csv",
-        "data/vindr-spinexr/annotations/test.csv",
-        "data/mimic-cxr-jpg/mimic-cxr-2.0.0-chexpert.csv.gz",
-        "data/mimic-cxr-jpg/mimic-cxr-2.0.0-metadata.csv.gz",
-        "data/mimic-cxr-jpg/mimic-cxr-2.0.0-split.csv.gz",
-        "data/imagenet/n01440764/0.jpg",
-    ):
-        (root / name).parent.mkdir(parents=True, exist_ok=True)
-        (root / name).touch()
-    return root
-
-
-def planned(output):
-    """Return the number of jobs by rule from a dry run's table of job counts."""
-    return {rule: int(count) for rule, count in re.findall(r"^(\w+) +(\d+)$", output, flags=re.MULTILINE)}
 
 
 def test_the_papers_configuration_plans_the_papers_grid(empty_releases):

@@ -14,11 +14,12 @@ import sys
 from pathlib import Path
 
 from moco_transfer.errors import UserError
-from moco_transfer.stages import analysis, data, finetuning, pretraining
+from moco_transfer.stages import analysis, data, finetuning, planning, pretraining
 
 STAGES = {
     function.__name__.replace("_", "-"): function
     for function in (
+        planning.plan,
         data.phantom,
         data.index,
         data.pack_shard,
@@ -71,7 +72,8 @@ def _parser() -> argparse.ArgumentParser:
             if parameter.name == "settings":
                 command.add_argument("--settings", required=True, metavar="JSON")
             if parameter.kind is parameter.KEYWORD_ONLY:
-                kind = {"int": int, "float": float, "str": str}.get(parameter.annotation, Path)
+                named = parameter.annotation.removesuffix(" | None")
+                kind = {"int": int, "float": float, "str": str}.get(named, Path)
                 command.add_argument(
                     f"--{parameter.name}".replace("_", "-"),
                     type=kind,

@@ -29,7 +29,7 @@ def import_weights(path: Path, sha256: str | None, model: str, encoder: Path) ->
     Raises UserError where the file is missing, its SHA-256 does not begin with ``sha256``, or it does not fit.
     """
     if not path.is_file():
-        raise UserError(f"{path}: no such file of weights (model.initial_weights.path)")
+        raise UserError(f"{path}: no such file of weights; correct model.initial_weights.path")
     with path.open("rb") as handle:
         found = hashlib.file_digest(handle, "sha256").hexdigest()
     if sha256 is not None and not found.startswith(sha256):

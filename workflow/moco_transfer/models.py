@@ -85,4 +85,7 @@ def load_state(network: nn.Module, state: Mapping[str, Tensor], origin: str | Pa
     except RuntimeError as error:
         first = str(error).splitlines()[1].strip()[:200]
         hint = "; a vision transformer's weights are for one input_size" if "pos_embedding" in first else ""
-        raise UserError(f"{origin}: these are not weights of the configured model ({first}){hint}") from None
+        raise UserError(
+            f"{origin}: these are not weights of the configured model ({first}){hint}; "
+            "correct model.name, or the file"
+        ) from None

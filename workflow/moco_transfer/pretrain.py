@@ -23,7 +23,7 @@ from moco_transfer.training.log import MetricsLog
 from moco_transfer.training.optimizers import SGD
 from moco_transfer.training.probe import LinearProbe
 from moco_transfer.training.ranks import ALONE, Ranks
-from moco_transfer.training.schedule import cosine, epoch_order, full_batches
+from moco_transfer.training.schedule import cosine, epoch_order, full_batches, full_steps
 from moco_transfer.training.shared_attempt import SharedCheckpoint
 
 METRICS = ("loss", "contrast_accuracy", "alignment", "uniformity")
@@ -89,7 +89,7 @@ def pretrain(
         network.query_encoder.compile()
         network.key_encoder.compile()
     optimizer = SGD(network.query_encoder.parameters(), settings.sgd_momentum, settings.weight_decay)
-    epoch_steps = len(pool) // batch
+    epoch_steps = full_steps(len(pool), batch)
     step, steps = 0, schedule.epochs * epoch_steps
     measured = torch.zeros(epoch_steps, len(METRICS), device=device)  # of each step of the epoch
     with _open_log(schedule.epochs, epoch_steps * batch, metrics, ranks) as log:

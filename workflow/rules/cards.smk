@@ -1,6 +1,10 @@
 """A data card for every dataset that the results rest on: a page of Markdown and a figure."""
 
 
+localrules:
+    data_card,
+
+
 rule data_card:
     input:
         index=store("{dataset}", "index.parquet"),
@@ -28,8 +32,8 @@ rule data_card:
         "../../envs/moco-transfer.yaml"
     threads: 1
     resources:
-        mem_mb=4000,
-        runtime=30,
+        mem_mb=memory(4000),
+        runtime=minutes(30),
     params:
         title=lambda wildcards: CONFIG.datasets[wildcards.dataset].title,
         shareable=dataset_settings("shareable"),

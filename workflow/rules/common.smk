@@ -17,6 +17,20 @@ from moco_transfer.data.releases import describe_missing, find_tables
 from moco_transfer.errors import UserError
 from moco_transfer.grid import all_sources, finetuning_jobs
 from moco_transfer.job_environment import export_package, keep_freed_memory
+from moco_transfer.results import (
+    carded_datasets,
+    compared_networks,
+    compared_sources,
+    epoch_figures,
+    extra_subsets,
+    figure_names,
+    has_controls,
+    initial_dataset,
+    result_tables,
+    shown_datasets,
+    table_names,
+    used_datasets,
+)
 from moco_transfer.tables.hyperparameters import hyperparameter_rows
 
 export_package(PACKAGE.parent)
@@ -34,18 +48,15 @@ PAPER_SOURCES = [*CONFIG.sources, "limited"]
 ALL_SOURCES = all_sources(CONFIG)
 # Sources whose MoCo sees the labelled images alone, and so differs from subset to subset.
 SUBSET_SOURCES = ["limited", "limited-steps"]
-EXTRA_SUBSETS = range(CONFIG.seeds + 1, CONFIG.controls.subsets + 1)
+EXTRA_SUBSETS = extra_subsets(CONFIG)
 # Weights that are trained here depend on the run's seed and splits; published ones are shared by all runs.
 INITIAL_WEIGHTS = (
     f"<{'run' if CONFIG.model.initial_weights.kind == 'supervised' else 'data'}>/initial_weights/"
     f"{CONFIG.model.name}.safetensors"
 )
-# Networks that are compared on the same images: the initial one first, then those that are the same for all subsets.
-COMPARED_NETWORKS = ["none", *TRAINED_SOURCES, *CONFIG.controls.size]
+COMPARED_NETWORKS = compared_networks(CONFIG)
 PHANTOMS = [name for name, dataset in CONFIG.datasets.items() if dataset.phantom]
-# The paper's figures 4 and 5 and tables 2 and 3 are one for each target; a third target gets figure 6 and table 4.
-EPOCH_FIGURES = {f"figure{number}": target for number, target in enumerate(CONFIG.targets, start=4)}
-RESULT_TABLES = {f"table{number}": target for number, target in enumerate(CONFIG.targets, start=2)}
+EPOCH_FIGURES, RESULT_TABLES = epoch_figures(CONFIG), result_tables(CONFIG)
 PAPER_ADAPTERS = {"spine": "vindr_spinexr", "chest": "mimic_cxr_jpg"}
 
 
@@ -123,6 +134,16 @@ def max_quarantined(wildcards, threads):
     return CONFIG.datasets[wildcards.dataset].store.max_quarantined
 
 
+def memory(megabytes):
+    """Return a resource function: ``megabytes``, and half as many more at every further attempt."""
+    return lambda wildcards, attempt: megabytes * (attempt + 1) // 2
+
+
+def minutes(runtime):
+    """Return a resource function: ``runtime``, more at every further attempt, but no more than the cluster gives."""
+    return lambda wildcards, attempt: min(runtime * (attempt + 1) // 2, CONFIG.resources.max_runtime)
+
+
 def probed_datasets(names):
     """Return what the linear probes of a pretraining need to know of its datasets."""
     return [{"name": name, "uncertain": CONFIG.datasets[name].labels.uncertain} for name in names]
@@ -136,27 +157,6 @@ def launcher(wildcards, threads):
     ranks = CONFIG.pretraining.ranks
     torchrun = f"-m torch.distributed.run --standalone --nproc-per-node {ranks} " if ranks > 1 else ""
     return f"python {torchrun}-m moco_transfer"
-
-
-def compared_sources():
-    """Return the sources of one dataset whose similarity to the targets is computed, by that dataset."""
-    # Downloaded weights have seen ImageNet, which the dataset 'natural' stands for.
-    initial = CONFIG.model.initial_weights.dataset or "natural"
-    alone = {source: seen or [initial] for source, seen in CONFIG.sources.items() if len(seen) < 2}
-    return {source: name for source, (name,) in alone.items() if name in CONFIG.similarity.datasets}
-
-
-def has_ranked_sources():
-    """Return whether some target has two such sources of other domains, so that similarity can be right or wrong."""
-    compared = compared_sources()
-    return "none" in compared and any(
-        target in CONFIG.similarity.datasets and sum(name != target for name in compared.values()) > 1
-        for target in CONFIG.targets
-    )
-
-
-def has_controls():
-    return bool(CONFIG.controls.size or CONFIG.controls.steps or CONFIG.controls.budget)
 
 
 def numbered_labels(kind, numbered, shows):
@@ -177,7 +177,7 @@ def titles():
 
 def data_note():
     """Return what must stand on every result that rests on generated images, or nothing where all images are real."""
-    basis = dict.fromkeys([*used_datasets(), *shown_datasets(), *CONFIG.similarity.datasets])
+    basis = carded_datasets(CONFIG)
     generated = [name for name in basis if name in PHANTOMS]
     if not generated:
         return ""
@@ -186,29 +186,12 @@ def data_note():
     return f"Phantom data in part: the {' and '.join(generated)} images are generated, not radiographs"
 
 
-def used_datasets():
-    """Return the datasets that the results rest on: targets and what the sources are made of."""
-    return list(
-        dict.fromkeys([*CONFIG.targets, *(name for seen in CONFIG.sources.values() for name in seen)])
-    )
-
-
-def initial_dataset():
-    """Return the dataset behind the initial weights."""
-    return CONFIG.model.initial_weights.dataset or "ImageNet"
-
-
-def shown_datasets():
-    """Return the datasets that figure 1 shows."""
-    return [name for name in [initial_dataset(), *used_datasets()] if name in CONFIG.datasets]
-
-
 def augmented_examples():
     """Return the dataset whose images show what augmentations do, as a list of one name or none.
 
     It is the first one used whose images are grey and may be shown.
     """
-    used = [(name, CONFIG.datasets[name]) for name in used_datasets()]
+    used = [(name, CONFIG.datasets[name]) for name in used_datasets(CONFIG)]
     return [name for name, dataset in used if dataset.shareable and not dataset.store.colour][:1]
 
 

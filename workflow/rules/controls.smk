@@ -15,8 +15,8 @@ rule size_sample:
         "../../envs/moco-transfer.yaml"
     threads: 1
     resources:
-        mem_mb=4000,
-        runtime=30,
+        mem_mb=memory(4000),
+        runtime=minutes(30),
     params:
         settings=settings(
             name=lambda wildcards: wildcards.source, images=CONFIG.pretraining.images, seed=CONFIG.seed
@@ -71,8 +71,8 @@ rule extra_subsets:
         "../../envs/moco-transfer.yaml"
     threads: 1
     resources:
-        mem_mb=4000,
-        runtime=60,
+        mem_mb=memory(4000),
+        runtime=minutes(60),
     params:
         settings=settings(
             uncertain=dataset_settings("labels", "uncertain"),
@@ -106,8 +106,8 @@ rule linear_subsets:
         "../../envs/moco-transfer.yaml"
     threads: 1
     resources:
-        mem_mb=4000,
-        runtime=240,
+        mem_mb=memory(4000),
+        runtime=minutes(240),
     params:
         settings=settings(
             target=lambda wildcards: wildcards.target,

@@ -16,8 +16,8 @@ rule phantom:
         "../../envs/moco-transfer.yaml"
     threads: 2
     resources:
-        mem_mb=2000,
-        runtime=60,
+        mem_mb=memory(2000),
+        runtime=minutes(60),
     params:
         settings=settings(
             adapter=dataset_settings("adapter"),
@@ -43,8 +43,8 @@ rule index:
         "../../envs/moco-transfer.yaml"
     threads: 1
     resources:
-        mem_mb=4000,
-        runtime=60,
+        mem_mb=memory(4000),
+        runtime=minutes(60),
     params:
         settings=settings(
             adapter=dataset_settings("adapter"),
@@ -79,8 +79,8 @@ rule pack_shard:
         "../../envs/moco-transfer.yaml"
     threads: PACKING_THREADS
     resources:
-        mem_mb=4000,
-        runtime=1440,
+        mem_mb=memory(4000),
+        runtime=minutes(1440),
     params:
         settings=settings(
             store=stored_pixels,
@@ -118,8 +118,8 @@ rule pack:
         "../../envs/moco-transfer.yaml"
     threads: 1
     resources:
-        mem_mb=4000,
-        runtime=240,
+        mem_mb=memory(4000),
+        runtime=minutes(240),
     params:
         settings=settings(store=stored_pixels),
         max_quarantined=max_quarantined,
@@ -145,8 +145,8 @@ rule split:
         "../../envs/moco-transfer.yaml"
     threads: 1
     resources:
-        mem_mb=4000,
-        runtime=30,
+        mem_mb=memory(4000),
+        runtime=minutes(30),
     params:
         settings=settings(
             split=dataset_settings("split"),
@@ -175,8 +175,8 @@ rule subset:
         "../../envs/moco-transfer.yaml"
     threads: 1
     resources:
-        mem_mb=4000,
-        runtime=30,
+        mem_mb=memory(4000),
+        runtime=minutes(30),
     params:
         settings=settings(
             uncertain=dataset_settings("labels", "uncertain"),

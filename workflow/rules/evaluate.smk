@@ -15,8 +15,8 @@ rule select_budgets:
         "../../envs/moco-transfer.yaml"
     threads: 1
     resources:
-        mem_mb=8000,
-        runtime=60,
+        mem_mb=memory(8000),
+        runtime=minutes(60),
     params:
         settings=settings(
             target=lambda wildcards: wildcards.target,
@@ -55,8 +55,8 @@ rule evaluate:
         "../../envs/moco-transfer.yaml"
     threads: 2
     resources:
-        mem_mb=16000,
-        runtime=240,
+        mem_mb=memory(16000),
+        runtime=minutes(240),
     params:
         settings=settings(
             target=lambda wildcards: wildcards.target,
@@ -86,8 +86,8 @@ rule coverage:
         "../../envs/moco-transfer.yaml"
     threads: 1
     resources:
-        mem_mb=2000,
-        runtime=30,
+        mem_mb=memory(2000),
+        runtime=minutes(30),
     params:
         settings=settings(
             percentiles=CONFIG.evaluation.percentiles,

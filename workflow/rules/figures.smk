@@ -1,10 +1,22 @@
 """Every figure, as PDF, SVG and PNG."""
 
 
+localrules:
+    figure1,
+    figure2,
+    figure3,
+    similarity_measures,
+    networks,
+    figure_epochs,
+    augmentations,
+    training_curves,
+    figure_coverage,
+
+
 rule figure1:
     input:
-        images=[store(name, "images.npy") for name in shown_datasets()],
-        splits=[f"<run>/splits/{name}.parquet" for name in used_datasets()],
+        images=[store(name, "images.npy") for name in shown_datasets(CONFIG)],
+        splits=[f"<run>/splits/{name}.parquet" for name in used_datasets(CONFIG)],
     output:
         pdf="<run>/figures/figure1.pdf",
         svg=report(
@@ -25,13 +37,13 @@ rule figure1:
     params:
         titles=titles(),
         note=data_note(),
-        initial=initial_dataset(),
-        shown=shown_datasets(),
-        shareable=[CONFIG.datasets[name].shareable for name in shown_datasets()],
+        initial=initial_dataset(CONFIG),
+        shown=shown_datasets(CONFIG),
+        shareable=[CONFIG.datasets[name].shareable for name in shown_datasets(CONFIG)],
         sources=CONFIG.sources,
         limited=any(target.limited for target in CONFIG.targets.values()),
         percents={name: target.percents for name, target in CONFIG.targets.items()},
-        used=used_datasets(),
+        used=used_datasets(CONFIG),
         pretrained_on=CONFIG.pretraining.images.split("+"),
         code=RESULTS_CODE,
     message:

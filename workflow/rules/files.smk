@@ -87,19 +87,7 @@ def estimate_files(names=("estimates",)):
     return [f"<run>/evaluate/{target}/{name}.parquet" for name in names for target in CONFIG.targets]
 
 
-def figure_files(
-    names=(
-        "figure1",
-        "figure2",
-        "figure3",
-        *EPOCH_FIGURES,
-        "similarity_measures",
-        *(["similarity_ranks"] if has_ranked_sources() else []),
-        *(["networks"] if len(COMPARED_NETWORKS) > 1 else []),
-        "augmentations",
-        "training_curves",
-    )
-):
+def figure_files(names=tuple(figure_names(CONFIG))):
     return [f"<run>/figures/{name}.{kind}" for name in names for kind in ("pdf", "svg", "png")]
 
 
@@ -114,21 +102,17 @@ def extra_subset_aurocs():
 
 
 def table_files():
-    """Return the paper's tables and ours; those of the controls where there are any."""
-    names = ["table1", *RESULT_TABLES, "classes", "claims", "advice"]
-    if has_controls():
-        names.append("controls")
-    if has_ranked_sources():
-        names.append("similarity_ranks")
-    if EXTRA_SUBSETS:
-        names.append("subsets")
-    return [f"<run>/tables/{name}.{kind}" for name in names for kind in ("csv", "md", "tex", "html")]
+    return [
+        f"<run>/tables/{name}.{kind}" for name in table_names(CONFIG) for kind in ("csv", "md", "tex", "html")
+    ]
 
 
 def card_files():
-    """Return the data cards of all datasets that the results rest on or show."""
-    names = dict.fromkeys([*used_datasets(), *shown_datasets(), *CONFIG.similarity.datasets])
-    return [f"<run>/cards/{name}.{kind}" for name in names for kind in ("md", "pdf", "svg", "png")]
+    return [
+        f"<run>/cards/{name}.{kind}"
+        for name in carded_datasets(CONFIG)
+        for kind in ("md", "pdf", "svg", "png")
+    ]
 
 
 def paper_tables(targets):

@@ -22,8 +22,8 @@ rule embed:
     resources:
         gpu=CONFIG.resources.gpus,
         device=CONFIG.device,
-        mem_mb=CONFIG.resources.mem_mb,
-        runtime=240,
+        mem_mb=memory(CONFIG.resources.mem_mb),
+        runtime=minutes(240),
     params:
         settings=settings(
             model=CONFIG.model.name,
@@ -79,8 +79,8 @@ rule linear:
         "../../envs/moco-transfer.yaml"
     threads: 1
     resources:
-        mem_mb=4000,
-        runtime=60,
+        mem_mb=memory(4000),
+        runtime=minutes(10),
     params:
         settings=settings(
             uncertain=dataset_settings("labels", "uncertain"),
@@ -121,8 +121,8 @@ rule end_to_end:
     resources:
         gpu=CONFIG.resources.gpus,
         device=CONFIG.device,
-        mem_mb=CONFIG.resources.mem_mb,
-        runtime=2880,
+        mem_mb=memory(CONFIG.resources.mem_mb),
+        runtime=minutes(2880),
     params:
         settings=settings(
             model=CONFIG.model.name,

@@ -24,8 +24,8 @@ if WEIGHTS.kind == "supervised":
         resources:
             gpu=CONFIG.resources.gpus,
             device=CONFIG.device,
-            mem_mb=CONFIG.resources.mem_mb,
-            runtime=720,
+            mem_mb=memory(CONFIG.resources.mem_mb),
+            runtime=minutes(720),
         params:
             settings=settings(
                 model=CONFIG.model.name,
@@ -101,8 +101,8 @@ rule pretrain:
     resources:
         gpu=PRETRAINING_GPUS,
         device=CONFIG.device,
-        mem_mb=CONFIG.resources.mem_mb,
-        runtime=4320,
+        mem_mb=memory(CONFIG.resources.mem_mb),
+        runtime=minutes(4320),
     params:
         settings=moco_settings(
             schedule=lambda wildcards: CONFIG.pretraining.schedules[wildcards.source],
@@ -142,8 +142,8 @@ rule pretrain_limited:
     resources:
         gpu=PRETRAINING_GPUS,
         device=CONFIG.device,
-        mem_mb=CONFIG.resources.mem_mb,
-        runtime=1440,
+        mem_mb=memory(CONFIG.resources.mem_mb),
+        runtime=minutes(1440),
     params:
         settings=moco_settings(
             schedule=lambda wildcards: CONFIG.pretraining.schedules[wildcards.target],

@@ -1,6 +1,10 @@
 """Activations of one network for images of each dataset, and how alike the datasets are by them."""
 
 
+localrules:
+    similarity_ranks,
+
+
 rule activations:
     input:
         encoder=encoder_of(CONFIG.similarity.network),
@@ -15,8 +19,8 @@ rule activations:
     resources:
         gpu=CONFIG.resources.gpus,
         device=CONFIG.device,
-        mem_mb=CONFIG.resources.mem_mb,
-        runtime=60,
+        mem_mb=memory(CONFIG.resources.mem_mb),
+        runtime=minutes(60),
     params:
         settings=settings(
             datasets=CONFIG.similarity.datasets,
@@ -48,15 +52,15 @@ rule compare_datasets:
         "../../envs/moco-transfer.yaml"
     threads: 1
     resources:
-        mem_mb=8000,
-        runtime=120,
+        mem_mb=memory(8000),
+        runtime=minutes(120),
     params:
         settings=settings(
             datasets=CONFIG.similarity.datasets,
             similarity=CONFIG.similarity.model_dump(),
             seed=CONFIG.seed,
         ),
-        version=1,
+        version=2,
     message:
         "Comparing the datasets"
     shell:
@@ -80,8 +84,8 @@ rule compare_networks:
     resources:
         gpu=CONFIG.resources.gpus,
         device=CONFIG.device,
-        mem_mb=CONFIG.resources.mem_mb,
-        runtime=60,
+        mem_mb=memory(CONFIG.resources.mem_mb),
+        runtime=minutes(60),
     params:
         settings=settings(
             sources=COMPARED_NETWORKS,
@@ -93,7 +97,7 @@ rule compare_networks:
             taps=CONFIG.model.taps and list(CONFIG.model.taps.items()),
             seed=CONFIG.seed,
         ),
-        version=1,
+        version=2,
     message:
         "How far each pretraining moved the network"
     shell:
@@ -132,10 +136,10 @@ rule similarity_ranks:
         "../../envs/moco-transfer.yaml"
     threads: 1
     resources:
-        mem_mb=4000,
-        runtime=30,
+        mem_mb=memory(4000),
+        runtime=minutes(30),
     params:
-        datasets=compared_sources(),
+        datasets=compared_sources(CONFIG),
         level=CONFIG.evaluation.level,
         titles=titles(),
         sources=PAPER_SOURCES,

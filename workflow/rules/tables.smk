@@ -1,6 +1,16 @@
 """Every table, as CSV, Markdown, LaTeX and HTML."""
 
 
+localrules:
+    table1,
+    table_aurocs,
+    table_classes,
+    claims,
+    controls_table,
+    subsets_table,
+    advice,
+
+
 rule table1:
     output:
         csv="<run>/tables/table1.csv",
@@ -214,7 +224,7 @@ rule advice:
         seeds=estimate_files(["seeds"]),
         covariance=estimate_files(["covariance"]),
         extra=extra_subset_aurocs(),
-        controls=["<run>/tables/controls.csv"] if has_controls() else [],
+        controls=["<run>/tables/controls.csv"] if has_controls(CONFIG) else [],
     output:
         csv="<run>/tables/advice.csv",
         md="<run>/tables/advice.md",

@@ -18,7 +18,7 @@ def main(inputs, outputs, params) -> None:
         "What to do with so many labels. The best by test AUROC, end-to-end training at its selected budget; its AUROC is too "
         "high on average, because the luckiest is chosen. What cannot be told from it are the ways not significantly worse "
         f"than any other ({100 * (1 - params.level):g}% confidence set of the best, Bonferroni within a row). One encoder of "
-        "each source was trained: another might rank otherwise.",
+        "each source was trained, and one choice of budget made: others might rank otherwise.",
         params.note,
         advice,
     )

@@ -13,7 +13,8 @@ def main(inputs, outputs, params) -> None:
         dict(outputs.items()),
         "Labelled subsets. The standard deviation of the test AUROC of linear finetuning between labelled subsets of one "
         f"size ({100 * (1 - 2 * params.level):g}% interval, taking AUROCs as normal), and what the run's own subsets alone "
-        "would have said.",
+        "would have said. Subsets come from the same training images, so that large ones overlap and scatter less than subsets "
+        "of fresh images would.",
         params.note,
         scatter,
     )

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 
@@ -11,11 +12,14 @@ class Release:
     """A release's name, where to get it, and patterns of the tables its adapter reads (each must match a file).
 
     ``{labeler}`` in a pattern stands for the dataset's labeler. The file of ``table`` is named by the configuration alone.
+    ``images`` are those of the whole release by official split, and ``classes`` its labels, where all of that is known.
     """
 
     name: str
     origin: str
     tables: tuple[str, ...]
+    images: Mapping[str, int] = field(default_factory=dict)
+    classes: int | None = None
 
 
 RELEASES = {
@@ -23,6 +27,8 @@ RELEASES = {
         "VinDr-SpineXR 1.0.0",
         "https://physionet.org/content/vindr-spinexr/1.0.0/ (credentialed)",
         ("annotations/train.csv", "annotations/test.csv"),
+        {"train": 8_389, "test": 2_077},
+        1,
     ),
     "mimic_cxr_jpg": Release(
         "MIMIC-CXR-JPG 2.0.0 or 2.1.0",
@@ -32,11 +38,15 @@ RELEASES = {
             "mimic-cxr-2.*-metadata.csv.gz",
             "mimic-cxr-2.*-split.csv.gz",
         ),
+        {"train": 368_960, "validation": 2_991, "test": 5_159},
+        14,
     ),
     "nih_chestxray14": Release(
         "NIH ChestX-ray14",
         "https://nihcc.app.box.com/v/ChestXray-NIHCC",
         ("Data_Entry_2017*.csv", "images_*/images"),
+        {"train": 86_524, "test": 25_596},
+        14,
     ),
     "image_folder": Release(
         "images in a folder for each class",

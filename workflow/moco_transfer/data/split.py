@@ -13,7 +13,7 @@ the old images of a nested subset.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from fractions import Fraction
 from typing import TYPE_CHECKING
 
@@ -117,6 +117,23 @@ def subset_size(percent: str, images: int) -> int:
     return max(1, int(Fraction(percent) * images / 100))
 
 
+def side_sizes(units: int, unit: str, shares: Mapping[str, Fraction]) -> dict[str, int]:
+    """Return how many of ``units`` each side with a share gets: floor(share x units), the last one the rest.
+
+    Raises UserError if a side gets none. ``unit`` says what is counted.
+
+    >>> side_sizes(8389, "image", {"train": Fraction("0.7"), "validation": Fraction("0.3")})
+    {'train': 5872, 'validation': 2517}
+    """
+    *cut, last = [name for name, share in shares.items() if share > 0]
+    sizes = {name: int(shares[name] * units) for name in cut}
+    sizes[last] = units - sum(sizes.values())
+    short = min(sizes, key=sizes.__getitem__)
+    if sizes[short] < 1:
+        raise UserError(f"split: {units} units ({unit}) are too few for the shares: {short} gets none")
+    return sizes
+
+
 def _official_members(index: pd.DataFrame, used: np.ndarray, name: str) -> np.ndarray:
     official = index["official_split"]
     blank = int((used & official.isna().to_numpy()).sum())
@@ -135,16 +152,11 @@ def _official_members(index: pd.DataFrame, used: np.ndarray, name: str) -> np.nd
 def _cut(units: pd.Series, unit: str, shares: dict[str, Fraction], seed: int) -> np.ndarray:
     """Return the side of each row, given its unit: the units in random order, cut at the floors of their shares."""
     codes, identifiers = pd.factorize(units)
-    asked = [name for name, share in shares.items() if share > 0]
-    counts = [int(shares[name] * len(identifiers)) for name in asked[:-1]]
-    counts.append(len(identifiers) - sum(counts))
-    if min(counts) < 1:
-        short = asked[int(np.argmin(counts))]
-        raise UserError(
-            f"split: {len(identifiers)} units ({unit}) are too few for the shares: {short} gets none"
-        )
+    sizes = side_sizes(len(identifiers), unit, shares)
     side = np.empty(len(identifiers), dtype=object)
-    side[_random_order(identifiers, seed, "split", unit)] = np.repeat(np.array(asked, dtype=object), counts)
+    side[_random_order(identifiers, seed, "split", unit)] = np.repeat(
+        np.array(list(sizes), dtype=object), list(sizes.values())
+    )
     return side[codes]
 
 

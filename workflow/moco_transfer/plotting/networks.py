@@ -12,7 +12,7 @@ from matplotlib.patches import Patch
 from moco_transfer.plotting import style
 from moco_transfer.plotting.similarity import layer_tilt
 
-LABELS = {"svcca": "SVCCA with the initial network", "cka": "CKA with the initial network"}
+LABELS = {"svcca": "SVCCA with the\ninitial network", "cka": "CKA with the\ninitial network"}
 
 
 def draw_moved_networks(

@@ -78,7 +78,7 @@ _OTHER_LOOKS = (
     Look("#7F7F7F", "p", "-."),
     Look("#8C6D31", "<", ":"),
     Look("#5E3C99", ">", _DASH_DOT_DOT),
-    Look("#1B7837", "h", "-"),
+    Look("#882255", "h", "-"),
 )
 
 
@@ -94,8 +94,9 @@ def source_looks(sources: Iterable[str]) -> dict[str, Look]:
 
 
 def pair_looks(pairs: Iterable[tuple[str, str]]) -> dict[tuple[str, str], Look]:
-    """Return the look of each pair of datasets; no pair looks like one of the paper's sources."""
-    return {pair: _OTHER_LOOKS[i % len(_OTHER_LOOKS)] for i, pair in enumerate(pairs)}
+    """Return the look of each pair of datasets; three pairs look like none of the paper's sources nor our first three."""
+    looks = _OTHER_LOOKS[::-1]
+    return {pair: looks[i % len(looks)] for i, pair in enumerate(pairs)}
 
 
 def source_label(source: str) -> str:

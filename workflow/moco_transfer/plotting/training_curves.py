@@ -128,7 +128,7 @@ def _draw_panel(ax: Axes, panel: _Panel, looks: Mapping[str, style.Look]) -> Non
             lw=widths[curve.index[0]],
             marker=look.marker,
             markevery=[-1],
-            ms=2.2,
+            ms=3,
         )
     longest = max(curves["done"].max(), 1) if len(curves) else 1
     room = max(0.5, 0.05 * longest)

@@ -14,9 +14,17 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from moco_transfer.seeds import stream
-from moco_transfer.similarity.svcca import leading_directions, mean_canonical_correlation
+from moco_transfer.similarity.rows import centred, check_rows
+from moco_transfer.similarity.svcca import (
+    forced_correlations,
+    leading_directions,
+    mean_canonical_correlation,
+)
 
-COLUMNS = ["target", "source", "layer", "measure", "value", "chance", "images"]
+COLUMNS = [
+    *("target", "source", "layer", "measure", "value", "chance", "images"),
+    *("kept_initial", "kept", "forced"),
+]
 # Enough for a mean: a permutation of a few hundred rows scatters by less than a hundredth.
 PERMUTATIONS = 5
 
@@ -32,9 +40,15 @@ def compare_networks(
 
     ``initial`` maps layer to activations [images, channels]; ``others`` maps source to the same of its network, for the
     same images in the same order; ``variance`` is the share that SVCCA keeps. Returns target, source, layer, measure
-    ('svcca' or 'cka'), value, chance (the mean of random permutations of the images) and images. NaN where a layer has no
-    variance.
+    ('svcca' or 'cka'), value, chance (the mean of random permutations of the images), images, and of SVCCA alone
+    kept_initial, kept (directions of either side) and forced (correlations that are 1 whatever the data, by
+    ``forced_correlations``). The value is NaN where a layer has no variance.
+
+    Raises UserError where a value is not finite, or images are fewer than 4.
     """
+    for source, layers in {"the initial network": initial, **others}.items():
+        for layer, activations in layers.items():
+            check_rows(source, layer, activations)
     measures: dict[str, tuple[Callable, Callable, Callable]] = {
         "svcca": (
             lambda rows: leading_directions(rows, variance),
@@ -53,8 +67,16 @@ def compare_networks(
             for source, layers in others.items():
                 other = prepare(layers[layer])
                 chance = float(np.mean([compare(permute(one, order), other) for order in orders]))
-                rows.append((target, source, layer, measure, compare(one, other), chance, len(before)))
+                row = (target, source, layer, measure, compare(one, other), chance, len(before))
+                rows.append((*row, *(_directions(one, other) if measure == "svcca" else [np.nan] * 3)))
     return pd.DataFrame(rows, columns=COLUMNS)
+
+
+def _directions(initial: NDArray[np.float64], other: NDArray[np.float64]) -> tuple[int, int, int]:
+    """Return the directions kept of two whitened sides, and how many correlations that forces to 1."""
+    images, kept = initial.shape
+    # Centred rows leave images - 1 dimensions.
+    return kept, other.shape[1], forced_correlations(kept, other.shape[1], images - 1)
 
 
 def linear_cka(a: NDArray, b: NDArray) -> float:
@@ -73,10 +95,7 @@ def centred_similarities(activations: NDArray) -> NDArray[np.float64]:
     Szekely and Rizzo (2014), definition 2: the unbiased HSIC is the mean product of two such matrices off the diagonal,
     an inner product.
     """
-    rows = np.asarray(activations, dtype=np.float64)
-    # Less the first row a constant channel is exactly 0; less the mean, rounding stays small.
-    rows = rows - rows[0]
-    rows -= rows.mean(axis=0)
+    rows = centred(activations)
     gram = rows @ rows.T
     np.fill_diagonal(gram, 0.0)
     n = len(gram)

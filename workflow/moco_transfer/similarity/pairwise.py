@@ -3,11 +3,14 @@
 The literal SVCCA stands with its permutation null. The measures on shared channels stand between two marks: a null,
 the value after a random rotation of one dataset's channels, and a ceiling, the value of one half of a dataset against
 its other half. All three are taken on halves, because these measures are biased by the number of images: so two
-samples of one population score 1 after normalisation, and datasets whose channels are unrelated score 0.
+samples of one population score 1 after normalisation, and datasets whose channels are unrelated score 0. Halves are
+drawn many times. The spread of the values over the draws stands beside them; a statistic of random halves scatters about
+as one of fresh draws of all the images does (the jackknife that deletes half, Shao and Wu, 1989).
 """
 
 from __future__ import annotations
 
+import logging
 from collections import defaultdict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -21,10 +24,23 @@ from moco_transfer.config import Similarity
 from moco_transfer.errors import UserError
 from moco_transfer.seeds import stream
 from moco_transfer.similarity import subspaces, svcca
+from moco_transfer.similarity.rows import check_rows
+
+log = logging.getLogger(__name__)
 
 COLUMNS = [
-    *("measure", "layer", "dataset_a", "dataset_b", "value", "null_mean", "null_lower", "null_upper"),
-    *("ceiling", "normalised", "images", "kept_a", "kept_b"),
+    *("measure", "layer", "dataset_a", "dataset_b", "value", "value_lower", "value_upper"),
+    *(
+        "null_mean",
+        "null_lower",
+        "null_upper",
+        "ceiling",
+        "normalised",
+        "images",
+        "kept_a",
+        "kept_b",
+        "forced",
+    ),
 ]
 
 
@@ -33,17 +49,20 @@ class ChannelMeasure:
     """A measure on two spectra and ``k``.
 
     ``directed`` where a to b differs from b to a, ``bounded`` where it is at most 1, ``limited`` names the sides that
-    enter with their leading k directions alone.
+    enter with their leading k directions alone, ``averages_cosines`` where it is a mean over pairs of directions.
     """
 
     value: Callable[[subspaces.Spectrum, subspaces.Spectrum, int], float]
     directed: bool = False
     bounded: bool = True
     limited: tuple[str, ...] = ()
+    averages_cosines: bool = False
 
 
 CHANNEL_MEASURES = {
-    "svcca_channels": ChannelMeasure(subspaces.svcca_channels, limited=("kept_a", "kept_b")),
+    "svcca_channels": ChannelMeasure(
+        subspaces.svcca_channels, limited=("kept_a", "kept_b"), averages_cosines=True
+    ),
     "cka_covariance": ChannelMeasure(lambda a, b, k: subspaces.cka_covariance(a, b)),
     "frechet": ChannelMeasure(lambda a, b, k: subspaces.frechet_distance(a, b), bounded=False),
     "variance_share": ChannelMeasure(subspaces.variance_share, directed=True, limited=("kept_a",)),
@@ -58,16 +77,22 @@ def compare(
     ``activations`` maps dataset to layer to [images, channels], of one network. Every dataset is cut to the number of
     images of the smallest, so that all pairs meet the same sampling error.
 
-    Columns: measure, layer, dataset_a, dataset_b, value, null_mean, null_lower and null_upper (5 and 95 percentiles
-    of ``settings.null_draws`` draws), ceiling (mean of the two datasets' own, or that of dataset_b for the directed
+    Columns: measure, layer, dataset_a, dataset_b, value, value_lower and value_upper (5 and 95 percentiles over the
+    draws of halves, whose mean is the value; NaN for ``svcca``), null_mean, null_lower and null_upper (5 and 95
+    percentiles of ``settings.null_draws`` draws), ceiling (mean of the two datasets' own, or that of dataset_b for the directed
     ``variance_share``; NaN for ``svcca``, whose value depends on the number of images), normalised ((value - null) /
     (ceiling - null), NaN for ``svcca`` and ``frechet``), images (halves for the measures on channels), kept_a and
-    kept_b (directions used; the fewest of all halves). ``variance_share`` is the share of dataset_b's variance in
-    dataset_a's leading directions, and the only measure with both orders.
+    kept_b (directions used; the fewest of all halves), forced (how many of the correlations that are averaged are 1
+    whatever the data, as ``svcca.forced_correlations`` counts them; 0 for the measures that average none).
+    ``variance_share`` is the share of dataset_b's variance in dataset_a's leading directions, and the only measure with
+    both orders.
 
     Raises UserError where datasets differ in layers or channels, a value is not finite, or images are fewer than 4.
     """
     images = _check(activations)
+    most = max(len(rows) for by_layer in activations.values() for rows in by_layer.values())
+    if images < max(most, settings.images):
+        log.info("every dataset is cut to %d images, as many as the smallest has", images)
     layers = list(next(iter(activations.values())))
     rows = []
     for layer in layers:
@@ -94,10 +119,7 @@ def _check(activations: Mapping[str, Mapping[str, NDArray]]) -> int:
                     f"similarity: {dataset} {layer} has the shape {rows.shape}, but {first} has "
                     f"{reference[layer].shape}; expected [images, channels] of one network"
                 )
-            if len(rows) < 4:
-                raise UserError(f"similarity: {dataset} has {len(rows)} images; at least 4 are needed")
-            if not np.isfinite(rows).all():
-                raise UserError(f"similarity: {dataset} {layer} holds a value that is not finite")
+            check_rows(dataset, layer, rows)
     return min(len(rows) for by_layer in activations.values() for rows in by_layer.values())
 
 
@@ -107,10 +129,12 @@ def _literal_rows(layer: str, rows_of: Mapping[str, NDArray], settings: Similari
     for a, b in combinations(bases, 2):
         draws = (stream(seed, "similarity", "svcca", layer, a, b, i) for i in range(settings.null_draws))
         null = svcca.permutation_null(bases[a], bases[b], draws)
-        rows.append(
-            _row("svcca", layer, a, b, svcca.mean_canonical_correlation(bases[a], bases[b]), null)
-            | {"images": len(bases[a]), "kept_a": bases[a].shape[1], "kept_b": bases[b].shape[1]}
-        )
+        row = _row("svcca", layer, a, b, svcca.mean_canonical_correlation(bases[a], bases[b]), null)
+        images, kept_a = bases[a].shape
+        row |= {"images": images, "kept_a": kept_a, "kept_b": bases[b].shape[1]}
+        # Centred rows leave images - 1 dimensions.
+        row["forced"] = svcca.forced_correlations(kept_a, row["kept_b"], images - 1)
+        rows.append(row)
     return rows
 
 
@@ -120,6 +144,7 @@ def _channel_rows(layer: str, rows_of: Mapping[str, NDArray], settings: Similari
     for (measure, a, b), values in scores.values.items():
         of = CHANNEL_MEASURES[measure]
         row = _row(measure, layer, a, b, float(np.mean(values)), np.array(scores.nulls[measure, a, b]))
+        row["value_lower"], row["value_upper"] = np.percentile(values, [5, 95])
         own = [b] if of.directed else [a, b]
         row["ceiling"] = float(np.mean([np.mean(scores.ceilings[measure, name]) for name in own]))
         # Where k directions are all there are, null and ceiling are both 1 and nothing lies between.
@@ -129,7 +154,10 @@ def _channel_rows(layer: str, rows_of: Mapping[str, NDArray], settings: Similari
             row[side] = min(scores.ranks[name])
             if side in of.limited:
                 row[side] = min(row[side], settings.directions)
-        rows.append(row | {"images": len(rows_of[a]) // 2})
+        row["images"] = len(rows_of[a]) // 2
+        if of.averages_cosines:
+            row["forced"] = svcca.forced_correlations(row["kept_a"], row["kept_b"], rows_of[a].shape[1])
+        rows.append(row)
     return rows
 
 
@@ -188,9 +216,12 @@ def _row(measure: str, layer: str, a: str, b: str, value: float, null: NDArray) 
         "dataset_a": a,
         "dataset_b": b,
         "value": value,
+        "value_lower": float("nan"),
+        "value_upper": float("nan"),
         "null_mean": float(null.mean()),
         "null_lower": float(lower),
         "null_upper": float(upper),
         "ceiling": float("nan"),
         "normalised": float("nan"),
+        "forced": 0,
     }

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from moco_transfer.similarity.rows import centred
+
 
 @dataclass(frozen=True)
 class Spectrum:
@@ -38,13 +40,10 @@ def channel_spectrum(activations: NDArray) -> Spectrum:
     Directions whose variance is rounding are dropped, so the rank is 0 for constant activations and at most
     images - 1.
     """
-    rows = np.asarray(activations, dtype=np.float64)
-    mean = rows.mean(axis=0)
-    centred = rows - mean
-    variances, directions = np.linalg.eigh(centred.T @ centred / (len(rows) - 1))
-    scale = max(variances[-1], (np.abs(rows).max() * max(rows.shape) * np.finfo(np.float64).eps) ** 2)
-    alive = np.flatnonzero(variances > scale * max(rows.shape) * np.finfo(np.float64).eps)[::-1]
-    return Spectrum(mean, variances[alive], directions[:, alive])
+    rows = centred(activations)
+    variances, directions = np.linalg.eigh(rows.T @ rows / (len(rows) - 1))
+    alive = np.flatnonzero(variances > variances[-1] * max(rows.shape) * np.finfo(np.float64).eps)[::-1]
+    return Spectrum(np.mean(activations, axis=0, dtype=np.float64), variances[alive], directions[:, alive])
 
 
 def random_rotation(channels: int, generator: np.random.Generator) -> NDArray[np.float64]:

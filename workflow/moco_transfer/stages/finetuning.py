@@ -144,8 +144,6 @@ def end_to_end(
 
     Where ``settings["longer_by"]`` names epochs of MoCo, the one budget is the largest plus as many images as those show.
     """
-    import math
-
     from moco_transfer.data.rows import split_rows
     from moco_transfer.finetune.cell import read_cell, write_predictions
     from moco_transfer.finetune.end_to_end import finetune_budgets
@@ -154,12 +152,13 @@ def end_to_end(
     from moco_transfer.training.device import open_device
     from moco_transfer.training.fingerprint import fingerprint
     from moco_transfer.training.log import MetricsLog
+    from moco_transfer.training.schedule import longer_budget
 
     cell = read_cell(index, splits, subset, settings["uncertain"])
     budgets = settings["budgets"]
     if (longer := settings["longer_by"]) is not None:
-        shown = longer["epochs"] * len(split_rows(splits, longer["images"].split("+")))
-        budgets = [max(budgets) + math.ceil(shown / len(cell.train))]
+        images_of_moco = len(split_rows(splits, longer["images"].split("+")))
+        budgets = [longer_budget(budgets, longer["epochs"], images_of_moco, len(cell.train))]
 
     def train(checkpoint: Checkpoint) -> None:
         events = metrics.parent / "tensorboard"

@@ -6,9 +6,10 @@ any other. All ways are compared with all, not with the winner alone, so that th
 way leaves the set where the smallest of its one-sided p-values against the others, times their number (Bonferroni), is
 below the level; the truly best leaves it that seldom. The same bounds, read upwards, say what taking a way that is not
 the best may cost (Hsu's multiple comparisons with the best, 1984). As in all of ``evidence``, each is a statement about
-the encoders of this run. Few labelled subsets say little about tails: simulated, the set of eight equal ways at 5%
-leaves out the best in 4 to 5% of runs with six subsets or more, but in up to 9% with three and 19% with two, where the
-subsets' variance is four times the test set's.
+the encoders and the selected budgets of this run: neither the scatter between repeated pretrainings nor that of the
+selection, by which other validation images might have chosen another budget, is counted. Simulated, the set of eight
+equal ways at 5% leaves out the best in 2 to 5% of runs, with two subsets or twenty, whether the subsets' variance is that
+of the test set or four times as much.
 """
 
 from __future__ import annotations

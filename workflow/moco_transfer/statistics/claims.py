@@ -66,8 +66,8 @@ class Judge:
             remark = "one labelled subset: the variance between subsets is unknown"
         elif contrast.se == 0:
             remark = "no variance in this sample"
-        elif not np.isinf(contrast.df):
-            remark = f"{contrast.df:.1f} degrees of freedom"
+        elif contrast.subset_share > 0:
+            remark = f"{contrast.df + 1} labelled subsets, {contrast.subset_share:.0%} of the variance theirs"
         return Comparison(cell, contrast.effect, *contrast.interval(self.level), holds, p, p_against, remark)
 
 

@@ -26,7 +26,7 @@ POSITIVES = (10, 20, 50, 100, 200)
 AUROCS = (0.8, 0.95)
 IMAGES_PER_PATIENT = (1, 2, 4)
 SHARED_VARIANCE = 0.5
-TRIALS = 1000
+TRIALS = 2000
 
 
 @dataclass(frozen=True)

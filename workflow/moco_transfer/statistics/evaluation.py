@@ -58,7 +58,8 @@ def evaluate_target(
             by_budget = read_split(job.path, "test")
             if seeds and seeds.keys() != by_budget.keys():
                 raise UserError(
-                    f"{job.path}: {sorted(by_budget)} epochs, but {sorted(seeds)} in the seeds before it"
+                    f"{job.path}: predictions after {sorted(by_budget)} epochs, but {sorted(seeds)} in the seeds before it; "
+                    "delete it and run again"
                 )
             for epochs, scored in by_budget.items():
                 if test is None:

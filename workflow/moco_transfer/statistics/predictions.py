@@ -49,7 +49,8 @@ def read_split(path: str | Path, split: str) -> dict[int, Scored]:
     missing = [name for name in needed if name not in frame.columns]
     if missing or not classes:
         raise UserError(
-            f"{path}: expected the columns of predictions, found no '{(missing or ['label_...'])[0]}'"
+            f"{path}: expected the columns of predictions, found no '{(missing or ['label_...'])[0]}'; "
+            "delete it and run again"
         )
     if frame.empty:
         raise UserError(f"{path}: no image of the {split} split; is its share in the configuration zero?")

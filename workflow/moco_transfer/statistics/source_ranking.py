@@ -59,7 +59,7 @@ def source_gains(
                 continue
             for source, rows in known.items():
                 # Of 'none' less itself nothing is left, and nothing is uncertain.
-                contrast = Contrast(0.0, 0.0, np.inf)
+                contrast = Contrast(0.0, 0.0)
                 if source != "none":
                     contrast = evidence.contrast(_difference(target, percent, source, "none"))
                 lower, upper = contrast.interval(level)

@@ -1,8 +1,9 @@
-"""The learning rate of every step, and the order of images in every epoch."""
+"""The learning rate of every step, the order of images in every epoch, and how many steps and epochs there are."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -25,11 +26,25 @@ def epochs_for_steps(epochs: int, batch: int, images: int, fewer: int) -> int:
     >>> epochs_for_steps(500, 64, 5872, 58)  # 500 epochs of 91 steps, or 45,500 of one
     45500
     """
+    return math.ceil(epochs * full_steps(images, batch) / full_steps(fewer, batch))
 
-    def epoch_steps(n: int) -> int:
-        return n // min(batch, n)
 
-    return math.ceil(epochs * epoch_steps(images) / epoch_steps(fewer))
+def longer_budget(budgets: Sequence[int], epochs: int, images: int, labelled: int) -> int:
+    """Return the largest of ``budgets`` plus as many epochs of ``labelled`` images as show ``epochs`` of ``images``.
+
+    >>> longer_budget([25, 200], 500, 5872, 58)
+    50821
+    """
+    return max(budgets) + math.ceil(epochs * images / labelled)
+
+
+def full_steps(images: int, batch: int) -> int:
+    """Return the steps of an epoch of full batches, which are no larger than the data.
+
+    >>> full_steps(5872, 64)
+    91
+    """
+    return images // min(batch, images)
 
 
 def epoch_order(images: int, root: int, *names: str | int) -> np.ndarray:

@@ -96,7 +96,9 @@ def _official_splits(root: Path) -> dict[str, str]:
     present = [name for name in LISTS if (root / name).is_file()]
     if len(present) == 1:
         absent = next(name for name in LISTS if name not in present)
-        raise UserError(f"{root}: {present[0]} is there, {absent} is not; the official split needs both")
+        raise UserError(
+            f"{root}: {present[0]} is there, {absent} is not; the official split needs both: download it"
+        )
     listed = {name: _listed_images(root / name) for name in present}
     if present and not listed[present[0]].isdisjoint(listed[present[1]]):
         both = len(listed[present[0]] & listed[present[1]])

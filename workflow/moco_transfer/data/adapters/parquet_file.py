@@ -40,7 +40,7 @@ def read_columns(path: Path, columns: Sequence[str]) -> pd.DataFrame:
         reason = " ".join(str(error).split())[:120]
         raise UserError(f"{path}: not a readable Parquet file ({reason}); write it again") from None
     if read.num_rows == 0:
-        raise UserError(f"{path}: there is no row in it")
+        raise UserError(f"{path}: there is no row in it; write it again")
     table = pd.DataFrame({name: _as_text(read[name], name, path) for name in columns})
     table.index = pd.RangeIndex(1, len(table) + 1, name="row")
     return table.where(table != "")
@@ -61,7 +61,9 @@ def _as_text(column: pa.ChunkedArray, name: str, path: Path) -> pd.Series:
         or pa.types.is_large_string(kind)
         or pa.types.is_null(kind)
     ):
-        raise UserError(f"{path}: column '{name}' holds {kind}; text or numbers were expected")
+        raise UserError(
+            f"{path}: column '{name}' holds {kind}; text or numbers were expected, write it as text"
+        )
     return column.cast(pa.string()).to_pandas().astype("str")
 
 

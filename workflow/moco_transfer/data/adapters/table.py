@@ -68,7 +68,10 @@ def _columns_by_role(table: Table, path: Path) -> dict[str, str]:
     identifiers = {roles[role] for role in ("image_id", "patient_id", "study_id", "path")}
     for column in table.labels:
         if column in identifiers:
-            raise UserError(f"{path}: column '{column}' is given as a label and as a path or identifier")
+            raise UserError(
+                f"{path}: column '{column}' is given as a label and as a path or identifier; "
+                "take it out of table.labels"
+            )
     return roles
 
 

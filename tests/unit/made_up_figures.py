@@ -1,0 +1,228 @@
+"""Made-up results for every figure, of the paper's size: as many sources, layers, classes and long names as there are."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from itertools import combinations
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from moco_transfer.data.card import DataCard
+from moco_transfer.plotting import epochs, label_fraction, pipeline, similarity
+from moco_transfer.plotting.augmentations import IMAGES, VIEWS, draw_augmentations
+from moco_transfer.plotting.coverage import draw_coverage
+from moco_transfer.plotting.data_card import draw_data_card
+from moco_transfer.plotting.networks import draw_moved_networks
+from moco_transfer.plotting.source_ranking import LABELS, draw_gain_by_similarity
+from moco_transfer.plotting.training_curves import MOCO_METRICS, draw_training_curves
+
+SOURCES = ["none", "spine", "chest", "spine+chest", "limited", "chest-small"]
+TITLES = {"spine": "VinDr-SpineXR", "chest": "MIMIC-CXR", "natural": "ImageNet"}
+LABELED = {
+    "spine": {"1": 58, "10": 587, "100": 5872},
+    "chest": {"0.05": 112, "0.1": 225, "1": 2257, "10": 22572},
+}
+NOTE = "Phantom data, not radiographs"
+
+
+def estimates() -> pd.DataFrame:
+    """Return estimates of every cell of the paper's grid, intervals around medians drawn at random."""
+    generator, rows = np.random.default_rng(1), []
+    for target, percents in LABELED.items():
+        for percent, source in ((p, s) for p in percents for s in SOURCES):
+            for mode, budgets in (("linear", [100]), ("end_to_end", [25, 50, 100, 200])):
+                if source == "limited" and (mode == "end_to_end" or percent in ("10", "100")):
+                    continue
+                chosen = generator.choice(budgets)
+                for budget in budgets:
+                    median = generator.uniform(0.6, 0.9)
+                    rows.append(
+                        {
+                            **{"target": target, "source": source, "mode": mode, "percent": percent},
+                            **{
+                                "epochs": budget,
+                                "n_labeled": percents[percent],
+                                "selected": budget == chosen,
+                            },
+                            **{"median": median, "lower": median - 0.01, "upper": median + 0.02},
+                        }
+                    )
+    return pd.DataFrame(rows)
+
+
+def reference() -> pd.DataFrame:
+    """Return the paper's values of a cell that is in ``estimates`` and of one that is not."""
+    columns = ["target", "percent", "mode", "source", "auroc_median", "q05", "q95"]
+    rows = [
+        ("spine", "1", "linear", "spine", 0.698, 0.683, 0.714),
+        ("spine", "50", "linear", "spine", 0.1, 0.1, 0.1),
+    ]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def similarities() -> pd.DataFrame:
+    """Return every measure of every pair of datasets at five layers."""
+    rows = []
+    pairs = list(combinations(["spine", "chest", "natural"], 2))
+    for measure in ("svcca", *similarity.MEASURE_LABELS):
+        both = [(b, a) for a, b in pairs] if measure == "variance_share" else []
+        for layer in ("CV1", "DB1", "DB2", "DB3", "DB4"):
+            for i, (a, b) in enumerate(pairs + both):
+                value = 0.3 + 0.05 * i + 0.01 * int(layer[-1])
+                null = {"null_mean": 0.2, "null_lower": 0.15, "null_upper": 0.25, "ceiling": 0.9}
+                rows.append(
+                    {"measure": measure, "layer": layer, "dataset_a": a, "dataset_b": b, "value": value}
+                    | null
+                )
+    return pd.DataFrame(rows)
+
+
+def draw_pipeline(examples: dict, note: str = "") -> Figure:
+    """Return figure 1 of two targets and four sources."""
+    return pipeline.draw_pipeline(
+        initial="natural",
+        sources={"none": [], "spine": ["spine"], "spine+chest": ["spine", "chest"], "limited": []},
+        unlabeled={"spine": 5872, "spine+chest": 231596},
+        labeled=LABELED,
+        tests={"spine": 2077, "chest": 75500},
+        examples=examples,
+        titles=TITLES,
+        note=note,
+    )
+
+
+def _table(rows: list[dict]) -> pd.DataFrame:
+    """Return a table with a row for each epoch of each of ``rows``, whose losses are lists."""
+    return pd.concat(
+        [
+            pd.DataFrame(row | {"training": number, "epoch": range(1, len(row["loss"]) + 1)})
+            for number, row in enumerate(rows)
+        ],
+        ignore_index=True,
+    )
+
+
+def training_tables(sources: list[str]) -> dict[str, pd.DataFrame]:
+    """Return trainings of ``sources`` in six kinds of panels: losses of several lengths and sizes, two targets, a probe every other epoch."""
+    random = np.random.default_rng(0)
+
+    def losses(epochs: int) -> list[float]:
+        return list(random.uniform(0.3, 0.7, epochs))
+
+    def moco(source: str, epochs: int, **cell: str) -> dict:
+        probe = [0.7 if epoch % 2 else np.nan for epoch in range(epochs)]
+        measures = {name: losses(epochs) for name in MOCO_METRICS}
+        return measures | {"source": source, "probe_spine": probe} | cell
+
+    cells = [
+        {"source": source, "target": target, "percent": percent}
+        for target in ("spine", "chest")
+        for source in sources
+        for percent in ("0.5", "10")
+    ]
+    budgets = [
+        _table([cell | {"loss": losses(budget)} for cell in cells]).assign(budget=budget)
+        for budget in (1, 30)
+    ]
+    return {
+        "initial": _table([{"source": "none", "loss": losses(3)}]),
+        "moco": _table(
+            [moco("spine", 8), moco("chest", 4), moco("limited", 6, target="spine", percent="10")]
+        ),
+        "linear": _table([cell | {"loss": losses(20)} for cell in cells]),
+        "end_to_end": pd.concat(budgets, ignore_index=True),
+    }
+
+
+def networks(layers: list[str]) -> pd.DataFrame:
+    """Return the likeness of five encoders to the initial one at ``layers``, on images of two targets."""
+    rows = [
+        (target, source, layer, measure, 0.95 - 0.1 * i, 0.1, 2000)
+        for target in LABELED
+        for source in SOURCES[1:]
+        for i, layer in enumerate(layers)
+        for measure in ("svcca", "cka")
+    ]
+    names = ["target", "source", "layer", "measure", "value", "chance", "images"]
+    return pd.DataFrame(rows, columns=names)
+
+
+def gains() -> pd.DataFrame:
+    """Return what two out-of-domain sources gain on each target, by every measure."""
+    rows = [
+        {"target": target, "percent": percent, "n_labeled": n, "measure": measure, "layer": "DB4"}
+        | {"source": source, "similarity": value, "outside_null": measure != "svcca"}
+        | {"gain": gain, "lower": gain - 0.1, "upper": gain + 0.05}
+        for target, percents in LABELED.items()
+        for percent, n in percents.items()
+        for measure in LABELS
+        for source, value, gain in (("none", 0.02, 0.0), ("chest", 0.98, -0.04))
+    ]
+    return pd.DataFrame(rows)
+
+
+def coverage() -> pd.DataFrame:
+    """Return coverages of both studies, with the values that the simulation has."""
+    rows = [
+        ("positives", auroc, positives, 1, "image", interval)
+        for auroc in (0.8, 0.95)
+        for positives in (10, 20, 50, 100, 200)
+        for interval in ("percentile", "logit")
+    ]
+    rows += [
+        ("patients", 0.8, 100, images, unit, interval)
+        for images in (1, 2, 4)
+        for unit in (["image"] if images == 1 else ["image", "patient"])
+        for interval in ("percentile", "logit")
+    ]
+    frame = pd.DataFrame(rows, columns=["study", "auroc", "positives", "images", "unit", "interval"])
+    return frame.assign(trials=2000, coverage=np.linspace(0.7, 0.93, len(frame)))
+
+
+def card() -> DataCard:
+    """Return a card of the size of MIMIC-CXR, with names that are too long to be shown whole."""
+    splits = ["train", "validation", "test"]
+    labels = ["Enlarged Cardiomediastinum", "A label whose name is far too long", *"abcdefghijkl"]
+    counts = pd.DataFrame({"split": [*splits, "all"], "images": [225720, 75695, 75695, 377110]})
+    prevalence = [(label, split, k / 14) for k, label in enumerate(labels) for split in splits]
+    return DataCard(
+        indexed=377113,
+        stored=377110,
+        counts=counts.assign(studies=counts["images"] // 2, patients=counts["images"] // 6),
+        labels=pd.DataFrame(prevalence, columns=["label", "split", "prevalence"]).assign(present=1),
+        views=pd.DataFrame({"view": ["POSTEROANTERIOR OBLIQUE, LEFT", "AP"], "images": [300000, 77110]}),
+        sizes=pd.DataFrame({"width": [2500, 3050], "height": [3050, 2500], "images": [300000, 77110]}),
+        quarantined=pd.DataFrame({"reason": ["file not found, or a reason of many words"], "images": [3]}),
+        settings={"size": 256, "colour": False, "fit": "center_crop"},
+    )
+
+
+def drawings() -> dict[str, Callable[[str], Figure]]:
+    """Return a function of the note that draws a figure, for every figure and by its name."""
+    cells, pairs, paths = estimates(), similarities(), ["features.0", "layer1.2.conv3", "encoder.layers.11"]
+    images = np.random.default_rng(0).integers(0, 256, (IMAGES, VIEWS, 8, 8), dtype=np.uint8)
+    views = dict.fromkeys(("moco_cxr", "moco_v2", "chexclusion"), images)
+    every = [*SOURCES, "limited-steps", "none-longer"]
+    example = [images[0, 0]] * 8
+    return {
+        "pipeline": lambda note: draw_pipeline({"spine": None, "chest": None, "natural": None}, note),
+        "labels": lambda note: label_fraction.draw_auroc_by_labels(cells, TITLES, SOURCES, note, reference()),
+        "epochs": lambda note: epochs.draw_auroc_by_epochs(cells, "spine", TITLES, SOURCES, note),
+        "epochs_of_four": lambda note: epochs.draw_auroc_by_epochs(cells, "chest", TITLES, SOURCES, note),
+        "layers": lambda note: similarity.draw_similarity_by_layer(pairs, TITLES, note),
+        "measures": lambda note: similarity.draw_similarity_measures(pairs, TITLES, note),
+        "networks": lambda note: draw_moved_networks(
+            networks(["CV1", "DB1", "DB2", "DB3", "DB4"]), TITLES, SOURCES, note
+        ),
+        "networks_of_paths": lambda note: draw_moved_networks(networks(paths), TITLES, SOURCES, note),
+        "source_ranking": lambda note: draw_gain_by_similarity(gains(), TITLES, SOURCES, note),
+        "training_curves": lambda note: draw_training_curves(training_tables(every), every, note),
+        "coverage": lambda note: draw_coverage(coverage(), [5, 95]),
+        "data_card": lambda note: draw_data_card(card(), TITLES["chest"], example, note),
+        "data_card_alone": lambda note: draw_data_card(card(), TITLES["chest"], None, note),
+        "augmentations": lambda note: draw_augmentations(
+            images[:, 0], views, "Images: a drawn test card, 256 x 256 pixels; views: 224 x 224 pixels", note
+        ),
+    }
