@@ -4,7 +4,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 PYTHON_SOURCES := workflow tests
 
-.PHONY: help plan demo real test test-survival bench lint format lock clean
+.PHONY: help plan demo real test test-survival test-cluster bench lint format lock clean
 
 help:
 	@echo "make demo             every figure and table on built-in phantom data (minutes, on two cores)"
@@ -12,6 +12,7 @@ help:
 	@echo "make plan CONFIG=...  jobs, steps, images, disk and hours of a run, before anything is computed"
 	@echo "make test             lint, unit tests, small workflow runs"
 	@echo "make test-survival    kill -9 at twenty moments of a pretraining and a finetuning: the same bytes in the end"
+	@echo "make test-cluster     the Slurm profile on a Slurm of this machine, with jobs requeued, cancelled and killed (root, Debian)"
 	@echo "make bench            speed and memory beside plain ways: results/bench/*.csv"
 	@echo "make lint, format     check, or mend, formatting"
 	@echo "make lock             compile requirements.txt anew from pyproject.toml"
@@ -41,6 +42,13 @@ plan: $(READY)
 
 test: lint
 	$(BIN)/python -m pytest
+
+# A mount and a process namespace: the machine keeps its own /usr and /etc, and what was started ends with the test.
+NAMESPACE := unshare --mount --pid --fork --mount-proc --kill-child
+
+test-cluster: $(READY)
+	@$(NAMESPACE) true 2>/dev/null && command -v apt-get dpkg >/dev/null || { echo "make test-cluster: a Slurm cannot be started here: root, unshare and Debian's apt-get are needed"; exit 1; }
+	$(NAMESPACE) $(BIN)/python -m pytest tests/cluster
 
 test-survival: $(READY)
 	PYTHONPATH=tests/unit $(BIN)/python -m pytest -s tests/survival/kill_at_random.py

@@ -35,6 +35,7 @@ SlurmctldLogFile={folder}/slurmctld.log
 SlurmdLogFile={folder}/slurmd.log
 ProctrackType=proctrack/linuxproc
 TaskPlugin=task/none
+TaskProlog={folder}/note_gpus
 SwitchType=switch/none
 MpiDefault=none
 SelectType=select/cons_tres
@@ -42,6 +43,7 @@ SelectTypeParameters=CR_CPU_Memory
 GresTypes=gpu
 SlurmdParameters=config_overrides
 ReturnToService=2
+MinJobAge=7200
 SchedulerParameters=sched_interval=2,bf_interval=2
 NodeName={host} NodeAddr=127.0.0.1 CPUs=4 RealMemory=16000 Gres=gpu:2 State=UNKNOWN
 PartitionName=cpu Nodes={host} Default=YES MaxTime=3-00:00:00 State=UP
@@ -79,14 +81,35 @@ class SlurmNode:
             except subprocess.TimeoutExpired:
                 daemon.kill()
 
+    def assigned_gpus(self) -> dict[str, str]:
+        """Return the GPUs that the step of each job so far was given ('' for none), by the job's comment."""
+        steps = (line.split("|") for line in (self.folder / "gpus.txt").read_text().splitlines())
+        comments = dict(
+            line.split("|") for line in output("squeue", "-h", "--states=all", "--format=%i|%k").splitlines()
+        )
+        return {comments[job]: gpus for job, step, gpus in steps if step.isdigit() and job in comments}
+
+    def fail(self) -> None:
+        """Let this node fail, and come back once its jobs have been taken from it."""
+        name = node_name()
+        run("scontrol", "update", f"NodeName={name}", "State=DOWN", "Reason=pretended")
+        wait_for(lambda: not output("squeue", "-h", "--states=RUNNING,COMPLETING"), "jobs to leave the node")
+        run("scontrol", "update", f"NodeName={name}", "State=RESUME")
+
     def _configure(self, etc: Path) -> None:
         for name in ("state", "spool"):
             (self.folder / name).mkdir()
         (self.folder / "munge.key").write_bytes(os.urandom(128))
         (self.folder / "munge.key").chmod(0o400)
         etc.mkdir(parents=True, exist_ok=True)
-        names = {"host": socket.gethostname().split(".")[0], "folder": self.folder, "ports": free_ports(2)}
+        names = {"host": node_name(), "folder": self.folder, "ports": free_ports(2)}
         (etc / "slurm.conf").write_text(SLURM_CONF.format(**names))
+        # Runs in every task before the program does: what a job was given can be seen there alone.
+        note = self.folder / "note_gpus"
+        note.write_text(
+            f'#!/bin/sh\necho "$SLURM_JOB_ID|$SLURM_STEP_ID|$CUDA_VISIBLE_DEVICES" >> {self.folder}/gpus.txt\n'
+        )
+        note.chmod(0o755)
         lines = []
         for i in range(2):
             device = self.folder / f"gpu{i}"
@@ -128,6 +151,10 @@ def unpack(folder: Path) -> None:
     for name in ("slurmctld", "slurmd", "slurmstepd"):
         if (folder / f"usr/sbin/{name}-wlm").exists():
             (folder / f"usr/sbin/{name}").symlink_to(f"{name}-wlm")
+
+
+def node_name() -> str:
+    return socket.gethostname().split(".")[0]
 
 
 def program(name: str) -> str:

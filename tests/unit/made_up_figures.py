@@ -71,9 +71,13 @@ def similarities() -> pd.DataFrame:
         for layer in ("CV1", "DB1", "DB2", "DB3", "DB4"):
             for i, (a, b) in enumerate(pairs + both):
                 value = 0.3 + 0.05 * i + 0.01 * int(layer[-1])
+                spread = {"value_lower": value - 0.05, "value_upper": value + 0.04}
+                if measure == "svcca":
+                    spread = dict.fromkeys(spread, np.nan)
                 null = {"null_mean": 0.2, "null_lower": 0.15, "null_upper": 0.25, "ceiling": 0.9}
                 rows.append(
                     {"measure": measure, "layer": layer, "dataset_a": a, "dataset_b": b, "value": value}
+                    | spread
                     | null
                 )
     return pd.DataFrame(rows)

@@ -21,16 +21,17 @@ needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GP
 def machine(monkeypatch):
     """A machine with as many GPUs as ``machine(n)`` says; returns what is done with them."""
     did = {"took": [], "opened": []}
-    for name in (*gpus.ASSIGNMENTS, "LOCAL_RANK", "LOCAL_WORLD_SIZE"):
+    schedulers = {name for names in gpus.ALLOCATIONS for name in names}
+    for name in {*gpus.GIVEN, *gpus.AMD, *schedulers, "LOCAL_RANK", "LOCAL_WORLD_SIZE"}:
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", "")
     monkeypatch.setattr(torch, "use_deterministic_algorithms", lambda on: None)
     monkeypatch.setattr(torch.backends.cudnn, "benchmark", False)
     monkeypatch.setattr(torch.cuda, "set_device", did["opened"].append)
 
-    def take(available, *, rank, ranks, job):
-        did["took"].append((available, rank, ranks, job))
-        return [3, 5][:ranks]
+    def take(names, *, rank, ranks, job, allocation):
+        did["took"].append((names, rank, ranks, job, allocation))
+        return names[-ranks:]
 
     monkeypatch.setattr(gpus, "take", take)
 
@@ -46,25 +47,57 @@ def machine(monkeypatch):
 def test_a_job_sees_the_gpu_it_has_taken_alone(machine):
     did = machine(8)
     assert open_device("cuda") == torch.device("cuda", 0)
-    assert [call[:3] for call in did["took"]] == [(8, 0, 1)]
-    assert os.environ["CUDA_VISIBLE_DEVICES"] == "3"
+    assert did["took"] == [(list("01234567"), 0, 1, gpus.job_name({}), "")]
+    assert os.environ["CUDA_VISIBLE_DEVICES"] == "7"
 
 
 def test_each_rank_uses_one_of_the_gpus_its_job_has_taken(machine, monkeypatch):
-    did = machine(8)
+    did = machine(3)
     monkeypatch.setenv("LOCAL_RANK", "1")
     monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
     assert open_device("cuda") == torch.device("cuda", 1) == did["opened"][0]
-    assert did["took"] == [(8, 1, 2, gpus.job_name(os.environ))]
-    assert os.environ["CUDA_VISIBLE_DEVICES"] == "3,5"
+    assert did["took"] == [(["0", "1", "2"], 1, 2, gpus.job_name(os.environ), "")]
+    assert os.environ["CUDA_VISIBLE_DEVICES"] == "1,2"
 
 
-@pytest.mark.parametrize("name", gpus.ASSIGNMENTS)
-def test_what_a_scheduler_has_assigned_is_used_as_it_is(machine, monkeypatch, name):
+def test_of_the_gpus_that_are_named_and_exist_one_is_taken(machine, monkeypatch):
+    did = machine(2)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "6,GPU-8f,9,0")
+    monkeypatch.setenv("SLURM_JOB_ID", "17")
+    assert open_device("cuda") == torch.device("cuda", 0)
+    assert did["took"] == [(["6", "GPU-8f"], 0, 1, gpus.job_name({}), "17")]
+    assert os.environ["CUDA_VISIBLE_DEVICES"] == "GPU-8f"
+
+
+def test_slices_of_gpus_are_taken_before_cuda_is_asked_anything(machine, monkeypatch):
+    did = machine(1)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "MIG-01,MIG-02")
+
+    def is_available():
+        assert os.environ["CUDA_VISIBLE_DEVICES"] == "MIG-02"
+        return True
+
+    monkeypatch.setattr(torch.cuda, "is_available", is_available)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: pytest.fail("this initialises CUDA"))
+    assert open_device("cuda") == torch.device("cuda", 0)
+    assert did["took"][0][0] == ["MIG-01", "MIG-02"]
+
+
+def test_ranks_cannot_share_a_training_on_slices_of_gpus(machine, monkeypatch):
+    did = machine(1)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "MIG-01,MIG-02")
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
+    with pytest.raises(UserError, match=r"pretraining.ranks is 2 .* 1 GPUs"):
+        open_device("cuda")
+    assert did["took"] == []
+
+
+@pytest.mark.parametrize("name", gpus.AMD)
+def test_gpus_of_amd_are_left_to_the_user(machine, monkeypatch, name):
     did = machine(1)
     monkeypatch.setenv(name, "6")
     assert open_device("cuda") == torch.device("cuda", 0)
-    assert did["took"] == [] and os.environ.get("CUDA_VISIBLE_DEVICES", "6") == "6"
+    assert did["took"] == [] and "CUDA_VISIBLE_DEVICES" not in os.environ
 
 
 def test_more_ranks_than_gpus_are_refused_before_anything_is_taken(machine, monkeypatch):
@@ -99,6 +132,39 @@ def test_the_processor_takes_no_gpu(machine):
     did = machine(8)
     assert open_device("cpu") == CPU
     assert did == {"took": [], "opened": []}
+
+
+def test_gpus_are_read_as_cuda_reads_them():
+    def named(value):
+        return gpus.visible({"CUDA_VISIBLE_DEVICES": value})
+
+    assert gpus.visible({"SLURM_JOB_GPUS": "0,1"}) is None
+    assert named("") == named("-1") == named("NoDevFiles") == named("1,2,1") == []
+    assert named("2,-1,3") == ["2"]
+    assert named("GPU-8f,MIG-01") == ["GPU-8f", "MIG-01"]
+
+
+def test_gpus_are_counted_without_cuda(tmp_path):
+    assert gpus.count_gpus({}, driver=tmp_path / "none") is None
+    for folder in ("0000:01:00.0", "0000:41:00.0", "0000:81:00.0"):
+        (tmp_path / folder).mkdir()
+    assert gpus.count_gpus({}, driver=tmp_path) == 3
+    assert gpus.count_gpus({"CUDA_VISIBLE_DEVICES": "4,5"}, driver=tmp_path) == 2
+    assert gpus.count_gpus({"CUDA_VISIBLE_DEVICES": ""}, driver=tmp_path) == 0
+    assert gpus.count_gpus({"HIP_VISIBLE_DEVICES": "0"}, driver=tmp_path) is None
+
+
+def test_amds_variables_beside_cudas_are_a_schedulers_habit():
+    both = {"CUDA_VISIBLE_DEVICES": "0", "ROCR_VISIBLE_DEVICES": "0"}
+    assert not gpus.left_to_user({}) and not gpus.left_to_user(both)
+    assert gpus.left_to_user({"ROCR_VISIBLE_DEVICES": "0"}) and gpus.left_to_user({"HIP_VISIBLE_DEVICES": ""})
+
+
+def test_ranks_of_one_launch_share_a_name_that_a_restart_changes():
+    launch = {"TORCHELASTIC_RUN_ID": "abc", "TORCHELASTIC_RESTART_COUNT": "0", "RANK": "0"}
+    assert gpus.job_name(launch) == gpus.job_name(launch | {"RANK": "1"})
+    assert gpus.job_name(launch) != gpus.job_name(launch | {"TORCHELASTIC_RESTART_COUNT": "1"})
+    assert str(os.getppid()) in gpus.job_name({})
 
 
 def product(device, precision):

@@ -43,7 +43,8 @@ def error_bars(ax):
     for container in ax.containers:
         if isinstance(container, ErrorbarContainer):
             line, _, (bars,) = container.lines
-            series.append((line.get_ydata(), np.array([segment[:, 1] for segment in bars.get_segments()])))
+            heights = line.get_ydata(orig=False)
+            series.append((heights, np.array([segment[:, 1] for segment in bars.get_segments()])))
     return series
 
 
@@ -184,11 +185,23 @@ def test_measures_have_a_row_each_a_column_for_each_pair_and_both_directions(dra
     ]
     shares = similarities[similarities["measure"] == "variance_share"]
     for ax, (a, b) in zip(grid[3], combinations(["spine", "chest", "natural"], 2), strict=True):
-        values = [line.get_ydata() for line in ax.lines if line.get_marker() != "None"]
+        values = [line.get_ydata(orig=False) for line in ax.lines if line.get_marker() != "None"]
         for drawn, (first, second) in zip(values, ((a, b), (b, a)), strict=True):
             own = shares[(shares["dataset_a"] == first) & (shares["dataset_b"] == second)]
             np.testing.assert_allclose(drawn, own["value"])
     assert grid[2, 0].get_yscale() == "log"
+
+
+def test_measures_have_their_spread_over_halves_as_bars(draw, similarities):
+    grid = np.array(draw("measures").axes).reshape(4, 3)
+    channels = similarities[similarities["measure"] != "svcca"]
+    for row, measure in zip(grid, channels["measure"].unique(), strict=True):
+        for ax, (a, b) in zip(row, combinations(["spine", "chest", "natural"], 2), strict=True):
+            orders = [(a, b), (b, a)] if measure == "variance_share" else [(a, b)]
+            for (heights, ends), order in zip(error_bars(ax), orders, strict=True):
+                own = channels.set_index(["measure", "dataset_a", "dataset_b"]).loc[(measure, *order)]
+                np.testing.assert_allclose(heights, own["value"])
+                np.testing.assert_allclose(ends, own[["value_lower", "value_upper"]])
 
 
 def test_pixels_of_a_dataset_that_is_not_shareable_are_not_drawn():

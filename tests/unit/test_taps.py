@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from safetensors.numpy import save
 from torch import nn
 
 from moco_transfer.activations import layer_activations
@@ -150,6 +151,18 @@ def test_a_file_of_layers_keeps_their_order(tmp_path):
     found = read_layers(tmp_path / "a.safetensors")
     assert list(found) == list(layers)
     assert all(np.array_equal(found[name], layers[name]) for name in layers)
+
+
+@pytest.mark.parametrize("content", ["no_order", "a_layer_missing", "not_safetensors"])
+def test_another_file_than_one_of_layers_is_refused(tmp_path, content):
+    path = tmp_path / "a.safetensors"
+    order = {"layers": '["x", "y"]'} if content == "a_layer_missing" else None
+    path.write_bytes(save({"x": np.zeros((2, 3), dtype=np.float32)}, metadata=order))
+    if content == "not_safetensors":
+        path.write_bytes(b"layers")
+    with pytest.raises(UserError, match=r"a\.safetensors: expected .* lists its layers; remove it") as caught:
+        read_layers(path)
+    assert "\n" not in str(caught.value)
 
 
 def test_the_table_of_similarities_has_the_layers_in_the_order_of_the_configuration(tmp_path):

@@ -2,11 +2,13 @@
 
 import hashlib
 import json
+import os
 import re
 import sys
 from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
+from snakemake.utils import available_cpu_count
 
 PACKAGE = Path(workflow.basedir, "workflow", "moco_transfer")
 sys.path.insert(0, str(PACKAGE.parent))
@@ -32,6 +34,7 @@ from moco_transfer.results import (
     used_datasets,
 )
 from moco_transfer.tables.hyperparameters import hyperparameter_rows
+from moco_transfer.training.gpus import count_gpus
 
 export_package(PACKAGE.parent)
 keep_freed_memory()
@@ -40,6 +43,14 @@ try:
     CONFIG = check(config)
 except UserError as error:
     sys.exit(f"error: {error}")
+
+if workflow.is_main_process and workflow.nodes is None:  # this machine runs the jobs, not a cluster
+    # In profiles/default, `cores` would hold on a cluster too, and cut the threads of jobs down to the login node's.
+    if workflow.resource_settings.cores is None:
+        workflow.resource_settings.cores = available_cpu_count()
+        workflow.register_resource("_cores", workflow.resource_settings.cores)
+    if "gpu" not in workflow.global_resources and (gpus := count_gpus(os.environ)):
+        workflow.register_resource("gpu", gpus)
 
 SEEDS = range(1, CONFIG.seeds + 1)
 TRAINED_SOURCES = [source for source, datasets in CONFIG.sources.items() if datasets]

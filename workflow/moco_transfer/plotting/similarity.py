@@ -75,8 +75,9 @@ def draw_similarity_by_layer(similarity: pd.DataFrame, titles: Mapping[str, str]
 def draw_similarity_measures(similarity: pd.DataFrame, titles: Mapping[str, str], note: str = "") -> Figure:
     """Return the measures on shared channels: a row for each measure, a column for each pair, layers on the x axis.
 
-    Each panel shows the value between its null (channels rotated at random) and its ceiling (one half of a dataset
-    against the other). ``variance_share`` has a line for each direction. Arguments as in `draw_similarity_by_layer`.
+    Each panel shows the value, with the 5 to 95% of it over random halves of the images, between its null (channels
+    rotated at random) and its ceiling (one half of a dataset against the other). ``variance_share`` has a line for each
+    direction. Arguments as in `draw_similarity_by_layer`.
     """
     channels = similarity[similarity["measure"] != "svcca"]
     measures = [measure for measure in MEASURE_LABELS if measure in set(channels["measure"])]
@@ -103,8 +104,8 @@ def draw_similarity_measures(similarity: pd.DataFrame, titles: Mapping[str, str]
         forward = {"color": "#000000", "marker": "o", "ls": "-"}
         backward = {"color": "#E69F00", "marker": "s", "ls": "-"}
         handles = [
-            Line2D([], [], label="value (share: of the second dataset in the first)", **forward),
-            Line2D([], [], label="share: of the first dataset in the second", **backward),
+            Line2D([], [], label="value, 5 to 95% over halves (share: second in first)", **forward),
+            Line2D([], [], label="share: first dataset in second", **backward),
             Line2D([], [], color="0.3", ls="--", label="ceiling: halves of one dataset"),
             Patch(color="0.8", lw=0, label="null: channels rotated (5 to 95%)"),
         ]
@@ -128,4 +129,12 @@ def _panel(ax: Axes, measure: pd.DataFrame, pair: tuple[str, str]) -> None:
             continue
         ax.fill_between(own["layer"], own["null_lower"], own["null_upper"], color="0.8", lw=0)
         ax.plot(own["layer"], own["ceiling"], color="0.3" if color == "#000000" else color, ls="--", lw=0.9)
-        ax.plot(own["layer"], own["value"], color=color, marker=marker)
+        ax.errorbar(
+            own["layer"],
+            own["value"],
+            style.bar_lengths(own["value"], own["value_lower"], own["value_upper"]),
+            color=color,
+            marker=marker,
+            markersize=2.5,  # smaller than the bars
+            elinewidth=0.9,
+        )

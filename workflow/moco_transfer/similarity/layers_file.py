@@ -8,10 +8,11 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from moco_transfer.atomic import replacing
+from moco_transfer.errors import UserError
 
 
 def write_layers(path: str | Path, layers: Mapping[str, NDArray[np.float32]]) -> None:
@@ -23,6 +24,12 @@ def write_layers(path: str | Path, layers: Mapping[str, NDArray[np.float32]]) ->
 
 
 def read_layers(path: str | Path) -> dict[str, NDArray[np.float32]]:
-    """Return what ``write_layers`` wrote, layers in the order given there."""
-    with safe_open(path, framework="numpy") as file:
-        return {name: file.get_tensor(name) for name in json.loads(file.metadata()["layers"])}
+    """Return what ``write_layers`` wrote, layers in the order given there; raises UserError for any other file."""
+    try:
+        with safe_open(path, framework="numpy") as file:
+            order = json.loads((file.metadata() or {})["layers"])
+            return {name: file.get_tensor(name) for name in order}
+    except (SafetensorError, KeyError, ValueError):
+        raise UserError(
+            f"{path}: expected a safetensors file that lists its layers; remove it and run again"
+        ) from None

@@ -103,8 +103,9 @@ def _similarity_findings(similarity: pd.DataFrame) -> dict[str, dict]:
         lead, says, remark = measure_verdict(similarity, measure)
         cells[measure] = NO_NUMBERS | {"effect": lead, "verdict": says, "remark": remark}
     verdicts = [cell["verdict"] for cell in cells.values()]
-    able = [each for each in verdicts if each != "cannot be tested"]
-    whole = "not supported" if "not supported" in able else "supported" if able else "cannot be tested"
+    # The first of these that any measure says.
+    ranked = ["not supported", "undecided", "supported", "cannot be tested"]
+    whole = min(verdicts, key=ranked.index)
     remark = f"said of all: {_listed(Counter(verdicts))}"
     return {"all": NO_NUMBERS | {"verdict": whole, "remark": remark}} | cells
 

@@ -1,49 +1,72 @@
 """Claim 10: the similarity of spine and chest exceeds that of either with ImageNet, in every layer, measure by measure.
 
 A measure can say so only where it leaves its null. One that stays inside is no evidence, whatever the order of its
-values: then the claim cannot be tested by it, and that is the finding. The order of the others carries no p-value,
-because the images were drawn once; the remark says so.
+values: then the claim cannot be tested by it, and that is the finding. The others are judged by their intervals over
+random halves of the images, 5 to 95%. A half scatters about its whole as the whole does about fresh draws of it (the
+delete-half jackknife, Shao and Wu, 1989), though the halves overlap. Intervals that lie apart are further apart than an
+interval of the difference asks for, whatever the dependence between two pairs, which share a dataset. Simulated without
+any difference (200 to 256 normal or heavy-tailed images, 32 to 128 channels, also two dependent images a patient), they lie
+apart in one given direction in at most 4%. That is of one layer: a claim about all layers needs no correction, its
+contradiction by any one of them has none. So there is no p-value. Values are compared as they are: that few images lower
+the similarity of one pair more than another's (see ``normalised``) is not in their intervals.
 """
 
 from __future__ import annotations
+
+from typing import Literal
 
 import numpy as np
 import pandas as pd
 
 SPINE, CHEST, NATURAL = "spine", "chest", "natural"
+RELATED = frozenset((SPINE, CHEST))
+RIVALS = [frozenset((SPINE, NATURAL)), frozenset((CHEST, NATURAL))]
 DISTANCES = ("frechet",)  # the smaller, the more alike
-BY_ORDER = "by order alone: the images were drawn once"
+BY_HALVES = "by intervals over halves of the images, layer by layer"
+
+Standing = Literal["inside its null", "unknown", "behind", "level", "ahead"]
 
 
 def measure_verdict(similarity: pd.DataFrame, measure: str) -> tuple[float, str, str]:
     """Return the smallest lead of spine-chest over the layers, the verdict and a remark, for one ``measure``.
 
-    ``similarity`` has measure, layer, dataset_a, dataset_b, value, null_lower and null_upper. The lead is the value of
-    spine-chest less the larger of the other two pairs', with the sign turned for a distance; of a directed measure both
-    orders count, and the claim must hold for the worst of them. The measure leaves its null at a layer where some pair
-    is more alike than the null's interval allows.
+    ``similarity`` has measure, layer, dataset_a, dataset_b, value, value_lower, value_upper, null_lower and null_upper.
+    The lead is the value of spine-chest less the larger of the other two pairs', with the sign turned for a distance; of
+    a directed measure both orders count, and the claim must hold for the worst of them. The measure leaves its null at a
+    layer where some pair is more alike than the null's interval allows. Then the claim is supported where the interval of
+    spine-chest is above the other pairs' at every layer, not supported where it is below one of them at any, else
+    undecided. Without value or interval (dead channels, the literal SVCCA) it cannot be tested.
     """
     rows = similarity[similarity["measure"] == measure]
-    sign = -1.0 if measure in DISTANCES else 1.0
-    pair = pd.Series(
-        [frozenset(each) for each in zip(rows["dataset_a"], rows["dataset_b"], strict=True)], rows.index
-    )
-    null_end = rows["null_lower"] if measure in DISTANCES else rows["null_upper"]
-    leaves_null = sign * (rows["value"] - null_end) > 0
-    leads, inside = {}, []
-    for layer, index in rows.groupby("layer", sort=False).groups.items():
-        related = pair[index] == frozenset((SPINE, CHEST))
-        rivals = pair[index].isin([frozenset((SPINE, NATURAL)), frozenset((CHEST, NATURAL))])
-        if pair[index][related | rivals].nunique() < 3:
-            return np.nan, "cannot be tested", "needs the datasets spine, chest and natural"
-        alike = sign * rows["value"][index]
-        leads[layer] = alike[related].min() - alike[rivals].max()
-        if not leaves_null[index][related | rivals].any():
-            inside.append(layer)
-    lead = float(min(leads.values()))
-    if inside:
-        return lead, "cannot be tested", f"does not leave its null at {', '.join(inside)}"
-    behind = [layer for layer, each in leads.items() if not each > 0]
-    if behind:
-        return lead, "not supported", f"not the most alike at {', '.join(behind)}; {BY_ORDER}"
-    return lead, "supported", BY_ORDER
+    pair = [frozenset(each) for each in zip(rows["dataset_a"], rows["dataset_b"], strict=True)]
+    rows = rows.assign(pair=pair)[pd.Series(pair, rows.index).isin([RELATED, *RIVALS])]
+    layers = dict(list(rows.groupby("layer", sort=False)))
+    if not layers or any(of["pair"].nunique() < 3 for of in layers.values()):
+        return np.nan, "cannot be tested", "needs the datasets spine, chest and natural"
+    judged = {layer: _standing(of, measure in DISTANCES) for layer, of in layers.items()}
+    lead = float(np.min([lead for lead, _ in judged.values()]))
+    for standing, verdict, remark in (
+        ("inside its null", "cannot be tested", "does not leave its null at {}"),
+        ("unknown", "cannot be tested", "has no value or no interval over halves at {}"),
+        ("behind", "not supported", f"less alike than another pair at {{}}; {BY_HALVES}"),
+        ("level", "undecided", f"not apart from another pair at {{}}; {BY_HALVES}"),
+    ):
+        if found := [layer for layer, (_, each) in judged.items() if each == standing]:
+            return lead, verdict, remark.format(", ".join(found))
+    return lead, "supported", BY_HALVES
+
+
+def _standing(rows: pd.DataFrame, distance: bool) -> tuple[float, Standing]:
+    """Return the lead of spine-chest at one layer, NaN where a value is, and where its interval stands."""
+    sign, ends = (-1.0, ["upper", "lower"]) if distance else (1.0, ["lower", "upper"])
+    value = sign * rows["value"]
+    low, high = (sign * rows[f"value_{end}"] for end in ends)
+    related = rows["pair"] == RELATED
+    lead = value[related].min(skipna=False) - value[~related].max(skipna=False)
+    if not (value > sign * rows[f"null_{ends[1]}"]).any():
+        return lead, "inside its null"
+    if np.isnan([value, low, high]).any():
+        return lead, "unknown"
+    if high[related].min() < low[~related].max():
+        return lead, "behind"
+    return lead, "ahead" if low[related].min() > high[~related].max() else "level"

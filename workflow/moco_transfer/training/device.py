@@ -17,29 +17,29 @@ Precision = Literal["auto", "float32", "bfloat16"]
 def open_device(name: str) -> torch.device:
     """Return the device ``name`` ('cpu' or 'cuda'), and on a GPU switch PyTorch to deterministic algorithms.
 
-    Of a machine's GPUs this process takes one for itself and waits while none is free (``gpus``), unless a scheduler
-    or the user has assigned some. The ranks of one job take one each, by LOCAL_RANK of LOCAL_WORLD_SIZE (torchrun).
-    To be called before CUDA is initialised. On the processor what is used here is deterministic as it is, and the
-    switch costs an import of several seconds.
+    Of the GPUs that it may see, the machine's or those in CUDA_VISIBLE_DEVICES, this process takes one for itself and
+    waits while none is free (``gpus``); GPUs of AMD are left to who has chosen them. The ranks of one job take one each,
+    by LOCAL_RANK of LOCAL_WORLD_SIZE (torchrun). To be called before CUDA is initialised. On the processor what is
+    used here is deterministic as it is, and the switch costs an import of several seconds.
 
     Raises UserError where a GPU is asked for and none is there, as a slow run on the processor would look like a hang,
     and where there are fewer GPUs than ranks.
     """
     if name != "cuda":
         return torch.device(name)
-    # The count asks the driver's library (NVML): CUDA, once initialised, would no longer heed what is made visible.
-    count = torch.cuda.device_count()
-    if count == 0:
-        raise _no_gpu()
+    names = _usable_gpus()
     rank, ranks = int(os.environ.get("LOCAL_RANK", 0)), int(os.environ.get("LOCAL_WORLD_SIZE", 1))
+    # Of several slices of GPUs (MIG) CUDA shows a process the first alone.
+    count = 1 if names[0].startswith("MIG-") else len(names)
     if ranks > count:
         raise UserError(
             f"config: pretraining.ranks is {ranks} and PyTorch finds {count} GPUs here; lower it, or ask the cluster "
             "for as many GPUs"
         )
-    if not gpus.assigned(os.environ):
-        taken = gpus.take(count, rank=rank, ranks=ranks, job=gpus.job_name(os.environ))
-        os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(map(str, taken))
+    if not gpus.left_to_user(os.environ):
+        job, allocation = gpus.job_name(os.environ), gpus.allocation(os.environ)
+        taken = gpus.take(names, rank=rank, ranks=ranks, job=job, allocation=allocation)
+        os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(taken)
     if not torch.cuda.is_available():
         raise _no_gpu()
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
@@ -48,6 +48,20 @@ def open_device(name: str) -> torch.device:
     device = torch.device("cuda", rank)
     torch.cuda.set_device(device)
     return device
+
+
+def _usable_gpus() -> list[str]:
+    """Return the GPUs that this process may use, at least one, by their names in CUDA_VISIBLE_DEVICES or numbers."""
+    names = gpus.visible(os.environ)
+    if names and names[0].startswith("MIG-"):
+        # PyTorch counts slices by CUDA itself, which, once initialised, no longer heeds what is made visible.
+        return names
+    # This count asks the driver's library (NVML). It leaves out GPUs that are named and do not exist.
+    count = torch.cuda.device_count()
+    names = [str(number) for number in range(count)] if names is None else names[:count]
+    if not names:
+        raise _no_gpu()
+    return names
 
 
 def autocast(device: torch.device, precision: Precision) -> AbstractContextManager[None]:

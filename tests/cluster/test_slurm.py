@@ -1,0 +1,147 @@
+"""The workflow on a real Slurm: what jobs ask for and get, and that nothing which happens to them changes a byte."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import time
+from pathlib import Path
+
+from conftest import TARGETS, finish, snakemake, submitted
+from slurm_node import output, run, wait_for
+
+# Rules that train or run a network, in the run of dozen.yaml.
+ON_GPU = {"train_weights", "pretrain", "embed", "end_to_end"}
+LOG = "results/dozen/logs/pretrain/chest.log"
+
+
+def sbatch_lines(folder: Path) -> dict[str, str]:
+    """Return the options of sbatch by what was submitted; what differs between two equal calls is masked."""
+    lines = re.findall(r"^sbatch call: (sbatch .*?) --wrap=", (folder / "snakemake.log").read_text(), re.M)
+    assert lines
+    masked = (re.sub(r"--job-name \S+", "", line).replace(str(folder), "FOLDER") for line in lines)
+    return {re.search(r"--comment (\S+)", line)[1]: line for line in masked}
+
+
+def rule_of(comment: str) -> str:
+    return re.sub(r"^rule_|_wildcards_.*", "", comment)
+
+
+def test_everything_is_made_and_nothing_is_left_in_the_queue(undisturbed):
+    assert all((undisturbed / target).stat().st_size for target in TARGETS)
+    assert not output("squeue", "--noheader")
+
+
+def test_jobs_ask_for_what_their_rules_say(undisturbed):
+    lines = sbatch_lines(undisturbed)
+    assert {rule_of(comment) for comment in lines} >= ON_GPU
+    for comment, line in lines.items():
+        on_gpu = rule_of(comment) in ON_GPU
+        assert ("--gpus=1" in line and "--cpus-per-gpu=1" in line and "-p gpu" in line) == on_gpu, line
+        assert ("--gpus" not in line and "-p cpu" in line) != on_gpu, line
+        assert "--requeue" in line and "--signal=TERM@120" in line and re.search(r" -t \d+ --mem \d+ ", line)
+    # Tables and figures are made where Snakemake runs.
+    assert not any("table" in comment for comment in lines)
+    # Two heads, side by side in one job.
+    heads = next(line for comment, line in lines.items() if "linear" in comment)
+    assert "group_linear" in heads and "--cpus-per-task=2" in heads
+
+
+def test_jobs_get_the_gpus_that_they_ask_for_and_others_get_none(undisturbed, cluster):
+    seen = cluster.assigned_gpus()
+    assert len(seen) == len(sbatch_lines(undisturbed))
+    for comment, gpus in seen.items():
+        assert (gpus in ("0", "1")) == (rule_of(comment) in ON_GPU), (comment, gpus)
+        assert gpus in ("0", "1", ""), (comment, gpus)
+
+
+def pretraining(state: str = "RUNNING") -> str:
+    """Return the id of the pretraining's job that is in ``state``, once there is one."""
+    found: list[str] = []
+
+    def is_there() -> bool:
+        jobs = output("squeue", "--noheader", "--states=all", "--format=%i|%k|%T").splitlines()
+        found[:] = [
+            job.split("|")[0] for job in jobs if job.endswith(f"|rule_pretrain_wildcards_chest|{state}")
+        ]
+        return bool(found)
+
+    wait_for(is_there, f"a pretraining that is {state}", 300)
+    return found[-1]
+
+
+def in_its_midst(folder: Path, resumed: bool) -> str:
+    """Return the job of the pretraining once it trains, ``resumed`` from a state or from the start."""
+    job = pretraining()
+    words = "goes on" if resumed else "MoCo: epoch"
+    log = folder / LOG
+    wait_for(lambda: log.exists() and words in log.read_text(), f"'{words}' in its log", 120)
+    time.sleep(3)
+    return job
+
+
+def at_once(job: str) -> None:
+    """Start the requeued ``job``, which would wait two minutes."""
+    wait_for(
+        lambda: f"{job}|PENDING" in output("squeue", "--noheader", "--format=%i|%T"), "the requeued job", 90
+    )
+    run("scontrol", "update", f"JobId={job}", "StartTime=now")
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    """Return what the run in ``folder`` has made, but for logs, times and its schedule."""
+    kept = (path for path in (folder / "results").rglob("*") if path.is_file())
+    names = {str(path.relative_to(folder)): path for path in kept}
+    left_out = re.compile(r"results/slurm/|/logs/|/benchmarks/|/tensorboard/|/release/")
+    return {name: path.read_bytes() for name, path in names.items() if not left_out.search(name)}
+
+
+def test_whatever_happens_to_a_pretraining_its_bytes_are_the_same(undisturbed, cluster, tmp_path):
+    first = submitted(tmp_path, "--workflow-profile")
+
+    job = in_its_midst(tmp_path, resumed=False)
+    # A limit that is near: Slurm's early warning comes at once, the trainer saves and Snakemake tries again.
+    run("scontrol", "update", f"JobId={job}", "TimeLimit=2")
+    wait_for(lambda: "TERM" in (tmp_path / LOG).read_text(), "the warning in the trainer's log", 90)
+    kept = tmp_path / "warned.log"
+    kept.write_text((tmp_path / LOG).read_text())
+    assert pretraining("FAILED") == job
+
+    job = in_its_midst(tmp_path, resumed=True)
+    run("scancel", job)
+    assert pretraining("CANCELLED") == job
+
+    job = in_its_midst(tmp_path, resumed=True)
+    run("scontrol", "requeue", job)
+    at_once(job)
+
+    assert in_its_midst(tmp_path, resumed=True) == job
+    cluster.fail()
+    at_once(job)
+
+    assert in_its_midst(tmp_path, resumed=True) == job
+    first.kill()
+    first.wait()
+    assert pretraining() == job, "the job goes on without the Snakemake that submitted it"
+    unlock = snakemake(tmp_path, "--unlock")
+    assert unlock.wait(60) == 0
+    second = submitted(tmp_path, "--workflow-profile")
+    wait_for(
+        lambda: "trains this already" in (tmp_path / LOG).read_text(), "one that waits for the other", 120
+    )
+    finish(second, tmp_path)
+    assert "nothing to do" in (tmp_path / LOG).read_text()
+
+    assert files(tmp_path) == files(undisturbed)
+    # --workflow-profile reads no other profile, --profile reads profiles/default too: the same is submitted, but for
+    # what grows from attempt to attempt.
+    one, other = sbatch_lines(undisturbed), sbatch_lines(tmp_path)
+    del one["rule_pretrain_wildcards_chest"], other["rule_pretrain_wildcards_chest"]
+    assert one == other
+
+
+def test_no_process_is_left(cluster):
+    left = subprocess.run(
+        ["pgrep", "-fa", "moco_transfer"], capture_output=True, text=True, check=False
+    ).stdout
+    assert not [line for line in left.splitlines() if "-m moco_transfer" in line]

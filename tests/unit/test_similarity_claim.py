@@ -1,0 +1,116 @@
+"""Claim 10, measure by measure: what intervals over halves decide, what they leave open, and how often they err."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from moco_transfer.config import Similarity
+from moco_transfer.similarity import compare
+from moco_transfer.similarity.subspaces import random_rotation
+from moco_transfer.statistics.similarity_claim import measure_verdict
+
+PAIRS = [("spine", "chest"), ("spine", "natural"), ("natural", "chest")]
+
+
+def table(measure, **intervals):
+    """Return rows of ``measure``, from the (lower, upper) of each pair in ``PAIRS`` by layer; the null is 0.40 to 0.45."""
+    rows = [
+        (measure, layer, *pair, *ends)
+        for layer, of in intervals.items()
+        for pair, ends in zip(PAIRS, of, strict=True)
+    ]
+    columns = ["measure", "layer", "dataset_a", "dataset_b", "value_lower", "value_upper"]
+    frame = pd.DataFrame(rows, columns=columns).assign(null_lower=0.40, null_upper=0.45)
+    return frame.assign(value=frame[["value_lower", "value_upper"]].mean(axis=1, skipna=False))
+
+
+AHEAD = [(0.80, 0.84), (0.70, 0.74), (0.60, 0.64)]
+LEVEL = [(0.80, 0.84), (0.78, 0.81), (0.60, 0.64)]
+BEHIND = [(0.80, 0.84), (0.70, 0.74), (0.85, 0.89)]
+INSIDE = [(0.41, 0.43), (0.40, 0.42), (0.40, 0.42)]
+DEAD = [(0.80, 0.84), (np.nan, np.nan), (0.60, 0.64)]
+
+
+@pytest.mark.parametrize(
+    ("layers", "lead", "says", "where"),
+    [
+        ({"DB1": AHEAD, "DB4": AHEAD}, 0.10, "supported", ""),
+        ({"DB1": AHEAD, "DB4": LEVEL}, 0.025, "undecided", "at DB4;"),
+        ({"DB1": BEHIND, "DB4": LEVEL}, -0.05, "not supported", "at DB1;"),
+        ({"DB1": BEHIND, "DB4": INSIDE}, -0.05, "cannot be tested", "leave its null at DB4"),
+        ({"DB1": AHEAD, "DB4": DEAD}, np.nan, "cannot be tested", "no interval over halves at DB4"),
+    ],
+)
+def test_the_verdict_is_that_of_intervals_at_every_layer(layers, lead, says, where):
+    found, verdict, remark = measure_verdict(table("cka_covariance", **layers), "cka_covariance")
+    assert found == pytest.approx(lead, nan_ok=True)
+    assert (verdict, where in remark) == (says, True)
+
+
+@pytest.mark.parametrize(
+    ("of", "says"), [(AHEAD, "supported"), (LEVEL, "undecided"), (BEHIND, "not supported")]
+)
+def test_of_a_distance_the_smaller_interval_is_ahead(of, says):
+    far = [(1 - upper, 1 - lower) for lower, upper in of]
+    assert measure_verdict(table("frechet", DB4=far), "frechet")[1] == says
+
+
+def test_of_a_directed_measure_the_worse_order_counts():
+    there = table("variance_share", DB4=AHEAD)
+    back = there.rename(columns={"dataset_a": "dataset_b", "dataset_b": "dataset_a"})
+    both = pd.concat([there, back], ignore_index=True)
+    assert measure_verdict(both, "variance_share")[1] == "supported"
+    both.loc[3, ["value_lower", "value", "value_upper"]] = 0.71, 0.73, 0.75
+    assert measure_verdict(both, "variance_share")[1:] == (
+        "undecided",
+        "not apart from another pair at DB4; by intervals over halves of the images, layer by layer",
+    )
+
+
+def test_other_datasets_do_not_count_and_missing_ones_leave_nothing_to_test():
+    frame = table("cka_covariance", DB4=AHEAD)
+    other = frame.iloc[[1]].assign(dataset_b="hand", value=0.99, value_lower=0.98, value_upper=1.0)
+    assert measure_verdict(pd.concat([frame, other], ignore_index=True), "cka_covariance")[1] == "supported"
+    for less in (frame.iloc[:2], other):
+        assert measure_verdict(less, "cka_covariance")[2] == "needs the datasets spine, chest and natural"
+
+
+def verdicts_of(trials, chest_turned, natural_turned):
+    """Return the verdicts of channel measures on fresh draws of three populations, [trials, measures].
+
+    Spine has independent channels of falling variance. Chest and natural are turned away from it by that share of one
+    rotation; natural is mirrored in some channels, so that with equal turns both are exactly as far from spine.
+    """
+    channels, images = 16, 80
+    fixed = np.random.default_rng(5)
+    skew = random_rotation(channels, fixed) - random_rotation(channels, fixed)
+    mirror = np.where(np.arange(channels) % 2, -1.0, 1.0)
+    turns = {"spine": 0.0, "chest": chest_turned, "natural": natural_turned}
+    bases = {name: np.linalg.qr(np.eye(channels) + turn * (skew - skew.T))[0] for name, turn in turns.items()}
+    bases["natural"] = bases["natural"] * mirror
+    settings = Similarity(
+        **{"datasets": list(turns), "images": images, "network": "none", "variance": 0.99},
+        **{"directions": 4, "null_draws": 8, "split_halves": 20},
+    )
+    found = []
+    for trial in range(trials):
+        draw = np.random.default_rng([7, trial])
+        spread = np.arange(1, channels + 1) ** -0.7
+        rows = {
+            name: {"DB4": draw.standard_normal((images, channels)) * spread @ basis}
+            for name, basis in bases.items()
+        }
+        frame = compare(rows, settings, trial)
+        found.append([measure_verdict(frame, m)[1] for m in frame["measure"].unique() if m != "svcca"])
+    return np.array(found)
+
+
+def test_pairs_that_are_alike_to_one_degree_are_seldom_told_apart():
+    errs = np.isin(verdicts_of(20, 0.3, 0.3), ["supported", "not supported"]).mean(axis=0)
+    assert (errs <= 0.2).all()
+
+
+def test_pairs_that_differ_much_are():
+    assert (verdicts_of(3, 0.05, 2.0) == "supported").all()
