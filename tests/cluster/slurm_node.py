@@ -93,7 +93,8 @@ class SlurmNode:
         """Let this node fail, and come back once its jobs have been taken from it."""
         name = node_name()
         run("scontrol", "update", f"NodeName={name}", "State=DOWN", "Reason=pretended")
-        wait_for(lambda: not output("squeue", "-h", "--states=RUNNING,COMPLETING"), "jobs to leave the node")
+        # A job that starts again beside what is left of it would have the node drained.
+        wait_for(lambda: not output("pgrep", "--runstates", "R,S,D", "slurmstepd"), "steps to end on the node")
         run("scontrol", "update", f"NodeName={name}", "State=RESUME")
 
     def _configure(self, etc: Path) -> None:
