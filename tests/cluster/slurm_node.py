@@ -94,7 +94,9 @@ class SlurmNode:
         name = node_name()
         run("scontrol", "update", f"NodeName={name}", "State=DOWN", "Reason=pretended")
         # A job that starts again beside what is left of it would have the node drained.
-        wait_for(lambda: not output("pgrep", "--runstates", "R,S,D", "slurmstepd"), "steps to end on the node")
+        wait_for(
+            lambda: not output("pgrep", "--runstates", "R,S,D", "slurmstepd"), "steps to end on the node"
+        )
         run("scontrol", "update", f"NodeName={name}", "State=RESUME")
 
     def _configure(self, etc: Path) -> None:
