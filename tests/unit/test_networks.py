@@ -106,6 +106,21 @@ def test_a_constant_layer_has_no_value():
     assert np.isnan(linear_cka(a, np.full((10, 3), 1 / 3, dtype=np.float32)))
 
 
+def test_one_image_that_differs_leaves_rounding_and_no_value():
+    a, b = np.ones((2, 30, 5))
+    a[3], b[7] = np.random.default_rng(0).standard_normal((2, 5))
+    assert np.isnan(linear_cka(a, a)) and np.isnan(linear_cka(a, b))
+
+
+def test_svcca_of_a_collapsed_layer_is_high_and_cka_and_the_directions_kept_tell():
+    before = np.random.default_rng(4).standard_normal((400, 62))
+    collapsed = before[:, :2] @ np.random.default_rng(5).standard_normal((2, 62))
+    table = compare_networks({"DB4": before}, {"chest": {"DB4": collapsed}}, "spine", 0.99, 0)
+    svcca, cka = (table.set_index("measure").loc[measure] for measure in ("svcca", "cka"))
+    assert svcca["value"] > 0.95 and svcca["kept"] == 2 and svcca["kept_initial"] > 55
+    assert cka["value"] < 0.4
+
+
 def test_the_table_holds_value_and_chance_of_each_layer_and_source():
     a, b = two_sides(60, 8, 8)
     unrelated = np.random.default_rng(3).standard_normal((60, 8))

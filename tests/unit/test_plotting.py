@@ -17,7 +17,7 @@ from matplotlib.collections import LineCollection
 from matplotlib.container import ErrorbarContainer
 from matplotlib.image import AxesImage
 
-from moco_transfer.plotting import epochs, label_fraction, style
+from moco_transfer.plotting import epochs, label_fraction, similarity, style
 
 
 @pytest.fixture(scope="module")
@@ -185,11 +185,19 @@ def test_measures_have_a_row_each_a_column_for_each_pair_and_both_directions(dra
     ]
     shares = similarities[similarities["measure"] == "variance_share"]
     for ax, (a, b) in zip(grid[3], combinations(["spine", "chest", "natural"], 2), strict=True):
-        values = [line.get_ydata(orig=False) for line in ax.lines if line.get_marker() != "None"]
+        values = [line.get_ydata(orig=False) for line in ax.lines if line.get_marker() in ("o", "s")]
         for drawn, (first, second) in zip(values, ((a, b), (b, a)), strict=True):
             own = shares[(shares["dataset_a"] == first) & (shares["dataset_b"] == second)]
             np.testing.assert_allclose(drawn, own["value"])
     assert grid[2, 0].get_yscale() == "log"
+
+
+def test_measures_of_a_single_layer_have_null_and_ceiling_all_the_same(similarities):
+    one = similarities[similarities["layer"] == "DB4"]
+    figure = similarity.draw_similarity_measures(one, TITLES)
+    for ax in figure.axes:
+        assert ax.patches and all(bar.get_width() > 0.5 for bar in ax.patches)
+        assert any(line.get_marker() == "_" for line in ax.lines)
 
 
 def test_measures_have_their_spread_over_halves_as_bars(draw, similarities):

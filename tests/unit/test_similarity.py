@@ -194,6 +194,21 @@ def test_with_few_images_or_channels_the_table_says_what_is_forced():
     assert literal["value"] > 19 / 24
 
 
+def test_channels_that_are_dead_in_both_lend_the_null_no_room():
+    """Unrelated populations in the same 24 of 64 channels: nothing but those 24 may be turned, and counted."""
+    few = settings_for(null_draws=20, split_halves=10, directions=20)
+    alive = {name: sample(i, i, images=100) for i, name in enumerate(("a", "b"))}
+    padded = {name: np.hstack([rows, np.ones((100, 40), np.float32)]) for name, rows in alive.items()}
+    with_dead, without = (
+        compare({name: {"x": rows} for name, rows in each.items()}, few, 1).set_index("measure")
+        for each in (padded, alive)
+    )
+    assert with_dead["forced"]["svcca_channels"] == 16
+    for measure in ("svcca_channels", "cka_covariance", "variance_share"):
+        both = (frame.loc[[measure], "null_mean"].to_numpy() for frame in (with_dead, without))
+        np.testing.assert_allclose(*both, atol=0.01)
+
+
 def test_k_that_takes_in_every_channel_has_nothing_to_normalise(three):
     table = compare(
         {n: {"CV1": three[n]["CV1"]} for n in three}, settings_for(directions=12, null_draws=3), 1

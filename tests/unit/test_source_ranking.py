@@ -98,6 +98,12 @@ def test_the_most_similar_is_compared_with_every_rival(gains):
     }
 
 
+def test_the_literal_svcca_names_no_source_even_outside_its_null():
+    by_chance = SIMILARITY[SIMILARITY["measure"] == "svcca"].assign(value=0.35)
+    ranks = ranks_of(source_gains(by_chance, *evidence(), DATASETS, 0.05))
+    assert set(ranks["first"]) == {"cannot be tested"}
+
+
 def test_a_lead_within_the_error_is_undecided(gains):
     assert ranks_of(gains, AUROCS | {"hand": 0.69})["first"]["cka_covariance"] == "undecided"
 

@@ -94,11 +94,21 @@ def test_variance_share_has_a_direction():
 def test_rotated_spectrum_is_the_spectrum_of_rotated_channels():
     rows = rows_of(7)
     rotation = subspaces.random_rotation(7, np.random.default_rng(0))
-    turned = subspaces.rotated(subspaces.channel_spectrum(rows), rotation)
+    turned = subspaces.rotated(subspaces.channel_spectrum(rows), rotation, np.full(7, True))
     direct = subspaces.channel_spectrum(rows @ rotation.T)
     np.testing.assert_allclose(turned.mean, direct.mean)
     np.testing.assert_allclose(turned.variances, direct.variances)
     assert subspaces.cka_covariance(turned, direct) == pytest.approx(1)
+
+
+def test_channels_that_are_not_turned_stay():
+    rows = np.hstack([rows_of(7), np.full((50, 2), 3.0)])
+    some = np.arange(9) < 7
+    rotation = subspaces.random_rotation(7, np.random.default_rng(0))
+    turned = subspaces.rotated(subspaces.channel_spectrum(rows), rotation, some)
+    direct = subspaces.channel_spectrum(np.hstack([rows[:, :7] @ rotation.T, rows[:, 7:]]))
+    np.testing.assert_allclose(turned.mean, direct.mean)
+    assert subspaces.frechet_distance(turned, direct) == pytest.approx(0, abs=1e-9)
 
 
 def test_random_rotations_are_orthogonal_and_even():
@@ -120,9 +130,9 @@ def test_constant_activations_have_rank_zero_and_no_similarity(value):
         subspaces.svcca_channels(constant, alive, 3),
         subspaces.cka_covariance(alive, constant),
         subspaces.variance_share(alive, constant, 3),
+        subspaces.variance_share(constant, alive, 3),
     ):
         assert np.isnan(similarity)
-    assert subspaces.variance_share(constant, alive, 3) == 0
     expected = np.sum((constant.mean - alive.mean) ** 2) + alive.variances.sum()
     assert subspaces.frechet_distance(constant, alive) == pytest.approx(expected)
 

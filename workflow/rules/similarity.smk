@@ -60,7 +60,7 @@ rule compare_datasets:
             similarity=CONFIG.similarity.model_dump(),
             seed=CONFIG.seed,
         ),
-        version=2,
+        version=3,
     message:
         "Comparing the datasets"
     shell:
@@ -97,7 +97,7 @@ rule compare_networks:
             taps=CONFIG.model.taps and list(CONFIG.model.taps.items()),
             seed=CONFIG.seed,
         ),
-        version=2,
+        version=3,
     message:
         "How far each pretraining moved the network"
     shell:

@@ -106,7 +106,7 @@ def draw_similarity_measures(similarity: pd.DataFrame, titles: Mapping[str, str]
         handles = [
             Line2D([], [], label="value, 5 to 95% over halves (share: second in first)", **forward),
             Line2D([], [], label="share: first dataset in second", **backward),
-            Line2D([], [], color="0.3", ls="--", label="ceiling: halves of one dataset"),
+            Line2D([], [], color="0.3", ls="--", marker="_", label="ceiling: halves of one dataset"),
             Patch(color="0.8", lw=0, label="null: channels rotated (5 to 95%)"),
         ]
         style.legend_below(figure, handles)
@@ -123,12 +123,17 @@ def layer_tilt(layers: Sequence[str]) -> dict[str, Any]:
 
 
 def _panel(ax: Axes, measure: pd.DataFrame, pair: tuple[str, str]) -> None:
+    # Bars would pin the axis to their ends.
+    ax.use_sticky_edges = False
     for (a, b), color, marker in ((pair, "#000000", "o"), (pair[::-1], "#E69F00", "s")):
         own = measure[(measure["dataset_a"] == a) & (measure["dataset_b"] == b)]
         if own.empty:
             continue
-        ax.fill_between(own["layer"], own["null_lower"], own["null_upper"], color="0.8", lw=0)
-        ax.plot(own["layer"], own["ceiling"], color="0.3" if color == "#000000" else color, ls="--", lw=0.9)
+        # Bars and marks, not bands and lines alone: they are there for a single layer too.
+        height = own["null_upper"] - own["null_lower"]
+        ax.bar(own["layer"], height, bottom=own["null_lower"], width=0.8, color="0.8", lw=0)
+        mark = {"color": "0.3" if color == "#000000" else color, "marker": "_", "markersize": 9}
+        ax.plot(own["layer"], own["ceiling"], ls="--", lw=0.9, **mark)
         ax.errorbar(
             own["layer"],
             own["value"],

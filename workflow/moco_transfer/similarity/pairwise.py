@@ -1,8 +1,9 @@
 """Every pair of datasets, every layer, every measure: the table behind figure 3.
 
 The literal SVCCA stands with its permutation null. The measures on shared channels stand between two marks: a null,
-the value after a random rotation of one dataset's channels, and a ceiling, the value of one half of a dataset against
-its other half. All three are taken on halves, because these measures are biased by the number of images: so two
+the value after a random rotation of one dataset's channels (those that vary in either: channels that are dead in both
+would lend the rotation room that no dataset uses), and a ceiling, the value of one half of a dataset against its other
+half. All three are taken on halves, because these measures are biased by the number of images: so two
 samples of one population score 1 after normalisation, and datasets whose channels are unrelated score 0. Halves are
 drawn many times. The spread of the values over the draws stands beside them; a statistic of random halves scatters about
 as one of fresh draws of all the images does (the jackknife that deletes half, Shao and Wu, 1989).
@@ -156,7 +157,8 @@ def _channel_rows(layer: str, rows_of: Mapping[str, NDArray], settings: Similari
                 row[side] = min(row[side], settings.directions)
         row["images"] = len(rows_of[a]) // 2
         if of.averages_cosines:
-            row["forced"] = svcca.forced_correlations(row["kept_a"], row["kept_b"], rows_of[a].shape[1])
+            alive = np.count_nonzero(_alive(rows_of[a]) | _alive(rows_of[b]))
+            row["forced"] = svcca.forced_correlations(row["kept_a"], row["kept_b"], alive)
         rows.append(row)
     return rows
 
@@ -186,12 +188,19 @@ def _score_halves(layer: str, rows_of: Mapping[str, NDArray], settings: Similari
                 scores.ceilings[measure, name].append(of.value(one, other, k))
         for a, b in combinations(halves, 2):
             _score_pair(scores.values, (a, halves[a]), (b, halves[b]), k)
+            turned = _alive(rows_of[a]) | _alive(rows_of[b])
             # The null draws are spread over the splits, so that they carry the same sampling error as the values.
             for draw in range(split, settings.null_draws, settings.split_halves):
                 generator = stream(seed, "similarity", "rotation", layer, a, b, draw)
-                rotation = subspaces.random_rotation(len(halves[b].mean), generator)
-                _score_pair(scores.nulls, (a, halves[a]), (b, subspaces.rotated(halves[b], rotation)), k)
+                rotation = subspaces.random_rotation(np.count_nonzero(turned), generator)
+                other = subspaces.rotated(halves[b], rotation, turned)
+                _score_pair(scores.nulls, (a, halves[a]), (b, other), k)
     return scores
+
+
+def _alive(rows: NDArray) -> NDArray[np.bool_]:
+    """Return which channels of ``rows`` [images, channels] vary at all: [channels]."""
+    return np.ptp(rows, axis=0) > 0
 
 
 def _score_pair(

@@ -55,9 +55,14 @@ def random_rotation(channels: int, generator: np.random.Generator) -> NDArray[np
     return q * np.where(np.diag(r) < 0, -1.0, 1.0)
 
 
-def rotated(spectrum: Spectrum, rotation: NDArray[np.float64]) -> Spectrum:
-    """Return the spectrum of the same images after ``rotation`` [channels, channels] of their channels."""
-    return Spectrum(rotation @ spectrum.mean, spectrum.variances, rotation @ spectrum.directions)
+def rotated(spectrum: Spectrum, rotation: NDArray[np.float64], turned: NDArray[np.bool_]) -> Spectrum:
+    """Return the spectrum of the same images after ``rotation`` [t, t] of the t channels that ``turned`` marks.
+
+    ``turned`` is [channels]; the other channels stay as they are.
+    """
+    mean, directions = spectrum.mean.copy(), spectrum.directions.copy()
+    mean[turned], directions[turned] = rotation @ mean[turned], rotation @ directions[turned]
+    return Spectrum(mean, spectrum.variances, directions)
 
 
 def svcca_channels(a: Spectrum, b: Spectrum, k: int) -> float:
@@ -100,9 +105,9 @@ def variance_share(a: Spectrum, b: Spectrum, k: int) -> float:
     """Return the share of the variance of ``b`` that lies in the leading ``k`` directions of ``a``, 0 to 1.
 
     Directional: with ``a`` a source and ``b`` a target it says how much of what varies in the target the source's
-    main directions can express. NaN where ``b`` has no variance.
+    main directions can express. NaN where either has no variance.
     """
-    if b.rank == 0:
+    if a.rank == 0 or b.rank == 0:
         return float("nan")
     inside = np.sum((a.directions[:, :k].T @ b.directions) ** 2, axis=0)
     return float(inside @ b.variances / b.variances.sum())

@@ -103,9 +103,12 @@ def _similarity_findings(similarity: pd.DataFrame) -> dict[str, dict]:
         lead, says, remark = measure_verdict(similarity, measure)
         cells[measure] = NO_NUMBERS | {"effect": lead, "verdict": says, "remark": remark}
     verdicts = [cell["verdict"] for cell in cells.values()]
+    asked = [measure for measure, cell in cells.items() if cell["verdict"] != "cannot be tested"]
+    # Any of them may contradict the whole: asked as one family, with a stricter standard for that.
+    as_one = [measure_verdict(similarity, measure, len(asked))[1] for measure in asked]
     # The first of these that any measure says.
-    ranked = ["not supported", "undecided", "supported", "cannot be tested"]
-    whole = min(verdicts, key=ranked.index)
+    ranked = ["not supported", "undecided", "supported"]
+    whole = min(as_one, key=ranked.index, default="cannot be tested")
     remark = f"said of all: {_listed(Counter(verdicts))}"
     return {"all": NO_NUMBERS | {"verdict": whole, "remark": remark}} | cells
 

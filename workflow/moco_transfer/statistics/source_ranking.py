@@ -4,7 +4,8 @@ A source of one dataset is as similar to a target as that dataset is; ``none`` s
 weights. A source of several datasets has no single similarity and is left out, as are those that hold the target's own
 images. What remains is two or three sources a target, of which a measure that knows nothing names the best one in two
 or three times: no number of layers, percentages or measures makes more pairs of datasets of it. So there is no
-correlation coefficient here, only which source each measure names, and whether that one is the best in AUROC.
+correlation coefficient here, only which source each measure names, and whether that one is the best in AUROC. The literal
+SVCCA names none: it cannot leave its null but by chance (decision 18), so that leaving it means nothing.
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ def source_gains(
     ``similarity`` is the frame of the similarity stage, ``estimates`` that of ``evaluation.evaluate_target`` (for the
     numbers of labels), ``datasets`` maps source to its one dataset. Returns target, percent, n_labeled, measure, layer,
     source, dataset, similarity (of a directed measure, from the source's dataset to the target), outside_null (more alike
-    than 95% of the null), gain (linear test AUROC less that of ``none``), lower and upper (its 1 - 2 ``level`` interval).
+    than 95% of the null; never of the literal SVCCA), gain (linear test AUROC less that of ``none``), lower and upper (its 1 - 2 ``level`` interval).
     A target with fewer than two such sources is left out, and a similarity that has no value (dead channels).
     """
     labels = estimates.drop_duplicates(["target", "percent"]).set_index(["target", "percent"])["n_labeled"]
@@ -116,5 +117,5 @@ def _to_target(similarity: pd.DataFrame, dataset: str, target: str) -> pd.DataFr
     )
     distance = rows["measure"].isin(DISTANCES)
     beyond_upper, below_lower = rows["value"] > rows["null_upper"], rows["value"] < rows["null_lower"]
-    outside = beyond_upper.where(~distance, below_lower)
+    outside = beyond_upper.where(~distance, below_lower) & (rows["measure"] != "svcca")
     return rows[["measure", "layer"]].assign(similarity=rows["value"], outside_null=outside)
