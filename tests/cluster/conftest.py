@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -19,19 +20,20 @@ TARGETS = (
 )
 
 
-def snakemake(folder: Path, *arguments: str) -> subprocess.Popen:
+def snakemake(folder: Path, *arguments: str, targets: Sequence[str] = TARGETS) -> subprocess.Popen:
     """Start Snakemake in ``folder``; what it prints is appended to its file snakemake.log."""
     command = [str(Path(sys.executable).with_name("snakemake")), "--snakefile", str(ROOT / "Snakefile")]
-    command += [*TARGETS, *arguments, "--configfile", *map(str, CONFIG)]
+    command += [*targets, *arguments, "--configfile", *map(str, CONFIG)]
     with (folder / "snakemake.log").open("a") as log:
         return subprocess.Popen(command, cwd=folder, stdout=log, stderr=log)
 
 
-def submitted(folder: Path, profile: str) -> subprocess.Popen:
+def submitted(folder: Path, profile: str, *more: str, targets: Sequence[str] = TARGETS) -> subprocess.Popen:
     """Start Snakemake in ``folder`` with the Slurm profile given as ``profile``, the option's name."""
     # The first look at jobs' states after 40 s, as the plugin has it, would be most of the test's time.
     often = "--slurm-init-seconds-before-status-checks=3"
-    return snakemake(folder, profile, str(ROOT / "profiles/slurm"), often, "--latency-wait=5", "--verbose")
+    options = (profile, str(ROOT / "profiles/slurm"), often, "--latency-wait=5", "--verbose", *more)
+    return snakemake(folder, *options, targets=targets)
 
 
 def finish(process: subprocess.Popen, folder: Path, seconds: float = 600) -> None:
@@ -44,6 +46,13 @@ def finish(process: subprocess.Popen, folder: Path, seconds: float = 600) -> Non
 def cluster(tmp_path_factory):
     with SlurmNode(tmp_path_factory.mktemp("slurm")) as node:
         yield node
+
+
+@pytest.fixture(autouse=True)
+def what_slurm_says(cluster):
+    """Print what the cluster has to say, which pytest shows of tests that fail."""
+    yield
+    print(cluster.told())
 
 
 @pytest.fixture(scope="session")

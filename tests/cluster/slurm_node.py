@@ -93,11 +93,14 @@ class SlurmNode:
         """Let this node fail, and come back once its jobs have been taken from it."""
         name = node_name()
         run("scontrol", "update", f"NodeName={name}", "State=DOWN", "Reason=pretended")
-        # A job that starts again beside what is left of it would have the node drained.
-        wait_for(
-            lambda: not output("pgrep", "--runstates", "R,S,D", "slurmstepd"), "steps to end on the node"
-        )
+        wait_for_steps()
         run("scontrol", "update", f"NodeName={name}", "State=RESUME")
+
+    def told(self) -> str:
+        """Return the last that the controller and the node wrote to their logs, and every job's state."""
+        logs = (self.folder / f"{name}.log" for name in ("slurmctld", "slurmd"))
+        tails = [path.read_text()[-3000:] for path in logs if path.exists()]
+        return "\n".join([*tails, output("squeue", "--states=all", "--format=%i %k %T %r")])
 
     def _configure(self, etc: Path) -> None:
         for name in ("state", "spool"):
@@ -164,6 +167,11 @@ def program(name: str) -> str:
     found = shutil.which(name)
     assert found, f"{name} is neither in {PACKAGES} nor on this machine"
     return found
+
+
+def wait_for_steps() -> None:
+    """Return when the node has ended every step: a job that starts beside what is left of it has the node drained."""
+    wait_for(lambda: not output("pgrep", "--runstates", "R,S,D", "slurmstepd"), "steps to end on the node")
 
 
 def free_ports(count: int) -> list[int]:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
+import shutil
 import subprocess
 import time
 from pathlib import Path
 
 from conftest import TARGETS, finish, snakemake, submitted
-from slurm_node import output, run, wait_for
+from slurm_node import output, run, wait_for, wait_for_steps
 
 # Rules that train or run a network, in the run of dozen.yaml.
 ON_GPU = {"train_weights", "pretrain", "embed", "end_to_end"}
@@ -70,22 +71,29 @@ def pretraining(state: str = "RUNNING") -> str:
     return found[-1]
 
 
-def in_its_midst(folder: Path, resumed: bool) -> str:
-    """Return the job of the pretraining once it trains, ``resumed`` from a state or from the start."""
-    job = pretraining()
-    words = "goes on" if resumed else "MoCo: epoch"
-    log = folder / LOG
-    wait_for(lambda: log.exists() and words in log.read_text(), f"'{words}' in its log", 120)
+def in_its_midst(folder: Path, attempt: int) -> str:
+    """Return the job of the pretraining once it trains, at its ``attempt``: each goes on from the state of the last."""
+    words = "MoCo: epoch" if attempt == 1 else f"attempt {attempt} goes on"
+    wait_for(lambda: words in log_of(folder), f"'{words}' in its log", 300)
     time.sleep(3)
-    return job
+    return pretraining()
 
 
-def at_once(job: str) -> None:
-    """Start the requeued ``job``, which would wait two minutes."""
+def log_of(folder: Path) -> str:
+    """Return the trainer's log, which every attempt begins anew."""
+    try:
+        return (folder / LOG).read_text()
+    except FileNotFoundError:
+        return ""
+
+
+def soon(job: str) -> None:
+    """Start the requeued ``job``, which would wait two minutes, shortly after the node has done with it."""
     wait_for(
         lambda: f"{job}|PENDING" in output("squeue", "--noheader", "--format=%i|%T"), "the requeued job", 90
     )
-    run("scontrol", "update", f"JobId={job}", "StartTime=now")
+    wait_for_steps()
+    run("scontrol", "update", f"JobId={job}", "StartTime=now+5")
 
 
 def files(folder: Path) -> dict[str, bytes]:
@@ -99,38 +107,36 @@ def files(folder: Path) -> dict[str, bytes]:
 def test_whatever_happens_to_a_pretraining_its_bytes_are_the_same(undisturbed, cluster, tmp_path):
     first = submitted(tmp_path, "--workflow-profile")
 
-    job = in_its_midst(tmp_path, resumed=False)
+    job = in_its_midst(tmp_path, attempt=1)
     # A limit that is near: Slurm's early warning comes at once, the trainer saves and Snakemake tries again.
     run("scontrol", "update", f"JobId={job}", "TimeLimit=2")
-    wait_for(lambda: "TERM" in (tmp_path / LOG).read_text(), "the warning in the trainer's log", 90)
-    kept = tmp_path / "warned.log"
-    kept.write_text((tmp_path / LOG).read_text())
+    wait_for(
+        lambda: "SIGTERM: the state is saved" in log_of(tmp_path), "the warning in the trainer's log", 90
+    )
     assert pretraining("FAILED") == job
 
-    job = in_its_midst(tmp_path, resumed=True)
+    job = in_its_midst(tmp_path, attempt=2)
     run("scancel", job)
     assert pretraining("CANCELLED") == job
 
-    job = in_its_midst(tmp_path, resumed=True)
+    job = in_its_midst(tmp_path, attempt=3)
     run("scontrol", "requeue", job)
-    at_once(job)
+    soon(job)
 
-    assert in_its_midst(tmp_path, resumed=True) == job
+    assert in_its_midst(tmp_path, attempt=4) == job
     cluster.fail()
-    at_once(job)
+    soon(job)
 
-    assert in_its_midst(tmp_path, resumed=True) == job
+    assert in_its_midst(tmp_path, attempt=5) == job
     first.kill()
     first.wait()
     assert pretraining() == job, "the job goes on without the Snakemake that submitted it"
     unlock = snakemake(tmp_path, "--unlock")
     assert unlock.wait(60) == 0
     second = submitted(tmp_path, "--workflow-profile")
-    wait_for(
-        lambda: "trains this already" in (tmp_path / LOG).read_text(), "one that waits for the other", 120
-    )
+    wait_for(lambda: "trains this already" in log_of(tmp_path), "one that waits for the other", 120)
     finish(second, tmp_path)
-    assert "nothing to do" in (tmp_path / LOG).read_text()
+    assert "nothing to do" in log_of(tmp_path)
 
     assert files(tmp_path) == files(undisturbed)
     # --workflow-profile reads no other profile, --profile reads profiles/default too: the same is submitted, but for
@@ -138,6 +144,22 @@ def test_whatever_happens_to_a_pretraining_its_bytes_are_the_same(undisturbed, c
     one, other = sbatch_lines(undisturbed), sbatch_lines(tmp_path)
     del one["rule_pretrain_wildcards_chest"], other["rule_pretrain_wildcards_chest"]
     assert one == other
+
+
+def test_a_training_on_two_gpus_is_started_once_on_one_node(undisturbed, cluster, tmp_path):
+    folder = tmp_path / "two"
+    shutil.copytree(undisturbed, folder)
+    (folder / "snakemake.log").unlink()
+    short = 'pretraining={"ranks": 2, "schedules": {"chest": {"epochs": 3}}}'
+    target = "results/dozen/pretrain/chest/encoder.safetensors"
+    finish(submitted(folder, "--profile", "--config", short, targets=[target]), folder)
+    (line,) = sbatch_lines(folder).values()
+    assert (
+        "--gpus=2" in line and "--nodes=1" in line and "--cpus-per-gpu=1" in line and "--ntasks" not in line
+    )
+    # Its one task was given both, and started two ranks that share each batch of 16.
+    assert cluster.assigned_gpus()["rule_pretrain_wildcards_chest"] == "0,1"
+    assert log_of(folder).count("batch 16") == 1 and "epoch 3/3" in log_of(folder)
 
 
 def test_no_process_is_left(cluster):

@@ -87,6 +87,12 @@ def test_noise_rules_nothing_out():
     assert "2 cannot be told from it: none is ruled out." in said and "What is sure" not in said
 
 
+def test_without_an_auroc_nothing_is_the_best():
+    row = advice_summary(advise({way: [np.nan, np.nan] for way in THREE}), None, TITLES).iloc[0]
+    assert row["Best in this run"] == "Not known" and row["Its AUROC"] == ""
+    assert row["How sure"] == "Not known: the test images cannot tell 3 ways apart."
+
+
 def test_one_subset_or_one_way_claims_nothing():
     assert how_sure({way: aurocs[:1] for way, aurocs in THREE.items()}).startswith("Not known: one labelled")
     assert how_sure({("none", "linear"): [0.6, 0.6]}) == "The only way tried."
@@ -106,11 +112,11 @@ def test_the_set_holds_the_best_as_often_as_it_says():
 def test_the_best_of_a_run_is_told_with_what_its_controls_say():
     controls = pd.DataFrame(
         [
-            ("spine", "1", "Does the domain help?", "yes", 0.031),
-            ("spine", "1", "Does the size help?", "undecided", 0.001),
-            ("spine", "10", "Does the size help?", "no", -0.05),
+            ("spine", "1", "linear", "Does the domain help?", "yes", 0.031, 0.01, 0.052),
+            ("spine", "1", "linear", "Does the size help?", "undecided", 0.001, -0.03, 0.032),
+            ("spine", "10", "linear", "Does the size help?", "no", -0.05, -0.08, -0.02),
         ],
-        columns=["target", "percent", "question", "answer", "effect"],
+        columns=["target", "percent", "mode", "question", "answer", "effect", "lower", "upper"],
     )
     row = advice_summary(advise(THREE | {("spine", "end_to_end"): [0.8, 0.8]}), controls, TITLES).iloc[0]
     assert list(row) == [
@@ -118,7 +124,7 @@ def test_the_best_of_a_run_is_told_with_what_its_controls_say():
         "MoCo on spine, then train all layers for 100 epochs",
         "0.800",
         "Clearly the best of the 4 ways tried, on 2 labelled subsets.",
-        "Does the domain help? Yes (+0.031). 1 question open.",
+        "Does the domain help? Yes, training the last layer alone: +0.031 (+0.010 to +0.052). 1 question open.",
     ]
 
 

@@ -53,6 +53,23 @@ def test_equals_scikit_learn_on_a_thousand_random_cases():
         assert auroc(labels, scores) == pytest.approx(roc_auc_score(labels, scores), abs=1e-12)
 
 
+def test_averages_equal_scikit_learn_on_random_cases():
+    """Two to six classes, from one positive to all but one, with ties."""
+    generator = np.random.default_rng(2)
+    for case in range(200):
+        n, classes = int(generator.integers(2, 120)), int(generator.integers(2, 7))
+        prevalent = np.where(
+            generator.random(classes) < 0.3, [1, n - 1][case % 2], generator.integers(1, n, classes)
+        )
+        labels = np.stack([generator.permutation(np.arange(n) < each) for each in prevalent], axis=1)
+        scores = np.round(generator.normal(size=(n, classes)) + labels, case % 3)
+        by_class, positives = auroc_by_class(labels, scores), positives_by_class(labels)
+        np.testing.assert_allclose(by_class, roc_auc_score(labels, scores, average=None), rtol=0, atol=1e-12)
+        for how in ("weighted", "macro"):
+            expected = roc_auc_score(labels, scores, average=how)
+            assert float(average(by_class, positives, how)) == pytest.approx(expected, rel=0, abs=1e-12)
+
+
 @pytest.mark.parametrize("kind", [bool, np.int64, np.float32])
 def test_equals_scikit_learn_at_the_size_of_published_predictions(kind):
     """22,433 radiographs, 14 labels from rare to common, float32 scores of three decimals: thousands of ties."""

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from itertools import product
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+from scipy import stats
 
 from moco_transfer.statistics.claims_table import claims_table
 from moco_transfer.statistics.evidence import Cell, Evidence, read_reference
@@ -78,6 +80,55 @@ def test_the_papers_tables_say_what_the_protocol_found(paper):
     assert (len(in_tables), (in_tables > 0).sum()) == (9, 5)
     assert (sixth.loc[sixth["cell"].str.contains("none"), "paper_effect"] < 0).all()
     assert found["7a"] == "supported" and found["8"] == "supported" and found["9"] == "undecided"
+
+
+def test_a_refutation_has_its_p_value(paper):
+    whole = single(paper, "2", "all")
+    assert whole["paper_p"] > 0.999 and whole["paper_p_against"] < 1e-8
+    supported = single(paper, "7a", "all")
+    assert supported["paper_p"] < 0.05 and supported["paper_p_against"] > 0.999
+
+
+def test_a_verdict_on_the_papers_tables_says_what_scatter_between_subsets_undoes_it(paper):
+    assert "undone" not in single(paper, "1", "all")["paper_remark"]  # it is undecided as it stands
+    undone = float(
+        re.search(r"undone if AUROCs scattered by ([\d.]+)", single(paper, "2", "all")["paper_remark"])[1]
+    )
+    # By hand: the cell chest 10%, spine - none, refutes claim 2 in four comparisons of chest and three of spine.
+    rows = read_reference(*REFERENCE).query(
+        "target == 'chest' and mode == 'linear' and source in ('none', 'spine')"
+    )
+    p = []
+    for scatter in (undone - 0.002, undone + 0.002):
+        by_cell = []
+        for _, pair in rows.groupby("percent"):
+            cell = pair.set_index("source")
+            variances = ((cell["q95"] - cell["q05"]) / (2 * 1.6448536)) ** 2 + scatter**2 / 3
+            effect = cell["auroc_median"]["spine"] - cell["auroc_median"]["none"]
+            by_cell.append(stats.norm.cdf(effect / np.sqrt(variances.sum())))
+        p.append(7 * min(by_cell))
+    assert p[0] < 0.05 < p[1]
+
+
+def test_what_supports_a_claim_of_some_is_listed(paper):
+    remark = single(paper, "8", "all")["paper_remark"]
+    named = paper[
+        (paper["claim"] == "8") & (paper["cell"] != "all") & (paper["paper_verdict"] == "supported")
+    ]
+    assert len(named) and all(cell in remark for cell in named["cell"])
+
+
+def test_one_cell_without_an_auroc_hides_no_refutation():
+    values = run_as_the_paper_says()
+    values["chest", "spine", "linear", "10"] -= 0.10
+    values["spine", "chest", "linear", "1"] = float("nan")
+    table = claims_table(evidence(values), None, None, 0.02, 0.05)
+    assert verdicts(table)["2"] == "not supported"
+    cell = single(table, "2", "spine 1%: chest - none")
+    assert cell["verdict"] == "cannot be tested" and "not defined" in cell["remark"]
+    values["chest", "spine", "linear", "10"] += 0.10
+    whole = single(claims_table(evidence(values), None, None, 0.02, 0.05), "2", "all")
+    assert whole["verdict"] == "cannot be tested" and np.isnan(whole["effect"])
 
 
 def test_the_papers_numbers_are_differences_of_its_medians(paper):

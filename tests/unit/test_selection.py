@@ -1,6 +1,8 @@
-"""Budgets are chosen on validation images alone, by the mean over seeds, the smaller one of equals."""
+"""Budgets are chosen on validation images alone, by the mean over seeds, the smaller one of equals: full or matched."""
 
 from __future__ import annotations
+
+import json
 
 import numpy as np
 import pandas as pd
@@ -8,6 +10,7 @@ import pytest
 from made_up_predictions import CLASSES, rewrite, write_predictions
 from sklearn.metrics import roc_auc_score
 
+from moco_transfer import cli
 from moco_transfer.errors import UserError
 from moco_transfer.statistics.selection import read_budgets, select_budgets, validation_aurocs
 
@@ -19,7 +22,10 @@ def end_to_end(files):
 
 
 def validation(rows: list[tuple]) -> pd.DataFrame:
-    return pd.DataFrame(rows, columns=["source", "percent", "seed", "epochs", "auroc"])
+    """The AUROCs of ``rows`` on full images; where a row has no sixth value, on matched ones as well."""
+    columns = ["source", "percent", "seed", "epochs", "auroc_full", "auroc_matched"]
+    rows = [row if len(row) == len(columns) else (*row, row[-1]) for row in rows]
+    return pd.DataFrame(rows, columns=columns).assign(images_full=120, images_matched=20)
 
 
 def test_takes_the_best_mean_over_seeds_not_the_best_seed():
@@ -31,7 +37,8 @@ def test_takes_the_best_mean_over_seeds_not_the_best_seed():
                 ("none", "1", 1, 50, 0.90),
                 ("none", "1", 2, 50, 0.49),
             ]
-        )
+        ),
+        "full",
     )
     assert budgets[["epochs", "selected"]].to_numpy().tolist() == [[25, True], [50, False]]
     assert budgets["validation_auroc"].tolist() == pytest.approx([0.70, 0.695])
@@ -44,19 +51,50 @@ def test_takes_the_smaller_budget_of_equals_and_one_for_each_source_and_percent(
         for percent in ("1", "10")
         for epochs, auroc in [(200, 0.8), (50, 0.8), (25, 0.7), (100, np.nan)]
     ]
-    budgets = select_budgets(validation(rows))
+    budgets = select_budgets(validation(rows), "full")
     assert budgets.loc[budgets["selected"], "epochs"].tolist() == [50] * 4
     assert budgets.groupby(["source", "percent"])["selected"].sum().tolist() == [1] * 4
 
 
-def test_says_which_cell_cannot_be_scored():
+@pytest.mark.parametrize("images", ["full", "matched"])
+def test_says_which_cell_cannot_be_scored(images):
     with pytest.raises(UserError, match="chest, 1%"):
-        select_budgets(validation([("chest", "1", 1, 25, np.nan), ("chest", "1", 1, 50, np.nan)]))
+        select_budgets(validation([("chest", "1", 1, 25, np.nan), ("chest", "1", 1, 50, np.nan)]), images)
+
+
+def test_both_choices_are_made_and_the_configured_one_counts():
+    rows = [("none", "1", 1, 25, 0.8, 0.5), ("none", "1", 1, 50, 0.7, 0.6)]
+    both = select_budgets(validation(rows), "full"), select_budgets(validation(rows), "matched")
+    pairs = ["images", "validation_auroc", "selected"]
+    columns = [f"{column}_{images}" for column in pairs for images in ("full", "matched")]
+    pd.testing.assert_frame_equal(both[0][columns], both[1][columns])
+    for images, budgets in zip(("full", "matched"), both, strict=True):
+        assert budgets.columns.tolist() == [
+            *("source", "percent", "epochs", "validation_auroc", "selected"),
+            *columns,
+        ]
+        assert budgets[["images_full", "images_matched"]].to_numpy().tolist() == [[120, 20]] * 2
+        assert budgets["selected_full"].tolist() == [True, False]
+        assert budgets["selected_matched"].tolist() == [False, True]
+        for column in pairs[1:]:
+            assert budgets[column].equals(budgets[f"{column}_{images}"].rename(column))
+
+
+def test_matched_images_of_one_value_choose_nothing_which_is_an_error_only_where_they_count():
+    unscored = [("chest", "1", 1, 25, 0.7, np.nan), ("chest", "1", 1, 50, 0.8, np.nan)]
+    scored = [("none", "1", 1, 25, 0.7, 0.6), ("none", "1", 1, 50, 0.8, 0.5)]
+    budgets = select_budgets(validation(unscored + scored), "full").set_index(["source", "epochs"])
+    assert budgets.loc["chest", "validation_auroc_matched"].isna().all()
+    assert not budgets.loc["chest", "selected_matched"].any()
+    assert budgets.loc["chest", "selected"].tolist() == [False, True]
+    assert budgets.loc["none", "selected_matched"].tolist() == [True, False]
+    with pytest.raises(UserError, match="chest, 1%"):
+        select_budgets(validation(unscored + scored), "matched")
 
 
 def test_permuting_test_labels_changes_nothing_and_permuting_validation_labels_does(tmp_path):
     files = end_to_end(write_predictions(tmp_path, percents=("1",), sources=("none", "chest"), seeds=2))
-    before = validation_aurocs("chest", files, N_LABELED, "full", "weighted", 1)
+    before = validation_aurocs("chest", files, N_LABELED, "weighted", 1)
 
     def permuted(split: str):
         def change(frame: pd.DataFrame) -> pd.DataFrame:
@@ -73,18 +111,18 @@ def test_permuting_test_labels_changes_nothing_and_permuting_validation_labels_d
 
     for file in files:
         rewrite(file.path, permuted("test"))
-    after = validation_aurocs("chest", files, N_LABELED, "full", "weighted", 1)
+    after = validation_aurocs("chest", files, N_LABELED, "weighted", 1)
     pd.testing.assert_frame_equal(after, before)
     for file in files:
         rewrite(file.path, permuted("validation"))
-    assert not validation_aurocs("chest", files, N_LABELED, "full", "weighted", 1).equals(before)
+    assert not validation_aurocs("chest", files, N_LABELED, "weighted", 1).equals(before)
 
 
 def test_scores_the_validation_rows_as_scikit_learn_does(tmp_path):
     files = end_to_end(write_predictions(tmp_path, percents=("1",), sources=("chest",), seeds=1))
-    found = validation_aurocs("chest", files, N_LABELED, "full", "macro", 1)
+    found = validation_aurocs("chest", files, N_LABELED, "macro", 1)
     frame = pd.read_parquet(files[0].path)
-    for epochs, auroc in zip(found["epochs"], found["auroc"], strict=True):
+    for epochs, auroc in zip(found["epochs"], found["auroc_full"], strict=True):
         rows = frame[(frame["split"] == "validation") & (frame["epochs"] == epochs)]
         expected = []
         for name in CLASSES:
@@ -101,16 +139,43 @@ def test_matched_validation_is_as_large_as_the_subset_and_the_same_for_all_sourc
             lambda frame: frame.assign(logit_edema=frame["image_id"].str[1:].astype(np.float32) % 13),
         )
         rewrite(file.path, lambda frame: frame.drop(columns=["label_effusion", "logit_effusion"]))
-    found = validation_aurocs("chest", files, {"1": 20, "10": 10_000}, "matched", "weighted", 1)
-    full = validation_aurocs("chest", files, {"1": 20, "10": 60}, "full", "weighted", 1)
-    assert found.groupby(["percent", "seed"])["auroc"].nunique().tolist() == [1, 1, 1, 1]
+    found = validation_aurocs("chest", files, {"1": 20, "10": 10_000}, "weighted", 1)
+    assert found.groupby("percent")["images_matched"].unique().map(list).to_dict() == {"1": [20], "10": [120]}
+    assert set(found["images_full"]) == {120}
+    assert found.groupby(["percent", "seed"])["auroc_matched"].nunique().tolist() == [1, 1, 1, 1]
     few, all_of_them = (found[found["percent"] == percent] for percent in ("1", "10"))
-    assert few["auroc"].nunique() == 2  # another subset for another seed
-    assert all_of_them["auroc"].tolist() == pytest.approx(full[full["percent"] == "10"]["auroc"].tolist())
+    assert few["auroc_matched"].nunique() == 2  # another subset for another seed
+    assert all_of_them["auroc_matched"].tolist() == all_of_them["auroc_full"].tolist()
+
+
+def test_the_stage_chooses_by_the_configured_images_whatever_the_matched_ones_hold(tmp_path, capsys):
+    """Of one labelled image there is one matched image, and so no AUROC."""
+    files = end_to_end(write_predictions(tmp_path, percents=("1",), sources=("none", "chest"), seeds=2))
+    pd.DataFrame({"row": [0]}).to_parquet(tmp_path / "subset.parquet")
+    settings = {"target": "chest", "percents": ["1"], "average": "weighted", "seed": 1}
+    settings["cells"] = [(file.source, file.mode, file.percent, file.seed) for file in files]
+    paths = ["--predictions", *(str(file.path) for file in files), "--subsets", f"{tmp_path}/subset.parquet"]
+    paths += ["--budgets", f"{tmp_path}/budgets.csv"]
+
+    def run(images: str) -> int:
+        asked = json.dumps(settings | {"validation": images})
+        return cli.main(["select-budgets", "--settings", asked, *paths])
+
+    assert run("full") == 0
+    budgets = read_budgets(tmp_path / "budgets.csv")
+    assert budgets.groupby("source")["selected"].sum().tolist() == [1, 1]
+    assert budgets["selected"].equals(budgets["selected_full"].rename("selected"))
+    assert budgets["validation_auroc_matched"].isna().all() and not budgets["selected_matched"].any()
+    assert set(budgets["images_matched"]) == {1}
+    (tmp_path / "budgets.csv").unlink()
+    assert run("matched") == 1
+    assert "chest, 1%: no validation image set" in capsys.readouterr().err
+    assert not (tmp_path / "budgets.csv").exists()
 
 
 def test_budgets_keep_the_names_of_percentages_on_disk(tmp_path):
-    budgets = select_budgets(validation([("none", "0.10", 1, 25, 0.7), ("none", "100", 1, 25, 0.7)]))
+    rows = [("none", "0.10", 1, 25, 0.7), ("none", "100", 1, 25, 0.7)]
+    budgets = select_budgets(validation(rows), "full")
     budgets.to_csv(tmp_path / "budgets.csv", index=False)
     pd.testing.assert_frame_equal(read_budgets(tmp_path / "budgets.csv"), budgets, check_dtype=False)
     assert read_budgets(tmp_path / "budgets.csv")["percent"].tolist() == ["0.10", "100"]

@@ -192,10 +192,11 @@ def test_the_summary_of_claims_has_a_row_for_each_with_both_verdicts():
         "lower": -0.001,
         "upper": 0.041,
         "p": 0.06,
+        "p_against": 0.94,
         "verdict": "undecided",
         "remark": "2 of 3",
     }
-    nothing = dict.fromkeys(["effect", "lower", "upper", "p"], np.nan)
+    nothing = dict.fromkeys(["effect", "lower", "upper", "p", "p_against"], np.nan)
     nothing |= {"verdict": "cannot be tested from the tables", "remark": ""}
     claim = {"claim": "1", "text": "It helps"}
     rows = [
@@ -208,9 +209,16 @@ def test_the_summary_of_claims_has_a_row_for_each_with_both_verdicts():
         "undecided",
         "+0.020 (-0.001 to +0.041)",
         "0.0600",
+        "0.9400",
         "2 of 3",
     ]
-    assert summary["The paper's tables"].iloc[0].tolist() == ["cannot be tested from the tables", "", "", ""]
+    assert summary["The paper's tables"].iloc[0].tolist() == [
+        "cannot be tested from the tables",
+        "",
+        "",
+        "",
+        "",
+    ]
     alone = claims_summary(pd.DataFrame(rows).filter(regex="^(?!paper_)"))
     assert "The paper's tables" not in alone.columns.get_level_values(0)
 

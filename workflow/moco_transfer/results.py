@@ -92,11 +92,12 @@ def figure_names(config: Config) -> list[str]:
 
 
 def table_names(config: Config) -> list[str]:
-    """Return the paper's tables and ours; those of the controls where there are any."""
+    """Return the paper's tables and ours, where there is something to choose, to control or to compare."""
     return [
         "table1",
         *result_tables(config),
         *("classes", "claims", "advice"),
+        *(["budgets"] if len(config.finetune.end_to_end.budgets) > 1 else []),
         *(["controls"] if has_controls(config) else []),
         *(["similarity_ranks"] if has_ranked_sources(config) else []),
         *(["subsets"] if extra_subsets(config) else []),

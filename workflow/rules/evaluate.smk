@@ -26,7 +26,7 @@ rule select_budgets:
             average=CONFIG.evaluation.average,
             seed=CONFIG.seed,
         ),
-        version=1,
+        version=2,
     message:
         "Choosing the epochs of end-to-end finetuning on {wildcards.target} validation images"
     shell:
@@ -65,7 +65,7 @@ rule evaluate:
             evaluation=CONFIG.evaluation.model_dump(),
             seed=CONFIG.seed,
         ),
-        version=2,
+        version=3,
     message:
         "Scoring and bootstrapping the {wildcards.target} test images"
     shell:

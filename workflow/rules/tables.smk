@@ -5,6 +5,7 @@ localrules:
     table1,
     table_aurocs,
     table_classes,
+    budgets_table,
     claims,
     controls_table,
     subsets_table,
@@ -69,6 +70,7 @@ rule table_aurocs:
         title=lambda wildcards: CONFIG.datasets[RESULT_TABLES[wildcards.table]].title,
         sources=PAPER_SOURCES,
         percentiles=CONFIG.evaluation.percentiles,
+        unit=CONFIG.evaluation.unit,
         note=data_note(),
         code=RESULTS_CODE,
     message:
@@ -103,6 +105,7 @@ rule table_classes:
         titles=titles(),
         sources=PAPER_SOURCES,
         percentiles=CONFIG.evaluation.percentiles,
+        unit=CONFIG.evaluation.unit,
         average=CONFIG.evaluation.average,
         note=data_note(),
         code=RESULTS_CODE,
@@ -110,6 +113,41 @@ rule table_classes:
         "Test AUROC of every class"
     script:
         "../scripts/table_classes.py"
+
+
+rule budgets_table:
+    input:
+        budgets=[f"<run>/evaluate/{target}/budgets.csv" for target in CONFIG.targets],
+        estimates=estimate_files(["estimates"]),
+    output:
+        csv="<run>/tables/budgets.csv",
+        md="<run>/tables/budgets.md",
+        tex="<run>/tables/budgets.tex",
+        html=report(
+            "<run>/tables/budgets.html",
+            caption="../report/budgets.rst",
+            category="Tables",
+            labels={"table": "budgets", "shows": "epochs chosen with few validation labels"},
+        ),
+    log:
+        "<run>/logs/tables/budgets.log",
+    conda:
+        "../../envs/moco-transfer.yaml"
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=30,
+    params:
+        targets=list(CONFIG.targets),
+        titles=titles(),
+        sources=PAPER_SOURCES,
+        validation=CONFIG.evaluation.validation,
+        note=data_note(),
+        code=RESULTS_CODE,
+    message:
+        "Budgets chosen on full and on matched validation images"
+    script:
+        "../scripts/budgets.py"
 
 
 rule claims:

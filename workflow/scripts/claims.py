@@ -21,9 +21,12 @@ def main(inputs, outputs, params) -> None:
         claims_summary(claims),
         dict(outputs.items()),
         "The paper's claims, tested on this run and on the paper's own tables. The effect is that of the comparison that "
-        f"decides, with its {100 * (1 - 2 * params.level):g}% interval; equivalence margin {params.margin:g} AUROC. "
+        "decides (the weakest of a claim said of all, the strongest of one said of some), with its "
+        f"{100 * (1 - 2 * params.level):g}% interval, which is not adjusted for the choice; equivalence margin "
+        f"{params.margin:g} AUROC. p is for the claim, 'p against' for its opposite. "
         "The paper's tables tell neither how their AUROCs vary together nor how labelled subsets differ: cells enter as "
-        "independent and without the variance between subsets.",
+        "independent, with the error of the test set alone, resampled by image as it seems, and every verdict on them says "
+        "how much scatter between subsets would undo it.",
         params.note,
         claims,
     )

@@ -16,8 +16,9 @@ def main(inputs, outputs, params) -> None:
     write_table(
         controls_summary(answers),
         dict(outputs.items()),
-        "The controls. Each question holds all but one of domain, size and compute fixed. Effects are differences in test "
-        f"AUROC with their {100 * (1 - 2 * params.level):g}% interval; p-values are one-sided, Holm's within a question.",
+        "The controls. Each question says in what its two sources differ; 'no' means that the opposite is shown. Effects are "
+        f"differences in test AUROC with their {100 * (1 - 2 * params.level):g}% interval, which is not adjusted; p-values are "
+        "one-sided, Holm's within a question: p for yes, 'p against' for no.",
         params.note,
         answers,
     )

@@ -15,7 +15,7 @@ def main(inputs, outputs, params, table: str) -> None:
         dict(outputs.items()),
         f"{table.replace('table', 'Table ')}. The test AUROC on {params.title} of models finetuned linearly and end to "
         "end on different proportions of labelled data: median over bootstrap replicates of the test set "
-        f"({interval_name(params.percentiles)}). Intervals hold the test set's variance alone, not that between labelled "
+        f"({interval_name(params.percentiles)}, resampled by {params.unit}). Intervals hold the test set's variance alone, not that between labelled "
         "subsets. A macro average, of the test set itself, counts all classes alike.",
         params.note,
         auroc_records(estimates, params.target, reference),

@@ -19,8 +19,9 @@ def main(inputs, outputs, params) -> None:
         class_table(classes, estimates, params.titles, params.average),
         dict(outputs.items()),
         "Classes. The test AUROC of each class, the mean over labelled subsets, with its logit interval "
-        f"({upper - lower:g}%, clustered by patient), and the averages over classes; the interval of "
-        f"the {params.average} average is that of tables 2 and 3 ({interval_name(params.percentiles)}).",
+        f"({upper - lower:g}%, clustered by patient), and the averages over classes of the test set itself; the interval of "
+        f"the {params.average} average is that of tables 2 and 3 ({interval_name(params.percentiles)}, resampled by "
+        f"{params.unit}). Intervals hold the test set's variance alone, not that between labelled subsets.",
         params.note,
         class_records(classes, estimates),
     )

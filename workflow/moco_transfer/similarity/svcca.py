@@ -4,6 +4,10 @@ SVCCA (Raghu et al., 2017) keeps the leading singular directions of each side an
 between them. It was made for two networks that see the *same* images. Here row i of one dataset has nothing to do
 with row i of the other, so the value depends on the number of images and of directions kept, and not on what the
 images show: it is a draw from its own permutation null, which stands beside it for that reason.
+
+The public implementation (google/svcca) leaves the SVD to its callers. Its full correlations equal these; its ``mean`` is
+another summary, over the correlations that make up 98% of their sum, and so a little larger (0.466 beside 0.448), and of
+rank-deficient activations its coefficients hold zeros that are averaged in.
 """
 
 from __future__ import annotations

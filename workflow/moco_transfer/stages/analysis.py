@@ -24,11 +24,10 @@ def select_budgets(
         settings["target"],
         _files(settings, predictions),
         _labeled_counts(settings, subsets),
-        settings["validation"],
         settings["average"],
         settings["seed"],
     )
-    write_csv(selection.select_budgets(validation), budgets, float_format="%.9g")
+    write_csv(selection.select_budgets(validation, settings["validation"]), budgets, float_format="%.9g")
 
 
 def evaluate(

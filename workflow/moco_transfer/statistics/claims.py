@@ -62,8 +62,12 @@ class Judge:
         self, cell: str, contrast: Contrast, holds: bool, p: float, p_against: float
     ) -> Comparison:
         remark = ""
-        if np.isnan(contrast.se):
+        if np.isnan(contrast.effect):
+            remark = "an AUROC is not defined: no class has both values in the test images"
+        elif np.isnan(contrast.se) and np.isinf(contrast.df):
             remark = "one labelled subset: the variance between subsets is unknown"
+        elif np.isnan(contrast.se):
+            remark = "one patient: the variance between test sets is unknown"
         elif contrast.se == 0:
             remark = "no variance in this sample"
         elif contrast.subset_share > 0:

@@ -1,13 +1,16 @@
 """The table of the paper's claims: for each one row 'all' with its verdict, and one for each comparison it rests on.
 
-Single comparisons carry Holm's adjusted p-values within their claim, the row 'all' that of the whole claim; its effect and
-interval are those of the comparison that decides. Intervals are not adjusted. Beside the verdict in this run stands the
-verdict on the paper's own tables, by the same functions.
+Single comparisons carry Holm's adjusted p-values within their claim, the row 'all' those of the whole claim; its effect and
+interval are those of the comparison that decides: the weakest of a claim said of all, the strongest of one said of some.
+Intervals are not adjusted. Beside the verdict in this run stands the verdict on the paper's own tables, by the same
+functions. Those tables hold no variance between labelled subsets, and without it verdicts come too easily: each says how
+much scatter would undo it.
 """
 
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -19,7 +22,8 @@ from moco_transfer.statistics.verdicts import Comparison, at_least, holm, requir
 
 SIMILARITY_CLAIM = "10"
 SIMILARITY_TEXT = "The similarity of spine and chest exceeds that of either with ImageNet, in every layer"
-NO_NUMBERS = {"effect": np.nan, "lower": np.nan, "upper": np.nan, "p": np.nan}
+PAPER_SUBSETS = 3
+NO_NUMBERS = {"effect": np.nan, "lower": np.nan, "upper": np.nan, "p": np.nan, "p_against": np.nan}
 NOT_RUN = NO_NUMBERS | {"verdict": "cannot be tested", "remark": "not in this run"}
 NOT_PUBLISHED = NO_NUMBERS | {"verdict": "cannot be tested from the tables", "remark": "not in the tables"}
 
@@ -31,16 +35,22 @@ def claims_table(
     margin: float,
     level: float,
 ) -> pd.DataFrame:
-    """Return the claims with their verdicts: claim, text, cell, effect, lower, upper, p, verdict, remark.
+    """Return the claims with their verdicts: claim, text, cell, effect, lower, upper, p, p_against, verdict, remark.
 
     ``similarity`` is the frame of the similarity stage; ``reference`` the paper's tables, whose findings come as further
     columns ``paper_...``. ``margin`` (in AUROC) is that of equivalence and non-inferiority, ``level`` that of every
-    one-sided test; intervals cover 1 - 2 ``level``. A verdict is 'supported', 'not supported' (the opposite is shown),
-    'undecided' or 'cannot be tested'.
+    one-sided test; intervals cover 1 - 2 ``level``. A verdict is 'supported' (by ``p``), 'not supported' (the opposite is
+    shown, by ``p_against``), 'undecided' or 'cannot be tested'.
     """
     sides = [("", _findings(Judge(run, margin, level), similarity, NOT_RUN), NOT_RUN)]
     if reference is not None:
         published = _findings(Judge(reference, margin, level), None, NOT_PUBLISHED)
+        for claim in CLAIMS:
+            whole = published[claim.number]["all"]
+            scatter = undoing_scatter(claim, whole["verdict"], Judge(reference, margin, level))
+            if scatter is not None:
+                note = f"undone if AUROCs scattered by {scatter:.3f} between labelled subsets"
+                whole |= {"remark": f"{whole['remark']}; {note}"}
         sides.append(("paper_", published, NOT_PUBLISHED))
     rows = []
     for number, text in _numbered():
@@ -51,6 +61,28 @@ def claims_table(
                 row |= {prefix + name: value for name, value in finding.items()}
             rows.append(row)
     return pd.DataFrame(rows)
+
+
+def undoing_scatter(claim: Claim, found: str, judge: Judge) -> float | None:
+    """Return the standard deviation between labelled subsets, up to 0.5, from which on ``claim`` is no longer ``found``.
+
+    Each cell of the judge's evidence is taken as the mean of the paper's three subsets, which scatter on their own. None
+    where the verdict is no finding, or stands whatever the scatter.
+    """
+    if found not in ("supported", "not supported"):
+        return None
+
+    def stands(sd: float) -> bool:
+        scattered = replace(judge, evidence=judge.evidence.scattered(sd, PAPER_SUBSETS))
+        return _claim_findings(claim, scattered)["all"]["verdict"] == found
+
+    low, high = 0.0, 0.5
+    if stands(high):
+        return None
+    while high - low > 1e-4:
+        middle = (low + high) / 2
+        low, high = (middle, high) if stands(middle) else (low, middle)
+    return high
 
 
 def _numbered() -> list[tuple[str, str]]:
@@ -80,8 +112,13 @@ def _claim_findings(claim: Claim, judge: Judge) -> dict[str, dict]:
     counts = Counter(cell["verdict"] for cell in cells.values())
     holding = sum(comparison.holds for comparison in comparisons)
     remark = f"said of {claim.quantifier}: {holding} of {m} point its way; {_listed(counts)}"
+    supporting = [cell for cell, finding in cells.items() if finding["verdict"] == "supported"]
+    if claim.quantifier == "some" and supporting:
+        remark += f" ({'; '.join(supporting)})"
     deciding = comparisons[int(np.argsort(p, kind="stable")[u - 1])]
     whole = _finding(deciding, at_least(p, u), at_least(p_against, m - u + 1), judge.level, remark)
+    if np.isnan(deciding.p):  # sorted last, in no order: none of them decides
+        whole |= {"effect": np.nan, "lower": np.nan, "upper": np.nan}
     return {"all": whole} | cells
 
 
@@ -91,6 +128,7 @@ def _finding(comparison: Comparison, p: float, p_against: float, level: float, r
         "lower": comparison.lower,
         "upper": comparison.upper,
         "p": p,
+        "p_against": p_against,
         "verdict": verdict(p, p_against, level),
         "remark": remark,
     }

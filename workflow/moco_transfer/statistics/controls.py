@@ -1,8 +1,8 @@
 """What the controls say: whether domain, size or compute makes the difference that the paper puts down to domain.
 
-In the paper the in-domain set, the larger set and the longer pretraining are varied together. Each control holds all but
-one of them fixed, so that a difference of two sources answers one question, asked of every cell and corrected by Holm
-within the question.
+In the paper the in-domain set, the larger set and the longer pretraining are varied together. Each control takes some of
+that apart, so that a difference of two sources answers one question, which says what differs; it is asked of every cell
+and corrected by Holm within the question.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ SIZE = "Do more images, and the steps they take, make {a} better than {b}?"
 STEPS = "On just the labelled images, do more steps help?"
 IMAGES = "At equal steps, do more images of the target's own domain help?"
 OTHER = "Do more images of another domain beat the labelled images, given as many steps as in-domain MoCo?"
-COMPUTE = "Without MoCo, does as much more supervised training help?"
-PRETRAINING = "Does in-domain MoCo beat as much more supervised training?"
+COMPUTE = "Without MoCo, does as much more supervised training, its length not chosen, beat the best of the budgets?"
+PRETRAINING = "Does in-domain MoCo, at the best of the budgets, beat as much more supervised training, its length not chosen?"
 
 
 @dataclass(frozen=True)

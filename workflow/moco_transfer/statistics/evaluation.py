@@ -120,7 +120,7 @@ _COLUMNS = {
         "auroc",
         "macro",
     ]
-    + ["median", "lower", "upper", "se_test", "se_subset", "se"],
+    + ["mean", "median", "lower", "upper", "se_test", "se_subset", "se"],
     "seeds": ["target", *CELL, "seed", "auroc", "macro"],
     "classes": ["target", *CELL, "class", "positives", "auroc", "lower", "upper", "se_test"],
     "replicates": ["target", *CELL, "replicate", "auroc"],
@@ -146,6 +146,7 @@ def _estimate(results: list[_SeedResult], percentiles: Sequence[float]) -> pd.Da
         "seeds": len(seeds),
         "auroc": seeds["auroc"].mean(),
         "macro": seeds["macro"].mean(),
+        "mean": replicates.mean(),
         "median": median,
         "lower": lower,
         "upper": upper,

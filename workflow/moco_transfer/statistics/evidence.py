@@ -165,6 +165,13 @@ class Evidence:
             covariance[cell, cell] = ((row.q95 - row.q05) / (2 * ndtri(0.95))) ** 2
         return cls(values, covariance, None)
 
+    def scattered(self, sd: float, subsets: int) -> Evidence:
+        """Return this evidence, were each AUROC a mean over ``subsets`` labelled subsets that scatter by ``sd`` on their own."""
+        variances = {
+            (cell, cell): self._covariance.get((cell, cell), 0.0) + sd**2 / subsets for cell in self._values
+        }
+        return Evidence(self._values, {**self._covariance, **variances}, self._by_seed, self._averaged)
+
     def targets(self) -> list[str]:
         """Return the targets in the order in which they came."""
         return list(dict.fromkeys(cell.target for cell in self._values))

@@ -24,10 +24,11 @@ def logit_interval(
     ``rarer`` is the number of independent units of the rarer label, from ``rarer_units``; ``percentiles`` are those of a
     bootstrap interval of the same confidence, such as 5 and 95. By the delta method the standard error of logit(A) is
     se / (A (1 - A)) (Pepe 2003, The Statistical Evaluation of Medical Tests for Classification and Prediction, chapter
-    5). An AUROC of 0 or 1 has no logit, and one unit alone no standard error: both ends are then NaN.
+    5). An AUROC of 0 or 1 has no logit, one unit alone no standard error, and a standard error of 0 (all scores are equal) is
+    a degenerate sample, not certainty: both ends are then NaN.
     """
     auroc, se, df = (np.asarray(each, dtype=float) for each in (auroc, se, np.asarray(rarer) - 1))
-    known = (auroc > 0) & (auroc < 1) & (df > 0)
+    known = (auroc > 0) & (auroc < 1) & (df > 0) & (se > 0)
     value = np.where(known, auroc, np.nan)
     spread = se * np.sqrt((df + 1) / np.where(known, df, 1)) / (value * (1 - value))
     lower, upper = (

@@ -47,7 +47,10 @@ def holm(p_values: Sequence[float]) -> np.ndarray:
 
 
 def at_least(p_values: Sequence[float], u: int) -> float:
-    """Return the p-value for "at least ``u`` of the family's hypotheses hold" (Benjamini and Heller 2008)."""
+    """Return the p-value for "at least ``u`` of the family's hypotheses hold" (Benjamini and Heller 2008).
+
+    NaNs, of comparisons that cannot be tested, count as the largest.
+    """
     ordered = np.sort(np.asarray(p_values, dtype=float))
     return float(min((len(ordered) - u + 1) * ordered[u - 1], 1.0))
 
@@ -58,9 +61,12 @@ def required(quantifier: Quantifier, m: int) -> int:
 
 
 def verdict(p: float, p_against: float, level: float) -> Verdict:
-    """Return what the two one-sided p-values say at ``level``; NaN says that no test was possible."""
-    if np.isnan(p):
-        return "cannot be tested"
+    """Return what the two one-sided p-values say at ``level``; NaN says that no test was possible.
+
+    A claim about several comparisons of which one cannot be tested may still be contradicted by the others.
+    """
     if p < level:
         return "supported"
-    return "not supported" if p_against < level else "undecided"
+    if p_against < level:
+        return "not supported"
+    return "cannot be tested" if np.isnan(p) else "undecided"

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import pandas as pd
 
 from moco_transfer.config.experiment import LIMITED, LIMITED_STEPS, NONE_LONGER
+from moco_transfer.tables.claims import effect_text
 
 STARTS = {
     "none": "no MoCo",
@@ -23,7 +24,7 @@ USELESS = 0.5
 def advice_summary(
     advice: pd.DataFrame, controls: pd.DataFrame | None, titles: Mapping[str, str]
 ) -> pd.DataFrame:
-    """Return one row for each target and number of labels, as text.
+    """Return one row for each target and number of labels, as text; the best is named where AUROCs are defined.
 
     ``advice`` is the frame of ``statistics.advice.advice_table``, ``controls`` that of ``controls.controls_table`` or
     None; ``titles`` maps dataset to title.
@@ -33,8 +34,8 @@ def advice_summary(
         best = ways[ways["best"]].iloc[0]
         row = {
             "I have": f"{best['n_labeled']:,} labelled images of {titles.get(target, target)} ({percent}%)",
-            "Best in this run": _way(best),
-            "Its AUROC": f"{best['auroc']:.3f}",
+            "Best in this run": "Not known" if pd.isna(best["auroc"]) else _way(best),
+            "Its AUROC": "" if pd.isna(best["auroc"]) else f"{best['auroc']:.3f}",
             "How sure": _how_sure(ways, best),
         }
         if controls is not None:
@@ -61,7 +62,8 @@ def _how_sure(ways: pd.DataFrame, best: pd.Series) -> str:
     if len(ways) == 1:
         return "The only way tried."
     if pd.isna(best["p_best"]):
-        return f"Not known: one labelled subset cannot tell {len(ways)} ways apart."
+        reason = "one labelled subset" if best["seeds"] == 1 else "the test images"
+        return f"Not known: {reason} cannot tell {len(ways)} ways apart."
     if rivals.empty:
         return f"Clearly the best of the {len(ways)} ways tried, on {best['seeds']} labelled subsets."
     listed = "none is ruled out" if len(rivals) == len(ways) - 1 else "; ".join(_listed(rivals))
@@ -92,11 +94,18 @@ def _shared(ways: pd.DataFrame) -> list[str]:
 
 
 def _why(controls: pd.DataFrame) -> str:
-    """Return the controls' answers of one target and percentage; of the open questions just their number."""
+    """Return the controls' answers of one target and percentage, whichever mode is the best, with the mode they are about.
+
+    Of the open questions just their number.
+    """
     if controls.empty:
         return "Not asked."
     answered = controls[controls["answer"].isin(["yes", "no"])]
-    told = [f"{row.question} {row.answer.capitalize()} ({row.effect:+.3f})." for row in answered.itertuples()]
+    told = [
+        f"{row.question} {row.answer.capitalize()}, training {MODES[row.mode]}: "
+        f"{effect_text(row.effect, row.lower, row.upper)}."
+        for row in answered.itertuples()
+    ]
     left = len(controls) - len(answered)
     if left:
         told.append(f"{left} {'question' if left == 1 else 'questions'} open.")

@@ -12,7 +12,7 @@ def claims_summary(claims: pd.DataFrame) -> pd.DataFrame:
     Columns have two levels: this run, and where the frame has them, the paper's tables.
     """
     whole = claims[claims["cell"] == "all"]
-    columns = {("", "Claim"): whole["claim"], ("", "The paper says"): whole["text"]}
+    columns = {("", "Claim"): whole["claim"], ("", "Claim tested"): whole["text"]}
     for heading, prefix in [("This run", ""), ("The paper's tables", "paper_")]:
         if f"{prefix}verdict" not in claims:
             continue
@@ -22,6 +22,7 @@ def claims_summary(claims: pd.DataFrame) -> pd.DataFrame:
             for values in whole[[f"{prefix}effect", f"{prefix}lower", f"{prefix}upper"]].to_numpy(dtype=float)
         ]
         columns[heading, "p"] = whole[f"{prefix}p"].map(p_value_text)
+        columns[heading, "p against"] = whole[f"{prefix}p_against"].map(p_value_text)
         columns[heading, "Comparisons"] = whole[f"{prefix}remark"]
     table = pd.DataFrame(columns).reset_index(drop=True)
     return table.set_axis(pd.MultiIndex.from_tuples(list(columns)), axis=1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pandas as pd
 
 from moco_transfer.tables.claims import effect_text, p_value_text
@@ -9,6 +10,9 @@ from moco_transfer.tables.claims import effect_text, p_value_text
 
 def controls_summary(controls: pd.DataFrame) -> pd.DataFrame:
     """Return the frame of ``controls.controls_table`` as text, one row a cell."""
+    columns = ["Control", "Question", "Cell", "Difference in AUROC", "Effect", "p", "p against", "Answer"]
+    if controls.empty:
+        return pd.DataFrame(columns=columns)
     modes = controls["mode"].str.replace("_", " ")
     effects = controls[["effect", "lower", "upper"]].to_numpy(dtype=float)
     return pd.DataFrame(
@@ -19,9 +23,10 @@ def controls_summary(controls: pd.DataFrame) -> pd.DataFrame:
             "Difference in AUROC": controls["a"] + " less " + controls["b"],
             "Effect": [effect_text(*values) for values in effects],
             "p": controls["p"].map(p_value_text),
+            "p against": controls["p_against"].map(p_value_text),
             "Answer": controls["answer"],
         }
-    )
+    )[columns]
 
 
 def subsets_summary(scatter: pd.DataFrame) -> pd.DataFrame:
@@ -34,6 +39,6 @@ def subsets_summary(scatter: pd.DataFrame) -> pd.DataFrame:
             "Standard deviation": [
                 f"{row.sd:.4f} ({row.lower:.4f}–{row.upper:.4f})" for row in scatter.itertuples()
             ],
-            "Of the run's own": scatter["run_sd"].map("{:.4f}".format),
+            "Of the run's own": scatter["run_sd"].map(lambda sd: "" if np.isnan(sd) else f"{sd:.4f}"),
         }
     )
