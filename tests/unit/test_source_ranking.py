@@ -130,7 +130,7 @@ def test_the_table_shows_the_deepest_layer_and_how_many_layers_agree(gains):
     assert row["Best by AUROC"] == "chest (of 3)"
     assert row["Most similar less its best rival"].startswith("+0.050 (+0.0")
     said = table.set_index("Measure")["Does it rank first?"]
-    assert said["svcca"].iloc[0] == "inside its null: says nothing"
+    assert said["svcca"].iloc[0] == "its rows are not paired: says nothing"
 
 
 def test_the_figure_draws_each_gain_at_its_similarity_and_no_line(gains):

@@ -50,7 +50,7 @@ def draw_gain_by_similarity(
             ax.set_ylabel(f"Gain in AUROC over no MoCo\n{style.dataset_label(target, titles)}, linear")
         inside = {"color": "0.3", "marker": "o", "mfc": "white", "ls": ""}
         handles = style.source_handles(shown, looks)
-        handles.append(Line2D([], [], label="measure inside its null: says nothing", **inside))
+        handles.append(Line2D([], [], label="says nothing: inside its null, or images as rows", **inside))
         style.legend_below(figure, handles)
     return figure
 

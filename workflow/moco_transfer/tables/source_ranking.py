@@ -26,9 +26,13 @@ def ranks_summary(ranks: pd.DataFrame, titles: Mapping[str, str]) -> pd.DataFram
                 "Most similar source": f"{last['most_similar']} ({agree} of {len(layers)} layers)",
                 "Best by AUROC": f"{last['best']} (of {last['sources']})",
                 "Most similar less its best rival": effect_text(*last[["effect", "lower", "upper"]]),
-                "Does it rank first?": last["first"]
-                if last["outside_null"]
-                else "inside its null: says nothing",
+                "Does it rank first?": _answer(last),
             }
         )
     return pd.DataFrame(rows)
+
+
+def _answer(last: pd.Series) -> str:
+    if last["measure"] == "svcca":  # whatever its null says (decision 18)
+        return "its rows are not paired: says nothing"
+    return last["first"] if last["outside_null"] else "inside its null: says nothing"
