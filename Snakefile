@@ -33,6 +33,10 @@ wildcard_constraints:
 report: "workflow/report/workflow.rst"
 
 
+onstart:
+    expect_second_jobs(Path(f"results/{CONFIG.run}"))
+
+
 localrules:
     all,
     figures,

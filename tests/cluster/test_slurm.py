@@ -14,6 +14,7 @@ from slurm_node import output, run, wait_for, wait_for_steps
 # Rules that train or run a network, in the run of dozen.yaml.
 ON_GPU = {"train_weights", "pretrain", "embed", "end_to_end"}
 LOG = "results/dozen/logs/pretrain/chest.log"
+ENCODER = "results/dozen/pretrain/chest/encoder.safetensors"
 
 
 def sbatch_lines(folder: Path) -> dict[str, str]:
@@ -40,12 +41,13 @@ def test_jobs_ask_for_what_their_rules_say(undisturbed):
         on_gpu = rule_of(comment) in ON_GPU
         assert ("--gpus=1" in line and "--cpus-per-gpu=1" in line and "-p gpu" in line) == on_gpu, line
         assert ("--gpus" not in line and "-p cpu" in line) != on_gpu, line
+        assert ("--nodes=1" in line) == on_gpu, line
         assert "--requeue" in line and "--signal=TERM@120" in line and re.search(r" -t \d+ --mem \d+ ", line)
     # Tables and figures are made where Snakemake runs.
     assert not any("table" in comment for comment in lines)
-    # Two heads, side by side in one job.
-    heads = next(line for comment, line in lines.items() if "linear" in comment)
-    assert "group_linear" in heads and "--cpus-per-task=2" in heads
+    # Two heads, one after the other in one job.
+    heads = [line for comment, line in lines.items() if "linear" in comment]
+    assert len(heads) == 1 and "group_linear" in heads[0] and "--cpus-per-task=1" in heads[0]
 
 
 def test_jobs_get_the_gpus_that_they_ask_for_and_others_get_none(undisturbed, cluster):
@@ -131,10 +133,13 @@ def test_whatever_happens_to_a_pretraining_its_bytes_are_the_same(undisturbed, c
     first.kill()
     first.wait()
     assert pretraining() == job, "the job goes on without the Snakemake that submitted it"
+    # It stands still meanwhile, lest it be done before the other one comes.
+    run("pkill", "-STOP", "-f", "-m moco_transfer pretrain")
     unlock = snakemake(tmp_path, "--unlock")
     assert unlock.wait(60) == 0
     second = submitted(tmp_path, "--workflow-profile")
-    wait_for(lambda: "trains this already" in log_of(tmp_path), "one that waits for the other", 120)
+    wait_for(lambda: "trains this already" in log_of(tmp_path), "one that waits for the other", 300)
+    run("pkill", "-CONT", "-f", "-m moco_transfer pretrain")
     finish(second, tmp_path)
     assert "nothing to do" in log_of(tmp_path)
 
@@ -146,13 +151,41 @@ def test_whatever_happens_to_a_pretraining_its_bytes_are_the_same(undisturbed, c
     assert one == other
 
 
+def test_what_a_training_made_outlives_a_second_job_that_starts_when_it_has_ended(undisturbed, tmp_path):
+    folder = tmp_path / "late"
+    shutil.copytree(undisturbed, folder)
+    short = 'pretraining={"schedules": {"chest": {"epochs": 200}}}'
+    run_again = {"targets": [ENCODER]}
+    first = submitted(folder, "--profile", "--config", short, **run_again)
+    orphan = in_its_midst(folder, attempt=1)
+    first.kill()
+    first.wait()
+    assert snakemake(folder, "--unlock").wait(60) == 0
+    # The second job waits in the queue until the first has ended, as with a limit on the number of GPUs.
+    run("scontrol", "update", "PartitionName=gpu", "State=DOWN")
+    try:
+        second = submitted(folder, "--profile", "--config", short, **run_again)
+        assert pretraining("PENDING") > orphan
+        assert (folder / ENCODER).parent.joinpath("state/second_job_sent").exists()
+        wait_for(
+            lambda: f"{orphan}|COMPLETED" in output("squeue", "--states=all", "--format=%i|%T"),
+            "its end",
+            300,
+        )
+        made = (folder / ENCODER).read_bytes()
+    finally:
+        run("scontrol", "update", "PartitionName=gpu", "State=UP")
+    finish(second, folder)
+    assert "its files are put back" in log_of(folder)
+    assert (folder / ENCODER).read_bytes() == made
+
+
 def test_a_training_on_two_gpus_is_started_once_on_one_node(undisturbed, cluster, tmp_path):
     folder = tmp_path / "two"
     shutil.copytree(undisturbed, folder)
     (folder / "snakemake.log").unlink()
     short = 'pretraining={"ranks": 2, "schedules": {"chest": {"epochs": 3}}}'
-    target = "results/dozen/pretrain/chest/encoder.safetensors"
-    finish(submitted(folder, "--profile", "--config", short, targets=[target]), folder)
+    finish(submitted(folder, "--profile", "--config", short, targets=[ENCODER]), folder)
     (line,) = sbatch_lines(folder).values()
     assert (
         "--gpus=2" in line and "--nodes=1" in line and "--cpus-per-gpu=1" in line and "--ntasks" not in line

@@ -35,6 +35,7 @@ from moco_transfer.results import (
 )
 from moco_transfer.tables.hyperparameters import hyperparameter_rows
 from moco_transfer.training.gpus import count_gpus
+from moco_transfer.training.handover import expect_second_jobs
 
 export_package(PACKAGE.parent)
 keep_freed_memory()
@@ -146,8 +147,10 @@ def max_quarantined(wildcards, threads):
 
 
 def memory(megabytes):
-    """Return a resource function: ``megabytes``, and half as many more at every further attempt."""
-    return lambda wildcards, attempt: megabytes * (attempt + 1) // 2
+    """Return a resource function: ``megabytes``, more at every further attempt, but no more than a node has."""
+    return lambda wildcards, attempt: min(
+        megabytes * (attempt + 1) // 2, max(megabytes, CONFIG.resources.max_mem_mb)
+    )
 
 
 def minutes(runtime):

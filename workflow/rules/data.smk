@@ -161,6 +161,11 @@ rule split:
         " > {log:q} 2>&1"
 
 
+# A second each: no job of its own on a cluster, and a group would hold every target's until the last dataset is there.
+localrules:
+    subset,
+
+
 rule subset:
     input:
         index=subset_index,
@@ -169,8 +174,6 @@ rule subset:
         "<run>/subsets/{target}/{percent}pct/seed{seed}.parquet",
     log:
         "<run>/logs/subset/{target}-{percent}pct-seed{seed}.log",
-    group:
-        "subsets"
     conda:
         "../../envs/moco-transfer.yaml"
     threads: 1

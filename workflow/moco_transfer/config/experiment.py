@@ -31,6 +31,7 @@ class Resources(Section):
     gpus: Annotated[int, Field(ge=0)] = Field(description="of a training job; 0 where there is none")
     threads: Positive = Field(description="of a training job")
     mem_mb: Positive = Field(description="of a training job")
+    max_mem_mb: Positive = Field(description="the most that a retried job asks for")
     max_runtime: Positive = Field(description="minutes; the most that a cluster gives a job")
 
 

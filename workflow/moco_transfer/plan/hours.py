@@ -55,7 +55,7 @@ def measured_speed(config: Config, jobs: Sequence[Job]) -> Speed | None:
         benchmark = run / "benchmarks" / f"{job.benchmark}.tsv"
         if not job.benchmark or not passes(job) or not benchmark.is_file():
             continue
-        if _was_resumed(run / "logs" / f"{job.benchmark}.log"):
+        if _tells_no_speed(run / "logs" / f"{job.benchmark}.log"):
             continue
         seconds = _seconds(benchmark) * devices(config, job)
         done = work.setdefault(job.rule, [0.0, 0.0])
@@ -74,8 +74,12 @@ def devices(config: Config, job: Job) -> int:
     return config.pretraining.ranks if job.rule.startswith("pretrain") else 1
 
 
-def _was_resumed(log: Path) -> bool:
-    return log.is_file() and "(attempt " in log.read_text(encoding="utf-8", errors="replace")
+def _tells_no_speed(log: Path) -> bool:
+    """Return whether its job trained a part alone, or nothing: it went on from a state, or another had trained for it."""
+    if not log.is_file():
+        return False
+    words = log.read_text(encoding="utf-8", errors="replace")
+    return "(attempt " in words or "nothing to do" in words
 
 
 def _seconds(benchmark: Path) -> float:

@@ -9,6 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from moco_transfer.training import handover
 from moco_transfer.training.checkpoint import Checkpoint
 from moco_transfer.training.lock import locked
 
@@ -25,7 +26,8 @@ def attempt(
 
     The state lies in ``folder`` until the outputs are written. No rule may declare that folder or a part of it:
     Snakemake deletes declared outputs before every attempt. If another process is at the same training, this one waits,
-    and then either goes on from its state or, if the outputs are there, is done.
+    and then either goes on from its state or, if the outputs are there, is done. If another one has ended since this job was
+    sent, what it made is put back.
     """
 
     def is_done(facts: dict[str, Any]) -> bool:
@@ -34,6 +36,15 @@ def attempt(
     with locked(folder / "lock", is_done) as lock:
         if lock is None:
             log.info("nothing to do: the process waited for has finished this training")
+            handover.discard(folder)
+            _remove(folder)
+            return
+        if handover.put_back(folder, fingerprint, outputs):
+            log.info(
+                "nothing to do: this training has finished since the job was sent; its files are put back"
+            )
+            lock.path.unlink()
+            _remove(folder)
             return
         path = folder / STATE
         # Temporary files of processes that were killed while they wrote: with the lock held nobody writes here now.
@@ -42,9 +53,16 @@ def attempt(
                 left.unlink()
         with Checkpoint(path, fingerprint) as checkpoint:
             train(checkpoint)
+        handover.keep(folder, fingerprint, outputs)
         lock.write({"finished": dict(fingerprint)})
         for state in folder.glob("*.pt"):
             state.unlink()
         lock.path.unlink()
-        with suppress(OSError):  # another process that waits has just made the lock anew
-            folder.rmdir()
+        _remove(folder)
+
+
+def _remove(folder: Path) -> None:
+    with suppress(
+        OSError
+    ):  # another process that waits has just made the lock anew, or something is kept for a second job
+        folder.rmdir()
