@@ -134,12 +134,12 @@ def test_whatever_happens_to_a_pretraining_its_bytes_are_the_same(undisturbed, c
     first.wait()
     assert pretraining() == job, "the job goes on without the Snakemake that submitted it"
     # It stands still meanwhile, lest it be done before the other one comes.
-    run("pkill", "-STOP", "-f", "-m moco_transfer pretrain")
+    run("pkill", "-STOP", "-f", "python -m moco_transfer pretrain")
     unlock = snakemake(tmp_path, "--unlock")
     assert unlock.wait(60) == 0
     second = submitted(tmp_path, "--workflow-profile")
     wait_for(lambda: "trains this already" in log_of(tmp_path), "one that waits for the other", 300)
-    run("pkill", "-CONT", "-f", "-m moco_transfer pretrain")
+    run("pkill", "-CONT", "-f", "python -m moco_transfer pretrain")
     finish(second, tmp_path)
     assert "nothing to do" in log_of(tmp_path)
 
