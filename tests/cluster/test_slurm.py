@@ -89,6 +89,15 @@ def log_of(folder: Path) -> str:
         return ""
 
 
+def stand_still() -> None:
+    """Stop the pretraining, lest it be done before something else has happened."""
+    run("pkill", "-STOP", "-f", "python -m moco_transfer pretrain")
+
+
+def go_on() -> None:
+    run("pkill", "-CONT", "-f", "python -m moco_transfer pretrain")
+
+
 def soon(job: str) -> None:
     """Start the requeued ``job``, which would wait two minutes, shortly after the node has done with it."""
     wait_for(
@@ -133,13 +142,12 @@ def test_whatever_happens_to_a_pretraining_its_bytes_are_the_same(undisturbed, c
     first.kill()
     first.wait()
     assert pretraining() == job, "the job goes on without the Snakemake that submitted it"
-    # It stands still meanwhile, lest it be done before the other one comes.
-    run("pkill", "-STOP", "-f", "python -m moco_transfer pretrain")
+    stand_still()
     unlock = snakemake(tmp_path, "--unlock")
     assert unlock.wait(60) == 0
     second = submitted(tmp_path, "--workflow-profile")
     wait_for(lambda: "trains this already" in log_of(tmp_path), "one that waits for the other", 300)
-    run("pkill", "-CONT", "-f", "python -m moco_transfer pretrain")
+    go_on()
     finish(second, tmp_path)
     assert "nothing to do" in log_of(tmp_path)
 
@@ -154,10 +162,12 @@ def test_whatever_happens_to_a_pretraining_its_bytes_are_the_same(undisturbed, c
 def test_what_a_training_made_outlives_a_second_job_that_starts_when_it_has_ended(undisturbed, tmp_path):
     folder = tmp_path / "late"
     shutil.copytree(undisturbed, folder)
+    (folder / LOG).unlink()
     short = 'pretraining={"schedules": {"chest": {"epochs": 200}}}'
     run_again = {"targets": [ENCODER]}
     first = submitted(folder, "--profile", "--config", short, **run_again)
     orphan = in_its_midst(folder, attempt=1)
+    stand_still()
     first.kill()
     first.wait()
     assert snakemake(folder, "--unlock").wait(60) == 0
@@ -167,6 +177,7 @@ def test_what_a_training_made_outlives_a_second_job_that_starts_when_it_has_ende
         second = submitted(folder, "--profile", "--config", short, **run_again)
         assert pretraining("PENDING") > orphan
         assert (folder / ENCODER).parent.joinpath("state/second_job_sent").exists()
+        go_on()
         wait_for(
             lambda: f"{orphan}|COMPLETED" in output("squeue", "--states=all", "--format=%i|%T"),
             "its end",
