@@ -175,7 +175,7 @@ def test_what_a_training_made_outlives_a_second_job_that_starts_when_it_has_ende
     run("scontrol", "update", "PartitionName=gpu", "State=DOWN")
     try:
         second = submitted(folder, "--profile", "--config", short, **run_again)
-        assert pretraining("PENDING") > orphan
+        assert int(pretraining("PENDING")) > int(orphan)
         assert (folder / ENCODER).parent.joinpath("state/second_job_sent").exists()
         go_on()
         wait_for(
