@@ -176,6 +176,7 @@ class _Scores:
 def _score_halves(layer: str, rows_of: Mapping[str, NDArray], settings: Similarity, seed: int) -> _Scores:
     scores = _Scores()
     k = settings.directions
+    alive = {name: _alive(rows) for name, rows in rows_of.items()}
     for split in range(settings.split_halves):
         halves = {}
         for name, rows in rows_of.items():
@@ -188,7 +189,7 @@ def _score_halves(layer: str, rows_of: Mapping[str, NDArray], settings: Similari
                 scores.ceilings[measure, name].append(of.value(one, other, k))
         for a, b in combinations(halves, 2):
             _score_pair(scores.values, (a, halves[a]), (b, halves[b]), k)
-            turned = _alive(rows_of[a]) | _alive(rows_of[b])
+            turned = alive[a] | alive[b]
             # The null draws are spread over the splits, so that they carry the same sampling error as the values.
             for draw in range(split, settings.null_draws, settings.split_halves):
                 generator = stream(seed, "similarity", "rotation", layer, a, b, draw)

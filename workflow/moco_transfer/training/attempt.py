@@ -62,7 +62,6 @@ def attempt(
 
 
 def _remove(folder: Path) -> None:
-    with suppress(
-        OSError
-    ):  # another process that waits has just made the lock anew, or something is kept for a second job
+    # Not empty: another process that waits has just made the lock anew, or something is kept for a second job.
+    with suppress(OSError):
         folder.rmdir()
