@@ -27,7 +27,7 @@ wildcard_constraints:
     target=one_of(CONFIG.targets),
     source=one_of([*ALL_SOURCES, *SUBSET_SOURCES]),
     percent=one_of(percent for target in CONFIG.targets.values() for percent in target.percents),
-    seed=one_of(map(str, SEEDS)),
+    subset=one_of(map(str, SUBSETS)),
 
 
 report: "workflow/report/workflow.rst"

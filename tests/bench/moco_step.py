@@ -17,8 +17,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from moco_transfer.moco import MoCo
-from moco_transfer.models import build_backbone
-from moco_transfer.training.optimizers import SGD
+from moco_transfer.networks import build_backbone
+from moco_transfer.training.loop import SGD
 
 BATCH, SIZE, CORES = 16, 224, 2
 DIM, QUEUE, MOMENTUM, TEMPERATURE, LR = 128, 24_576, 0.999, 0.2, 1e-4

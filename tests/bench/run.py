@@ -16,7 +16,7 @@ import similarity
 import startup
 import store
 
-from moco_transfer.atomic import write_csv
+from moco_transfer.files import write_csv
 
 PARTS = {
     "data": (decoding, store, indexing),

@@ -20,7 +20,7 @@ PACK = """
 import sys
 import pandas as pd
 from moco_transfer.config import Store
-from moco_transfer.data.shard import pack_shard
+from moco_transfer.data.packing import pack_shard
 index, root, out = sys.argv[1:]
 pack_shard(pd.read_parquet(index), root, Store(size=256, fit="pad"), out, workers=2)
 # Not ru_maxrss, which a process inherits from the one that starts it.

@@ -13,9 +13,9 @@ from slurm_node import SlurmNode
 ROOT = Path(__file__).parents[2]
 CONFIG = ROOT / "config/demo.yaml", ROOT / "tests/cluster/dozen.yaml"
 TARGETS = (
-    "results/dozen/finetune/spine/none/linear/100pct/seed1/predictions.parquet",
-    "results/dozen/finetune/spine/chest/linear/100pct/seed1/predictions.parquet",
-    "results/dozen/finetune/spine/chest/end_to_end/100pct/seed1/predictions.parquet",
+    "results/dozen/finetune/spine/none/linear/100pct/subset1/predictions.parquet",
+    "results/dozen/finetune/spine/chest/linear/100pct/subset1/predictions.parquet",
+    "results/dozen/finetune/spine/chest/end_to_end/100pct/subset1/predictions.parquet",
     "results/dozen/tables/table1.md",
 )
 

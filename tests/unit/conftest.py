@@ -9,7 +9,7 @@ import pytest
 @pytest.fixture
 def stores(tmp_path):
     """A folder with stores a.npy, b.npy and colour.npy of random images, and initial.safetensors."""
-    from moco_transfer.models import build_backbone, save_weights  # PyTorch, which most tests do without
+    from moco_transfer.networks import build_backbone, save_weights
 
     random = np.random.default_rng(0)
     for name, n in (("a", 20), ("b", 12)):

@@ -9,7 +9,7 @@ import torch
 from moco_transfer import config
 from moco_transfer.finetune.cell import Cell
 from moco_transfer.finetune.end_to_end import masked_bce
-from moco_transfer.finetune.head import train_head
+from moco_transfer.finetune.linear import train_head
 from moco_transfer.training.schedule import all_batches, cosine, epoch_order
 
 OPTIMIZERS = {

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from moco_transfer.plan.configuration import read_config
-from moco_transfer.plan.images import count_images
-from moco_transfer.plan.jobs import Job, planned_jobs
+from moco_transfer.plan import Job, count_images, planned_jobs, read_config
 
 CONFIG = Path(__file__).parents[2] / "config"
 PAPER = CONFIG / "config.yaml"

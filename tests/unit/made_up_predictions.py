@@ -18,7 +18,7 @@ def write_predictions(
     folder: Path,
     percents: tuple[str, ...] = ("1", "10"),
     sources: tuple[str, ...] = tuple(SOURCES),
-    seeds: int = 3,
+    n_subsets: int = 3,
     budgets: tuple[int, ...] = (25, 50),
 ) -> list[PredictionsFile]:
     """Write predictions in which a source's number is the strength of its signal, and list the files."""
@@ -32,16 +32,16 @@ def write_predictions(
             for source in sources:
                 if (source, mode) == ("limited", "end_to_end"):
                     continue
-                for seed in range(1, seeds + 1):
+                for subset in range(1, n_subsets + 1):
                     parts = []
                     for epochs in budgets if mode == "end_to_end" else (100,):
                         noise = shared + 0.5 * generator.normal(size=labels.shape)
                         logits = np.nan_to_num(labels) * SOURCES[source] + noise
                         parts.append(_frame(epochs, labels, logits))
-                    path = folder / mode / percent / source / f"seed{seed}.parquet"
+                    path = folder / mode / percent / source / f"subset{subset}.parquet"
                     path.parent.mkdir(parents=True, exist_ok=True)
                     pd.concat(parts).to_parquet(path, index=False)
-                    files.append(PredictionsFile(source, mode, percent, seed, path))
+                    files.append(PredictionsFile(source, mode, percent, subset, path))
     return files
 
 

@@ -18,7 +18,7 @@ import torch
 
 from moco_transfer import config, moco
 from moco_transfer import pretrain as module
-from moco_transfer.models import build_backbone, save_weights
+from moco_transfer.networks import build_backbone, save_weights
 from moco_transfer.training.images import normalise
 from moco_transfer.training.ranks import ALONE, Ranks, open_ranks
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from moco_transfer.models import build_backbone, save_weights
+from moco_transfer.networks import build_backbone, save_weights
 
 IMAGES = 64
 # A state after every step, so that a kill hits a write as often as a step.

@@ -10,13 +10,12 @@ import pandas as pd
 import pytest
 from made_up_releases import WRITE, touch, write_chest, write_nih, write_spine
 
-from moco_transfer.atomic import write_parquet
 from moco_transfer.data.adapters import image_folder, read_release
-from moco_transfer.data.columns import COLUMNS
 from moco_transfer.data.index import build
-from moco_transfer.data.labels import label_columns
+from moco_transfer.data.labels import COLUMNS, label_columns
 from moco_transfer.data.releases import describe_missing, find_tables
 from moco_transfer.errors import UserError
+from moco_transfer.files import write_parquet
 
 
 @pytest.mark.parametrize("adapter", WRITE)

@@ -27,7 +27,7 @@ def advise(ways: dict[tuple[str, str], list[float]], variance: float = 1e-4) -> 
         (*cell[:1], cell.source, cell.mode, "1", 58, 100, True, len(aurocs), np.mean(aurocs))
         for cell, aurocs in cells.items()
     ]
-    names = ["target", "source", "mode", "percent", "n_labeled", "epochs", "selected", "seeds", "auroc"]
+    names = ["target", "source", "mode", "percent", "n_labeled", "epochs", "selected", "n_subsets", "auroc"]
     return advice_table(pd.DataFrame(rows, columns=names), evidence, LEVEL)
 
 
@@ -134,6 +134,6 @@ def test_budgets_that_were_not_selected_are_no_ways_and_percentages_ascend():
         for percent in ("10", "9")
         for epochs in (25, 50)
     ]
-    names = ["target", "source", "mode", "percent", "n_labeled", "epochs", "selected", "seeds", "auroc"]
+    names = ["target", "source", "mode", "percent", "n_labeled", "epochs", "selected", "n_subsets", "auroc"]
     table = advice_table(pd.DataFrame(rows, columns=names), Evidence({}, {}, None), LEVEL)
     assert list(zip(table["percent"], table["epochs"], strict=True)) == [("9", 25), ("10", 25)]

@@ -9,8 +9,18 @@ import torch
 from augmentation_images import SIDE, batch_of
 from torchvision.transforms import functional as TF
 
-from moco_transfer.augment.geometry import Box, Flip, Turn, draw_geometry, draw_resized_crop, warp
-from moco_transfer.augment.intensity import blur, draw_deviations, draw_factors, jitter
+from moco_transfer.augment import (
+    Box,
+    Flip,
+    Turn,
+    blur,
+    draw_deviations,
+    draw_factors,
+    draw_geometry,
+    draw_resized_crop,
+    jitter,
+    warp,
+)
 from moco_transfer.config.augmentation import Blur, Jitter, Operation
 
 BILINEAR = TF.InterpolationMode.BILINEAR

@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from moco_transfer.plotting import style
 from moco_transfer.plotting.augmentations import GAP, IMAGES, VIEWS, draw_augmentations, drawn_card, mosaic
+from moco_transfer.report import style
 
 SIDE = 16
 

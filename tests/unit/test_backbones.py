@@ -18,9 +18,9 @@ from moco_transfer import moco
 from moco_transfer.backbones.torchvision_models import AdaptiveAveragePool
 from moco_transfer.config.networks import DENSENETS, torchvision_names
 from moco_transfer.errors import UserError
-from moco_transfer.models import build_backbone, load_state, load_weights, save_weights
+from moco_transfer.networks import build_backbone, load_state, load_weights, save_weights
 from moco_transfer.training.images import normalise
-from moco_transfer.training.optimizers import SGD
+from moco_transfer.training.loop import SGD
 
 FAMILIES = [
     *("alexnet", "convnext_tiny", "efficientnet_b0", "googlenet", "inception_v3", "maxvit_t", "mnasnet0_5"),

@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from moco_transfer.statistics.claims_table import claims_table
+from moco_transfer.statistics.claims import claims_table
 from moco_transfer.statistics.evidence import Cell, Evidence, read_reference
 
 REFERENCE = [Path(__file__).parents[2] / "workflow" / "reference" / f"table{n}.csv" for n in (2, 3)]

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from moco_transfer.tables.aurocs import auroc_table
+from moco_transfer.report.tables import auroc_table
 from moco_transfer.tables.classes import class_records, class_table
 
 TITLES = {"spine": "Spine", "chest": "Chest"}

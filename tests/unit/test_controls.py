@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from moco_transfer.config.controls import Controls
+from moco_transfer.config.experiment import Controls
 from moco_transfer.data.split import draw_images
 from moco_transfer.errors import UserError
 from moco_transfer.statistics.controls import control_questions, controls_table, subset_scatter
@@ -91,11 +91,11 @@ def test_no_says_that_the_opposite_is_shown():
 def test_further_subsets_tell_the_variance_and_enter_no_average():
     a, b = (Cell("spine", source, "linear", "1", 100) for source in ("spine", "none"))
     frame = pd.DataFrame([a, b], columns=["target", "source", "mode", "percent", "epochs"])
-    estimates = frame.assign(auroc=[0.8, 0.7], selected=True, seeds=3)
+    estimates = frame.assign(auroc=[0.8, 0.7], selected=True, n_subsets=3)
     generator = np.random.default_rng(0)
     many = generator.normal(0.75, 0.03, (2, 20))
-    every = pd.concat([frame.assign(seed=s, auroc=many[:, s - 1]) for s in range(1, 21)], ignore_index=True)
-    own, extra = every[every["seed"] <= 3], every[every["seed"] > 3]
+    every = pd.concat([frame.assign(subset=s, auroc=many[:, s - 1]) for s in range(1, 21)], ignore_index=True)
+    own, extra = every[every["subset"] <= 3], every[every["subset"] > 3]
     contrast = Evidence.from_run(estimates, {}, own, extra).contrast({a: 1.0, b: -1.0})
     variance = np.var(many[0] - many[1], ddof=1)
     assert contrast.effect == pytest.approx(0.1)
@@ -107,7 +107,7 @@ def test_scatter_and_its_interval_are_those_of_the_chi_squared_distribution():
     generator = np.random.default_rng(1)
     aurocs = generator.normal(0.7, 0.02, 20)
     cell = {"target": "spine", "percent": "1", "source": "chest", "mode": "linear"}
-    frame = pd.DataFrame({"seed": range(1, 21), "auroc": aurocs}).assign(**cell)
+    frame = pd.DataFrame({"subset": range(1, 21), "auroc": aurocs}).assign(**cell)
     scatter = subset_scatter(frame[:3], frame[3:], 0.05).iloc[0]
     assert (scatter["subsets"], scatter["sd"]) == (20, pytest.approx(aurocs.std(ddof=1)))
     assert scatter["run_sd"] == pytest.approx(aurocs[:3].std(ddof=1))

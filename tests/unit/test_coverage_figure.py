@@ -6,8 +6,8 @@ import made_up_figures
 import pandas as pd
 import pytest
 
-from moco_transfer.plotting import style
 from moco_transfer.plotting.coverage import NOTE, draw_coverage
+from moco_transfer.report import style
 
 
 @pytest.fixture

@@ -16,8 +16,8 @@ from matplotlib.image import AxesImage
 from moco_transfer.data.card import NOT_USED, SHOWN_LABELS, DataCard, data_card
 from moco_transfer.data.index import build
 from moco_transfer.errors import UserError
-from moco_transfer.plotting import style
 from moco_transfer.plotting.data_card import draw_data_card
+from moco_transfer.report import style
 from moco_transfer.tables.data_card import data_card_page
 
 SETTINGS = {"size": 256, "fit": "center_crop", "colour": False, "max_pixels": 50_000_000}

@@ -13,7 +13,7 @@ from dicom_files import dicom, pixels12, saved, smooth
 from PIL import Image
 
 from moco_transfer.data.decode import decode
-from moco_transfer.data.unreadable import UnreadableImage
+from moco_transfer.errors import UnreadableImage
 
 LIMIT = 1_000_000
 
@@ -81,7 +81,7 @@ def test_decoders_say_nothing_on_the_side(tmp_path: Path) -> None:
         "import logging, sys, pathlib\n"
         "logging.basicConfig(level=logging.WARNING)\n"
         "from moco_transfer.data.decode import decode\n"
-        "from moco_transfer.data.unreadable import UnreadableImage\n"
+        "from moco_transfer.errors import UnreadableImage\n"
         "for path in sorted(pathlib.Path(sys.argv[1]).iterdir()):\n"
         "    try:\n"
         "        print(path.name, decode(path, 10_000).height)\n"

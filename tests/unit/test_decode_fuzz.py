@@ -25,7 +25,7 @@ from pydicom.uid import (
 )
 
 from moco_transfer.data.decode import Decoded, decode
-from moco_transfer.data.unreadable import UnreadableImage
+from moco_transfer.errors import UnreadableImage
 
 LIMIT = 100_000
 # pytest shows what the decoders are told to keep for themselves

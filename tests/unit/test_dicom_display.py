@@ -12,7 +12,7 @@ from pydicom.pixels import apply_modality_lut, apply_voi_lut
 from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
 from moco_transfer.data.decode import decode
-from moco_transfer.data.unreadable import UnreadableImage
+from moco_transfer.errors import UnreadableImage
 
 LIMIT = 1_000_000
 

@@ -30,7 +30,7 @@ from pydicom.uid import (
 )
 
 from moco_transfer.data.decode import decode
-from moco_transfer.data.unreadable import UnreadableImage
+from moco_transfer.errors import UnreadableImage
 
 LIMIT = 1_000_000
 UNCOMPRESSED = [

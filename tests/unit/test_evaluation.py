@@ -11,9 +11,9 @@ from sklearn.metrics import roc_auc_score
 
 from moco_transfer.config import Evaluation
 from moco_transfer.errors import UserError
+from moco_transfer.statistics.auroc import auroc_influence, influence_covariance
 from moco_transfer.statistics.bootstrap import resample_counts
 from moco_transfer.statistics.evaluation import evaluate_target
-from moco_transfer.statistics.influence import auroc_influence, influence_covariance
 from moco_transfer.statistics.predictions import read_split
 
 N_LABELED = {"1": 20, "10": 60}
@@ -72,8 +72,8 @@ def test_estimates_seeds_classes_and_replicates_equal_those_by_hand(small):
     assert estimate["macro"] == pytest.approx(np.mean([np.mean(aurocs) for aurocs, _ in scores]), rel=1e-12)
     assert estimate["se_subset"] == pytest.approx(np.std(weighted, ddof=1) / np.sqrt(3), rel=1e-9)
     assert estimate["se"] == pytest.approx(np.hypot(estimate["se_test"], estimate["se_subset"]))
-    assert (estimate["seeds"], estimate["n_labeled"]) == (3, 20)
-    seeds = cell(frames["seeds"], "chest", "end_to_end", 25)
+    assert (estimate["n_subsets"], estimate["n_labeled"]) == (3, 20)
+    seeds = cell(frames["subsets"], "chest", "end_to_end", 25)
     assert seeds["auroc"].tolist() == pytest.approx(weighted, rel=1e-12)
     classes = cell(frames["classes"], "chest", "end_to_end", 25)
     assert classes["class"].tolist() == CLASSES
@@ -139,7 +139,7 @@ def test_selects_the_chosen_budget_and_every_linear_cell(small):
 
 
 def test_resampling_patients_widens_the_interval_of_images_that_agree_within_a_patient(tmp_path):
-    files = write_predictions(tmp_path, percents=("1",), sources=("none",), seeds=1)
+    files = write_predictions(tmp_path, percents=("1",), sources=("none",), n_subsets=1)
 
     def agree(frame: pd.DataFrame) -> pd.DataFrame:
         first = frame.groupby(["split", "epochs", "patient_id"]).transform("first")
@@ -156,7 +156,7 @@ def test_resampling_patients_widens_the_interval_of_images_that_agree_within_a_p
 
 
 def test_of_one_seed_the_standard_error_is_unknown_not_small(tmp_path):
-    estimates = evaluate(write_predictions(tmp_path, percents=("1",), sources=("none",), seeds=1))[
+    estimates = evaluate(write_predictions(tmp_path, percents=("1",), sources=("none",), n_subsets=1))[
         "estimates"
     ]
     assert estimates["se_subset"].isna().all() and estimates["se"].isna().all()
@@ -188,7 +188,7 @@ def test_does_not_depend_on_the_order_of_files_or_on_other_sources(small):
     ],
 )
 def test_names_the_file_that_does_not_fit(tmp_path, change, says):
-    files = write_predictions(tmp_path, percents=("1",), sources=("none", "chest"), seeds=1)
+    files = write_predictions(tmp_path, percents=("1",), sources=("none", "chest"), n_subsets=1)
     broken = next(file for file in files if file.source == "none" and file.mode == "linear")
     rewrite(broken.path, change)
     with pytest.raises(UserError, match=says) as error:
@@ -197,14 +197,14 @@ def test_names_the_file_that_does_not_fit(tmp_path, change, says):
 
 
 def test_refuses_budgets_that_were_chosen_from_other_predictions(tmp_path):
-    files = write_predictions(tmp_path, percents=("1",), sources=("none",), seeds=1)
+    files = write_predictions(tmp_path, percents=("1",), sources=("none",), n_subsets=1)
     with pytest.raises(UserError, match="'none' at 1%"):
         evaluate_target("chest", files, budgets(files, chosen=200), N_LABELED, settings(), 1)
 
 
 def test_refuses_seeds_with_other_budgets(tmp_path):
-    files = write_predictions(tmp_path, percents=("1",), sources=("none",), seeds=2)
-    last = next(file for file in files if file.mode == "end_to_end" and file.seed == 2)
+    files = write_predictions(tmp_path, percents=("1",), sources=("none",), n_subsets=2)
+    last = next(file for file in files if file.mode == "end_to_end" and file.subset == 2)
     rewrite(last.path, lambda frame: frame[frame["epochs"] == 50])
     with pytest.raises(UserError, match=r"\[50\] epochs, but \[25, 50\]"):
         evaluate(files)

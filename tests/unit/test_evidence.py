@@ -82,11 +82,11 @@ def test_a_run_is_read_from_the_frames_of_its_evaluation():
     cells = [("spine", "none", "end_to_end", "1", 25), ("spine", "none", "end_to_end", "1", 50)]
     cells += [("spine", "spine", "end_to_end", "1", 25)]
     estimates = pd.DataFrame(cells, columns=names).assign(
-        auroc=[0.6, 0.7, 0.8], selected=[False, True, True], seeds=2
+        auroc=[0.6, 0.7, 0.8], selected=[False, True, True], n_subsets=2
     )
     seeds = pd.concat(
         [
-            pd.DataFrame(cells, columns=names).assign(seed=seed, auroc=[0.6, 0.7, 0.8 + seed / 100])
+            pd.DataFrame(cells, columns=names).assign(subset=seed, auroc=[0.6, 0.7, 0.8 + seed / 100])
             for seed in (1, 2)
         ]
     )

@@ -5,11 +5,11 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from moco_transfer.atomic import write_array
 from moco_transfer.errors import UserError
-from moco_transfer.finetune.embedding import embed_images
-from moco_transfer.finetune.feature_cache import FeatureCache
-from moco_transfer.models import build_backbone, save_weights
+from moco_transfer.files import write_array
+from moco_transfer.finetune.embed import embed_images
+from moco_transfer.finetune.linear import FeatureCache
+from moco_transfer.networks import build_backbone, save_weights
 
 LABELED, SCORED = np.array([7, 2, 7, 11]), np.array([3, 4, 12])
 

@@ -9,7 +9,7 @@ import matplotlib as mpl
 import pytest
 from made_up_figures import NOTE, drawings
 
-from moco_transfer.plotting import style
+from moco_transfer.report import style
 
 FIGURES = list(drawings())
 NOTED = [name for name in FIGURES if name != "coverage"]  # simulated scores are always said to be that

@@ -6,7 +6,7 @@ import shutil
 import pytest
 
 from moco_transfer.errors import UserError
-from moco_transfer.training.fingerprint import changed, fingerprint
+from moco_transfer.training.checkpoint import changed, fingerprint
 
 SETTINGS = {"model": "m", "schedule": {"lr": 0.1, "epochs": 3}, "stream": ["spine", 1], "average": None}
 

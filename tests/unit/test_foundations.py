@@ -10,7 +10,8 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from moco_transfer import atomic, cli, config
+from moco_transfer import cli, config
+from moco_transfer import files as atomic
 from moco_transfer.data.releases import describe_missing, find_tables
 from moco_transfer.errors import UserError
 from moco_transfer.seeds import stream, stream_key
@@ -122,10 +123,10 @@ def test_an_entry_is_taken_out_by_null(paper):
 
 
 def test_the_reference_of_the_configuration_is_in_step():
-    from moco_transfer.config_reference import reference
+    from moco_transfer.config.reference import reference
 
     assert (ROOT / "config" / "README.md").read_text() == reference(), (
-        "run: python -m moco_transfer.config_reference"
+        "run: python -m moco_transfer.config.reference"
     )
 
 

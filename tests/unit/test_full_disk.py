@@ -16,10 +16,12 @@ import pytest
 from made_up_images import files_in, write_images
 from whole_store import pack
 
-from moco_transfer.atomic import write_text
+from moco_transfer import files as disk
 from moco_transfer.config import Store as Settings
-from moco_transfer.data import disk, shard, store
+from moco_transfer.data import packing as shard
+from moco_transfer.data import store
 from moco_transfer.errors import UserError
+from moco_transfer.files import write_text
 
 SETTINGS = Settings(size=64, fit="stretch", shards=2)
 Usage = namedtuple("Usage", "total used free")

@@ -10,7 +10,7 @@ import yaml
 
 from moco_transfer.config import check
 from moco_transfer.errors import UserError
-from moco_transfer.grid import all_sources, finetuning_jobs
+from moco_transfer.experiment import all_sources, finetuning_jobs
 from moco_transfer.training.schedule import epochs_for_steps
 
 CONFIG = Path(__file__).parents[2] / "config"

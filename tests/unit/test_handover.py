@@ -6,7 +6,7 @@ import os
 
 import pytest
 
-from moco_transfer.training import handover
+from moco_transfer.training import attempt as handover
 from moco_transfer.training.attempt import attempt
 
 

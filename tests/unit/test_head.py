@@ -9,7 +9,7 @@ from made_up_cells import OPTIMIZERS, made_up_labels, torch_head
 
 from moco_transfer.errors import UserError
 from moco_transfer.finetune.end_to_end import masked_bce
-from moco_transfer.finetune.head import apply_head, bce_with_logits, train_head
+from moco_transfer.finetune.linear import apply_head, bce_with_logits, train_head
 
 
 def made_up_features(views=1, n=43, width=12):

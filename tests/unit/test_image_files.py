@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from made_up_releases import touch, write_chest
 
 from moco_transfer.data.adapters import read_release
-from moco_transfer.data.adapters.image_files import places_of, require_images
+from moco_transfer.data.adapters.layout import places_of, require_images
 from moco_transfer.errors import UserError
 
 

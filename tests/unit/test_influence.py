@@ -8,14 +8,17 @@ from made_up_predictions import published_predictions
 from scipy.special import ndtri
 from scipy.stats import rankdata
 
-from moco_transfer.statistics.auroc import auroc, auroc_by_class, average, positives_by_class
-from moco_transfer.statistics.bootstrap import bootstrap_auroc, resample_counts
-from moco_transfer.statistics.influence import (
+from moco_transfer.statistics.auroc import (
+    auroc,
+    auroc_by_class,
     auroc_influence,
+    average,
     influence_by_class,
     influence_covariance,
+    positives_by_class,
     standard_errors,
 )
+from moco_transfer.statistics.bootstrap import bootstrap_auroc, resample_counts
 
 
 def sample(n: int, seed: int, classes: int = 3, models: int = 2, masked: float = 0.0):

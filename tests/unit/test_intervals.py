@@ -6,10 +6,13 @@ import numpy as np
 import pytest
 from scipy.stats import t as student
 
-from moco_transfer.statistics.auroc import auroc_by_class
-from moco_transfer.statistics.bootstrap import bootstrap_by_class, resample_counts
-from moco_transfer.statistics.influence import influence_by_class, standard_errors
-from moco_transfer.statistics.intervals import logit_interval, rarer_units
+from moco_transfer.statistics.auroc import auroc_by_class, influence_by_class, standard_errors
+from moco_transfer.statistics.bootstrap import (
+    bootstrap_by_class,
+    logit_interval,
+    rarer_units,
+    resample_counts,
+)
 
 
 def test_equals_the_formula_by_hand():

@@ -8,8 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from moco_transfer.data.columns import COLUMNS
-from moco_transfer.data.labels import has_labels, label_columns, read_targets
+from moco_transfer.data.labels import COLUMNS, has_labels, label_columns, read_targets
 
 
 @pytest.fixture

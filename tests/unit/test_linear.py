@@ -8,16 +8,14 @@ import pytest
 import torch
 from made_up_cells import OPTIMIZERS, made_up_cell, made_up_labels, torch_head
 
-from moco_transfer.atomic import write_array
 from moco_transfer.augment import augment
 from moco_transfer.config.training import Finetune
 from moco_transfer.errors import UserError
-from moco_transfer.finetune.best_epoch import BestEpoch
-from moco_transfer.finetune.cell import write_predictions
-from moco_transfer.finetune.embedding import embed_images
-from moco_transfer.finetune.feature_cache import FeatureCache
-from moco_transfer.finetune.linear import finetune_linear
-from moco_transfer.models import build_backbone, save_weights
+from moco_transfer.files import write_array
+from moco_transfer.finetune.cell import BestEpoch, write_predictions
+from moco_transfer.finetune.embed import embed_images
+from moco_transfer.finetune.linear import FeatureCache, finetune_linear
+from moco_transfer.networks import build_backbone, save_weights
 from moco_transfer.seeds import stream
 from moco_transfer.training.images import centre_crop, normalise
 from moco_transfer.training.log import MetricsLog

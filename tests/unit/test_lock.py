@@ -7,10 +7,10 @@ import time
 
 import pytest
 
-from moco_transfer.training.lock import locked
+from moco_transfer.training.attempt import locked
 
 HOLD = (
-    "import sys; from pathlib import Path; from moco_transfer.training.lock import locked\n"
+    "import sys; from pathlib import Path; from moco_transfer.training.attempt import locked\n"
     "with locked(Path(sys.argv[1]), lambda facts: False) as lock:\n"
     "    print('held', flush=True)\n"
     "    facts = input()\n"

@@ -15,8 +15,7 @@ from moco_transfer.data.adapters import read_release
 from moco_transfer.data.decode import decode
 from moco_transfer.data.index import build
 from moco_transfer.data.split import assign_splits
-from moco_transfer.data.unreadable import UnreadableImage
-from moco_transfer.errors import UserError
+from moco_transfer.errors import UnreadableImage, UserError
 
 SECRETS = ("SECRET-IMAGE", "SECRET-PATIENT", "SECRET-STUDY", "SECRET-FOLDER")
 KEEP = Labels(uncertain="zero", unlabeled="zero")

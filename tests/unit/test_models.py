@@ -3,9 +3,8 @@
 import pytest
 import torch
 
-from moco_transfer.backbones.densenet import TAPS
 from moco_transfer.errors import UserError
-from moco_transfer.models import build_backbone, load_state, load_weights, save_weights
+from moco_transfer.networks import TAPS, build_backbone, load_state, load_weights, save_weights
 
 
 @pytest.fixture(scope="module")

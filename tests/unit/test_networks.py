@@ -9,8 +9,8 @@ import pandas as pd
 import pytest
 
 from moco_transfer.errors import UserError
-from moco_transfer.plotting import style
 from moco_transfer.plotting.networks import draw_moved_networks
+from moco_transfer.report import style
 from moco_transfer.similarity.networks import PERMUTATIONS, compare_networks, linear_cka
 from moco_transfer.similarity.svcca import leading_directions, mean_canonical_correlation
 
@@ -175,7 +175,7 @@ def test_chance_is_drawn_from_named_streams():
 
 
 def test_the_stage_passes_the_same_images_through_every_encoder(tmp_path):
-    from moco_transfer.models import build_backbone, save_weights
+    from moco_transfer.networks import build_backbone, save_weights
     from moco_transfer.stages.analysis import compare_networks as stage
 
     images = np.random.default_rng(4).integers(0, 256, (40, 36, 36), dtype=np.uint8)

@@ -6,7 +6,7 @@ import sys
 import pytest
 import torch
 
-from moco_transfer.training.optimizers import SGD, Adam
+from moco_transfer.training.loop import SGD, Adam
 
 
 @pytest.mark.parametrize("name", ["sgd", "adam"])
@@ -39,7 +39,7 @@ def test_steps_equal_those_of_torch_optim(name):
 
 def test_training_does_not_import_the_compiler():
     code = (
-        "import sys, torch; from moco_transfer.training.optimizers import SGD; "
+        "import sys, torch; from moco_transfer.training.loop import SGD; "
         "p = torch.ones(2, requires_grad=True); p.sum().backward(); SGD([p], 0.9, 0.0).step(0.1); "
         "sys.exit('torch._dynamo' in sys.modules)"
     )

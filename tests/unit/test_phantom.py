@@ -13,14 +13,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from moco_transfer.data.phantom import (
+from moco_transfer.phantom import (
     chest,
     spine,
     write_chest_release,
     write_natural_release,
     write_spine_release,
 )
-from moco_transfer.data.phantom.bodies import (
+from moco_transfer.phantom.bodies import (
     BULGE,
     CAVITY,
     CENTRE,
@@ -36,10 +36,10 @@ from moco_transfer.data.phantom.bodies import (
     tilted,
     tubes,
 )
-from moco_transfer.data.phantom.chest import LABELS, Finding
-from moco_transfer.data.phantom.dead_leaves import class_names, picture
-from moco_transfer.data.phantom.projection import LUNG_AIR, SOFT_TISSUE, Beam, attenuation, shadow
-from moco_transfer.data.phantom.spine_findings import Lesion
+from moco_transfer.phantom.chest import LABELS, Finding
+from moco_transfer.phantom.dead_leaves import class_names, picture
+from moco_transfer.phantom.projection import LUNG_AIR, SOFT_TISSUE, Beam, attenuation, shadow
+from moco_transfer.phantom.spine_findings import Lesion
 
 WRITERS = {"spine": write_spine_release, "chest": write_chest_release, "natural": write_natural_release}
 BEAM = Beam(source_distance=400.0, detector_distance=60.0, pitch=4.0, rows=37, columns=41)

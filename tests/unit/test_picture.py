@@ -13,7 +13,7 @@ from dicom_files import smooth
 from PIL import Image
 
 from moco_transfer.data.decode import decode, fit
-from moco_transfer.data.unreadable import UnreadableImage
+from moco_transfer.errors import UnreadableImage
 
 LIMIT = 10_000_000
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:PIL")

@@ -14,11 +14,7 @@ import pytest
 from made_up_plans import CONFIG, PAPER, job, paper_plan, written
 
 from moco_transfer.errors import UserError
-from moco_transfer.plan.configuration import read_config
-from moco_transfer.plan.disk import disk_bytes
-from moco_transfer.plan.hours import given_speed
-from moco_transfer.plan.images import Images, count_images
-from moco_transfer.plan.report import STAGES, plan_text
+from moco_transfer.plan import STAGES, Images, count_images, disk_bytes, given_speed, plan_text, read_config
 
 
 @pytest.fixture(autouse=True)
@@ -27,11 +23,11 @@ def empty_folder(tmp_path, monkeypatch):
 
 
 def test_overlays_merge_among_themselves_before_they_meet_the_first_file():
-    without = written("without.yaml", "seeds: 4\ntargets: {spine: null}")
-    again = written("again.yaml", "seeds: 5\ntargets: {spine: {limited: []}}")
+    without = written("without.yaml", "n_subsets: 4\ntargets: {spine: null}")
+    again = written("again.yaml", "n_subsets: 5\ntargets: {spine: {limited: []}}")
     config = read_config([PAPER, without, again])
     # One after the other, spine would have come back without percents.
-    assert config.seeds == 5 and config.targets["spine"].percents == ["1", "10", "100"]
+    assert config.n_subsets == 5 and config.targets["spine"].percents == ["1", "10", "100"]
     assert config.targets["spine"].limited == []
     assert "spine" not in read_config([PAPER, again, without]).targets
 
@@ -71,9 +67,9 @@ def test_the_papers_steps_and_images():
     # Keys pass forward as often; a probe every 10 epochs takes 1,000 images of training and of validation.
     assert spine.forward == spine.trained + 50 * 2_000
     assert job(jobs, "pretrain/spine+chest").steps == 100 * ((5_872 + 226_266) // 256)
-    limited = job(jobs, "pretrain/limited-spine-1pct-seed1")
+    limited = job(jobs, "pretrain/limited-spine-1pct-subset1")
     assert (limited.steps, limited.forward) == (500, 500 * 58 + 50 * (58 + 1_000))
-    tuned = job(jobs, "finetune/spine-none-end_to_end-1pct-seed3")
+    tuned = job(jobs, "finetune/spine-none-end_to_end-1pct-subset3")
     assert (tuned.steps, tuned.trained) == (375 * 4, 375 * 58)
     assert tuned.forward == tuned.rows == 4 * (2_517 + 2_077)
     # All 5,872 training images are in the subset of 100 per cent.
@@ -85,8 +81,8 @@ def test_the_papers_steps_and_images():
 
 def test_the_controls_take_as_many_steps_or_images_as_moco_on_all():
     _, _, jobs = paper_plan(CONFIG / "controls.yaml")
-    assert job(jobs, "pretrain/limited-steps-spine-1pct-seed1").steps == 500 * 91
-    longer = job(jobs, "finetune/spine-none-longer-end_to_end-1pct-seed1")
+    assert job(jobs, "pretrain/limited-steps-spine-1pct-subset1").steps == 500 * 91
+    longer = job(jobs, "finetune/spine-none-longer-end_to_end-1pct-subset1")
     assert 0 <= longer.trained - (200 * 58 + 500 * 5_872) < 58
     assert longer.rows == 2_517 + 2_077
     # as many chest images as spine has, on spine's schedule

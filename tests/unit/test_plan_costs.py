@@ -9,9 +9,7 @@ import pytest
 from made_up_plans import job, paper_plan, written
 
 from moco_transfer.errors import UserError
-from moco_transfer.plan.disk import densenet_size, disk_bytes
-from moco_transfer.plan.hours import given_speed, measured_speed
-from moco_transfer.plan.jobs import Job
+from moco_transfer.plan import Job, densenet_size, disk_bytes, given_speed, measured_speed
 
 
 @pytest.fixture(autouse=True)
@@ -21,7 +19,7 @@ def empty_folder(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("name", ["densenet_small", "densenet121"])
 def test_the_size_of_a_densenet_is_that_of_the_network(name):
-    from moco_transfer.models import build_backbone
+    from moco_transfer.networks import build_backbone
 
     network = build_backbone(name, 0)
     numbers = sum(
@@ -69,7 +67,7 @@ def test_hours_at_the_speed_of_finished_jobs():
     assert speed.hours(chest) == pytest.approx(
         2_000 / 3_600 * work / (4 * spine.trained + 50 * 2_000), rel=1e-9
     )
-    tuned = job(jobs, "finetune/spine-none-end_to_end-1pct-seed1")
+    tuned = job(jobs, "finetune/spine-none-end_to_end-1pct-subset1")
     by_moco = speed.hours(tuned)
     benchmark(tuned.benchmark, 36)
     assert measured_speed(config, jobs).hours(tuned) == pytest.approx(0.01) != by_moco

@@ -17,7 +17,8 @@ from matplotlib.collections import LineCollection
 from matplotlib.container import ErrorbarContainer
 from matplotlib.image import AxesImage
 
-from moco_transfer.plotting import epochs, label_fraction, similarity, style
+from moco_transfer.plotting import epochs, label_fraction, similarity
+from moco_transfer.report import style
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ import torch
 from moco_transfer import config, moco
 from moco_transfer import pretrain as module
 from moco_transfer.errors import UserError
-from moco_transfer.models import build_backbone, save_weights
+from moco_transfer.networks import build_backbone, save_weights
 from moco_transfer.training import checkpoint as checkpoint_module
 from moco_transfer.training.checkpoint import Checkpoint
 from moco_transfer.training.probe import LinearProbe

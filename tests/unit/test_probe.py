@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import nn
 
-from moco_transfer.models import build_backbone
+from moco_transfer.networks import build_backbone
 from moco_transfer.training.images import ImagePool, predict
 from moco_transfer.training.probe import LinearProbe, ridge_scores
 

@@ -18,8 +18,7 @@ from small_trainings import RUN, small_trainings
 
 from moco_transfer.errors import UserError
 from moco_transfer.training.checkpoint import Checkpoint
-from moco_transfer.training.ranks import Ranks, open_ranks
-from moco_transfer.training.shared_attempt import SharedCheckpoint
+from moco_transfer.training.ranks import Ranks, SharedCheckpoint, open_ranks
 
 SHARED = Path(shared_trainings.__file__)
 

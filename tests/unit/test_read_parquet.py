@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 
-from moco_transfer.data.read_parquet import as_numpy, read_columns, rows_among
+from moco_transfer.files import as_numpy, read_columns, rows_among
 
 
 def test_numbers_and_rows_are_those_of_pandas(tmp_path):
@@ -44,7 +44,7 @@ def test_reading_imports_no_pandas(tmp_path):
     pd.DataFrame({"row": [3, 1], "split": ["train", "test"]}).to_parquet(path)
     assert pq.read_metadata(path).num_rows == 2
     code = (
-        "import sys; from pathlib import Path; from moco_transfer.data.rows import split_rows, subset_rows; "
+        "import sys; from pathlib import Path; from moco_transfer.data.labels import split_rows, subset_rows; "
         f"path = Path({str(path)!r}); assert subset_rows(path).tolist() == [3, 1]; "
         "assert split_rows(path, ['test']).tolist() == [1]; assert 'pandas' not in sys.modules"
     )

@@ -12,7 +12,7 @@ from sklearn.metrics import roc_auc_score
 
 from moco_transfer import cli
 from moco_transfer.errors import UserError
-from moco_transfer.statistics.selection import read_budgets, select_budgets, validation_aurocs
+from moco_transfer.statistics.budgets import read_budgets, select_budgets, validation_aurocs
 
 N_LABELED = {"1": 20, "10": 60}
 
@@ -23,7 +23,7 @@ def end_to_end(files):
 
 def validation(rows: list[tuple]) -> pd.DataFrame:
     """The AUROCs of ``rows`` on full images; where a row has no sixth value, on matched ones as well."""
-    columns = ["source", "percent", "seed", "epochs", "auroc_full", "auroc_matched"]
+    columns = ["source", "percent", "subset", "epochs", "auroc_full", "auroc_matched"]
     rows = [row if len(row) == len(columns) else (*row, row[-1]) for row in rows]
     return pd.DataFrame(rows, columns=columns).assign(images_full=120, images_matched=20)
 
@@ -93,7 +93,7 @@ def test_matched_images_of_one_value_choose_nothing_which_is_an_error_only_where
 
 
 def test_permuting_test_labels_changes_nothing_and_permuting_validation_labels_does(tmp_path):
-    files = end_to_end(write_predictions(tmp_path, percents=("1",), sources=("none", "chest"), seeds=2))
+    files = end_to_end(write_predictions(tmp_path, percents=("1",), sources=("none", "chest"), n_subsets=2))
     before = validation_aurocs("chest", files, N_LABELED, "weighted", 1)
 
     def permuted(split: str):
@@ -119,7 +119,7 @@ def test_permuting_test_labels_changes_nothing_and_permuting_validation_labels_d
 
 
 def test_scores_the_validation_rows_as_scikit_learn_does(tmp_path):
-    files = end_to_end(write_predictions(tmp_path, percents=("1",), sources=("chest",), seeds=1))
+    files = end_to_end(write_predictions(tmp_path, percents=("1",), sources=("chest",), n_subsets=1))
     found = validation_aurocs("chest", files, N_LABELED, "macro", 1)
     frame = pd.read_parquet(files[0].path)
     for epochs, auroc in zip(found["epochs"], found["auroc_full"], strict=True):
@@ -132,7 +132,7 @@ def test_scores_the_validation_rows_as_scikit_learn_does(tmp_path):
 
 
 def test_matched_validation_is_as_large_as_the_subset_and_the_same_for_all_sources(tmp_path):
-    files = end_to_end(write_predictions(tmp_path, sources=("none", "chest"), seeds=2))
+    files = end_to_end(write_predictions(tmp_path, sources=("none", "chest"), n_subsets=2))
     for file in files:  # every source predicts the same, so their scores agree if their images do
         rewrite(
             file.path,
@@ -142,7 +142,7 @@ def test_matched_validation_is_as_large_as_the_subset_and_the_same_for_all_sourc
     found = validation_aurocs("chest", files, {"1": 20, "10": 10_000}, "weighted", 1)
     assert found.groupby("percent")["images_matched"].unique().map(list).to_dict() == {"1": [20], "10": [120]}
     assert set(found["images_full"]) == {120}
-    assert found.groupby(["percent", "seed"])["auroc_matched"].nunique().tolist() == [1, 1, 1, 1]
+    assert found.groupby(["percent", "subset"])["auroc_matched"].nunique().tolist() == [1, 1, 1, 1]
     few, all_of_them = (found[found["percent"] == percent] for percent in ("1", "10"))
     assert few["auroc_matched"].nunique() == 2  # another subset for another seed
     assert all_of_them["auroc_matched"].tolist() == all_of_them["auroc_full"].tolist()
@@ -150,10 +150,10 @@ def test_matched_validation_is_as_large_as_the_subset_and_the_same_for_all_sourc
 
 def test_the_stage_chooses_by_the_configured_images_whatever_the_matched_ones_hold(tmp_path, capsys):
     """Of one labelled image there is one matched image, and so no AUROC."""
-    files = end_to_end(write_predictions(tmp_path, percents=("1",), sources=("none", "chest"), seeds=2))
+    files = end_to_end(write_predictions(tmp_path, percents=("1",), sources=("none", "chest"), n_subsets=2))
     pd.DataFrame({"row": [0]}).to_parquet(tmp_path / "subset.parquet")
     settings = {"target": "chest", "percents": ["1"], "average": "weighted", "seed": 1}
-    settings["cells"] = [(file.source, file.mode, file.percent, file.seed) for file in files]
+    settings["cells"] = [(file.source, file.mode, file.percent, file.subset) for file in files]
     paths = ["--predictions", *(str(file.path) for file in files), "--subsets", f"{tmp_path}/subset.parquet"]
     paths += ["--budgets", f"{tmp_path}/budgets.csv"]
 

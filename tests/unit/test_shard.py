@@ -16,8 +16,8 @@ import pytest
 from made_up_images import files_in, write_images
 
 from moco_transfer.config import Store as Settings
-from moco_transfer.data import shard
-from moco_transfer.data.shard import pack_shard
+from moco_transfer.data import packing as shard
+from moco_transfer.data.packing import pack_shard
 from moco_transfer.errors import UserError
 
 SETTINGS = Settings(size=16, fit="stretch", max_quarantined=0.5)

@@ -9,7 +9,7 @@ from scipy import stats
 
 from moco_transfer.plotting.source_ranking import LABELS, draw_gain_by_similarity
 from moco_transfer.statistics.evidence import Cell, Evidence
-from moco_transfer.statistics.source_ranking import source_gains, source_ranks
+from moco_transfer.statistics.similarity_ranks import source_gains, source_ranks
 from moco_transfer.tables.source_ranking import ranks_summary
 
 DATASETS = {"none": "natural", "spine": "spine", "chest": "chest", "hand": "hand"}

@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from moco_transfer.augment.geometry import IN_CACHE, Box, Flip, Turn, warp
-from moco_transfer.augment.intensity import blur
+from moco_transfer.augment import IN_CACHE, Box, Flip, Turn, blur, warp
 from moco_transfer.training.images import DEVIATION, MEAN, normalise
 
 SIDE, SIZE = 40, 32

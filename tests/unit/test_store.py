@@ -16,7 +16,8 @@ from PIL import Image
 from whole_store import pack
 
 from moco_transfer.config import Store as Settings
-from moco_transfer.data import shard, store
+from moco_transfer.data import packing as shard
+from moco_transfer.data import store
 from moco_transfer.errors import UserError
 
 TOLERANT = Settings(size=16, fit="stretch", max_quarantined=0.5)

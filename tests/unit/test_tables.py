@@ -13,11 +13,10 @@ import pytest
 import yaml
 
 from moco_transfer import config
+from moco_transfer.report.tables import auroc_records, auroc_table, interval_name, source_title, write_table
 from moco_transfer.statistics.evidence import read_reference
-from moco_transfer.tables.aurocs import auroc_records, auroc_table, interval_name, source_title
 from moco_transfer.tables.claims import claims_summary
 from moco_transfer.tables.hyperparameters import hyperparameter_rows
-from moco_transfer.tables.render import write_table
 
 ROOT = Path(__file__).parents[2]
 NASTY = "50% of A_1 & <b>|x|</b> #2 $3 {~^\\}"
@@ -66,7 +65,7 @@ def estimates() -> pd.DataFrame:
         "n_labeled",
         "epochs",
         "selected",
-        "seeds",
+        "n_subsets",
         "auroc",
         "macro",
     ]

@@ -7,12 +7,11 @@ import torch
 from safetensors.numpy import save
 from torch import nn
 
-from moco_transfer.activations import layer_activations
 from moco_transfer.backbones.taps import channel_means, choose_taps
 from moco_transfer.config.training import Model
 from moco_transfer.errors import UserError
-from moco_transfer.models import build_backbone, save_weights
-from moco_transfer.similarity.layers_file import read_layers, write_layers
+from moco_transfer.networks import build_backbone, save_weights
+from moco_transfer.similarity.activations import layer_activations, read_layers, write_layers
 from moco_transfer.stages import analysis
 from moco_transfer.training.images import ImagePool, normalise
 

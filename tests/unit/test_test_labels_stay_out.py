@@ -26,7 +26,7 @@ MODES = ("linear", "end_to_end")
 CELLS = [("noise", mode, PERCENT, 1) for mode in MODES]
 EVALUATION = {"average": "weighted", "replicates": 20, "percentiles": [5, 95], "unit": "image"}
 EVALUATION |= {"validation": "full", "margin": 0.02, "level": 0.05}
-SCORES = ("estimates", "seeds", "classes", "replicates", "covariance")
+SCORES = ("estimates", "subsets", "classes", "replicates", "covariance")
 # The split whose labels are not the true ones, and what they are instead. True ones alternate, so that in reverse order each
 # becomes the other: whatever scores best by the ones scores worst by the others.
 RUNS = {

@@ -11,7 +11,8 @@ import pytest
 from made_up_figures import training_tables
 from matplotlib.lines import Line2D
 
-from moco_transfer.plotting import style, training_curves
+from moco_transfer.plotting import training_curves
+from moco_transfer.report import style
 
 SCRIPT = Path(training_curves.__file__).parents[2] / "scripts" / "training_curves.py"
 SOURCES = ["none", "spine", "chest", "limited"]

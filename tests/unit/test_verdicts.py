@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from moco_transfer.statistics.verdicts import at_least, holm, required, verdict
+from moco_transfer.statistics.evidence import at_least, holm, required, verdict
 
 P_VALUES = st.lists(st.floats(0, 1), min_size=1, max_size=12)
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pandas as pd
 
 from moco_transfer.config import Store
-from moco_transfer.data.shard import pack_shard
+from moco_transfer.data.packing import pack_shard
 from moco_transfer.data.store import join
 
 

@@ -43,7 +43,7 @@ def test_the_demo_plans_every_rule(tmp_path):
         "tables",
         "similarity",
         "results/demo/figures/figure2.pdf",
-        "results/demo/finetune/spine/chest/linear/60pct/seed1/predictions.parquet",
+        "results/demo/finetune/spine/chest/linear/60pct/subset1/predictions.parquet",
     ],
 )
 def test_a_target_plans_what_it_needs_and_no_more(tmp_path, target):
@@ -57,13 +57,13 @@ def test_a_target_plans_what_it_needs_and_no_more(tmp_path, target):
 
 
 def test_a_percentage_that_is_not_configured_is_an_error(tmp_path):
-    path = "results/demo/finetune/spine/chest/linear/77pct/seed1/predictions.parquet"
+    path = "results/demo/finetune/spine/chest/linear/77pct/subset1/predictions.parquet"
     run = snakemake("-n", path, "--configfile", ROOT / "config/demo.yaml", directory=tmp_path, fails=True)
     assert "MissingRuleException" in run.stdout + run.stderr
 
 
 def test_a_percentage_of_another_target_is_an_error(tmp_path):
-    path = "results/demo/finetune/chest/none/linear/60pct/seed1/predictions.parquet"
+    path = "results/demo/finetune/chest/none/linear/60pct/subset1/predictions.parquet"
     run = snakemake("-n", path, "--configfile", ROOT / "config/demo.yaml", directory=tmp_path, fails=True)
     assert "targets.chest.percents are 5, 40, not 60" in run.stdout + run.stderr
 

@@ -12,10 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 from running import ROOT, TINY, planned, snakemake
 
-from moco_transfer.plan.configuration import read_config
-from moco_transfer.plan.hours import measured_speed
-from moco_transfer.plan.images import count_images
-from moco_transfer.plan.jobs import RESULTS, planned_jobs
+from moco_transfer.plan import RESULTS, count_images, measured_speed, planned_jobs, read_config
 
 pytestmark = pytest.mark.workflow
 PAPER = ROOT / "config/config.yaml"

@@ -88,7 +88,7 @@ def test_two_runs_give_the_same_bytes(finished, tmp_path):
 
 
 def test_a_single_file_is_made_again_alone_with_the_same_bytes(finished):
-    path = finished / "results/tiny/finetune/spine/chest/linear/100pct/seed1/predictions.parquet"
+    path = finished / "results/tiny/finetune/spine/chest/linear/100pct/subset1/predictions.parquet"
     before = path.read_bytes()
     path.unlink()
     run = snakemake(path.relative_to(finished), *TINY, directory=finished)

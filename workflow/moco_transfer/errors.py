@@ -1,4 +1,7 @@
-"""The one exception that means: the user can mend this."""
+"""The one exception that means: the user can mend this.
+
+The exception for an image that cannot be used: packing quarantines it with its reason and goes on.
+"""
 
 from __future__ import annotations
 
@@ -8,4 +11,11 @@ class UserError(Exception):
 
     The message is one line that says which file (and row), what was expected, what was found, and what to do. The
     command line prints it without a traceback and exits with status 1.
+    """
+
+
+class UnreadableImage(Exception):
+    """One image cannot be decoded; the message is the reason, and names neither the file nor its folder.
+
+    The file is left out because the reason reaches logs, and a path of a credentialed dataset holds identifiers.
     """

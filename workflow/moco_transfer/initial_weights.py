@@ -12,15 +12,15 @@ import torch
 from torch import nn
 
 from moco_transfer import config
-from moco_transfer.atomic import replacing
 from moco_transfer.errors import UserError
-from moco_transfer.models import build_backbone, load_state, save_weights, seeded
+from moco_transfer.files import replacing
+from moco_transfer.networks import build_backbone, load_state, save_weights, seeded
 from moco_transfer.seeds import stream_key
 from moco_transfer.training.checkpoint import Checkpoint
 from moco_transfer.training.device import Precision
 from moco_transfer.training.images import ImagePool
 from moco_transfer.training.log import MetricsLog
-from moco_transfer.training.supervised import train_network
+from moco_transfer.training.loop import train_network
 
 
 def import_weights(path: Path, sha256: str | None, model: str, encoder: Path) -> None:

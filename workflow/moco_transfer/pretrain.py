@@ -14,17 +14,16 @@ from torch import Tensor
 from moco_transfer import config, moco
 from moco_transfer.augment import draw_view
 from moco_transfer.errors import UserError
-from moco_transfer.models import build_backbone, load_weights, save_weights, seeded
+from moco_transfer.networks import build_backbone, load_weights, save_weights, seeded
 from moco_transfer.seeds import stream, stream_key
 from moco_transfer.training.checkpoint import Checkpoint
 from moco_transfer.training.device import Precision, autocast
 from moco_transfer.training.images import ImagePool, normalise
 from moco_transfer.training.log import MetricsLog
-from moco_transfer.training.optimizers import SGD
+from moco_transfer.training.loop import SGD
 from moco_transfer.training.probe import LinearProbe
-from moco_transfer.training.ranks import ALONE, Ranks
+from moco_transfer.training.ranks import ALONE, Ranks, SharedCheckpoint
 from moco_transfer.training.schedule import cosine, epoch_order, full_batches, full_steps
-from moco_transfer.training.shared_attempt import SharedCheckpoint
 
 METRICS = ("loss", "contrast_accuracy", "alignment", "uniformity")
 

@@ -17,15 +17,15 @@ from moco_transfer.config import check
 from moco_transfer.config.augmentation import PRESETS
 from moco_transfer.data.releases import describe_missing, find_tables
 from moco_transfer.errors import UserError
-from moco_transfer.grid import all_sources, finetuning_jobs
-from moco_transfer.job_environment import export_package, keep_freed_memory
-from moco_transfer.results import (
+from moco_transfer.experiment import (
+    all_sources,
     carded_datasets,
     compared_networks,
     compared_sources,
     epoch_figures,
     extra_subsets,
     figure_names,
+    finetuning_jobs,
     has_controls,
     initial_dataset,
     result_tables,
@@ -33,9 +33,10 @@ from moco_transfer.results import (
     table_names,
     used_datasets,
 )
+from moco_transfer.job_environment import export_package, keep_freed_memory
 from moco_transfer.tables.hyperparameters import hyperparameter_rows
 from moco_transfer.training.gpus import count_gpus
-from moco_transfer.training.handover import expect_second_jobs
+from moco_transfer.training.attempt import expect_second_jobs
 
 export_package(PACKAGE.parent)
 keep_freed_memory()
@@ -53,7 +54,7 @@ if workflow.is_main_process and workflow.nodes is None:  # this machine runs the
     if "gpu" not in workflow.global_resources and (gpus := count_gpus(os.environ)):
         workflow.register_resource("gpu", gpus)
 
-SEEDS = range(1, CONFIG.seeds + 1)
+SUBSETS = range(1, CONFIG.n_subsets + 1)
 TRAINED_SOURCES = [source for source, datasets in CONFIG.sources.items() if datasets]
 # The paper's sources, which its figures and tables show, and with them those of the controls.
 PAPER_SOURCES = [*CONFIG.sources, "limited"]

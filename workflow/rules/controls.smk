@@ -78,7 +78,7 @@ rule extra_subsets:
             uncertain=dataset_settings("labels", "uncertain"),
             percents=lambda wildcards: CONFIG.targets[wildcards.target].percents,
             subsets=list(EXTRA_SUBSETS),
-            how=CONFIG.subsets,
+            how=CONFIG.subset_sampling,
             seed=CONFIG.seed,
         ),
         version=1,
@@ -125,4 +125,4 @@ rule linear_subsets:
     shell:
         "exec python -m moco_transfer linear-subsets --settings {params.settings:q} --features {input.features:q}"
         " --rows {input.rows:q} --index {input.index:q} --splits {input.splits:q} --subsets {input.subsets:q}"
-        " --seeds {output:q} > {log:q} 2>&1"
+        " --aurocs {output:q} > {log:q} 2>&1"

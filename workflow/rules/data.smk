@@ -171,9 +171,9 @@ rule subset:
         index=subset_index,
         splits="<run>/splits/{target}.parquet",
     output:
-        "<run>/subsets/{target}/{percent}pct/seed{seed}.parquet",
+        "<run>/subsets/{target}/{percent}pct/subset{subset}.parquet",
     log:
-        "<run>/logs/subset/{target}-{percent}pct-seed{seed}.log",
+        "<run>/logs/subset/{target}-{percent}pct-subset{subset}.log",
     conda:
         "../../envs/moco-transfer.yaml"
     threads: 1
@@ -184,13 +184,13 @@ rule subset:
         settings=settings(
             uncertain=dataset_settings("labels", "uncertain"),
             percent=lambda wildcards: wildcards.percent,
-            subset=lambda wildcards: int(wildcards.seed),
-            how=CONFIG.subsets,
+            subset=lambda wildcards: int(wildcards.subset),
+            how=CONFIG.subset_sampling,
             seed=CONFIG.seed,
         ),
         version=1,
     message:
-        "Drawing {wildcards.percent}% of the {wildcards.target} training labels, subset {wildcards.seed}"
+        "Drawing {wildcards.percent}% of the {wildcards.target} training labels, subset {wildcards.subset}"
     shell:
         "exec python -m moco_transfer subset --settings {params.settings:q} --index {input.index:q}"
         " --splits {input.splits:q} --subset {output:q} > {log:q} 2>&1"

@@ -43,7 +43,7 @@ rule evaluate:
         budgets="<run>/evaluate/{target}/budgets.csv",
     output:
         estimates="<run>/evaluate/{target}/estimates.parquet",
-        seeds="<run>/evaluate/{target}/seeds.parquet",
+        subsets="<run>/evaluate/{target}/subsets.parquet",
         classes="<run>/evaluate/{target}/classes.parquet",
         replicates="<run>/evaluate/{target}/replicates.parquet",
         covariance="<run>/evaluate/{target}/covariance.parquet",
@@ -71,7 +71,7 @@ rule evaluate:
     shell:
         "exec env NUMBA_NUM_THREADS={threads} python -m moco_transfer evaluate --settings {params.settings:q}"
         " --predictions {input.predictions:q} --subsets {input.subsets:q} --budgets {input.budgets:q} --estimates {output.estimates:q}"
-        " --seeds {output.seeds:q} --classes {output.classes:q} --replicates {output.replicates:q}"
+        " --subset-aurocs {output.subsets:q} --classes {output.classes:q} --replicates {output.replicates:q}"
         " --covariance {output.covariance:q} > {log:q} 2>&1"
 
 

@@ -50,7 +50,7 @@ def encoder_of(source):
 def encoder(wildcards):
     """Return the weights that a finetuning job starts from."""
     if wildcards.source in SUBSET_SOURCES:
-        cell = f"{wildcards.target}/{wildcards.percent}pct/seed{wildcards.seed}"
+        cell = f"{wildcards.target}/{wildcards.percent}pct/subset{wildcards.subset}"
         return f"<run>/pretrain/{wildcards.source}/{cell}/encoder.safetensors"
     return encoder_of(wildcards.source)
 
@@ -59,14 +59,14 @@ def embedding(wildcards):
     """Return the folder of features that a linear job reads."""
     if wildcards.source in SUBSET_SOURCES:
         return (
-            f"<run>/embed/{wildcards.source}/{wildcards.target}/{wildcards.percent}pct/seed{wildcards.seed}"
+            f"<run>/embed/{wildcards.source}/{wildcards.target}/{wildcards.percent}pct/subset{wildcards.subset}"
         )
     return f"<run>/embed/{wildcards.source}/{wildcards.target}"
 
 
-def subset_files(target, percents, seeds=SEEDS):
+def subset_files(target, percents, subsets=SUBSETS):
     return [
-        f"<run>/subsets/{target}/{percent}pct/seed{seed}.parquet" for percent in percents for seed in seeds
+        f"<run>/subsets/{target}/{percent}pct/subset{subset}.parquet" for percent in percents for subset in subsets
     ]
 
 
@@ -78,8 +78,8 @@ def embedded_subsets(wildcards):
 
 def prediction_files(target, modes=("linear", "end_to_end")):
     return [
-        f"<run>/finetune/{target}/{source}/{mode}/{percent}pct/seed{seed}/predictions.parquet"
-        for source, mode, percent, seed in finetuning_jobs(CONFIG, target, modes)
+        f"<run>/finetune/{target}/{source}/{mode}/{percent}pct/subset{subset}/predictions.parquet"
+        for source, mode, percent, subset in finetuning_jobs(CONFIG, target, modes)
     ]
 
 
@@ -141,12 +141,12 @@ def trainings():
     if CONFIG.model.initial_weights.kind == "supervised":
         found["initial"][INITIAL_WEIGHTS.replace(".safetensors", ".csv")] = {"source": "none"}
     for target in CONFIG.targets:
-        for source, mode, percent, seed in finetuning_jobs(CONFIG, target):
+        for source, mode, percent, subset in finetuning_jobs(CONFIG, target):
             cell = {"source": source, "target": target, "percent": percent}
-            subset = f"{percent}pct/seed{seed}/metrics.csv"
-            found[mode][f"<run>/finetune/{target}/{source}/{mode}/{subset}"] = cell
+            metrics = f"{percent}pct/subset{subset}/metrics.csv"
+            found[mode][f"<run>/finetune/{target}/{source}/{mode}/{metrics}"] = cell
             if source in SUBSET_SOURCES:
-                found["moco"][f"<run>/pretrain/{source}/{target}/{subset}"] = cell
+                found["moco"][f"<run>/pretrain/{source}/{target}/{metrics}"] = cell
             elif encoder_of(source) != INITIAL_WEIGHTS:
                 found["moco"][f"<run>/pretrain/{source}/metrics.csv"] = {"source": source}
     return found

@@ -44,21 +44,21 @@ rule embed:
 
 use rule embed as embed_limited with:
     input:
-        encoder="<run>/pretrain/{source}/{target}/{percent}pct/seed{seed}/encoder.safetensors",
+        encoder="<run>/pretrain/{source}/{target}/{percent}pct/subset{subset}/encoder.safetensors",
         images="<data>/{target}/store/images.npy",
         splits="<run>/splits/{target}.parquet",
-        subsets="<run>/subsets/{target}/{percent}pct/seed{seed}.parquet",
+        subsets="<run>/subsets/{target}/{percent}pct/subset{subset}.parquet",
     output:
-        features="<run>/embed/{source}/{target}/{percent}pct/seed{seed}/features.npy",
-        rows="<run>/embed/{source}/{target}/{percent}pct/seed{seed}/rows.npy",
+        features="<run>/embed/{source}/{target}/{percent}pct/subset{subset}/features.npy",
+        rows="<run>/embed/{source}/{target}/{percent}pct/subset{subset}/rows.npy",
     log:
-        "<run>/logs/embed/{source}-{target}-{percent}pct-seed{seed}.log",
+        "<run>/logs/embed/{source}-{target}-{percent}pct-subset{subset}.log",
     benchmark:
-        "<run>/benchmarks/embed/{source}-{target}-{percent}pct-seed{seed}.tsv"
+        "<run>/benchmarks/embed/{source}-{target}-{percent}pct-subset{subset}.tsv"
     wildcard_constraints:
         source=one_of(SUBSET_SOURCES),
     message:
-        "Features of the {wildcards.target} images by the {wildcards.source} encoder, {wildcards.percent}%, subset {wildcards.seed}"
+        "Features of the {wildcards.target} images by the {wildcards.source} encoder, {wildcards.percent}%, subset {wildcards.subset}"
 
 
 rule linear:
@@ -67,12 +67,12 @@ rule linear:
         rows=lambda wildcards: f"{embedding(wildcards)}/rows.npy",
         index="<data>/{target}/store/index.parquet",
         splits="<run>/splits/{target}.parquet",
-        subset="<run>/subsets/{target}/{percent}pct/seed{seed}.parquet",
+        subset="<run>/subsets/{target}/{percent}pct/subset{subset}.parquet",
     output:
-        predictions="<run>/finetune/{target}/{source}/linear/{percent}pct/seed{seed}/predictions.parquet",
-        metrics="<run>/finetune/{target}/{source}/linear/{percent}pct/seed{seed}/metrics.csv",
+        predictions="<run>/finetune/{target}/{source}/linear/{percent}pct/subset{subset}/predictions.parquet",
+        metrics="<run>/finetune/{target}/{source}/linear/{percent}pct/subset{subset}/metrics.csv",
     log:
-        "<run>/logs/finetune/{target}-{source}-linear-{percent}pct-seed{seed}.log",
+        "<run>/logs/finetune/{target}-{source}-linear-{percent}pct-subset{subset}.log",
     group:
         "linear"
     conda:
@@ -89,11 +89,11 @@ rule linear:
             checkpoint=CONFIG.finetune.checkpoint,
             average=CONFIG.evaluation.average if CONFIG.finetune.checkpoint == "best" else None,
             seed=CONFIG.seed,
-            stream=lambda wildcards: ["linear", wildcards.target, wildcards.percent, int(wildcards.seed)],
+            stream=lambda wildcards: ["linear", wildcards.target, wildcards.percent, int(wildcards.subset)],
         ),
         version=1,
     message:
-        "Linear head: {wildcards.target}, {wildcards.source}, {wildcards.percent}%, subset {wildcards.seed}"
+        "Linear head: {wildcards.target}, {wildcards.source}, {wildcards.percent}%, subset {wildcards.subset}"
     shell:
         "exec python -m moco_transfer linear --settings {params.settings:q} --features {input.features:q}"
         " --rows {input.rows:q} --index {input.index:q} --splits {input.splits:q} --subset {input.subset:q}"
@@ -106,14 +106,14 @@ rule end_to_end:
         images="<data>/{target}/store/images.npy",
         index="<data>/{target}/store/index.parquet",
         splits="<run>/splits/{target}.parquet",
-        subset="<run>/subsets/{target}/{percent}pct/seed{seed}.parquet",
+        subset="<run>/subsets/{target}/{percent}pct/subset{subset}.parquet",
     output:
-        predictions="<run>/finetune/{target}/{source}/end_to_end/{percent}pct/seed{seed}/predictions.parquet",
-        metrics="<run>/finetune/{target}/{source}/end_to_end/{percent}pct/seed{seed}/metrics.csv",
+        predictions="<run>/finetune/{target}/{source}/end_to_end/{percent}pct/subset{subset}/predictions.parquet",
+        metrics="<run>/finetune/{target}/{source}/end_to_end/{percent}pct/subset{subset}/metrics.csv",
     log:
-        "<run>/logs/finetune/{target}-{source}-end_to_end-{percent}pct-seed{seed}.log",
+        "<run>/logs/finetune/{target}-{source}-end_to_end-{percent}pct-subset{subset}.log",
     benchmark:
-        "<run>/benchmarks/finetune/{target}-{source}-end_to_end-{percent}pct-seed{seed}.tsv"
+        "<run>/benchmarks/finetune/{target}-{source}-end_to_end-{percent}pct-subset{subset}.tsv"
     priority: 10
     conda:
         "../../envs/moco-transfer.yaml"
@@ -148,12 +148,12 @@ rule end_to_end:
                 "end_to_end",
                 wildcards.target,
                 wildcards.percent,
-                int(wildcards.seed),
+                int(wildcards.subset),
             ],
         ),
         version=1,
     message:
-        "End to end: {wildcards.target}, {wildcards.source}, {wildcards.percent}%, subset {wildcards.seed}"
+        "End to end: {wildcards.target}, {wildcards.source}, {wildcards.percent}%, subset {wildcards.subset}"
     shell:
         "exec python -m moco_transfer end-to-end --device {resources.device:q} --settings {params.settings:q} --encoder {input.encoder:q}"
         " --images {input.images:q} --index {input.index:q} --splits {input.splits:q} --subset {input.subset:q}"

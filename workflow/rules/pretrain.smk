@@ -126,14 +126,14 @@ rule pretrain_limited:
         images=lambda wildcards: store(wildcards.target, "images.npy"),
         index=lambda wildcards: store(wildcards.target, "index.parquet"),
         splits="<run>/splits/{target}.parquet",
-        subset="<run>/subsets/{target}/{percent}pct/seed{seed}.parquet",
+        subset="<run>/subsets/{target}/{percent}pct/subset{subset}.parquet",
     output:
-        encoder="<run>/pretrain/{source}/{target}/{percent}pct/seed{seed}/encoder.safetensors",
-        metrics="<run>/pretrain/{source}/{target}/{percent}pct/seed{seed}/metrics.csv",
+        encoder="<run>/pretrain/{source}/{target}/{percent}pct/subset{subset}/encoder.safetensors",
+        metrics="<run>/pretrain/{source}/{target}/{percent}pct/subset{subset}/metrics.csv",
     log:
-        "<run>/logs/pretrain/{source}-{target}-{percent}pct-seed{seed}.log",
+        "<run>/logs/pretrain/{source}-{target}-{percent}pct-subset{subset}.log",
     benchmark:
-        "<run>/benchmarks/pretrain/{source}-{target}-{percent}pct-seed{seed}.tsv"
+        "<run>/benchmarks/pretrain/{source}-{target}-{percent}pct-subset{subset}.tsv"
     wildcard_constraints:
         source=one_of(SUBSET_SOURCES),
     conda:
@@ -153,13 +153,13 @@ rule pretrain_limited:
                 wildcards.source,
                 wildcards.target,
                 wildcards.percent,
-                int(wildcards.seed),
+                int(wildcards.subset),
             ],
         ),
         version=2,
         launcher=launcher,
     message:
-        "MoCo on just the {wildcards.percent}% labelled {wildcards.target} images, subset {wildcards.seed} ({wildcards.source})"
+        "MoCo on just the {wildcards.percent}% labelled {wildcards.target} images, subset {wildcards.subset} ({wildcards.source})"
     shell:
         "exec {params.launcher} pretrain --device {resources.device:q} --settings {params.settings:q} --initial {input.initial:q}"
         " --images {input.images:q} --index {input.index:q} --splits {input.splits:q} --subset {input.subset:q}"

@@ -1,10 +1,6 @@
 """Activations of one network for images of each dataset, and how alike the datasets are by them."""
 
 
-localrules:
-    similarity_ranks,
-
-
 rule activations:
     input:
         encoder=encoder_of(CONFIG.similarity.network),
@@ -103,49 +99,3 @@ rule compare_networks:
     shell:
         "exec python -m moco_transfer compare-networks --device {resources.device:q} --settings {params.settings:q}"
         " --encoders {input.encoders:q} --images {input.images:q} --networks {output:q} > {log:q} 2>&1"
-
-
-rule similarity_ranks:
-    input:
-        estimates=estimate_files(["estimates"]),
-        seeds=estimate_files(["seeds"]),
-        covariance=estimate_files(["covariance"]),
-        extra=extra_subset_aurocs(),
-        similarity="<run>/similarity/similarity.parquet",
-    output:
-        csv="<run>/tables/similarity_ranks.csv",
-        md="<run>/tables/similarity_ranks.md",
-        tex="<run>/tables/similarity_ranks.tex",
-        html=report(
-            "<run>/tables/similarity_ranks.html",
-            caption="../report/similarity_ranks.rst",
-            category="Tables",
-            labels={"table": "similarity ranks", "shows": "does similarity predict the best source?"},
-        ),
-        pdf="<run>/figures/similarity_ranks.pdf",
-        svg=report(
-            "<run>/figures/similarity_ranks.svg",
-            caption="../report/similarity_ranks.rst",
-            category="Figures",
-            labels={"figure": "similarity ranks", "shows": "gain by similarity of source and target"},
-        ),
-        png="<run>/figures/similarity_ranks.png",
-    log:
-        "<run>/logs/similarity_ranks.log",
-    conda:
-        "../../envs/moco-transfer.yaml"
-    threads: 1
-    resources:
-        mem_mb=memory(4000),
-        runtime=minutes(30),
-    params:
-        datasets=compared_sources(CONFIG),
-        level=CONFIG.evaluation.level,
-        titles=titles(),
-        sources=PAPER_SOURCES,
-        note=data_note(),
-        code=RESULTS_CODE,
-    message:
-        "Does similarity predict the best source?"
-    script:
-        "../scripts/similarity_ranks.py"

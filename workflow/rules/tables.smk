@@ -10,6 +10,7 @@ localrules:
     controls_table,
     subsets_table,
     advice,
+    similarity_ranks,
 
 
 rule table1:
@@ -153,7 +154,7 @@ rule budgets_table:
 rule claims:
     input:
         estimates=estimate_files(["estimates"]),
-        seeds=estimate_files(["seeds"]),
+        subsets=estimate_files(["subsets"]),
         covariance=estimate_files(["covariance"]),
         extra=extra_subset_aurocs(),
         similarity="<run>/similarity/similarity.parquet",
@@ -190,7 +191,7 @@ rule claims:
 rule controls_table:
     input:
         estimates=estimate_files(["estimates"]),
-        seeds=estimate_files(["seeds"]),
+        subsets=estimate_files(["subsets"]),
         covariance=estimate_files(["covariance"]),
         extra=extra_subset_aurocs(),
     output:
@@ -226,7 +227,7 @@ rule controls_table:
 
 rule subsets_table:
     input:
-        seeds=estimate_files(["seeds"]),
+        subsets=estimate_files(["subsets"]),
         extra=extra_subset_aurocs(),
     output:
         csv="<run>/tables/subsets.csv",
@@ -259,7 +260,7 @@ rule subsets_table:
 rule advice:
     input:
         estimates=estimate_files(["estimates"]),
-        seeds=estimate_files(["seeds"]),
+        subsets=estimate_files(["subsets"]),
         covariance=estimate_files(["covariance"]),
         extra=extra_subset_aurocs(),
         controls=["<run>/tables/controls.csv"] if has_controls(CONFIG) else [],
@@ -292,3 +293,49 @@ rule advice:
         "The advice: what to do with so many labels"
     script:
         "../scripts/advice.py"
+
+
+rule similarity_ranks:
+    input:
+        estimates=estimate_files(["estimates"]),
+        subsets=estimate_files(["subsets"]),
+        covariance=estimate_files(["covariance"]),
+        extra=extra_subset_aurocs(),
+        similarity="<run>/similarity/similarity.parquet",
+    output:
+        csv="<run>/tables/similarity_ranks.csv",
+        md="<run>/tables/similarity_ranks.md",
+        tex="<run>/tables/similarity_ranks.tex",
+        html=report(
+            "<run>/tables/similarity_ranks.html",
+            caption="../report/similarity_ranks.rst",
+            category="Tables",
+            labels={"table": "similarity ranks", "shows": "does similarity predict the best source?"},
+        ),
+        pdf="<run>/figures/similarity_ranks.pdf",
+        svg=report(
+            "<run>/figures/similarity_ranks.svg",
+            caption="../report/similarity_ranks.rst",
+            category="Figures",
+            labels={"figure": "similarity ranks", "shows": "gain by similarity of source and target"},
+        ),
+        png="<run>/figures/similarity_ranks.png",
+    log:
+        "<run>/logs/similarity_ranks.log",
+    conda:
+        "../../envs/moco-transfer.yaml"
+    threads: 1
+    resources:
+        mem_mb=memory(4000),
+        runtime=minutes(30),
+    params:
+        datasets=compared_sources(CONFIG),
+        level=CONFIG.evaluation.level,
+        titles=titles(),
+        sources=PAPER_SOURCES,
+        note=data_note(),
+        code=RESULTS_CODE,
+    message:
+        "Does similarity predict the best source?"
+    script:
+        "../scripts/similarity_ranks.py"

@@ -2,14 +2,14 @@
 
 import pandas as pd
 
+from moco_transfer.report.tables import write_table
 from moco_transfer.statistics.advice import advice_table
 from moco_transfer.statistics.evidence import read_run
 from moco_transfer.tables.advice import advice_summary
-from moco_transfer.tables.render import write_table
 
 
 def main(inputs, outputs, params) -> None:
-    estimates, evidence = read_run(inputs.estimates, inputs.covariance, inputs.seeds, inputs.extra)
+    estimates, evidence = read_run(inputs.estimates, inputs.covariance, inputs.subsets, inputs.extra)
     advice = advice_table(estimates[estimates["source"].isin(params.sources)], evidence, params.level)
     controls = pd.read_csv(inputs.controls[0], dtype={"percent": str}) if inputs.controls else None
     write_table(

@@ -4,8 +4,8 @@ import numpy as np
 import torch
 
 from moco_transfer.augment import augment
-from moco_transfer.plotting import style
 from moco_transfer.plotting.augmentations import IMAGES, VIEWS, draw_augmentations, drawn_card
+from moco_transfer.report import style
 from moco_transfer.seeds import stream
 
 

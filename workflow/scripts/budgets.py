@@ -2,10 +2,10 @@
 
 import pandas as pd
 
+from moco_transfer.report.tables import write_table
+from moco_transfer.statistics.budgets import read_budgets
 from moco_transfer.statistics.evidence import read_all
-from moco_transfer.statistics.selection import read_budgets
 from moco_transfer.tables.budgets import budget_records, budget_table
-from moco_transfer.tables.render import write_table
 
 
 def main(inputs, outputs, params) -> None:

@@ -2,14 +2,14 @@
 
 import pandas as pd
 
-from moco_transfer.statistics.claims_table import claims_table
+from moco_transfer.report.tables import write_table
+from moco_transfer.statistics.claims import claims_table
 from moco_transfer.statistics.evidence import Evidence, read_reference, read_run
 from moco_transfer.tables.claims import claims_summary
-from moco_transfer.tables.render import write_table
 
 
 def main(inputs, outputs, params) -> None:
-    _, evidence = read_run(inputs.estimates, inputs.covariance, inputs.seeds, inputs.extra)
+    _, evidence = read_run(inputs.estimates, inputs.covariance, inputs.subsets, inputs.extra)
     claims = claims_table(
         evidence,
         pd.read_parquet(inputs.similarity),

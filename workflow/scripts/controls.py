@@ -1,14 +1,14 @@
 """The controls' table: do domain, size or compute make the difference?"""
 
-from moco_transfer.config.controls import Controls
+from moco_transfer.config.experiment import Controls
+from moco_transfer.report.tables import write_table
 from moco_transfer.statistics.controls import control_questions, controls_table
 from moco_transfer.statistics.evidence import read_run
 from moco_transfer.tables.controls import controls_summary
-from moco_transfer.tables.render import write_table
 
 
 def main(inputs, outputs, params) -> None:
-    _, evidence = read_run(inputs.estimates, inputs.covariance, inputs.seeds, inputs.extra)
+    _, evidence = read_run(inputs.estimates, inputs.covariance, inputs.subsets, inputs.extra)
     questions = control_questions(
         Controls.model_validate(params.controls), params.percents, params.sources_of_one
     )

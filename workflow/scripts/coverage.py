@@ -2,8 +2,8 @@
 
 import pandas as pd
 
-from moco_transfer.plotting import style
 from moco_transfer.plotting.coverage import draw_coverage
+from moco_transfer.report import style
 
 
 def main(inputs, outputs, params) -> None:

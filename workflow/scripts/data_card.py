@@ -6,10 +6,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from moco_transfer.atomic import write_text
 from moco_transfer.data.card import data_card
-from moco_transfer.plotting import style
+from moco_transfer.files import write_text
 from moco_transfer.plotting.data_card import EXAMPLES, draw_data_card
+from moco_transfer.report import style
 from moco_transfer.seeds import stream
 from moco_transfer.tables.data_card import data_card_page
 

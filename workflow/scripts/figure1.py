@@ -4,8 +4,8 @@ import numpy as np
 import pandas as pd
 
 from moco_transfer.data.split import subset_size
-from moco_transfer.plotting import style
 from moco_transfer.plotting.pipeline import draw_pipeline
+from moco_transfer.report import style
 
 
 def first_image(path: str) -> list[np.ndarray]:

@@ -2,8 +2,8 @@
 
 import pandas as pd
 
-from moco_transfer.plotting import style
 from moco_transfer.plotting.label_fraction import draw_auroc_by_labels
+from moco_transfer.report import style
 from moco_transfer.statistics.evidence import read_reference
 
 

@@ -2,8 +2,8 @@
 
 import pandas as pd
 
-from moco_transfer.plotting import style
 from moco_transfer.plotting.similarity import draw_similarity_by_layer
+from moco_transfer.report import style
 
 
 def main(inputs, outputs, params) -> None:

@@ -2,8 +2,8 @@
 
 import pandas as pd
 
-from moco_transfer.plotting import style
 from moco_transfer.plotting.networks import draw_moved_networks
+from moco_transfer.report import style
 
 
 def main(inputs, outputs, params) -> None:

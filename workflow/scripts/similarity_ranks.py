@@ -2,16 +2,16 @@
 
 import pandas as pd
 
-from moco_transfer.plotting import style
 from moco_transfer.plotting.source_ranking import draw_gain_by_similarity
+from moco_transfer.report import style
+from moco_transfer.report.tables import write_table
 from moco_transfer.statistics.evidence import read_run
-from moco_transfer.statistics.source_ranking import source_gains, source_ranks
-from moco_transfer.tables.render import write_table
+from moco_transfer.statistics.similarity_ranks import source_gains, source_ranks
 from moco_transfer.tables.source_ranking import ranks_summary
 
 
 def main(inputs, outputs, params) -> None:
-    estimates, evidence = read_run(inputs.estimates, inputs.covariance, inputs.seeds, inputs.extra)
+    estimates, evidence = read_run(inputs.estimates, inputs.covariance, inputs.subsets, inputs.extra)
     gains = source_gains(
         pd.read_parquet(inputs.similarity), estimates, evidence, params.datasets, params.level
     )

@@ -1,13 +1,13 @@
 """How much the test AUROC differs between labelled subsets of one size."""
 
+from moco_transfer.report.tables import write_table
 from moco_transfer.statistics.controls import subset_scatter
 from moco_transfer.statistics.evidence import read_all
 from moco_transfer.tables.controls import subsets_summary
-from moco_transfer.tables.render import write_table
 
 
 def main(inputs, outputs, params) -> None:
-    scatter = subset_scatter(read_all(inputs.seeds), read_all(inputs.extra), params.level)
+    scatter = subset_scatter(read_all(inputs.subsets), read_all(inputs.extra), params.level)
     write_table(
         subsets_summary(scatter),
         dict(outputs.items()),

@@ -2,7 +2,7 @@
 
 import pandas as pd
 
-from moco_transfer.tables.render import write_table
+from moco_transfer.report.tables import write_table
 
 
 def main(outputs, params) -> None:

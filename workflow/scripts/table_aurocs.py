@@ -2,9 +2,8 @@
 
 import pandas as pd
 
+from moco_transfer.report.tables import auroc_records, auroc_table, interval_name, write_table
 from moco_transfer.statistics.evidence import read_reference
-from moco_transfer.tables.aurocs import auroc_records, auroc_table, interval_name
-from moco_transfer.tables.render import write_table
 
 
 def main(inputs, outputs, params, table: str) -> None:

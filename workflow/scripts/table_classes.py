@@ -2,9 +2,8 @@
 
 import pandas as pd
 
-from moco_transfer.tables.aurocs import interval_name
+from moco_transfer.report.tables import interval_name, write_table
 from moco_transfer.tables.classes import class_records, class_table
-from moco_transfer.tables.render import write_table
 
 
 def read_all(paths, sources) -> pd.DataFrame:

@@ -2,8 +2,8 @@
 
 import pandas as pd
 
-from moco_transfer.plotting import style
 from moco_transfer.plotting.training_curves import draw_training_curves
+from moco_transfer.report import style
 
 
 def read_curves(paths: list[str], names: list[dict]) -> pd.DataFrame:

@@ -12,8 +12,8 @@ from collections.abc import Iterator, Mapping
 import torch
 from torch import Tensor, nn
 
-from moco_transfer.backbones.densenet import TAPS, DenseNet
 from moco_transfer.errors import UserError
+from moco_transfer.networks import TAPS, DenseNet
 
 
 def choose_taps(network: nn.Module, configured: Mapping[str, str] | None, size: int) -> dict[str, str]:

@@ -2,13 +2,11 @@
 
 ``config/config.yaml`` holds the values, these models hold the rules. ``check`` turns the merged mapping that Snakemake
 hands over into a ``Config`` or stops with one line that names the key; ``config/README.md`` is generated from the
-descriptions of the keys (``python -m moco_transfer.config_reference``), and a test keeps it in step.
+descriptions of the keys (``python -m moco_transfer.config.reference``), and a test keeps it in step.
 """
 
-from moco_transfer.config.analysis import Evaluation, Similarity
-from moco_transfer.config.checking import check
 from moco_transfer.config.datasets import Labels, Split, Store
-from moco_transfer.config.experiment import Config
+from moco_transfer.config.experiment import Config, Evaluation, Similarity, check
 from moco_transfer.config.section import Section
 from moco_transfer.config.training import Moco, Optimizer, Schedule
 

@@ -1,17 +1,81 @@
-"""The whole configuration: which datasets are targets and sources, and that its parts fit together."""
+"""The keys of what is computed from predictions and encoders: AUROC with its intervals, and similarity.
+
+The keys of the controls: trainings that tell apart what the paper varies together, domain, size and compute.
+
+
+The whole configuration: which datasets are targets and sources, and that its parts fit together.
+
+
+From the merged mapping that Snakemake hands over to a typed configuration, or to one line that names the key.
+"""
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Iterable
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, ValidationError, model_validator
 
-from moco_transfer.config.analysis import Evaluation, Similarity
-from moco_transfer.config.controls import Controls
 from moco_transfer.config.datasets import Dataset
 from moco_transfer.config.section import Name, Percent, Positive, Section
 from moco_transfer.config.training import Finetune, Moco, Model, Pretraining
+from moco_transfer.errors import UserError
+
+
+class Evaluation(Section):
+    average: Literal["weighted", "macro"] = Field(description="how classes are averaged (#17)")
+    replicates: Annotated[int, Field(ge=2)] = Field(description="resamples of the test set")
+    percentiles: Annotated[list[Annotated[float, Field(gt=0, lt=100)]], Field(min_length=2, max_length=2)] = (
+        Field(description="ends of the interval (#15)")
+    )
+    unit: Literal["image", "patient"] = Field(description="what is resampled (#16)")
+    validation: Literal["full", "matched"] = Field(description="the images that budgets are chosen on (#14a)")
+    margin: Annotated[float, Field(gt=0, lt=0.5)] = Field(description="of equivalence, in AUROC")
+    level: Annotated[float, Field(gt=0, lt=0.5)] = Field(description="of the tests in the claims table")
+
+    @model_validator(mode="after")
+    def _percentiles_ascend(self) -> Evaluation:
+        if self.percentiles[0] >= self.percentiles[1]:
+            raise ValueError(f"percentiles {self.percentiles} must ascend")
+        return self
+
+
+class Similarity(Section):
+    datasets: list[Name] = Field(min_length=2, description="compared pairwise")
+    images: Annotated[int, Field(ge=10)] = Field(description="drawn from each dataset")
+    network: Name = Field(
+        description="the source whose encoder is used; `none` is the ImageNet network (#18)"
+    )
+    variance: Annotated[float, Field(gt=0, le=1)] = Field(description="share of the variance that SVD keeps")
+    directions: Positive = Field(description="k of the measures on shared channels")
+    null_draws: Positive = Field(description="draws of each null distribution")
+    split_halves: Positive = Field(description="splits of a dataset against itself, the ceiling")
+
+
+class SizeControl(Section):
+    dataset: Name = Field(description="whose training images MoCo sees, drawn at random")
+    as_many_as: Name = Field(description="the dataset whose number of training images is taken")
+
+
+class Controls(Section):
+    size: dict[Name, SizeControl] = Field(
+        description="sources by name: MoCo on as many images of one dataset as another has, by a line of its own in "
+        "`pretraining.schedules`; finetuned linearly on every target"
+    )
+    steps: dict[Name, list[Percent]] = Field(
+        description="by target: percentages where MoCo on just the labelled images also takes as many steps as MoCo on "
+        "the whole dataset (source `limited-steps`, linear)"
+    )
+    budget: dict[Name, list[Percent]] = Field(
+        description="by target: percentages where a network without MoCo is also trained on the labels for as many more "
+        "images as MoCo on the whole dataset shows (source `none-longer`, end to end)"
+    )
+    subsets: Annotated[int, Field(ge=0)] = Field(
+        description="labelled subsets a linear cell, for the variance between them alone; those up to `n_subsets` are there "
+        "anyway, and sources that see labelled images have no more"
+    )
+
 
 # MoCo on just the labelled images; the same with as many steps as on all images; none, with more supervised epochs.
 BUILT_IN_SOURCES = (LIMITED, LIMITED_STEPS, NONE_LONGER) = ("limited", "limited-steps", "none-longer")
@@ -39,7 +103,7 @@ class Config(Section):
     run: Name = Field(description="results/<run>/ is what this configuration writes")
     data: Name = Field(description="results/data/<data>/ is what runs share")
     seed: Annotated[int, Field(ge=0)] = Field(description="the root of every random stream")
-    seeds: Positive = Field(description="labelled subsets for each percentage")
+    n_subsets: Positive = Field(description="labelled subsets per percentage")
     device: Literal["cpu", "cuda"] = Field(description="where networks run")
     precision: Literal["auto", "float32", "bfloat16"] = Field(
         description="of training steps; `auto` is bfloat16 (autocast) on GPUs that have it and float32 elsewhere"
@@ -50,7 +114,9 @@ class Config(Section):
     datasets: dict[Name, Dataset]
     targets: dict[Name, Target] = Field(min_length=1, description="by dataset: what is finetuned and scored")
     sources: dict[Name, list[Name]] = Field(description="by name: the datasets MoCo sees")
-    subsets: Literal["nested", "stratified"] = Field(description="how labelled subsets are drawn (#3)")
+    subset_sampling: Literal["nested", "stratified"] = Field(
+        description="how labelled subsets are drawn (#3)"
+    )
     model: Model
     moco: Moco
     pretraining: Pretraining
@@ -135,3 +201,40 @@ def _require(where: str, names: list[str], among: Iterable[str], what: str) -> N
     for name in names:
         if name not in among:
             raise ValueError(f"{where}: '{name}' is not {what}; there are {', '.join(among)}")
+
+
+def check(raw: dict[str, Any]) -> Config:
+    """Return the typed configuration of the merged mapping ``raw``.
+
+    An entry that an overlay sets to null in one of the mappings by name is taken as absent. Raises UserError with one
+    line that names the key, what was found there and, for an unknown key, the nearest one.
+    """
+    raw = {
+        key: _present(value) if key in ("datasets", "targets", "sources") else value
+        for key, value in raw.items()
+    }
+    if isinstance(raw.get("controls"), dict):
+        raw["controls"] = {key: _present(value) for key, value in raw["controls"].items()}
+    try:
+        return Config.model_validate(raw)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        raise UserError(_one_line(first)) from None
+
+
+def _present(entries: Any) -> Any:
+    return {k: v for k, v in entries.items() if v is not None} if isinstance(entries, dict) else entries
+
+
+def _one_line(error: dict[str, Any]) -> str:
+    where = ".".join(str(part) for part in error["loc"])
+    if error["type"] == "extra_forbidden":
+        keys = {name for section in Section.__subclasses__() for name in section.model_fields}
+        near = difflib.get_close_matches(str(error["loc"][-1]), sorted(keys), n=1)
+        hint = f"; did you mean '{near[0]}'?" if near else "; config/README.md lists the keys"
+        return f"config: unknown key '{where}'{hint}"
+    if error["type"] == "missing":
+        return f"config: '{where}' is missing; config/README.md says what it is"
+    key = f"'{where}': " if where else ""
+    found = "" if isinstance(error["input"], dict) else f" (found {error['input']!r})"
+    return f"config: {key}{error['msg'].removeprefix('Value error, ')}{found}"

@@ -13,8 +13,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from moco_transfer.data.columns import SPLITS
-from moco_transfer.data.labels import label_columns
+from moco_transfer.data.labels import SPLITS, label_columns
 from moco_transfer.errors import UserError
 
 NOT_USED = "not used"

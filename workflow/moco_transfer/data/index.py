@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from moco_transfer.data.columns import COLUMNS, SPLITS
+from moco_transfer.data.labels import COLUMNS, SPLITS
 from moco_transfer.errors import UserError
 
 REQUIRED = ("image_id", "patient_id", "study_id", "path")

@@ -1,4 +1,9 @@
-"""The labels of an index table: which columns they are, and how raw values become targets.
+"""The names that the index table and the splits are made of; apart from their checks, which need pandas.
+
+Which rows of a store play a part: those of a split, or of a labelled subset.
+
+
+The labels of an index table: which columns they are, and how raw values become targets.
 
 An index keeps the release's own values: 1 (present), 0 (absent), -1 (uncertain) and NaN (not mentioned). What a network
 learns is decided here, once, by the configuration: 1 where the value is 1, and for -1 whatever ``labels.uncertain`` says.
@@ -6,18 +11,31 @@ learns is decided here, once, by the configuration: 1 where the value is 1, and 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow.parquet as pq
 
-from moco_transfer.data.columns import COLUMNS
-from moco_transfer.data.read_parquet import as_numpy, read_columns
+from moco_transfer.files import as_numpy, read_columns, rows_among
 
 if TYPE_CHECKING:
     import pandas as pd
+
+COLUMNS = ("image_id", "patient_id", "study_id", "path", "official_split", "view")
+SPLITS = ("train", "validation", "test")
+
+
+def split_rows(splits: Path, names: Collection[str]) -> np.ndarray:
+    """Return the rows in one of the splits ``names``, ascending, int64 [m]."""
+    return rows_among(read_columns(splits, ["split"])["split"], names)
+
+
+def subset_rows(subset: Path) -> np.ndarray:
+    """Return the rows of a labelled subset in the order they were drawn, int64 [m]."""
+    return as_numpy(read_columns(subset, ["row"])["row"])
+
 
 UNCERTAIN = {"zero": 0.0, "one": 1.0, "mask": np.nan}
 

@@ -2,7 +2,7 @@
 
 Each unit (image, study or patient) gets a key from a random stream that its own identifier names; units are sorted by
 key and cut. So an assignment depends on the identifiers and the seed alone, never on the order of rows on disk. Labelled
-subsets are prefixes of one such order a seed: a seed's smaller subset lies in its larger ones.
+subsets are prefixes of one such order per subset number: the smaller percentages lie in the larger ones.
 
 When a dataset grows, sides keep their exact sizes, so somebody may have to move. New images of known units move nobody.
 Of m new units, sorted in among the old ones, each cut shifts by as many old units as the new ones before it differ from
@@ -20,8 +20,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from moco_transfer.data.columns import SPLITS
-from moco_transfer.data.labels import has_labels
+from moco_transfer.data.labels import SPLITS, has_labels
 from moco_transfer.errors import UserError
 from moco_transfer.seeds import stream, stream_key
 
@@ -65,14 +64,14 @@ def draw_subset(
     splits: pd.DataFrame,
     labels: np.ndarray | None,
     percent: str,
+    number: int,
     seed: int,
-    root_seed: int,
     how: str = "nested",
 ) -> pd.DataFrame:
     """Return ``image_id`` and ``row`` (in ``splits``, hence in the store) of a labelled subset of the training images.
 
     Its size is max(1, floor(``percent`` / 100 x training images)), computed exactly. Rows stand in the order in which
-    they were drawn, so a smaller subset of the same ``seed`` is the head of a larger one. ``how``: ``nested`` draws at
+    they were drawn, so a smaller subset of the same ``number`` is the head of a larger one. ``how``: ``nested`` draws at
     random; ``stratified`` draws in proportion from each set of labels that occurs together in ``labels`` (float [images,
     classes] of 0, 1, NaN, row by row as ``splits``). Raises UserError if there is no training image.
     """
@@ -80,11 +79,11 @@ def draw_subset(
     if len(rows) == 0:
         raise UserError("splits: there is no training image to draw a labelled subset from")
     identifiers = splits["image_id"].to_numpy()[rows]
-    order = _random_order(identifiers, root_seed, "subset", seed)
+    order = _random_order(identifiers, seed, "subset", number)
     if how == "stratified":
         if labels is None:
             raise ValueError("a stratified subset needs the labels")
-        order = _interleave(order, labels[rows], root_seed, seed)
+        order = _interleave(order, labels[rows], seed, number)
     drawn = order[: subset_size(percent, len(rows))]
     return pd.DataFrame({"image_id": identifiers[drawn], "row": rows[drawn].astype(np.int64)}).astype(
         {"image_id": "str"}
@@ -92,7 +91,7 @@ def draw_subset(
 
 
 def draw_images(
-    splits: pd.DataFrame, parts: Sequence[str], images: int, root_seed: int, name: str
+    splits: pd.DataFrame, parts: Sequence[str], images: int, seed: int, name: str
 ) -> pd.DataFrame:
     """Return ``row`` (in ``splits``) of ``images`` random images of the splits ``parts``, in the order drawn.
 
@@ -104,7 +103,7 @@ def draw_images(
             f"controls.size.{name}: {images} images are asked for, and its dataset has {len(rows)} for MoCo; name the "
             "smaller dataset in as_many_as"
         )
-    order = _random_order(splits["image_id"].to_numpy()[rows], root_seed, "size", name)
+    order = _random_order(splits["image_id"].to_numpy()[rows], seed, "size", name)
     return pd.DataFrame({"row": rows[order[:images]].astype(np.int64)})
 
 
@@ -173,15 +172,15 @@ def _check_undivided(units: pd.Series, side: np.ndarray, unit: str) -> None:
         )
 
 
-def _random_order(identifiers: np.ndarray, root_seed: int, *names: str | int) -> np.ndarray:
+def _random_order(identifiers: np.ndarray, seed: int, *names: str | int) -> np.ndarray:
     """Return the permutation that sorts ``identifiers`` by the keys of the streams (*names, identifier)."""
-    keys = [stream_key(root_seed, *names, identifier) for identifier in identifiers]
+    keys = [stream_key(seed, *names, identifier) for identifier in identifiers]
     high = np.array([key >> 64 for key in keys], dtype=np.uint64)
     low = np.array([key & (2**64 - 1) for key in keys], dtype=np.uint64)
     return np.lexsort((low, high))
 
 
-def _interleave(order: np.ndarray, labels: np.ndarray, root_seed: int, seed: int) -> np.ndarray:
+def _interleave(order: np.ndarray, labels: np.ndarray, seed: int, number: int) -> np.ndarray:
     """Return ``order``, rearranged so that every prefix holds each set of labels in proportion.
 
     Systematic sampling: the r-th image of a stratum of n stands at (r + offset) / n on a line, and the line is walked from
@@ -195,7 +194,7 @@ def _interleave(order: np.ndarray, labels: np.ndarray, root_seed: int, seed: int
     starts = np.cumsum(sizes) - sizes
     rank = np.empty(len(order), dtype=np.int64)
     rank[grouped] = np.arange(len(order)) - starts[stratum[grouped]]
-    rng = stream(root_seed, "subset strata", seed)
+    rng = stream(seed, "subset strata", number)
     offsets = (rng.permutation(len(sizes)) + rng.random()) / len(sizes)
     position = (rank + offsets[stratum]) / sizes[stratum]
     return order[np.argsort(position, kind="stable")]

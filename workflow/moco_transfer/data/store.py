@@ -17,14 +17,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from moco_transfer.atomic import replacing, write_csv, write_parquet, write_text
-from moco_transfer.data.disk import room_for
 from moco_transfer.data.index import check
-from moco_transfer.data.manifest import describe, source_sha256
-from moco_transfer.data.packing_state import header_bytes, write_header
-from moco_transfer.data.quarantine import quarantine_of, stop_if_too_many
-from moco_transfer.data.shard import shape_of
+from moco_transfer.data.manifest import describe, quarantine_of, source_sha256, stop_if_too_many
+from moco_transfer.data.packing import header_bytes, shape_of, write_header
 from moco_transfer.errors import UserError
+from moco_transfer.files import replacing, room_for, write_csv, write_parquet, write_text
 
 if TYPE_CHECKING:
     from moco_transfer.config.datasets import Store as StoreSettings

@@ -11,8 +11,7 @@ import pandas as pd
 
 from moco_transfer.data.decode import decode, fit
 from moco_transfer.data.manifest import FILES, file_sha256, package_versions
-from moco_transfer.data.unreadable import UnreadableImage
-from moco_transfer.errors import UserError
+from moco_transfer.errors import UnreadableImage, UserError
 
 
 def verify(store: Path, root: Path | None = None, sample: int = 100) -> str:

@@ -1,4 +1,6 @@
-"""One cell of the experiment: which images train, validate and test it, their labels, and the table of predictions.
+"""The epoch that predicts, where that is the best on validation and not the last (#13): linear and end to end alike.
+
+One cell of the experiment: which images train, validate and test it, their labels, and the table of predictions.
 
 Both ways of finetuning read their data and write their predictions here, and nowhere else, so that every predictions
 file of a target holds the same images in the same order.
@@ -6,19 +8,44 @@ file of a target holds the same images in the same order.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Generic, TypeVar
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from moco_transfer.atomic import replacing
-from moco_transfer.data.labels import read_targets
-from moco_transfer.data.read_parquet import read_columns
-from moco_transfer.data.rows import split_rows, subset_rows
+from moco_transfer.data.labels import read_targets, split_rows, subset_rows
 from moco_transfer.errors import UserError
+from moco_transfer.files import read_columns, replacing
+
+State = TypeVar("State")
+
+
+class BestEpoch(Generic[State]):
+    """Keeps what a model was in the epoch with the highest score; of equal scores the first epoch's.
+
+    Attributes
+    ----------
+    score : a function of (labels, logits), both [n, classes], higher is better
+    labels : of the validation images, float32 [n, classes]
+    epoch : the best epoch, counted from 1; 0 before the first
+    value : its score
+    state : what the model was then; None before the first epoch
+    """
+
+    def __init__(self, score: Callable[[np.ndarray, np.ndarray], float], labels: np.ndarray) -> None:
+        self.score, self.labels = score, labels
+        self.epoch, self.value = 0, -np.inf
+        self.state: State | None = None
+
+    def offer(self, epoch: int, logits: np.ndarray, copy: Callable[[], State]) -> None:
+        """Score the validation ``logits`` of ``epoch``; where they are the best so far, keep what ``copy`` returns."""
+        value = self.score(self.labels, logits)
+        if value > self.value:
+            self.epoch, self.value, self.state = epoch, value, copy()
 
 
 @dataclass(frozen=True)

@@ -13,15 +13,14 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from moco_transfer import config
-from moco_transfer.finetune.best_epoch import BestEpoch
-from moco_transfer.finetune.cell import Cell
-from moco_transfer.models import build_backbone, load_weights, seeded
+from moco_transfer.finetune.cell import BestEpoch, Cell
+from moco_transfer.networks import build_backbone, load_weights, seeded
 from moco_transfer.seeds import stream_key
 from moco_transfer.training.checkpoint import Checkpoint
 from moco_transfer.training.device import Precision
 from moco_transfer.training.images import ImagePool, predict
 from moco_transfer.training.log import MetricsLog
-from moco_transfer.training.supervised import train_network
+from moco_transfer.training.loop import train_network
 
 
 def finetune_budgets(

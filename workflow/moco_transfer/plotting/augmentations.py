@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from moco_transfer.plotting import style
+from moco_transfer.report import style
 
 IMAGES = 8
 VIEWS = 6

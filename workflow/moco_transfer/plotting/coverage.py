@@ -14,7 +14,7 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import NullLocator
 from scipy.special import ndtri
 
-from moco_transfer.plotting import style
+from moco_transfer.report import style
 
 COLORS = {"percentile": "#D55E00", "logit": "#0072B2"}
 MARKERS = {"percentile": "o", "logit": "s"}

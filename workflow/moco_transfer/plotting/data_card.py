@@ -13,7 +13,7 @@ from matplotlib.ticker import PercentFormatter
 from numpy.typing import NDArray
 
 from moco_transfer.data.card import NOT_USED, DataCard, frequent_labels
-from moco_transfer.plotting import style
+from moco_transfer.report import style
 
 SPLIT_LOOKS = {
     "train": style.Look("#0072B2", "o", ""),

@@ -10,7 +10,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from moco_transfer.plotting import style
+from moco_transfer.report import style
 
 
 def draw_auroc_by_epochs(

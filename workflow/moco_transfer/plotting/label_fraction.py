@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from moco_transfer.plotting import style
+from moco_transfer.report import style
 
 MODE_LABELS = {"linear": "linear", "end_to_end": "end to end"}
 

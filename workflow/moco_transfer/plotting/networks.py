@@ -9,8 +9,8 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
-from moco_transfer.plotting import style
 from moco_transfer.plotting.similarity import layer_tilt
+from moco_transfer.report import style
 
 LABELS = {"svcca": "SVCCA with the\ninitial network", "cka": "CKA with the\ninitial network"}
 

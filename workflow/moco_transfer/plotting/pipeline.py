@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch, Rectangle
 from numpy.typing import NDArray
 
-from moco_transfer.plotting import style
+from moco_transfer.report import style
 
 WIDTH = 1.56
 """Width of a card in inches."""

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
-from moco_transfer.plotting import style
+from moco_transfer.report import style
 
 MEASURE_LABELS = {
     "svcca_channels": "SVCCA of channels",

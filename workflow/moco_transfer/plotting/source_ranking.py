@@ -10,9 +10,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from moco_transfer.plotting import style
 from moco_transfer.plotting.similarity import MEASURE_LABELS
-from moco_transfer.statistics.similarity_claim import DISTANCES
+from moco_transfer.report import style
+from moco_transfer.statistics.claims import DISTANCES
 
 LABELS = {"svcca": "SVCCA\n(images as rows)"} | MEASURE_LABELS
 # Percentages of one source share their similarity; their bars stand side by side, this share of the axis apart.

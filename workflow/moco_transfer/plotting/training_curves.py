@@ -16,7 +16,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator, StrMethodFormatter
 
-from moco_transfer.plotting import style
+from moco_transfer.report import style
 
 MOCO_METRICS = {
     "loss": "InfoNCE loss",

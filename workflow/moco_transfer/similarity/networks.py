@@ -17,8 +17,9 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from moco_transfer.seeds import stream
-from moco_transfer.similarity.rows import centred, check_rows
 from moco_transfer.similarity.svcca import (
+    centred,
+    check_rows,
     forced_correlations,
     leading_directions,
     mean_canonical_correlation,

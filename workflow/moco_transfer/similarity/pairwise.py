@@ -25,7 +25,7 @@ from moco_transfer.config import Similarity
 from moco_transfer.errors import UserError
 from moco_transfer.seeds import stream
 from moco_transfer.similarity import subspaces, svcca
-from moco_transfer.similarity.rows import check_rows
+from moco_transfer.similarity.svcca import check_rows
 
 log = logging.getLogger(__name__)
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from moco_transfer.similarity.rows import centred
+from moco_transfer.similarity.svcca import centred
 
 
 @dataclass(frozen=True)

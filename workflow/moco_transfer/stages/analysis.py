@@ -17,8 +17,8 @@ def select_budgets(
     settings: Settings, *, predictions: list[Path], subsets: list[Path], budgets: Path
 ) -> None:
     """Choose the number of epochs of end-to-end training on validation images."""
-    from moco_transfer.atomic import write_csv
-    from moco_transfer.statistics import selection
+    from moco_transfer.files import write_csv
+    from moco_transfer.statistics import budgets as selection
 
     validation = selection.validation_aurocs(
         settings["target"],
@@ -37,16 +37,16 @@ def evaluate(
     subsets: list[Path],
     budgets: Path,
     estimates: Path,
-    seeds: Path,
+    subset_aurocs: Path,
     classes: Path,
     replicates: Path,
     covariance: Path,
 ) -> None:
     """Score the test images of one target, bootstrap them, and estimate standard errors."""
     from moco_transfer import config
-    from moco_transfer.atomic import write_parquet
+    from moco_transfer.files import write_parquet
+    from moco_transfer.statistics.budgets import read_budgets
     from moco_transfer.statistics.evaluation import evaluate_target
-    from moco_transfer.statistics.selection import read_budgets
 
     frames = evaluate_target(
         settings["target"],
@@ -58,7 +58,7 @@ def evaluate(
     )
     paths = {
         "estimates": estimates,
-        "seeds": seeds,
+        "subsets": subset_aurocs,
         "classes": classes,
         "replicates": replicates,
         "covariance": covariance,
@@ -69,7 +69,7 @@ def evaluate(
 
 def coverage(settings: Settings, *, coverage: Path) -> None:
     """Simulate how often the intervals hold the truth."""
-    from moco_transfer.atomic import write_parquet
+    from moco_transfer.files import write_parquet
     from moco_transfer.statistics.coverage import coverage_table
 
     write_parquet(coverage_table(settings["percentiles"], settings["replicates"], settings["seed"]), coverage)
@@ -79,10 +79,9 @@ def activations(
     settings: Settings, *, encoder: Path, images: list[Path], activations: list[Path], device: str
 ) -> None:
     """Record a network's activations for random images of each dataset."""
-    from moco_transfer.activations import layer_activations
     from moco_transfer.backbones.taps import choose_taps
-    from moco_transfer.models import build_backbone, load_weights
-    from moco_transfer.similarity.layers_file import write_layers
+    from moco_transfer.networks import build_backbone, load_weights
+    from moco_transfer.similarity.activations import layer_activations, write_layers
     from moco_transfer.training.device import open_device
     from moco_transfer.training.images import ImagePool
 
@@ -100,8 +99,8 @@ def activations(
 def similarity(settings: Settings, *, activations: list[Path], similarity: Path) -> None:
     """Compare datasets pairwise by their activations, with nulls and ceilings."""
     from moco_transfer import config
-    from moco_transfer.atomic import write_parquet
-    from moco_transfer.similarity.layers_file import read_layers
+    from moco_transfer.files import write_parquet
+    from moco_transfer.similarity.activations import read_layers
     from moco_transfer.similarity.pairwise import compare
 
     layers = {
@@ -119,11 +118,11 @@ def compare_networks(
     """Compare pretrained encoders with the first one, the initial network, on the same images of each target."""
     import pandas as pd
 
-    from moco_transfer.activations import layer_activations
-    from moco_transfer.atomic import write_parquet
     from moco_transfer.backbones.taps import choose_taps
-    from moco_transfer.models import build_backbone, load_weights
+    from moco_transfer.files import write_parquet
+    from moco_transfer.networks import build_backbone, load_weights
     from moco_transfer.similarity import networks as paired
+    from moco_transfer.similarity.activations import layer_activations
     from moco_transfer.training.device import open_device
     from moco_transfer.training.images import ImagePool
 
@@ -169,7 +168,7 @@ def _drawn_images(settings: Settings, dataset: str, store: Path) -> np.ndarray:
 
 
 def _files(settings: Settings, predictions: list[Path]) -> list[PredictionsFile]:
-    """Pair the predictions with the cells they belong to: (source, mode, percent, seed), in the order of the paths."""
+    """Pair the predictions with the cells they belong to: (source, mode, percent, subset), in the order of the paths."""
     from moco_transfer.statistics.predictions import PredictionsFile
 
     return [PredictionsFile(*cell, path) for cell, path in zip(settings["cells"], predictions, strict=True)]

@@ -10,7 +10,7 @@ Settings = dict[str, Any]
 
 def phantom(settings: Settings, *, release: Path, workers: int) -> None:
     """Generate a phantom release in the layout of the real one."""
-    from moco_transfer.data import phantom
+    from moco_transfer import phantom
 
     write = {
         "vindr_spinexr": phantom.write_spine_release,
@@ -28,9 +28,9 @@ def phantom(settings: Settings, *, release: Path, workers: int) -> None:
 
 def index(settings: Settings, *, root: Path, index: Path, max_quarantined: float) -> None:
     """Read a release's tables into the one index table."""
-    from moco_transfer.atomic import write_parquet
     from moco_transfer.config.datasets import Table
     from moco_transfer.data.adapters import read_release
+    from moco_transfer.files import write_parquet
 
     table = settings["table"]
     frame = read_release(
@@ -51,7 +51,7 @@ def pack_shard(
     import pandas as pd
 
     from moco_transfer import config
-    from moco_transfer.data.shard import pack_shard
+    from moco_transfer.data.packing import pack_shard
 
     pack_shard(
         pd.read_parquet(index),
@@ -87,8 +87,8 @@ def split(settings: Settings, *, index: Path, splits: Path) -> None:
     import pandas as pd
 
     from moco_transfer import config
-    from moco_transfer.atomic import write_parquet
     from moco_transfer.data.split import assign_splits
+    from moco_transfer.files import write_parquet
 
     frame = assign_splits(
         pd.read_parquet(index),
@@ -103,16 +103,16 @@ def subset(settings: Settings, *, index: Path, splits: Path, subset: Path) -> No
     """Draw one labelled subset of the training images."""
     import pandas as pd
 
-    from moco_transfer.atomic import write_parquet
     from moco_transfer.data.labels import read_targets
     from moco_transfer.data.split import draw_subset
+    from moco_transfer.files import write_parquet
 
     frame = draw_subset(
         pd.read_parquet(splits),
         read_targets(index, settings["uncertain"])[1],
         settings["percent"],
-        seed=settings["subset"],
-        root_seed=settings["seed"],
+        number=settings["subset"],
+        seed=settings["seed"],
         how=settings["how"],
     )
     write_parquet(frame, subset)
@@ -122,9 +122,9 @@ def extra_subsets(settings: Settings, *, index: Path, splits: Path, subsets: Pat
     """Draw further labelled subsets of a target, as rows of the store by percentage and number of their subset."""
     import pandas as pd
 
-    from moco_transfer.atomic import write_parquet
     from moco_transfer.data.labels import read_targets
     from moco_transfer.data.split import draw_subset
+    from moco_transfer.files import write_parquet
 
     frame, labels = pd.read_parquet(splits), read_targets(index, settings["uncertain"])[1]
     drawn = [
@@ -132,23 +132,23 @@ def extra_subsets(settings: Settings, *, index: Path, splits: Path, subsets: Pat
             frame,
             labels,
             percent,
-            seed=number,
-            root_seed=settings["seed"],
+            number=number,
+            seed=settings["seed"],
             how=settings["how"],
-        ).assign(percent=percent, seed=number)
+        ).assign(percent=percent, subset=number)
         for percent in settings["percents"]
         for number in settings["subsets"]
     ]
-    write_parquet(pd.concat(drawn, ignore_index=True)[["percent", "seed", "row"]], subsets)
+    write_parquet(pd.concat(drawn, ignore_index=True)[["percent", "subset", "row"]], subsets)
 
 
 def size_sample(settings: Settings, *, splits: Path, as_many_as: Path, sample: Path) -> None:
     """Draw as many images for MoCo from one dataset as another has."""
     import pandas as pd
 
-    from moco_transfer.atomic import write_parquet
-    from moco_transfer.data.rows import split_rows
+    from moco_transfer.data.labels import split_rows
     from moco_transfer.data.split import draw_images
+    from moco_transfer.files import write_parquet
 
     parts = settings["images"].split("+")
     images = len(split_rows(as_many_as, parts))

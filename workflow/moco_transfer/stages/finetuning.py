@@ -28,9 +28,9 @@ def embed(
     """Compute the features of all images that some subset, validation or test needs."""
     import numpy as np
 
-    from moco_transfer.atomic import write_array
-    from moco_transfer.data.rows import split_rows, subset_rows
-    from moco_transfer.finetune.embedding import embed_images
+    from moco_transfer.data.labels import split_rows, subset_rows
+    from moco_transfer.files import write_array
+    from moco_transfer.finetune.embed import embed_images
     from moco_transfer.training.device import open_device
 
     found, whose = embed_images(
@@ -63,8 +63,7 @@ def linear(
 ) -> None:
     """Train a linear head on the features of one labelled subset, and predict validation and test."""
     from moco_transfer.finetune.cell import read_cell, write_predictions
-    from moco_transfer.finetune.feature_cache import FeatureCache
-    from moco_transfer.finetune.linear import finetune_linear
+    from moco_transfer.finetune.linear import FeatureCache, finetune_linear
     from moco_transfer.training.log import MetricsLog
 
     cell = read_cell(index, splits, subset, settings["uncertain"])
@@ -91,25 +90,24 @@ def linear_subsets(
     index: Path,
     splits: Path,
     subsets: Path,
-    seeds: Path,
+    aurocs: Path,
 ) -> None:
     """Train a linear head on each of many labelled subsets of a target, and score the test images."""
     import dataclasses
 
     import pandas as pd
 
-    from moco_transfer.atomic import write_parquet
+    from moco_transfer.files import write_parquet
     from moco_transfer.finetune.cell import read_cell
-    from moco_transfer.finetune.feature_cache import FeatureCache
-    from moco_transfer.finetune.linear import finetune_linear
+    from moco_transfer.finetune.linear import FeatureCache, finetune_linear
     from moco_transfer.statistics.auroc import auroc_by_class, average, positives_by_class
     from moco_transfer.training.log import MetricsLog
 
     cell, cache = read_cell(index, splits, subsets, settings["uncertain"]), FeatureCache(features, rows)
     labels = cell.labels[cell.test]
     found = []
-    by_subset = pd.read_parquet(subsets).groupby(["percent", "seed"], sort=False)
-    for (percent, seed), subset in by_subset:
+    by_subset = pd.read_parquet(subsets).groupby(["percent", "subset"], sort=False)
+    for (percent, number), subset in by_subset:
         logits = finetune_linear(
             dataclasses.replace(cell, train=subset["row"].to_numpy()),
             cache,
@@ -117,15 +115,15 @@ def linear_subsets(
             epochs=settings["epochs"],
             score=_validation_score(settings),
             seed=settings["seed"],
-            stream_name=("linear", settings["target"], percent, int(seed)),
-            log=MetricsLog(f"{percent}%, subset {seed}", settings["epochs"], len(subset)),
+            stream_name=("linear", settings["target"], percent, int(number)),
+            log=MetricsLog(f"{percent}%, subset {number}", settings["epochs"], len(subset)),
         )
         aurocs = auroc_by_class(labels, logits[len(cell.validation) :])
         value = float(average(aurocs, positives_by_class(labels), settings["average"]))
-        found.append({"percent": percent, "seed": int(seed), "auroc": value})
+        found.append({"percent": percent, "subset": int(number), "auroc": value})
     names = {"target": settings["target"], "source": settings["source"], "mode": "linear"}
     frame = pd.DataFrame(found).assign(**names, epochs=settings["epochs"])
-    write_parquet(frame, seeds)
+    write_parquet(frame, aurocs)
 
 
 def end_to_end(
@@ -144,13 +142,12 @@ def end_to_end(
 
     Where ``settings["longer_by"]`` names epochs of MoCo, the one budget is the largest plus as many images as those show.
     """
-    from moco_transfer.data.rows import split_rows
+    from moco_transfer.data.labels import split_rows
     from moco_transfer.finetune.cell import read_cell, write_predictions
     from moco_transfer.finetune.end_to_end import finetune_budgets
     from moco_transfer.training.attempt import attempt
-    from moco_transfer.training.checkpoint import Checkpoint
+    from moco_transfer.training.checkpoint import Checkpoint, fingerprint
     from moco_transfer.training.device import open_device
-    from moco_transfer.training.fingerprint import fingerprint
     from moco_transfer.training.log import MetricsLog
     from moco_transfer.training.schedule import longer_budget
 

@@ -7,12 +7,15 @@ from pathlib import Path
 
 def plan(*, config: list[Path], images_per_second: float | None = None) -> None:
     """Print jobs, steps, images, disk and hours of a run before anything is computed."""
-    from moco_transfer.plan.configuration import read_config
-    from moco_transfer.plan.disk import disk_bytes
-    from moco_transfer.plan.hours import given_speed, measured_speed
-    from moco_transfer.plan.images import count_images
-    from moco_transfer.plan.jobs import planned_jobs
-    from moco_transfer.plan.report import plan_text
+    from moco_transfer.plan import (
+        count_images,
+        disk_bytes,
+        given_speed,
+        measured_speed,
+        plan_text,
+        planned_jobs,
+        read_config,
+    )
 
     settings = read_config(config)
     images = count_images(settings)

@@ -27,13 +27,12 @@ def train_weights(
     settings: Settings, *, images: Path, index: Path, splits: Path, encoder: Path, metrics: Path, device: str
 ) -> None:
     """Train a stand-in for published weights on a dataset whose labels are classes."""
-    from moco_transfer.data.labels import read_targets
-    from moco_transfer.data.rows import split_rows
+    from moco_transfer.data.labels import read_targets, split_rows
     from moco_transfer.errors import UserError
     from moco_transfer.initial_weights import train_weights
     from moco_transfer.training.attempt import attempt
+    from moco_transfer.training.checkpoint import fingerprint
     from moco_transfer.training.device import open_device
-    from moco_transfer.training.fingerprint import fingerprint
 
     rows = split_rows(splits, ["train"])
     labels = read_targets(index, "zero")[1]
@@ -84,14 +83,12 @@ def pretrain(
     of ``settings["datasets"]``. Where ``settings["match"]`` is 'steps' a subset has as many steps as the whole would.
     """
     from moco_transfer import config
-    from moco_transfer.data.rows import split_rows, subset_rows
+    from moco_transfer.data.labels import split_rows, subset_rows
     from moco_transfer.pretrain import pretrain
-    from moco_transfer.training.checkpoint import Checkpoint
+    from moco_transfer.training.checkpoint import Checkpoint, fingerprint
     from moco_transfer.training.device import open_device
-    from moco_transfer.training.fingerprint import fingerprint
-    from moco_transfer.training.ranks import open_ranks
+    from moco_transfer.training.ranks import SharedCheckpoint, open_ranks, shared_attempt
     from moco_transfer.training.schedule import epochs_for_steps
-    from moco_transfer.training.shared_attempt import SharedCheckpoint, shared_attempt
 
     rows = [split_rows(path, settings["images"].split("+")) for path in splits]
     schedule = config.Schedule.model_validate(settings["schedule"])
@@ -145,8 +142,7 @@ def _probes(
     """
     import pyarrow.parquet as pq
 
-    from moco_transfer.data.labels import label_columns, read_targets
-    from moco_transfer.data.rows import split_rows, subset_rows
+    from moco_transfer.data.labels import label_columns, read_targets, split_rows, subset_rows
     from moco_transfer.training.probe import LinearProbe
 
     probes = {}

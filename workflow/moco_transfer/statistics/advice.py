@@ -20,7 +20,7 @@ import pandas as pd
 from moco_transfer.statistics.evidence import Cell, Contrast, Evidence
 
 COLUMNS = [
-    *("target", "percent", "n_labeled", "source", "mode", "epochs", "seeds", "auroc"),
+    *("target", "percent", "n_labeled", "source", "mode", "epochs", "n_subsets", "auroc"),
     *("best", "behind", "p_best", "may_be_best", "may_cost"),
 ]
 
@@ -29,7 +29,7 @@ def advice_table(estimates: pd.DataFrame, evidence: Evidence, level: float) -> p
     """Return every way to train for each target and percentage, best AUROC first, with how sure that is.
 
     ``estimates`` holds the sources that may be chosen, with the columns of ``evaluation.evaluate_target``; end-to-end
-    cells count at their selected budget alone. Returns target, percent, n_labeled, source, mode, epochs, seeds, auroc, best
+    cells count at their selected budget alone. Returns target, percent, n_labeled, source, mode, epochs, n_subsets, auroc, best
     (the highest AUROC), behind (that AUROC less this one), p_best (of "this is the best", Bonferroni's over the others),
     may_be_best (p_best is not below ``level``: the set that holds the truly best in 1 - ``level`` of runs) and may_cost: at
     the same confidence, the most AUROC that taking this way instead of the best may lose.

@@ -14,10 +14,8 @@ import numpy as np
 import pandas as pd
 from scipy.special import chdtri
 
-from moco_transfer.config.controls import Controls
-from moco_transfer.config.experiment import LIMITED, LIMITED_STEPS, NONE_LONGER
-from moco_transfer.statistics.evidence import Cell, Evidence
-from moco_transfer.statistics.verdicts import holm, verdict
+from moco_transfer.config.experiment import LIMITED, LIMITED_STEPS, NONE_LONGER, Controls
+from moco_transfer.statistics.evidence import Cell, Evidence, holm, verdict
 
 DOMAIN = "At equal size and steps, is the domain of {a} better than that of {b}?"
 SIZE = "Do more images, and the steps they take, make {a} better than {b}?"
@@ -107,18 +105,18 @@ ANSWERS = {
 }
 
 
-def subset_scatter(seeds: pd.DataFrame, extra: pd.DataFrame, level: float) -> pd.DataFrame:
+def subset_scatter(subsets: pd.DataFrame, extra: pd.DataFrame, level: float) -> pd.DataFrame:
     """Return the standard deviation between labelled subsets of each linear cell, with its interval.
 
-    ``seeds`` (of the run) and ``extra`` (further subsets) are frames with target, source, mode, percent, seed and auroc.
+    ``subsets`` (of the run) and ``extra`` (further subsets) are frames with target, source, mode, percent, subset and auroc.
     Returns target, percent, source, subsets, sd, lower, upper (1 - 2 ``level``, from the chi-squared distribution, as
     of normal AUROCs) and run_sd, what the run's own subsets alone would have said.
     """
     rows = []
     for cell, more in extra.groupby(["target", "percent", "source"], sort=False):
-        own = seeds[
-            (seeds["mode"] == "linear")
-            & (seeds[["target", "percent", "source"]] == list(cell)).all(axis="columns")
+        own = subsets[
+            (subsets["mode"] == "linear")
+            & (subsets[["target", "percent", "source"]] == list(cell)).all(axis="columns")
         ]["auroc"]
         every = np.concatenate([own, more["auroc"]])
         df, sd = len(every) - 1, float(np.std(every, ddof=1))

@@ -17,10 +17,13 @@ import pandas as pd
 from scipy.special import ndtri
 
 from moco_transfer.seeds import stream
-from moco_transfer.statistics.auroc import auroc_by_class
-from moco_transfer.statistics.bootstrap import bootstrap_by_class, resample_counts
-from moco_transfer.statistics.influence import influence_by_class, standard_errors
-from moco_transfer.statistics.intervals import logit_interval, rarer_units
+from moco_transfer.statistics.auroc import auroc_by_class, influence_by_class, standard_errors
+from moco_transfer.statistics.bootstrap import (
+    bootstrap_by_class,
+    logit_interval,
+    rarer_units,
+    resample_counts,
+)
 
 POSITIVES = (10, 20, 50, 100, 200)
 AUROCS = (0.8, 0.95)

@@ -1,9 +1,9 @@
-"""The results of one target: every estimate with its interval and standard errors, by cell, seed and class.
+"""The results of one target: every estimate with its interval and standard errors, by cell, subset and class.
 
-A cell is one (source, mode, percent, epochs): an average over seeds, each of them a labelled subset of its own. Intervals
+A cell is one (source, mode, percent, epochs): an average over labelled subsets. Intervals
 are percentiles of the bootstrap, as in the paper, which hold the subsets fixed. Standard errors are ours: the test set's
 part from influence functions, always clustered by patient because one patient's images are not independent, and the
-subsets' part from the scatter between seeds. A single class may be too rare for percentiles: its interval is the logit
+subsets' part from the scatter between them. A single class may be too rare for percentiles: its interval is the logit
 interval. Files of predictions are read one at a time.
 """
 
@@ -17,15 +17,16 @@ import pandas as pd
 
 from moco_transfer.config import Evaluation
 from moco_transfer.errors import UserError
-from moco_transfer.statistics.auroc import auroc_by_class, average, positives_by_class
-from moco_transfer.statistics.bootstrap import bootstrap_auroc, resample_counts
-from moco_transfer.statistics.influence import (
+from moco_transfer.statistics.auroc import (
+    auroc_by_class,
     auroc_influence,
+    average,
     influence_by_class,
     influence_covariance,
+    positives_by_class,
     standard_errors,
 )
-from moco_transfer.statistics.intervals import logit_interval, rarer_units
+from moco_transfer.statistics.bootstrap import bootstrap_auroc, logit_interval, rarer_units, resample_counts
 from moco_transfer.statistics.predictions import PredictionsFile, Scored, read_split, require_same_images
 
 CELL = ["source", "mode", "percent", "epochs"]
@@ -39,26 +40,26 @@ def evaluate_target(
     settings: Evaluation,
     seed: int,
 ) -> dict[str, pd.DataFrame]:
-    """Return the frames 'estimates', 'seeds', 'classes', 'replicates' and 'covariance' of ``target``.
+    """Return the frames 'estimates', 'subsets', 'classes', 'replicates' and 'covariance' of ``target``.
 
     ``budgets`` is what ``selection.select_budgets`` returned, ``n_labeled`` the number of labelled images by percent,
-    ``seed`` the root of the random streams. The covariance is that of the seed-mean AUROCs over test sets, between all
+    ``seed`` the root of the random streams. The covariance is that of the subset-mean AUROCs over test sets, between all
     pairs of cells and in long format (source_a, ..., epochs_b, covariance). Raises UserError where two files do not hold
     the same images, or an end-to-end cell has no selected budget among its epochs.
     """
     chosen = {(row.source, row.percent): row.epochs for row in budgets[budgets["selected"]].itertuples()}
     test: Scored | None = None
     counts = np.empty((0, 0), dtype=np.uint16)
-    parts: dict[str, list[pd.DataFrame]] = {"estimates": [], "seeds": [], "classes": [], "replicates": []}
+    parts: dict[str, list[pd.DataFrame]] = {"estimates": [], "subsets": [], "classes": [], "replicates": []}
     cells: list[tuple] = []
     influences: list[np.ndarray] = []
     for (source, mode, percent), jobs in _by_cell(files):
-        seeds: dict[int, list[_SeedResult]] = {}
+        subsets: dict[int, list[_SubsetResult]] = {}
         for job in jobs:
             by_budget = read_split(job.path, "test")
-            if seeds and seeds.keys() != by_budget.keys():
+            if subsets and subsets.keys() != by_budget.keys():
                 raise UserError(
-                    f"{job.path}: predictions after {sorted(by_budget)} epochs, but {sorted(seeds)} in the seeds before it; "
+                    f"{job.path}: predictions after {sorted(by_budget)} epochs, but {sorted(subsets)} in the subsets before it; "
                     "delete it and run again"
                 )
             for epochs, scored in by_budget.items():
@@ -67,18 +68,18 @@ def evaluate_target(
                     units = test.patients if settings.unit == "patient" else test.images
                     counts = resample_counts(units, settings.replicates, seed, "bootstrap", target)
                 require_same_images(test, scored, job.path)
-                seeds.setdefault(epochs, []).append(_SeedResult(job.seed, scored, counts, settings))
-        if mode == "end_to_end" and chosen.get((source, percent)) not in seeds:
+                subsets.setdefault(epochs, []).append(_SubsetResult(job.subset, scored, counts, settings))
+        if mode == "end_to_end" and chosen.get((source, percent)) not in subsets:
             raise UserError(
-                f"{target}: no selected budget for source '{source}' at {percent}% among {sorted(seeds)} epochs; "
+                f"{target}: no selected budget for source '{source}' at {percent}% among {sorted(subsets)} epochs; "
                 "select budgets again from these predictions"
             )
-        for epochs, results in sorted(seeds.items()):
+        for epochs, results in sorted(subsets.items()):
             cell = {"target": target, "source": source, "mode": mode, "percent": percent, "epochs": epochs}
             selected = mode == "linear" or chosen[source, percent] == epochs
             facts = {"n_labeled": n_labeled[percent], "selected": selected}
             parts["estimates"].append(_estimate(results, settings.percentiles).assign(**cell, **facts))
-            parts["seeds"].append(_by_seed(results).assign(**cell))
+            parts["subsets"].append(_by_subset(results).assign(**cell))
             parts["classes"].append(_by_class(results, test, settings.percentiles).assign(**cell))
             parts["replicates"].append(_by_replicate(results).assign(**cell))
             cells.append((source, mode, percent, epochs))
@@ -93,11 +94,11 @@ def evaluate_target(
     return frames | {"covariance": _long_covariance(cells, covariance)}
 
 
-class _SeedResult:
-    """What one seed's predictions at one budget say: values that outlive the predictions themselves."""
+class _SubsetResult:
+    """What one subset's predictions at one budget say: values that outlive the predictions themselves."""
 
-    def __init__(self, seed: int, scored: Scored, counts: np.ndarray, settings: Evaluation):
-        self.seed = seed
+    def __init__(self, subset: int, scored: Scored, counts: np.ndarray, settings: Evaluation):
+        self.subset = subset
         self.by_class = auroc_by_class(scored.labels, scored.scores)
         positives = positives_by_class(scored.labels)
         self.auroc = float(average(self.by_class, positives, settings.average))
@@ -116,12 +117,12 @@ _COLUMNS = {
         "n_labeled",
         "epochs",
         "selected",
-        "seeds",
+        "n_subsets",
         "auroc",
         "macro",
     ]
     + ["mean", "median", "lower", "upper", "se_test", "se_subset", "se"],
-    "seeds": ["target", *CELL, "seed", "auroc", "macro"],
+    "subsets": ["target", *CELL, "subset", "auroc", "macro"],
     "classes": ["target", *CELL, "class", "positives", "auroc", "lower", "upper", "se_test"],
     "replicates": ["target", *CELL, "replicate", "auroc"],
 }
@@ -131,37 +132,37 @@ def _by_cell(
     files: Iterable[PredictionsFile],
 ) -> Iterator[tuple[tuple[str, str, str], Iterator[PredictionsFile]]]:
     def place(file: PredictionsFile) -> tuple:
-        return file.mode, float(file.percent), file.percent, file.source, file.seed
+        return file.mode, float(file.percent), file.percent, file.source, file.subset
 
     return groupby(sorted(files, key=place), key=lambda file: (file.source, file.mode, file.percent))
 
 
-def _estimate(results: list[_SeedResult], percentiles: Sequence[float]) -> pd.DataFrame:
+def _estimate(results: list[_SubsetResult], percentiles: Sequence[float]) -> pd.DataFrame:
     """Return the one row of a cell, all but the test set's standard error."""
     replicates = _by_replicate(results)["auroc"].dropna()
     ends = [percentiles[0], 50, percentiles[1]]
     lower, median, upper = np.percentile(replicates, ends) if len(replicates) else [np.nan] * 3
-    seeds = _by_seed(results)
+    subsets = _by_subset(results)
     row = {
-        "seeds": len(seeds),
-        "auroc": seeds["auroc"].mean(),
-        "macro": seeds["macro"].mean(),
+        "n_subsets": len(subsets),
+        "auroc": subsets["auroc"].mean(),
+        "macro": subsets["macro"].mean(),
         "mean": replicates.mean(),
         "median": median,
         "lower": lower,
         "upper": upper,
-        # Of one seed the scatter between subsets is unknown, and so is the standard error: NaN, not zero.
-        "se_subset": seeds["auroc"].std(ddof=1) / np.sqrt(len(seeds)),
+        # Of one subset the scatter between subsets is unknown, and so is the standard error: NaN, not zero.
+        "se_subset": subsets["auroc"].std(ddof=1) / np.sqrt(len(subsets)),
     }
     return pd.DataFrame([row])
 
 
-def _by_seed(results: list[_SeedResult]) -> pd.DataFrame:
-    rows = [(result.seed, result.auroc, result.macro) for result in results]
-    return pd.DataFrame(rows, columns=["seed", "auroc", "macro"])
+def _by_subset(results: list[_SubsetResult]) -> pd.DataFrame:
+    rows = [(result.subset, result.auroc, result.macro) for result in results]
+    return pd.DataFrame(rows, columns=["subset", "auroc", "macro"])
 
 
-def _by_class(results: list[_SeedResult], test: Scored, percentiles: Sequence[float]) -> pd.DataFrame:
+def _by_class(results: list[_SubsetResult], test: Scored, percentiles: Sequence[float]) -> pd.DataFrame:
     aurocs = np.mean([result.by_class for result in results], axis=0)
     influences = np.mean([result.influence_by_class for result in results], axis=0)
     se = standard_errors(influences.T, test.patients)
@@ -178,7 +179,7 @@ def _by_class(results: list[_SeedResult], test: Scored, percentiles: Sequence[fl
     )
 
 
-def _by_replicate(results: list[_SeedResult]) -> pd.DataFrame:
+def _by_replicate(results: list[_SubsetResult]) -> pd.DataFrame:
     """Return the replicates; one in which no class could be scored is NaN, and says nothing of the interval."""
     aurocs = np.mean([result.replicates for result in results], axis=0)
     return pd.DataFrame({"replicate": np.arange(len(aurocs)), "auroc": aurocs})

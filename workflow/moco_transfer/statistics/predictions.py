@@ -22,7 +22,7 @@ class PredictionsFile:
     source: str
     mode: str
     percent: str
-    seed: int
+    subset: int
     path: Path
 
 

@@ -62,10 +62,10 @@ def _how_sure(ways: pd.DataFrame, best: pd.Series) -> str:
     if len(ways) == 1:
         return "The only way tried."
     if pd.isna(best["p_best"]):
-        reason = "one labelled subset" if best["seeds"] == 1 else "the test images"
+        reason = "one labelled subset" if best["n_subsets"] == 1 else "the test images"
         return f"Not known: {reason} cannot tell {len(ways)} ways apart."
     if rivals.empty:
-        return f"Clearly the best of the {len(ways)} ways tried, on {best['seeds']} labelled subsets."
+        return f"Clearly the best of the {len(ways)} ways tried, on {best['n_subsets']} labelled subsets."
     listed = "none is ruled out" if len(rivals) == len(ways) - 1 else "; ".join(_listed(rivals))
     told = [f"Not clear. Of {len(ways)} ways tried, {len(rivals)} cannot be told from it: {listed}."]
     if best["may_cost"] < USELESS:

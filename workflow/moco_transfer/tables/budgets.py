@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pandas as pd
 
-from moco_transfer.statistics.selection import VALIDATION_IMAGES
-from moco_transfer.tables.aurocs import auroc_text, source_title
+from moco_transfer.report.tables import auroc_text, source_title
+from moco_transfer.statistics.budgets import VALIDATION_IMAGES
 
 CELL = ["target", "percent", "source"]
 HEADINGS = {"full": "Full validation", "matched": "Matched validation"}

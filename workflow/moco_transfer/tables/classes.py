@@ -7,8 +7,8 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 
+from moco_transfer.report.tables import MODES, auroc_text, mode_columns, source_title
 from moco_transfer.statistics.auroc import Average
-from moco_transfer.tables.aurocs import MODES, auroc_text, mode_columns, source_title
 
 CELL = ["target", "source", "mode", "percent", "epochs"]
 

@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 
 from moco_transfer.data.card import SHOWN_LABELS, DataCard, frequent_labels
-from moco_transfer.tables.render import markdown
+from moco_transfer.report.tables import markdown
 
 SHOWN_SIZES = 5
 

@@ -12,15 +12,8 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from moco_transfer.data.adapters import (
-    image_folder,
-    mimic_cxr_jpg,
-    nih_chestxray14,
-    table,
-    vindr_spinexr,
-)
-from moco_transfer.data.adapters.image_files import require_images
-from moco_transfer.data.adapters.views import keep_views
+from moco_transfer.data.adapters import image_folder, mimic_cxr_jpg, nih_chestxray14, table, vindr_spinexr
+from moco_transfer.data.adapters.layout import keep_views, require_images
 from moco_transfer.errors import UserError
 
 if TYPE_CHECKING:

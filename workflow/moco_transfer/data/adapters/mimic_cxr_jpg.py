@@ -14,7 +14,7 @@ import pandas as pd
 
 from moco_transfer.data import index
 from moco_transfer.data.adapters import layout
-from moco_transfer.data.adapters.csv_file import read_columns
+from moco_transfer.data.adapters.tables import read_csv_columns as read_columns
 from moco_transfer.errors import UserError
 
 LABELS = (

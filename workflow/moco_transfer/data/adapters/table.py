@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from moco_transfer.data import index
-from moco_transfer.data.adapters import csv_file, layout, parquet_file
-from moco_transfer.data.columns import SPLITS
+from moco_transfer.data.adapters import layout, tables
+from moco_transfer.data.labels import SPLITS
 from moco_transfer.errors import UserError
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ def read(root: Path, table: Table) -> pd.DataFrame:
     """
     path = root / table.file
     roles = _columns_by_role(table, path)
-    read_columns = parquet_file.read_columns if parquet_file.is_parquet(path) else csv_file.read_columns
+    read_columns = tables.read_parquet_columns if tables.is_parquet(path) else tables.read_csv_columns
     rows = read_columns(path, list(dict.fromkeys([*roles.values(), *table.labels])))
     columns = pd.DataFrame({role: rows[column] for role, column in roles.items()})
     columns["path"] = _checked_paths(columns, path, table.path)

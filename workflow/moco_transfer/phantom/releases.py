@@ -1,0 +1,278 @@
+"""Work shared out among processes, with results in the order of the jobs.
+
+Chest films in the layout of MIMIC-CXR-JPG 2.0.0: JPEGs by patient and study, and five tables beside them.
+
+
+Spine films in the layout of VinDr-SpineXR 1.0.0: DICOM files by split, and one table of boxes for each.
+
+The DICOM files are encoded here and not by pydicom, which takes as long over a small file as drawing the film does;
+the tests read them back with it.
+
+
+Natural pictures in the layout of ImageNet: a folder of colour JPEGs for each class.
+"""
+
+from __future__ import annotations
+
+import gzip
+import io
+import multiprocessing
+import struct
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from PIL import Image
+
+from moco_transfer.files import replacing, write_csv
+from moco_transfer.phantom import chest, spine
+from moco_transfer.phantom.dead_leaves import class_names, picture
+from moco_transfer.seeds import stream
+
+
+def in_order(function: Callable[..., Any], jobs: Sequence[tuple], workers: int) -> Iterator[Any]:
+    """Yield ``function(*job)`` for every job, in order, computed by ``workers`` processes (in this one if 1)."""
+    if workers <= 1 or len(jobs) < 2:
+        for job in jobs:
+            yield function(*job)
+        return
+    # Forked children inherit the compiled kernels and the imports; they run NumPy and Numba only.
+    context = multiprocessing.get_context("fork")
+    with ProcessPoolExecutor(workers, mp_context=context) as pool:
+        yield from pool.map(
+            function, *zip(*jobs, strict=True), chunksize=max(1, min(32, len(jobs) // (4 * workers)))
+        )
+
+
+_PROCEDURES = {"PA": "CHEST (PA AND LAT)", "LATERAL": "CHEST (PA AND LAT)", "LL": "CHEST (PA AND LAT)"}
+_VIEWS = {"PA": "postero-anterior", "AP": "antero-posterior", "LATERAL": "lateral", "LL": "left lateral"}
+
+
+def write_chest_release(root: Path, *, images: int, size: int, seed: int, workers: int = 2) -> None:
+    """Write ``images`` chest films under ``root`` as MIMIC-CXR-JPG lays them out.
+
+    ``size`` is about the longer side in pixels. Equal arguments give equal bytes, whatever the number of ``workers``
+    (processes); a film and its labels depend on ``seed`` and on their place alone, not on how many follow.
+    """
+    root = Path(root)
+    jobs = []
+    left, patient = images, 0
+    while left > 0:
+        visits = chest.studies(seed, patient)
+        count = min(sum(len(visit.views) for visit in visits), left)
+        jobs.append((root, seed, patient, count, size))
+        left, patient = left - count, patient + 1
+    tables = {"chexpert": [], "negbio": [], "metadata": [], "split": []}
+    for rows in in_order(_write_patient, jobs, workers):
+        for name, more in rows.items():
+            tables[name].extend(more)
+    for name, rows in tables.items():
+        _write_gzip(pd.DataFrame(rows), root / f"mimic-cxr-2.0.0-{name}.csv.gz")
+
+
+def _write_patient(root: Path, seed: int, patient: int, count: int, size: int) -> dict[str, list[dict]]:
+    """Write the first ``count`` films of a patient; return the rows they add to each table."""
+    names = stream(seed, "phantom", "chest", patient, "names")
+    # Numbers grow with the patient, with gaps, so that none is given twice however many there are.
+    subject = 10_000_000 + 152 * patient + int(names.integers(152))
+    split = {3: "validate", 7: "test"}.get(patient % 20, "train")
+    tables: dict[str, list[dict]] = {"chexpert": [], "negbio": [], "metadata": [], "split": []}
+    for number, visit in enumerate(chest.studies(seed, patient)):
+        study = 50_000_000 + 152 * patient + 12 * number + int(names.integers(12))
+        day = f"{2110 + int(names.integers(90))}{1 + int(names.integers(12)):02d}{1 + int(names.integers(28)):02d}"
+        time = f"{int(names.integers(24)):02d}{int(names.integers(60)):02d}{int(names.integers(60)):02d}.{int(names.integers(1000)):03d}"
+        films = chest.films(seed, patient, number, visit, size)[:count]
+        count -= len(films)
+        for view, film in zip(visit.views, films, strict=False):
+            dicom = "-".join(f"{int(part):08x}" for part in names.integers(2**32, size=5))
+            path = root / f"files/p{str(subject)[:2]}/p{subject}/s{study}/{dicom}.jpg"
+            _write_jpeg(film, path)
+            who = {"dicom_id": dicom, "subject_id": subject, "study_id": study}
+            tables["metadata"].append(
+                who
+                | {
+                    "PerformedProcedureStepDescription": _PROCEDURES.get(view, "CHEST (PORTABLE AP)"),
+                    "ViewPosition": view,
+                    "Rows": film.shape[0],
+                    "Columns": film.shape[1],
+                    "StudyDate": day,
+                    "StudyTime": time,
+                    "ProcedureCodeSequence_CodeMeaning": _PROCEDURES.get(view, "CHEST (PORTABLE AP)"),
+                    "ViewCodeSequence_CodeMeaning": _VIEWS[view],
+                    "PatientOrientationCodeSequence_CodeMeaning": "Recumbent" if view == "AP" else "Erect",
+                }
+            )
+            tables["split"].append(
+                {"dicom_id": dicom, "study_id": study, "subject_id": subject, "split": split}
+            )
+        rng = stream(seed, "phantom", "chest", patient, "study", number, "report")
+        first, second = chest.report(rng, visit.findings), rng.random(len(chest.LABELS))
+        # The two labellers disagree now and then; a few studies have no row at all.
+        other = {k: float("nan") if u < 0.02 else v for (k, v), u in zip(first.items(), second, strict=True)}
+        if rng.random() > 0.002:
+            tables["chexpert"].append({"subject_id": subject, "study_id": study} | first)
+            tables["negbio"].append({"subject_id": subject, "study_id": study} | other)
+        if count == 0:
+            break
+    return tables
+
+
+def _write_jpeg(film, path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(film).save(path, quality=92)
+
+
+def _write_gzip(table: pd.DataFrame, path: Path) -> None:
+    text = io.BytesIO()
+    # The header's time is zero, so that equal tables are equal files.
+    with gzip.GzipFile(filename="", mode="wb", fileobj=text, mtime=0) as packed:
+        packed.write(table.to_csv(index=False, lineterminator="\n").encode())
+    with replacing(path) as temporary:
+        temporary.write_bytes(text.getvalue())
+
+
+_COLUMNS = ["study_id", "series_id", "image_id", "rad_id", "lesion_type", "xmin", "ymin", "xmax", "ymax"]
+_UID_ROOT = "2.25."  # the root of UIDs made from 128-bit integers
+_EXPLICIT_LITTLE_ENDIAN = "1.2.840.10008.1.2.1"
+_DIGITAL_RADIOGRAPHY = "1.2.840.10008.5.1.4.1.1.1.1"  # Digital X-Ray Image Storage - For Presentation
+
+
+def write_spine_release(root: Path, *, images: int, size: int, seed: int, workers: int = 2) -> None:
+    """Write ``images`` spine films under ``root`` as VinDr-SpineXR lays them out; every fifth study is for testing.
+
+    ``size`` is about the longer side in pixels. Equal arguments give equal bytes, whatever the number of ``workers``
+    (processes); a film and its boxes depend on ``seed`` and on their place alone, not on how many follow.
+    """
+    root = Path(root)
+    jobs = []
+    left, number = images, 0
+    while left > 0:
+        count = min(len(spine.study(seed, number).views), left)
+        jobs.append((root, seed, number, count, size))
+        left, number = left - count, number + 1
+    tables: dict[str, list[tuple]] = {"train": [], "test": []}
+    for (_, _, number, _, _), rows in zip(jobs, in_order(_write_study, jobs, workers), strict=True):
+        tables[_split(number)].extend(rows)
+    for split, rows in tables.items():
+        (root / f"{split}_images").mkdir(parents=True, exist_ok=True)
+        table = pd.DataFrame(rows, columns=_COLUMNS)
+        # Boxes are whole pixels, and empty for `No finding`.
+        table = table.astype(dict.fromkeys(_COLUMNS[5:], "Int64"))
+        write_csv(table, root / "annotations" / f"{split}.csv")
+
+
+def _split(number: int) -> str:
+    return "test" if number % 5 == 1 else "train"
+
+
+def _write_study(root: Path, seed: int, number: int, count: int, size: int) -> list[tuple]:
+    """Write the first ``count`` films of a study; return the rows they add to its table."""
+    names = stream(seed, "phantom", "spine", number, "names")
+    study_id, reader = _hex(names), f"rad{int(names.integers(1, 4))}"
+    rows: list[tuple] = []
+    for film in spine.films(seed, number, size)[:count]:
+        series_id, image_id = _hex(names), _hex(names)
+        folder = root / f"{_split(number)}_images"
+        folder.mkdir(parents=True, exist_ok=True)
+        dicom = _dicom(film, names, study_id, series_id, image_id)
+        (folder / f"{image_id}.dicom").write_bytes(dicom)
+        boxes = film.boxes or [("No finding", (None, None, None, None))]
+        rows += [(study_id, series_id, image_id, reader, kind, *box) for kind, box in boxes]
+    return rows
+
+
+def _dicom(film: spine.Film, rng: np.random.Generator, study_id: str, series_id: str, image_id: str) -> bytes:
+    """A digital radiograph of 12 or 16 stored bits, one in four of them black on white, with its window."""
+    bits = int(rng.choice([12, 12, 12, 16]))
+    inverted = bool(rng.random() < 0.25)
+    top = 2**bits - 1
+    # Pixel values use part of the range, and the window finds it again.
+    low, high = top * rng.uniform(0.02, 0.2), top * rng.uniform(0.7, 0.97)
+    shade = 1.0 - film.image if inverted else film.image
+    pixels = (low + (high - low) * shade + 0.5).astype("<u2")
+    view = {"LATERAL": "LL", "LEFT OBLIQUE": "LAO", "RIGHT OBLIQUE": "RAO"}.get(film.view, film.view)
+    rescale = [(0x00281052, "DS", "0"), (0x00281053, "DS", "1"), (0x00281054, "LO", "US")]
+    meta = _encoded(
+        [
+            (0x00020001, "OB", b"\x00\x01"),
+            (0x00020002, "UI", _DIGITAL_RADIOGRAPHY),
+            (0x00020003, "UI", _uid(image_id)),
+            (0x00020010, "UI", _EXPLICIT_LITTLE_ENDIAN),
+            (0x00020012, "UI", _uid("0" * 31 + "1")),  # who wrote it
+        ]
+    )
+    content = _encoded(
+        [
+            (0x00080016, "UI", _DIGITAL_RADIOGRAPHY),
+            (0x00080018, "UI", _uid(image_id)),
+            (0x00080060, "CS", "DX"),
+            (0x00180015, "CS", "SPINE"),  # body part
+            (0x00185101, "CS", view),
+            (0x0020000D, "UI", _uid(study_id)),
+            (0x0020000E, "UI", _uid(series_id)),
+            (0x00280002, "US", 1),  # samples per pixel
+            (0x00280004, "CS", "MONOCHROME1" if inverted else "MONOCHROME2"),
+            (0x00280010, "US", pixels.shape[0]),
+            (0x00280011, "US", pixels.shape[1]),
+            (0x00280100, "US", 16),  # bits allocated, stored, highest; unsigned
+            (0x00280101, "US", bits),
+            (0x00280102, "US", bits - 1),
+            (0x00280103, "US", 0),
+            (0x00281040, "CS", "LOG"),  # how pixels relate to intensity
+            (0x00281050, "DS", str(round(0.5 * (low + high)))),  # window centre and width
+            (0x00281051, "DS", str(round(high - low))),
+            *(rescale if rng.random() < 0.5 else []),
+            (0x7FE00010, "OW", pixels.tobytes()),
+        ]
+    )
+    return bytes(128) + b"DICM" + _encoded([(0x00020000, "UL", len(meta))]) + meta + content
+
+
+def _encoded(elements: list[tuple[int, str, str | int | bytes]]) -> bytes:
+    """Data elements (tag, value representation, value) in explicit VR, little endian (DICOM PS3.5, section 7.1)."""
+    parts = []
+    for tag, kind, value in elements:
+        if isinstance(value, int):
+            value = struct.pack("<H" if kind == "US" else "<I", value)
+        elif isinstance(value, str):
+            value = value.encode("ascii")
+        if len(value) % 2:
+            value += b"\x00" if kind in ("UI", "OB") else b" "
+        length = struct.pack("<HI", 0, len(value)) if kind in ("OB", "OW") else struct.pack("<H", len(value))
+        parts += [struct.pack("<HH", tag >> 16, tag & 0xFFFF), kind.encode("ascii"), length, value]
+    return b"".join(parts)
+
+
+def _hex(rng: np.random.Generator) -> str:
+    return rng.bytes(16).hex()
+
+
+def _uid(name: str) -> str:
+    return _UID_ROOT + str(int(name, 16))
+
+
+def write_natural_release(
+    root: Path, *, images: int, size: int, seed: int, classes: int = 10, workers: int = 2
+) -> None:
+    """Write ``images`` dead-leaves pictures under ``root``, in folders of ``classes`` classes (at most 50) by turns.
+
+    ``size`` is about the longer side in pixels. Equal arguments give equal bytes, whatever the number of ``workers``
+    (processes). Raises ValueError for too many classes.
+    """
+    names = class_names(classes)
+    root = Path(root)
+    for name in names:
+        (root / name).mkdir(parents=True, exist_ok=True)
+    jobs = [
+        (root / names[n % classes] / f"{n // classes:05d}.jpg", seed, n, n % classes, size)
+        for n in range(images)
+    ]
+    for _ in in_order(_write_picture, jobs, workers):
+        pass
+
+
+def _write_picture(path: Path, seed: int, number: int, label: int, size: int) -> None:
+    Image.fromarray(picture(seed, number, label, size)).save(path, quality=90)

@@ -1,0 +1,91 @@
+"""Activations of a dataset's images at the taps of a network, averaged over each map.
+
+The activations of one dataset's images as a file: an array for each layer, which keep the order they are given in.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save
+from torch import Tensor, nn
+
+from moco_transfer.backbones.taps import channel_means, has_channels_last
+from moco_transfer.errors import UserError
+from moco_transfer.files import replacing
+from moco_transfer.training.images import ImagePool, centre_crop, normalise
+
+
+@torch.no_grad()
+def layer_activations(
+    network: nn.Module,
+    taps: Mapping[str, str],
+    pool: ImagePool,
+    size: int,
+    device: torch.device,
+    batch: int = 128,
+) -> dict[str, np.ndarray]:
+    """Return, for each tap, the means of its output over all positions for all images, float32 [n, channels].
+
+    ``taps`` maps name to path, see ``backbones.taps``. One pass in evaluation mode. Maps are averaged because a row of
+    SVCCA is one image (#18). Of a layer that runs several times for one image, the last output counts.
+
+    Raises UserError for a tap that does not run, or whose output is not one array of numbers.
+    """
+    network.eval()
+    channels_last = has_channels_last(network)
+    latest: dict[str, Tensor] = {}
+    collected: dict[str, list[np.ndarray]] = {tap: [] for tap in taps}
+
+    def record(tap: str, output: object) -> None:
+        if not isinstance(output, Tensor):
+            raise UserError(
+                f"config: model.taps.{tap} gives more than one array; choose a layer within or behind it"
+            )
+        # Averaged at once: a layer behind may work in place.
+        latest[tap] = channel_means(output, channels_last)
+
+    hooks = [
+        network.get_submodule(path).register_forward_hook(
+            lambda _module, _inputs, output, tap=tap: record(tap, output)
+        )
+        for tap, path in taps.items()
+    ]
+    for start in range(0, len(pool), batch):
+        images = pool.batch(np.arange(start, min(start + batch, len(pool)))).to(device)
+        network(normalise(centre_crop(images, size)))
+        for tap, parts in collected.items():
+            if tap not in latest:
+                raise UserError(
+                    f"config: model.taps.{tap} is a layer that images do not pass; choose another"
+                )
+            parts.append(latest.pop(tap).cpu().numpy())
+    for hook in hooks:
+        hook.remove()
+    return {tap: np.concatenate(parts) for tap, parts in collected.items()}
+
+
+def write_layers(path: str | Path, layers: Mapping[str, NDArray[np.float32]]) -> None:
+    """Write the arrays [images, channels] by layer to ``path``, whole or not at all."""
+    # Safetensors sorts arrays by name: features.10 would stand before features.2 in every figure.
+    with replacing(path) as temporary:
+        # Not by save_file, which lets nobody but the owner read what a group shares.
+        temporary.write_bytes(save(dict(layers), metadata={"layers": json.dumps(list(layers))}))
+
+
+def read_layers(path: str | Path) -> dict[str, NDArray[np.float32]]:
+    """Return what ``write_layers`` wrote, layers in the order given there; raises UserError for any other file."""
+    try:
+        with safe_open(path, framework="numpy") as file:
+            order = json.loads((file.metadata() or {})["layers"])
+            return {name: file.get_tensor(name) for name in order}
+    except (SafetensorError, KeyError, ValueError):
+        raise UserError(
+            f"{path}: expected a safetensors file that lists its layers; remove it and run again"
+        ) from None
