@@ -1,28 +1,33 @@
-# Every target sets up what it needs: python3 (3.11 or newer, with venv) and make are enough.
+# Every target installs what it needs. You only need make and python3 (3.11 or newer, with venv).
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 PYTHON_SOURCES := workflow tests
 
-.PHONY: help plan demo real test test-survival test-cluster bench lint format lock clean
+.PHONY: help install plan demo real test test-survival test-cluster bench lint format lock clean
 
 help:
-	@echo "make demo             every figure and table on built-in phantom data (minutes, on two cores)"
-	@echo "make real DATA=DIR    the same, with NIH ChestX-ray14 images in DIR as the chest dataset"
-	@echo "make plan CONFIG=...  jobs, steps, images, disk and hours of a run, before anything is computed"
-	@echo "make test             lint, unit tests, small workflow runs"
-	@echo "make test-survival    kill -9 at twenty moments of a pretraining and a finetuning: the same bytes in the end"
-	@echo "make test-cluster     the Slurm profile on a Slurm of this machine, with jobs requeued, cancelled and killed (root, Debian)"
-	@echo "make bench            speed and memory beside plain ways: results/bench/*.csv"
-	@echo "make lint, format     check, or mend, formatting"
-	@echo "make lock             compile requirements.txt anew from pyproject.toml"
+	@echo "make install          install the locked environment into .venv (a minute); nothing is run"
+	@echo "make demo             make every figure and table from built-in phantom data (minutes, on two cores)"
+	@echo "make real DATA=DIR    the same, with the NIH ChestX-ray14 images in DIR as the chest dataset"
+	@echo "make plan CONFIG=...  show the jobs, steps, images, disk and hours of a run before it starts"
+	@echo "make test             check the code, run the unit tests and small workflows"
+	@echo "make test-survival    kill a pretraining and a finetuning (kill -9) at twenty moments; compare every byte at the end"
+	@echo "make test-cluster     start Slurm here and test its profile by requeueing, cancelling and killing jobs (root, Debian)"
+	@echo "make bench            compare speed and memory with plain implementations: results/bench/*.csv"
+	@echo "make lint             check style and formatting"
+	@echo "make format           fix the formatting"
+	@echo "make lock             compile requirements.txt again from pyproject.toml"
 	@echo "make clean            remove the environment (results stay)"
 
+install: $(READY)
+	@echo "Installed in .venv. Activate it: source .venv/bin/activate"
+
 $(READY): requirements.txt pyproject.toml
-	@$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed, this is " + sys.version.split()[0] + "; try: make PYTHON=python3.12 ..." if sys.version_info < (3, 11) else 0)'
+	@$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed, but this is " + sys.version.split()[0] + "; try: make PYTHON=python3.12 ..." if sys.version_info < (3, 11) else 0)'
 	$(PYTHON) -m venv --clear .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check "uv>=0.5"
-	# Compiled once here, or every job compiles what it imports where PYTHONDONTWRITEBYTECODE is set.
+	# Compile once, here. If PYTHONDONTWRITEBYTECODE is set, every job would compile what it imports.
 	VIRTUAL_ENV=.venv $(BIN)/uv pip sync --quiet --compile-bytecode --require-hashes requirements.txt
 	VIRTUAL_ENV=.venv $(BIN)/uv pip install --quiet --no-deps --editable .
 	@touch $@
@@ -43,11 +48,11 @@ plan: $(READY)
 test: lint
 	$(BIN)/python -m pytest
 
-# A mount and a process namespace: the machine keeps its own /usr and /etc, and what was started ends with the test.
+# Mount and process namespaces protect the machine's /usr and /etc, and end every process that the test starts.
 NAMESPACE := unshare --mount --pid --fork --mount-proc --kill-child
 
 test-cluster: $(READY)
-	@$(NAMESPACE) true 2>/dev/null && command -v apt-get dpkg >/dev/null || { echo "make test-cluster: a Slurm cannot be started here: root, unshare and Debian's apt-get are needed"; exit 1; }
+	@$(NAMESPACE) true 2>/dev/null && command -v apt-get dpkg >/dev/null || { echo "make test-cluster: cannot start Slurm here; it needs root, unshare and Debian's apt-get"; exit 1; }
 	$(NAMESPACE) $(BIN)/python -m pytest tests/cluster
 
 test-survival: $(READY)
