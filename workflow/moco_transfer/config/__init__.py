@@ -1,8 +1,8 @@
-"""The configuration, typed: every key with its type, its bounds and what it means.
+"""The typed configuration: every key with its type, its bounds and its meaning.
 
-``config/config.yaml`` holds the values, these models hold the rules. ``check`` turns the merged mapping that Snakemake
-hands over into a ``Config`` or stops with one line that names the key; ``config/README.md`` is generated from the
-descriptions of the keys (``python -m moco_transfer.config.reference``), and a test keeps it in step.
+``config/config.yaml`` holds the values, and these models hold the rules. ``check`` turns the merged mapping from Snakemake
+into a ``Config``, or stops with one line that names the key. ``python -m moco_transfer.config.reference`` generates
+``config/README.md`` from the descriptions of the keys; a test checks that the file is up to date.
 """
 
 from moco_transfer.config.datasets import Labels, Split, Store

@@ -1,8 +1,8 @@
-"""Augmentation as the configuration writes it: a list of operations, or the name of a preset, which is such a list.
+"""Augmentations in the configuration: a list of operations, or the name of a preset, which stands for such a list.
 
-A list holds its geometry first, as all of it becomes one warp: turns, flips, and exactly one crop, which makes the view as
-large as the network's input. Brightness, contrast and blur follow. Of MoCo v2's colour operations a grey image feels
-brightness and contrast alone: saturation, hue and grayscale would leave it as it is, so a list cannot name them.
+Geometric operations come first, because they are combined into one warp: rotations, flips, and exactly one crop, which
+gives the view the size of the network's input. Brightness, contrast and blur follow. Of MoCo v2's colour operations, only
+brightness and contrast change a grey image. Saturation, hue and grayscale would not, so a list must not name them.
 """
 
 from __future__ import annotations
@@ -39,39 +39,41 @@ Sigma = Annotated[float, Field(gt=0, le=10)]
 
 
 class Jitter(Section):
-    brightness: Share = Field(0.0, description="the factor is drawn from 1 - this to 1 + this")
-    contrast: Share = Field(0.0, description="likewise, about the image's mean; the two come in random order")
-    p: Share = Field(1.0, description="probability that an image is changed")
+    brightness: Share = Field(0.0, description="The factor is drawn between 1 minus this and 1 plus this.")
+    contrast: Share = Field(
+        0.0, description="The same for contrast, about the image's mean. The two are applied in random order."
+    )
+    p: Share = Field(1.0, description="Probability that an image is changed.")
 
 
 class Blur(Section):
     sigma: Annotated[list[Sigma], AfterValidator(_ascending)] = Field(
         min_length=2,
         max_length=2,
-        description="bounds of the Gaussian's deviation, in pixels of a view 224 wide; smaller views get less",
+        description="Bounds of the Gaussian's standard deviation, in pixels of a view 224 pixels wide. Smaller views get less blur.",
     )
-    p: Share = Field(1.0, description="probability that an image is changed")
+    p: Share = Field(1.0, description="Probability that an image is changed.")
 
 
 class Operation(Section):
-    """One step of an augmentation: exactly one of the keys is given."""
+    """One operation of an augmentation. Exactly one key is given."""
 
     rotate: Annotated[float, Field(ge=0, le=180)] | None = Field(
-        None, description="turn about the centre by up to so many degrees either way"
+        None, description="Rotate about the centre, by up to this number of degrees in either direction."
     )
-    flip: Share | None = Field(None, description="left to right, with this probability")
+    flip: Share | None = Field(None, description="Flip left to right with this probability.")
     crop: Literal["random", "centre"] | None = Field(
-        None, description="cut out a view of `model.input_size`: anywhere, or from the middle"
+        None, description="Crop to `model.input_size`, at a random position or in the centre."
     )
     resized_crop: (
         Annotated[list[Area], Field(min_length=2, max_length=2), AfterValidator(_ascending)] | None
     ) = Field(
         None,
-        description="bounds of the share of the area that is cut out, its sides 3:4 to 4:3, and resized to "
-        "`model.input_size`",
+        description="Crop a random part of the image, with sides from 3:4 to 4:3, and resize it to `model.input_size`. "
+        "The two numbers bound its share of the area.",
     )
-    jitter: Jitter | None = Field(None, description="brightness and contrast")
-    blur: Blur | None = Field(None, description="a Gaussian blur")
+    jitter: Jitter | None = Field(None, description="Change brightness and contrast.")
+    blur: Blur | None = Field(None, description="Apply a Gaussian blur.")
 
     @model_validator(mode="before")
     @classmethod
@@ -98,7 +100,7 @@ class Operation(Section):
 
     @property
     def name(self) -> str:
-        """Which operation it is: the one key that is given."""
+        """The name of the operation, which is the one key that is given."""
         return next(name for name in type(self).model_fields if getattr(self, name) is not None)
 
 
@@ -134,7 +136,7 @@ PRESETS: dict[str, list[Operation]] = {
 
 
 def _preset_or_list(*others: str) -> BeforeValidator:
-    """Return what tells names from lists, so that an error names the item of a list and not a branch of a union."""
+    """Return a validator that separates names from lists, so that an error names an item of the list, not a union branch."""
     names = (*others, *PRESETS)
 
     def check(value: Any) -> Any:
@@ -154,9 +156,9 @@ _AUGMENTATION = TypeAdapter(Augmentation)
 
 
 def operations_of(augmentation: str | Sequence[Operation | dict[str, Any]]) -> list[Operation]:
-    """Return the operations of a preset, or of a list as the configuration or its JSON writes it.
+    """Return the operations of a preset, or of a list from the configuration or its JSON.
 
-    Raises UserError where it is neither.
+    Raises UserError if ``augmentation`` is neither.
     """
     try:
         checked = _AUGMENTATION.validate_python(augmentation)

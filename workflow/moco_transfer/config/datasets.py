@@ -1,4 +1,4 @@
-"""The keys of a dataset: where it lies, how its images are stored, how it is divided, what its labels mean."""
+"""The keys of a dataset: where it is, how its images are stored, how it is split, and what its labels mean."""
 
 from __future__ import annotations
 
@@ -10,32 +10,37 @@ from moco_transfer.config.section import Positive, Section, Share
 
 
 class Phantom(Section):
-    images: Positive = Field(description="how many images the generated release holds")
-    size: Annotated[int, Field(ge=32)] = Field(description="longer side of the generated images, in pixels")
+    images: Positive = Field(description="Number of generated images.")
+    size: Annotated[int, Field(ge=32)] = Field(description="Longer side of the generated images, in pixels.")
 
 
 class Store(Section):
-    size: Annotated[int, Field(ge=16)] = Field(description="side of the stored square images, in pixels")
-    fit: Literal["stretch", "pad", "center_crop"] = Field(description="how an image becomes square (#6)")
-    colour: bool = Field(False, description="keep three channels; MoCo's augmentations are for grey images")
-    max_quarantined: Share = Field(0.01, description="share of unreadable images above which packing stops")
-    max_pixels: Positive = Field(50_000_000, description="images with more pixels are refused")
+    size: Annotated[int, Field(ge=16)] = Field(description="Side of the stored square images, in pixels.")
+    fit: Literal["stretch", "pad", "center_crop"] = Field(description="How an image becomes square (#6).")
+    colour: bool = Field(
+        False,
+        description="Store three channels. MoCo's augmentations need grey images, so a colour dataset cannot be a source.",
+    )
+    max_quarantined: Share = Field(
+        0.01, description="Packing stops if a larger share of the images is unreadable."
+    )
+    max_pixels: Positive = Field(50_000_000, description="An image with more pixels counts as unreadable.")
     shards: Positive = Field(
         1,
-        description="parts that are packed as jobs of their own; the array is the same whatever their number",
+        description="Number of jobs that share the packing. It does not change the stored array.",
     )
 
 
 class Split(Section):
     unit: Literal["image", "study", "patient"] = Field(
-        description="what is never divided between splits (#1, #2)"
+        description="The unit that is never divided between splits (#1, #2)."
     )
-    train: Share = Field(description="share of the units for training")
+    train: Share = Field(description="Share of the units for training.")
     validation: Share | Literal["official"] = Field(
-        description="share of the units for validation, or `official`"
+        description="Share of the units for validation, or `official` for the release's own."
     )
     test: Share | Literal["official"] = Field(
-        description="share of the units for testing, or `official`: the release's own; shares are of what remains"
+        description="Share of the units for testing, or `official` for the release's own. The shares refer to the units that are not official."
     )
 
     @model_validator(mode="after")
@@ -47,40 +52,51 @@ class Split(Section):
 
 
 class Labels(Section):
-    uncertain: Literal["zero", "one", "mask"] = Field(description="what a label of -1 counts as (#5)")
-    unlabeled: Literal["zero", "drop"] = Field(description="images whose study has no label at all (#5)")
+    uncertain: Literal["zero", "one", "mask"] = Field(description="What a label of -1 counts as (#5).")
+    unlabeled: Literal["zero", "drop"] = Field(
+        description="What happens to images whose study has no label at all: their labels count as 0, or they are dropped (#5)."
+    )
 
 
 class Table(Section):
-    """Which columns of a user's own CSV or Parquet say what."""
+    """The columns of a user's own CSV or Parquet file."""
 
-    file: str = Field(description="the CSV or Parquet file, relative to `root`")
-    path: str = Field(description="the column with each image's path, relative to `root`")
+    file: str = Field(description="The CSV or Parquet file, relative to `root`.")
+    path: str = Field(description="The column with each image's path, relative to `root`.")
     labels: Annotated[list[str], Field(min_length=1)] = Field(
-        description="the columns with labels: 1, 0, -1 or blank"
+        description="The columns with labels: 1, 0, -1 or blank."
     )
-    image_id: str | None = Field(None, description="the column with a unique name; null takes the path")
+    image_id: str | None = Field(
+        None, description="The column with a unique name of each image. If null, the path is the name."
+    )
     patient_id: str | None = Field(
-        None, description="null takes each study, or image, for a patient of its own"
+        None,
+        description="The column with the patient. If null, each study (or image) counts as a separate patient.",
     )
-    study_id: str | None = Field(None, description="null takes each image for a study of its own")
-    official_split: str | None = Field(None, description="the column with train, validation or test")
-    view: str | None = Field(None, description="the column with the view, for `views` and the data card")
+    study_id: str | None = Field(
+        None, description="The column with the study. If null, each image counts as a separate study."
+    )
+    official_split: str | None = Field(None, description="The column with `train`, `validation` or `test`.")
+    view: str | None = Field(None, description="The column with the view, for `views` and the data card.")
 
 
 class Dataset(Section):
-    title: str = Field(description="the name in figures and tables")
+    title: str = Field(description="Its name in figures and tables.")
     adapter: Literal["vindr_spinexr", "mimic_cxr_jpg", "nih_chestxray14", "image_folder", "table"] = Field(
-        description="which release's layout `root` has; `table` is a CSV or Parquet of your own"
+        description="The layout of `root`: that of a release, or `table` for a CSV or Parquet file of your own."
     )
-    root: str | None = Field(description="the folder the release unpacks to")
-    labeler: Literal["chexpert", "negbio"] = Field("chexpert", description="of `mimic_cxr_jpg`: whose labels")
+    root: str | None = Field(description="The folder that contains the unpacked release.")
+    labeler: Literal["chexpert", "negbio"] = Field(
+        "chexpert", description="For `mimic_cxr_jpg`: the labeler whose labels are used."
+    )
     views: list[str] | None = Field(
-        None, description="views that are kept, as the release names them; null: all"
+        None, description="The views to keep, with the release's names. If null, all are kept."
     )
-    table: Table | None = Field(None, description="for the adapter `table`")
-    shareable: bool = Field(description="whether its images and ids may enter figures and the report")
-    phantom: Phantom | None = Field(None, description="generate the release instead of reading `root`")
+    table: Table | None = Field(None, description="For the adapter `table`: its columns.")
+    shareable: bool = Field(
+        description="Whether its images and identifiers may enter figures, tables and the report."
+    )
+    phantom: Phantom | None = Field(None, description="Generate phantom images instead of reading `root`.")
     store: Store
     split: Split
     labels: Labels

@@ -1,12 +1,7 @@
-"""The keys of what is computed from predictions and encoders: AUROC with its intervals, and similarity.
+"""The whole configuration: targets, sources, controls, evaluation and similarity, and the check that its parts fit together.
 
-The keys of the controls: trainings that tell apart what the paper varies together, domain, size and compute.
-
-
-The whole configuration: which datasets are targets and sources, and that its parts fit together.
-
-
-From the merged mapping that Snakemake hands over to a typed configuration, or to one line that names the key.
+``check`` turns the merged mapping from Snakemake into a ``Config``, or stops with one line that names the wrong key. The controls
+are extra trainings that separate what the paper varies together: domain, size and compute.
 """
 
 from __future__ import annotations
@@ -24,15 +19,23 @@ from moco_transfer.errors import UserError
 
 
 class Evaluation(Section):
-    average: Literal["weighted", "macro"] = Field(description="how classes are averaged (#17)")
-    replicates: Annotated[int, Field(ge=2)] = Field(description="resamples of the test set")
-    percentiles: Annotated[list[Annotated[float, Field(gt=0, lt=100)]], Field(min_length=2, max_length=2)] = (
-        Field(description="ends of the interval (#15)")
+    average: Literal["weighted", "macro"] = Field(
+        description="How the AUROCs of the classes are averaged (#17)."
     )
-    unit: Literal["image", "patient"] = Field(description="what is resampled (#16)")
-    validation: Literal["full", "matched"] = Field(description="the images that budgets are chosen on (#14a)")
-    margin: Annotated[float, Field(gt=0, lt=0.5)] = Field(description="of equivalence, in AUROC")
-    level: Annotated[float, Field(gt=0, lt=0.5)] = Field(description="of the tests in the claims table")
+    replicates: Annotated[int, Field(ge=2)] = Field(description="Number of resamples of the test set.")
+    percentiles: Annotated[list[Annotated[float, Field(gt=0, lt=100)]], Field(min_length=2, max_length=2)] = (
+        Field(description="The two ends of the interval (#15).")
+    )
+    unit: Literal["image", "patient"] = Field(description="The unit that is resampled (#16).")
+    validation: Literal["full", "matched"] = Field(
+        description="The validation images that choose the budget: all, or as many as are labelled (#14a)."
+    )
+    margin: Annotated[float, Field(gt=0, lt=0.5)] = Field(
+        description="Margin of the equivalence and non-inferiority tests, in AUROC."
+    )
+    level: Annotated[float, Field(gt=0, lt=0.5)] = Field(
+        description="Significance level of the tests in the claims table."
+    )
 
     @model_validator(mode="after")
     def _percentiles_ascend(self) -> Evaluation:
@@ -42,80 +45,90 @@ class Evaluation(Section):
 
 
 class Similarity(Section):
-    datasets: list[Name] = Field(min_length=2, description="compared pairwise")
-    images: Annotated[int, Field(ge=10)] = Field(description="drawn from each dataset")
+    datasets: list[Name] = Field(min_length=2, description="The datasets that are compared in pairs.")
+    images: Annotated[int, Field(ge=10)] = Field(description="Number of images drawn from each dataset.")
     network: Name = Field(
-        description="the source whose encoder is used; `none` is the ImageNet network (#18)"
+        description="The source whose encoder computes the activations; `none` is the ImageNet network (#18)."
     )
-    variance: Annotated[float, Field(gt=0, le=1)] = Field(description="share of the variance that SVD keeps")
-    directions: Positive = Field(description="k of the measures on shared channels")
-    null_draws: Positive = Field(description="draws of each null distribution")
-    split_halves: Positive = Field(description="splits of a dataset against itself, the ceiling")
+    variance: Annotated[float, Field(gt=0, le=1)] = Field(
+        description="Share of the variance that the SVD keeps."
+    )
+    directions: Positive = Field(description="Number of directions (k) in the measures on shared channels.")
+    null_draws: Positive = Field(description="Number of draws of each null distribution.")
+    split_halves: Positive = Field(
+        description="Number of times that a dataset is split in half and compared with itself, which gives the ceiling."
+    )
 
 
 class SizeControl(Section):
-    dataset: Name = Field(description="whose training images MoCo sees, drawn at random")
-    as_many_as: Name = Field(description="the dataset whose number of training images is taken")
+    dataset: Name = Field(
+        description="The dataset whose training images MoCo sees. They are drawn at random."
+    )
+    as_many_as: Name = Field(description="The dataset that sets the number of images.")
 
 
 class Controls(Section):
     size: dict[Name, SizeControl] = Field(
-        description="sources by name: MoCo on as many images of one dataset as another has, by a line of its own in "
-        "`pretraining.schedules`; finetuned linearly on every target"
+        description="Extra sources by name: MoCo on as many images of one dataset as another dataset has. Each needs its own line in "
+        "`pretraining.schedules`. It is finetuned linearly on every target."
     )
     steps: dict[Name, list[Percent]] = Field(
-        description="by target: percentages where MoCo on just the labelled images also takes as many steps as MoCo on "
-        "the whole dataset (source `limited-steps`, linear)"
+        description="For each target: the percentages at which MoCo on only the labelled images is also run for as many steps as MoCo on "
+        "the whole dataset (source `limited-steps`, linear)."
     )
     budget: dict[Name, list[Percent]] = Field(
-        description="by target: percentages where a network without MoCo is also trained on the labels for as many more "
-        "images as MoCo on the whole dataset shows (source `none-longer`, end to end)"
+        description="For each target: the percentages at which a network without MoCo is also trained longer on the labels, by as many images as "
+        "MoCo on the whole dataset sees (source `none-longer`, end to end)."
     )
     subsets: Annotated[int, Field(ge=0)] = Field(
-        description="labelled subsets a linear cell, for the variance between them alone; those up to `n_subsets` are there "
-        "anyway, and sources that see labelled images have no more"
+        description="Labelled subsets per linear cell, only to estimate the variance between them. The first `n_subsets` are those of the run. "
+        "Sources that see only labelled images get no additional ones."
     )
 
 
-# MoCo on just the labelled images; the same with as many steps as on all images; none, with more supervised epochs.
+# MoCo on only the labelled images; the same for as many steps as on all images; no MoCo, but more supervised epochs.
 BUILT_IN_SOURCES = (LIMITED, LIMITED_STEPS, NONE_LONGER) = ("limited", "limited-steps", "none-longer")
 
 
 class Target(Section):
     percents: list[Percent] = Field(
-        min_length=1, description="percentages of the training labels, as strings"
+        min_length=1, description="Percentages of the training labels, as strings."
     )
-    limited: list[Percent] = Field(description="those of them with MoCo on just the labelled images (#14d)")
+    limited: list[Percent] = Field(
+        description="The percentages at which MoCo is also trained on only the labelled images (#14d)."
+    )
     limited_modes: list[Literal["linear", "end_to_end"]] = Field(
-        ["linear"], description="how those are finetuned"
+        ["linear"], description="The finetuning modes of `limited`."
     )
 
 
 class Resources(Section):
-    gpus: Annotated[int, Field(ge=0)] = Field(description="of a training job; 0 where there is none")
-    threads: Positive = Field(description="of a training job")
-    mem_mb: Positive = Field(description="of a training job")
-    max_mem_mb: Positive = Field(description="the most that a retried job asks for")
-    max_runtime: Positive = Field(description="minutes; the most that a cluster gives a job")
+    gpus: Annotated[int, Field(ge=0)] = Field(description="GPUs of a training job; 0 if there is none.")
+    threads: Positive = Field(description="Threads of a training job.")
+    mem_mb: Positive = Field(description="Memory of a training job, in MB.")
+    max_mem_mb: Positive = Field(description="The most memory that a retried job asks for, in MB.")
+    max_runtime: Positive = Field(description="The longest time that the cluster gives a job, in minutes.")
 
 
 class Config(Section):
-    run: Name = Field(description="results/<run>/ is what this configuration writes")
-    data: Name = Field(description="results/data/<data>/ is what runs share")
-    seed: Annotated[int, Field(ge=0)] = Field(description="the root of every random stream")
-    n_subsets: Positive = Field(description="labelled subsets per percentage")
-    device: Literal["cpu", "cuda"] = Field(description="where networks run")
+    run: Name = Field(description="The results of this configuration go to results/<run>/.")
+    data: Name = Field(description="Runs with the same value share results/data/<data>/.")
+    seed: Annotated[int, Field(ge=0)] = Field(description="The root of every random stream.")
+    n_subsets: Positive = Field(description="Number of labelled subsets per percentage.")
+    device: Literal["cpu", "cuda"] = Field(description="The device on which networks run.")
     precision: Literal["auto", "float32", "bfloat16"] = Field(
-        description="of training steps; `auto` is bfloat16 (autocast) on GPUs that have it and float32 elsewhere"
+        description="Precision of training steps. `auto` is bfloat16 (autocast) on GPUs that support it and float32 elsewhere."
     )
     compile: bool = Field(
-        description="train networks that torch.compile has compiled; the first step takes minutes"
+        description="Compile networks with torch.compile before training. The first step then takes minutes."
     )
     datasets: dict[Name, Dataset]
-    targets: dict[Name, Target] = Field(min_length=1, description="by dataset: what is finetuned and scored")
-    sources: dict[Name, list[Name]] = Field(description="by name: the datasets MoCo sees")
+    targets: dict[Name, Target] = Field(
+        min_length=1, description="The datasets on which networks are finetuned and scored."
+    )
+    sources: dict[Name, list[Name]] = Field(description="For each source, the datasets that MoCo sees.")
     subset_sampling: Literal["nested", "stratified"] = Field(
-        description="how labelled subsets are drawn (#3)"
+        description="How labelled subsets are drawn (#3)."
     )
     model: Model
     moco: Moco
@@ -206,8 +219,8 @@ def _require(where: str, names: list[str], among: Iterable[str], what: str) -> N
 def check(raw: dict[str, Any]) -> Config:
     """Return the typed configuration of the merged mapping ``raw``.
 
-    An entry that an overlay sets to null in one of the mappings by name is taken as absent. Raises UserError with one
-    line that names the key, what was found there and, for an unknown key, the nearest one.
+    If an overlay sets a dataset, target, source or control to null, it counts as absent. Raises UserError with one line that
+    names the key, the value found there and, for an unknown key, the nearest known one.
     """
     raw = {
         key: _present(value) if key in ("datasets", "targets", "sources") else value

@@ -1,4 +1,4 @@
-"""The names a network can have, known without importing it: a misspelt one stops before anything starts."""
+"""The valid names of networks. They are known without importing a network, so that a misspelt name stops a run at once."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ DENSENETS = {
 
 @cache
 def torchvision_names() -> tuple[str, ...]:
-    """Return the names of torchvision's classification models, sorted; empty where torchvision is not installed.
+    """Return the sorted names of torchvision's classification models, or nothing if torchvision is not installed.
 
-    They are read from the text of its modules: importing it would cost seconds at every call of Snakemake.
+    They are read from the text of its modules, because importing torchvision takes seconds at every start of Snakemake.
     """
     package = find_spec("torchvision")
     if package is None or not package.submodule_search_locations:
@@ -35,7 +35,7 @@ def torchvision_names() -> tuple[str, ...]:
 
 
 def unknown_network(name: str) -> str:
-    """Return one line that says what ``name`` may have meant."""
+    """Return one line that suggests valid names similar to ``name``."""
     names = [*DENSENETS, *torchvision_names()]
     near = list(dict.fromkeys(difflib.get_close_matches(name, names, n=3)))
     hint = f"did you mean {' or '.join(near)}?" if near else f"there are {', '.join(dict.fromkeys(names))}"

@@ -1,6 +1,6 @@
-"""Writes config/README.md, the reference of every key, from the models in ``config``.
+"""Write config/README.md, the reference of every key, from the models in ``config``.
 
-``python -m moco_transfer.config.reference > config/README.md``; a test keeps the file in step.
+Run ``python -m moco_transfer.config.reference > config/README.md``. A test checks that the file is up to date.
 """
 
 from __future__ import annotations
@@ -12,20 +12,27 @@ from moco_transfer.config import Config, Section
 
 HEAD = """# Every key of the configuration
 
-`config.yaml` holds the paper's protocol on the real datasets, with the reason beside each value; `nih.yaml` is an overlay on it
-for NIH ChestX-ray14 alone, `demo.yaml` one that runs everything on phantom data, `nih-sample.yaml` an overlay on the demo with
-some real chest radiographs, `controls.yaml` one that adds the controls. An overlay
-names what differs: mappings merge key by key, lists and values replace; `null` takes a dataset, target or source out. Several are given
-in order, after the targets: `snakemake figures --configfile config/demo.yaml my.yaml`. A single value:
-`snakemake --config n_subsets=5`.
+A configuration is `config.yaml` and any number of overlays on it:
 
-An unknown key, a value out of bounds or a name that is not there stops the run before anything starts, with one line.
-`#n` is the number of a decision where the paper leaves a choice open: [docs/decisions.md](../docs/decisions.md).
+| file | what it is for |
+| --- | --- |
+| `config.yaml` | the paper's protocol on the real datasets, with the reason for each value |
+| `controls.yaml` | adds the controls |
+| `nih.yaml` | the full experiment on NIH ChestX-ray14 alone |
+| `demo.yaml` | everything on phantom data, in minutes |
+| `nih-sample.yaml` | an overlay on the demo with some real chest radiographs |
+
+An overlay contains only what differs. Mappings are merged key by key; lists and values are replaced. To remove a dataset, target or
+source, set it to `null`. Give overlays in order, after the targets: `snakemake figures --configfile config/demo.yaml my.yaml`. To change
+a single value, use `snakemake --config n_subsets=5`.
+
+If a key is unknown, a value is out of bounds or a name does not exist, Snakemake stops before anything runs, with one line that says where.
+`#n` is the number of a decision in [docs/decisions.md](../docs/decisions.md), where the paper leaves a choice open.
 """
 
 
 def reference() -> str:
-    """Return the text of config/README.md: a table for each section, at the first place that has it."""
+    """Return the text of config/README.md: one table per section. A section that occurs twice is shown at its first place."""
     parts = [HEAD]
     shown = set()
     for path, section in _sections(Config, ""):

@@ -1,4 +1,4 @@
-"""What the parts of the configuration have in common: strictness, and the types of their values."""
+"""The base class of all sections of the configuration, and the types of their values."""
 
 from __future__ import annotations
 
@@ -28,6 +28,6 @@ Rate = Annotated[float, Field(gt=0)]
 
 
 class Section(BaseModel):
-    """A part of the configuration: unknown keys are errors, and nothing changes after the check."""
+    """A part of the configuration. Unknown keys are errors, and its values cannot be changed."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)

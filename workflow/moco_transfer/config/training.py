@@ -13,15 +13,19 @@ from moco_transfer.config.section import Name, Positive, Rate, Section
 
 class InitialWeights(Section):
     kind: Literal["download", "file", "supervised"] = Field(
-        description="where the ImageNet weights come from"
+        description="Where the initial weights come from: download them, read a file, or train them on a dataset with classes."
     )
-    url: str | None = Field(description="for `download`")
-    sha256: str | None = Field(description="head of the file's SHA-256, for `download` and `file`")
-    path: str | None = Field(description="for `file`: a torchvision state dict or safetensors")
-    dataset: Name | None = Field(description="for `supervised`: the dataset whose classes are learnt")
-    epochs: Positive | None = Field(description="for `supervised`")
-    batch: Positive | None = Field(description="for `supervised`")
-    lr: Rate | None = Field(description="for `supervised`")
+    url: str | None = Field(description="For `download`: the address.")
+    sha256: str | None = Field(
+        description="For `download` and `file`: the first characters of the file's SHA-256."
+    )
+    path: str | None = Field(description="For `file`: a torchvision state dict or a safetensors file.")
+    dataset: Name | None = Field(
+        description="For `supervised`: the dataset whose classes the network learns."
+    )
+    epochs: Positive | None = Field(description="For `supervised`: passes over the training images.")
+    batch: Positive | None = Field(description="For `supervised`: images per step.")
+    lr: Rate | None = Field(description="For `supervised`: the learning rate at the start.")
 
     @model_validator(mode="after")
     def _kind_has_its_keys(self) -> InitialWeights:
@@ -41,15 +45,15 @@ TapName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9 ._+-]*$")]
 
 class Model(Section):
     name: Name = Field(
-        description="the network: `densenet121`, `densenet161`, `densenet169`, `densenet201`, the demo's "
-        "`densenet_small`, or any classification model of torchvision, such as `resnet50`"
+        description="The network: `densenet121`, `densenet161`, `densenet169`, `densenet201`, `densenet_small` of the demo, "
+        "or any classification model of torchvision, such as `resnet50`."
     )
     input_size: Annotated[int, Field(ge=32)] = Field(
-        description="side of the network's input, a centre crop of the stored image, in pixels (#6)"
+        description="Side of the network's input in pixels, a centre crop of the stored image (#6)."
     )
     taps: Annotated[dict[TapName, str], Field(min_length=1)] | None = Field(
-        description="layers whose outputs are compared (figure 3), name to path in the network; null for the first "
-        "convolution and the last block at each resolution, CV1 and DB1 to DB4 of a DenseNet (#18)"
+        description="The layers whose outputs are compared (figure 3): a name and a path in the network for each. If null, "
+        "the first convolution and the last block at each resolution, which are CV1 and DB1 to DB4 of a DenseNet (#18)."
     )
     initial_weights: InitialWeights
 
@@ -62,10 +66,10 @@ class Model(Section):
 
 
 class Schedule(Section):
-    epochs: Positive = Field(description="passes over the source's training images")
-    batch: Positive = Field(description="images a step")
-    lr: Rate = Field(description="initial learning rate of the cosine")
-    bn_groups: Positive = Field(description="groups of a batch that are normalised apart (#10)")
+    epochs: Positive = Field(description="Passes over the source's training images.")
+    batch: Positive = Field(description="Images per step.")
+    lr: Rate = Field(description="Learning rate at the start; it then follows a cosine.")
+    bn_groups: Positive = Field(description="Groups of a batch that are normalised separately (#10).")
 
     @model_validator(mode="after")
     def _groups_have_two_images(self) -> Schedule:
@@ -77,65 +81,69 @@ class Schedule(Section):
 
 
 class Moco(Section):
-    dim: Positive = Field(description="width of the projection")
-    momentum: Annotated[float, Field(ge=0, lt=1)] = Field(description="of the key encoder")
-    temperature: Rate = Field(description="of the contrastive loss")
-    queue: Positive = Field(description="keys kept as negatives (#8)")
-    mask_own_keys: bool = Field(description="leave keys of the query's own image out of the negatives (#9)")
-    augment: Augmentation = Field(description="a preset, or operations in order (#7)")
-    sgd_momentum: Annotated[float, Field(ge=0, lt=1)] = Field(description="of the optimiser")
-    weight_decay: Annotated[float, Field(ge=0)] = Field(description="of the optimiser")
+    dim: Positive = Field(description="Width of the projection.")
+    momentum: Annotated[float, Field(ge=0, lt=1)] = Field(description="Momentum of the key encoder.")
+    temperature: Rate = Field(description="Temperature of the contrastive loss.")
+    queue: Positive = Field(description="Number of keys that are kept as negatives (#8).")
+    mask_own_keys: bool = Field(description="Leave keys of the query's own image out of the negatives (#9).")
+    augment: Augmentation = Field(description="A preset, or a list of operations in order (#7).")
+    sgd_momentum: Annotated[float, Field(ge=0, lt=1)] = Field(description="Momentum of the optimiser.")
+    weight_decay: Annotated[float, Field(ge=0)] = Field(description="Weight decay of the optimiser.")
 
 
 class Probe(Section):
-    every: Positive = Field(description="epochs between two probes; the last epoch is always probed")
+    every: Positive = Field(description="Epochs between two probes. The last epoch is always probed.")
     images: Positive = Field(
-        description="labelled training images that the probe is fitted to, and validation images that score it, at most"
+        description="The largest number of labelled training images that fit the probe, and of validation images that score it."
     )
 
 
 class Pretraining(Section):
     images: Literal["train", "train+validation"] = Field(
-        description="which images of a source MoCo sees (#14c)"
+        description="The images of a source that MoCo sees (#14c)."
     )
     ranks: Positive = Field(
-        description="processes, and GPUs where `resources.gpus` is above 0, that share one pretraining"
+        description="Number of processes (and of GPUs, if `resources.gpus` is above 0) that share one pretraining."
     )
     probe: Probe | None = Field(
-        description="a linear classifier on frozen features, for `metrics.csv` alone; null for none"
+        description="A linear classifier on frozen features, which only monitors the training (`metrics.csv`). If null, there is none."
     )
-    schedules: dict[Name, Schedule] = Field(description="by source; `limited` takes its target's")
+    schedules: dict[Name, Schedule] = Field(
+        description="For each source; `limited` uses the schedule of its target."
+    )
 
 
 class Optimizer(Section):
-    batch: Positive = Field(description="images a step")
-    lr: Rate = Field(description="initial learning rate of the cosine")
-    name: Literal["sgd", "adam"] = Field(description="the optimiser")
-    momentum: Annotated[float, Field(ge=0, lt=1)] | None = Field(description="for `sgd`")
-    weight_decay: Annotated[float, Field(ge=0)] = Field(description="of the optimiser")
+    batch: Positive = Field(description="Images per step.")
+    lr: Rate = Field(description="Learning rate at the start; it then follows a cosine.")
+    name: Literal["sgd", "adam"] = Field(description="The optimiser.")
+    momentum: Annotated[float, Field(ge=0, lt=1)] | None = Field(description="For `sgd`: its momentum.")
+    weight_decay: Annotated[float, Field(ge=0)] = Field(description="Weight decay of the optimiser.")
 
 
 class Linear(Section):
-    epochs: Positive = Field(description="passes over the labelled subset")
+    epochs: Positive = Field(description="Passes over the labelled subset.")
     views: Positive = Field(
-        description="cached views of each labelled image, which the epochs take in turn: the image as it is, then "
-        "`views - 1` augmented ones as `finetune.augment` says"
+        description="Number of cached views of each labelled image, which the epochs use in turn: the image itself, then "
+        "`views - 1` views augmented by `finetune.augment`."
     )
 
 
 class EndToEnd(Section):
-    budgets: list[Positive] = Field(min_length=1, description="numbers of epochs, each a training of its own")
+    budgets: list[Positive] = Field(
+        min_length=1, description="Numbers of epochs. Each is a separate training."
+    )
 
 
 class Finetune(Section):
     linear: Linear
     end_to_end: EndToEnd
-    optimizers: dict[Name, Optimizer] = Field(description="by target")
+    optimizers: dict[Name, Optimizer] = Field(description="For each target.")
     augment: OptionalAugmentation = Field(
-        description="of end-to-end training, and of `linear.views` after the first; a list is as that of `moco.augment` (#12)"
+        description="The augmentation of end-to-end training, and of all `linear.views` but the first. A list is written as in `moco.augment` (#12)."
     )
     checkpoint: Literal["last", "best"] = Field(
-        description="the epoch that predicts: the last, or the best (#13)"
+        description="The epoch that makes the predictions: the last, or the best on the validation images (#13)."
     )
 
     @model_validator(mode="after")
