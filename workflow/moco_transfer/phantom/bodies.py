@@ -16,10 +16,8 @@ from numpy.typing import ArrayLike
 OUTLINE = 0.0  # the body: soft tissue from a ray's first entry into any outline to its last exit
 TISSUE = 1.0  # adds its density to whatever is there
 CAVITY = 2.0  # a lung: removes soft tissue; at most two, which must not overlap
-SOLID = (
-    3.0  # an organ in a lung: in each cavity, no air from a ray's first entry into any solid to its last exit
-)
-HAZE = 4.0  # fills a share of the lung that it overlaps; the density is this share, and shares add up to at most 1
+SOLID = 3.0  # an organ in a lung: in each cavity, no air from a ray's first entry to its last exit
+HAZE = 4.0  # fills a share (its density) of the lung that it overlaps; shares add up, to at most 1
 
 # Columns of the table. INVERSE (9 numbers, row by row) maps patient axes to those of the canonical shape.
 ROLE, CENTRE, INVERSE, BULGE, LOW, HIGH, DENSITY, CORE, HOLLOW = 0, 1, 4, 13, 14, 15, 16, 17, 18
