@@ -17,6 +17,7 @@ from measure import Measure, best_seconds, measured_as_a_job, print_measures
 from PIL import Image, ImageFilter
 
 from moco_transfer.augment import augment
+from moco_transfer.config.augmentation import operations_of
 from moco_transfer.seeds import stream
 from moco_transfer.training.images import DEVIATION, MEAN, ImagePool, normalise
 
@@ -44,13 +45,13 @@ def compare() -> list[Measure]:
 def _compare(preset: str, folder: Path) -> Measure:
     pool = ImagePool([(folder / "images.npy", np.arange(IMAGES))])
     loader = _published_loader(preset, sorted(folder.glob("*.jpg")))
-    random = stream(0, "bench", preset)
+    random, operations = stream(0, "bench", preset), operations_of(preset)
 
     def ours() -> None:
         for numbers in random.permutation(IMAGES).reshape(-1, BATCH):
             pixels = pool.batch(numbers)
             for _ in range(2):
-                normalise(augment(pixels, preset, SIZE, random))
+                normalise(augment(pixels, operations, SIZE, random))
 
     def reference() -> None:
         for _ in loader:

@@ -1,4 +1,4 @@
-"""Augmentations in the configuration: lists are taken as they are written, mistakes are named in one line."""
+"""Augmentations in the configuration: lists stay as they were written, and mistakes are reported in one line."""
 
 import json
 from pathlib import Path
@@ -7,6 +7,7 @@ import pytest
 import yaml
 
 from moco_transfer import config
+from moco_transfer.config.augmentation import PRESETS, operations_of
 from moco_transfer.errors import UserError
 
 PAPER = yaml.safe_load((Path(__file__).parents[2] / "config/config.yaml").read_text())
@@ -28,13 +29,8 @@ def checked(section, augment):
 @pytest.mark.parametrize("section", ["moco", "finetune"])
 def test_a_list_comes_back_from_the_settings_of_a_job_as_it_was_written(section):
     found = checked(section, yaml.safe_load(LISTED))
-    assert [operation.name for operation in found.augment] == [
-        "rotate",
-        "flip",
-        "resized_crop",
-        "jitter",
-        "blur",
-    ]
+    names = [operation.name for operation in found.augment]
+    assert names == ["rotate", "flip", "resized_crop", "jitter", "blur"]
     assert (found.augment[0].rotate, found.augment[3].jitter.p) == (10, 0.8)
     assert found.augment[4].blur.sigma == [0.1, 2]
     sent = json.loads(json.dumps(found.model_dump()))
@@ -49,6 +45,18 @@ def test_presets_keep_their_names_and_none_is_for_finetuning_alone():
         UserError, match="moco_cxr, moco_v2, chexclusion or a list of operations was expected"
     ):
         checked("moco", "none")
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_operations_come_from_a_preset_or_a_list(preset):
+    listed = [operation.model_dump() for operation in PRESETS[preset]]
+    assert operations_of(preset) == operations_of(listed) == PRESETS[preset]
+
+
+@pytest.mark.parametrize("wrong", ["simclr", [{"rotate": 10}], [{"solarize": 128}]])
+def test_neither_a_preset_nor_a_list_is_a_users_error(wrong):
+    with pytest.raises(UserError, match=r"^augmentation: "):
+        operations_of(wrong)
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ import torch
 from made_up_cells import OPTIMIZERS, made_up_cell, made_up_labels, torch_head
 
 from moco_transfer.augment import augment
+from moco_transfer.config.augmentation import PRESETS
 from moco_transfer.config.training import Finetune
 from moco_transfer.errors import UserError
 from moco_transfer.files import write_array
@@ -71,7 +72,9 @@ def test_cached_features_give_what_the_frozen_network_gives_image_by_image(tmp_p
     if views == 2:
         seen.append(torch.zeros_like(seen[0]))
         labelled = np.sort(TRAIN)
-        seen[1][labelled] = augment(pixels[labelled], "chexclusion", SIZE, stream(5, "b", "view", 1, 0))
+        seen[1][labelled] = augment(
+            pixels[labelled], PRESETS["chexclusion"], SIZE, stream(5, "b", "view", 1, 0)
+        )
 
     def frozen(view, rows):
         with torch.no_grad():

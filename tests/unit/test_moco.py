@@ -1,4 +1,4 @@
-"""Each piece of MoCo against a few lines of its own."""
+"""Each part of MoCo against a few lines of plain code."""
 
 import copy
 import math
@@ -43,13 +43,15 @@ def step(network, n=4, first=0, seed=0):
 
 
 def test_loss_is_info_nce_over_one_positive_and_the_queue(network):
-    queue = network.queue.clone()
+    queue = network.queue.tolist()
     out = step(network)
     losses = []
-    for q, k in zip(out["queries"].tolist(), out["keys"].tolist(), strict=True):
-        positive = math.exp(sum(a * b for a, b in zip(q, k, strict=True)) / 0.2)
-        negatives = sum(math.exp(sum(a * b for a, b in zip(q, n, strict=True)) / 0.2) for n in queue.tolist())
-        losses.append(-math.log(positive / (positive + negatives)))
+    for q, k, logits in zip(
+        out["queries"].tolist(), out["keys"].tolist(), out["logits"].tolist(), strict=True
+    ):
+        expected = [sum(map(math.prod, zip(q, key, strict=True))) / 0.2 for key in [k, *queue]]
+        assert logits == pytest.approx(expected, abs=1e-5)
+        losses.append(-math.log(math.exp(expected[0]) / sum(map(math.exp, expected))))
     assert out["loss"].item() == pytest.approx(sum(losses) / len(losses), rel=1e-5)
 
 
@@ -77,16 +79,6 @@ def test_only_the_query_encoder_gets_a_gradient(network):
     assert all(p.grad is None for p in network.key_encoder.parameters())
 
 
-def test_logits_are_similarities_over_the_temperature(network):
-    queue = network.queue.tolist()
-    out = step(network)
-    for logits, q, k in zip(
-        out["logits"].tolist(), out["queries"].tolist(), out["keys"].tolist(), strict=True
-    ):
-        expected = [sum(a * b for a, b in zip(q, key, strict=True)) / 0.2 for key in [k, *queue]]
-        assert logits == pytest.approx(expected, abs=1e-5)
-
-
 def test_a_batch_that_does_not_fit_the_end_of_the_queue_goes_on_at_its_start():
     network = moco.MoCo(TinyBackbone(), dim=5, queue=10, momentum=0.9, temperature=0.2).train()
     keys = [step(network, first=4 * i, seed=i)["keys"] for i in range(3)]
@@ -102,7 +94,7 @@ def test_queue_is_first_in_first_out(network):
     assert network.queue_images.tolist() == [12, 13, 14, 15, 4, 5, 6, 7, 8, 9, 10, 11]
 
 
-def test_keys_of_the_querys_own_image_are_no_negatives(network):
+def test_keys_of_the_querys_own_image_are_not_negatives(network):
     step(network)  # the queue now holds keys of images 0 to 3
     out = step(network, n=4, first=2)  # images 2 and 3 meet their own keys
     masked = torch.isinf(out["logits"])
@@ -145,7 +137,7 @@ def test_keys_come_back_in_the_order_of_the_images_from_the_groups_they_were_shu
 
 @pytest.mark.parametrize("n, sizes", [(12, (6, 6)), (58, (15, 15, 14, 14))])
 def test_one_device_with_groups_is_that_many_ranks(n, sizes):
-    """Each rank by hand: its queries, its part of the shuffled keys, and the gradient of the mean over all of them."""
+    """Compute each rank by hand: its queries, its part of the shuffled keys, its gradient of the mean loss."""
     torch.manual_seed(1)
     network = moco.MoCo(TinyBackbone(), 5, 60, 0.9, 0.2, bn_groups=len(sizes)).double().train()
     ranks = [copy.deepcopy(network) for _ in sizes]
@@ -185,7 +177,7 @@ def test_similarities_and_loss_are_float32_under_autocast(network):
     with torch.autocast("cpu", dtype=torch.bfloat16):
         out = step(network)
     assert out["logits"].dtype == out["loss"].dtype == out["queries"].dtype == torch.float32
-    # The encoders have rounded, the similarities of what they gave have not: they are not on bfloat16's grid.
+    # The encoders' outputs are rounded to bfloat16; the similarities of these outputs are not.
     assert not torch.equal(out["queries"], full["queries"])
     torch.testing.assert_close(out["logits"][:, 0], (out["queries"] * out["keys"]).sum(1) / 0.2)
     assert not torch.equal(out["logits"], out["logits"].bfloat16().float())
@@ -208,19 +200,14 @@ def test_batch_and_queue_are_clamped_to_the_data(images, batch_size, queue, expe
 def test_alignment_and_uniformity_against_loops():
     generator = np.random.default_rng(0)
     q, k = (F.normalize(torch.tensor(generator.normal(size=(6, 3))), dim=1) for _ in range(2))
-    alignment = np.mean(
-        [
-            sum((a - b) ** 2 for a, b in zip(x, y, strict=True))
-            for x, y in zip(q.tolist(), k.tolist(), strict=True)
-        ]
-    )
+    alignment = np.mean([float(((x - y) ** 2).sum()) for x, y in zip(q, k, strict=True)])
     potentials = [math.exp(-2 * float(((q[i] - q[j]) ** 2).sum())) for i in range(6) for j in range(i)]
     assert moco.alignment(q, k).item() == pytest.approx(alignment)
     assert moco.uniformity(q).item() == pytest.approx(math.log(np.mean(potentials)))
 
 
 def test_equal_queries_count_as_collapsed_and_spread_ones_do_not():
-    alike = torch.nn.functional.normalize(torch.ones(8, 16) + 1e-3 * torch.randn(8, 16), dim=1)
-    spread = torch.nn.functional.normalize(torch.randn(64, 16), dim=1)
+    alike = F.normalize(torch.ones(8, 16) + 1e-3 * torch.randn(8, 16), dim=1)
+    spread = F.normalize(torch.randn(64, 16), dim=1)
     assert moco.uniformity(alike).item() > moco.COLLAPSED
     assert moco.uniformity(spread).item() < -1

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from moco_transfer.augment import IN_CACHE, Box, Flip, Turn, blur, warp
+from moco_transfer.augment import IN_CACHE, Box, Deviations, Flip, Turn, blur, warp
 from moco_transfer.training.images import DEVIATION, MEAN, normalise
 
 SIDE, SIZE = 40, 32
@@ -33,7 +33,7 @@ def test_each_image_of_a_batch_is_warped_as_it_is_alone(n):
 
 def test_a_narrow_blur_is_the_convolution_with_the_whole_kernel():
     images, deviations = made_up_images(3).float(), np.array([0.25, 0.3, 0.5])
-    views = blur(images, deviations, 2.0).numpy()[:, 0]
+    views = blur(images, Deviations(deviations, largest=2.0)).numpy()[:, 0]
     offsets = np.arange(-6, 7)
     for image, view, deviation in zip(images.numpy()[:, 0], views, deviations, strict=True):
         kernel = np.exp(-0.5 * (offsets / deviation) ** 2)

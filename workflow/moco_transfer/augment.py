@@ -1,101 +1,39 @@
-"""Augmentation of batches of grey images on the device: one warp for all geometry, then the intensities.
+"""Augmentation of batches of grey images on the device.
 
-Each image of a batch has parameters of its own. They are drawn in NumPy from a named stream, so that they depend on
-neither the device nor the order of jobs, and apart from the images, so that several processes can draw them for a whole
-batch and each apply them to its share. What is done is a preset or a list of operations of the configuration
-(``config.augmentation``); ``geometry`` holds turns, flips and crops, ``intensity`` brightness, contrast and blur.
-
-
-Turns, flips and crops of a batch, however many, as one bilinear warp.
-
-Pixels are sampled once: a second resampling would blur what the first left sharp. So the steps are not taken on images
-but on coordinates, from the view back to the image, last step first.
-
-
-Brightness, contrast and blur of a batch, each image by parameters of its own.
+A list of operations (``config.augmentation``) becomes views in three steps. First, parameters are drawn for each image,
+in NumPy and from a named random stream: so they depend neither on the device nor on the order of jobs, and several
+processes can draw them for a whole batch and apply them to their shares of it. Then one bilinear warp takes all turns,
+flips and crops, because a second resampling would blur the image. Last come the intensities: brightness, contrast, blur.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from moco_transfer.config.augmentation import GEOMETRY, Blur, Jitter, Operation, operations_of
+from moco_transfer.config.augmentation import GEOMETRY, Blur, Jitter, Operation
 
-
-@dataclass(frozen=True)
-class Intensity:
-    """A change of brightness, contrast or sharpness: ``change(views, *parameters, **shared)``, ``parameters`` being [n]."""
-
-    change: Callable[..., Tensor]
-    parameters: tuple[np.ndarray, ...]
-    shared: dict[str, Any]
-
-
-@dataclass(frozen=True)
-class View:
-    """The parameters of one view of each of n images."""
-
-    size: int
-    steps: list[Step]
-    intensities: list[Intensity]
-
-    def rows(self, rows: np.ndarray) -> View:
-        """Return the parameters of the images ``rows`` (int [m]) of the n, in that order."""
-        intensities = [
-            Intensity(each.change, tuple(values[rows] for values in each.parameters), each.shared)
-            for each in self.intensities
-        ]
-        return View(self.size, steps_of(self.steps, rows), intensities)
-
-    def of(self, images: Tensor) -> Tensor:
-        """Return the views, float32 [n, 1, size, size], of uint8 or float ``images``, [n, 1, h, w] from 0 to 255."""
-        views = warp(images, self.size, self.steps)
-        for each in self.intensities:
-            views = each.change(views, *each.parameters, **each.shared)
-        return views
-
-
-def draw_view(
-    augmentation: str | Sequence[Operation],
-    n: int,
-    height: int,
-    width: int,
-    size: int,
-    random: np.random.Generator,
-) -> View:
-    """Draw the parameters of one view of each of ``n`` images of ``height`` x ``width`` pixels.
-
-    Parameters
-    ----------
-    augmentation : the name of a preset, or a list of operations
-    size : side of the views, in pixels; at most ``height`` and ``width``
-    random : where the parameters are drawn from
-
-    Raises UserError where ``augmentation`` is neither a preset nor a list that holds one crop and its geometry first.
-    """
-    operations = operations_of(augmentation)
-    geometry = [operation for operation in operations if operation.name in GEOMETRY]
-    steps = draw_geometry(geometry, n, height, width, size, random)
-    intensities = []
-    for operation in operations:
-        if operation.jitter:
-            intensities.append(Intensity(jitter, draw_factors(operation.jitter, n, random), {}))
-        elif operation.blur:
-            deviations, largest = draw_deviations(operation.blur, n, size, random)
-            intensities.append(Intensity(blur, (deviations,), {"largest": largest}))
-    return View(size, steps, intensities)
+# Bounds of a resized crop's aspect ratio, and how often a crop that fits is tried for.
+ASPECTS = (3 / 4, 4 / 3)
+TRIES = 10
+# How many images are warped at once on a processor: their sampling grids and pixels stay in its cache.
+IN_CACHE = 4
+# The side in pixels of MoCo v2's views, for which the deviations of a blur are given.
+REFERENCE_SIDE = 224
+# The deviation in pixels that stands for no blur.
+UNBLURRED = 1e-3
+# Smaller weights of a kernel are set to 0: in float32 they change no pixel.
+NEGLIGIBLE = 1e-20
 
 
 def augment(
-    images: Tensor, augmentation: str | Sequence[Operation], size: int, random: np.random.Generator
+    images: Tensor, operations: Sequence[Operation], size: int, random: np.random.Generator
 ) -> Tensor:
     """Return one augmented view of each image, as ``draw_view`` draws it.
 
@@ -108,32 +46,63 @@ def augment(
     float32 [n, 1, size, size], values from 0 to 255
     """
     n, _, height, width = images.shape
-    return draw_view(augmentation, n, height, width, size, random).of(images)
+    return draw_view(operations, n, height, width, size, random).of(images)
 
 
-ASPECTS = (3 / 4, 4 / 3)
-TRIES = 10
-# Images warped at once on a processor: their sampling grids and pixels stay in its cache.
-IN_CACHE = 4
+def draw_view(
+    operations: Sequence[Operation],
+    n: int,
+    height: int,
+    width: int,
+    size: int,
+    random: np.random.Generator,
+) -> View:
+    """Draw the parameters of one view of each of ``n`` images of ``height`` x ``width`` pixels.
+
+    Parameters
+    ----------
+    operations : geometry first, with exactly one crop; ``config.augmentation.operations_of`` returns such lists
+    size : side of the views, in pixels; at most ``height`` and ``width``
+    random : where the parameters are drawn from
+    """
+    geometry = [operation for operation in operations if operation.name in GEOMETRY]
+    steps = draw_geometry(geometry, n, height, width, size, random)
+    intensities = []
+    for operation in operations:
+        if operation.jitter:
+            intensities.append(draw_factors(operation.jitter, n, random))
+        elif operation.blur:
+            intensities.append(draw_deviations(operation.blur, n, size, random))
+    return View(size, steps, intensities)
 
 
 @dataclass(frozen=True)
-class Turn:
-    """A turn about the centre: degrees counter-clockwise, as torchvision's ``rotate`` has it, [n]."""
+class Parameters:
+    """The parameters of one operation; each array has one entry per image."""
 
-    degrees: np.ndarray
-
-
-@dataclass(frozen=True)
-class Flip:
-    """Left to right: which images are mirrored, bool [n]."""
-
-    mirrored: np.ndarray
+    def rows(self, rows: np.ndarray) -> Parameters:
+        """Return the parameters of the images ``rows`` (int [m]), in that order."""
+        arrays = {name: value for name, value in vars(self).items() if isinstance(value, np.ndarray)}
+        return replace(self, **{name: array[rows] for name, array in arrays.items()})
 
 
 @dataclass(frozen=True)
-class Box:
-    """What a crop keeps, to be resized to the view: pixels from the left and top edge, and sides, each [n]."""
+class Turn(Parameters):
+    """A turn about the centre."""
+
+    degrees: np.ndarray  # counter-clockwise, as in torchvision's ``rotate``
+
+
+@dataclass(frozen=True)
+class Flip(Parameters):
+    """A flip from left to right."""
+
+    mirrored: np.ndarray  # bool: which images are flipped
+
+
+@dataclass(frozen=True)
+class Box(Parameters):
+    """The part of the image that a crop keeps and resizes to the view, in pixels."""
 
     left: np.ndarray
     top: np.ndarray
@@ -141,7 +110,45 @@ class Box:
     height: np.ndarray
 
 
+@dataclass(frozen=True)
+class Factors(Parameters):
+    """Changes of brightness and contrast, float32; 1 leaves an image as it is."""
+
+    brightness: np.ndarray
+    contrast: np.ndarray
+    brightness_first: np.ndarray  # bool
+
+
+@dataclass(frozen=True)
+class Deviations(Parameters):
+    """The standard deviations of Gaussian blurs, in pixels of the view."""
+
+    deviations: np.ndarray
+    largest: float  # that can be drawn
+
+
 Step = Turn | Flip | Box
+
+
+@dataclass(frozen=True)
+class View:
+    """The parameters of one view of each image of a batch."""
+
+    size: int
+    steps: list[Step]
+    intensities: list[Factors | Deviations]
+
+    def rows(self, rows: np.ndarray) -> View:
+        """Return the parameters of the images ``rows`` (int [m]), in that order."""
+        steps, intensities = ([each.rows(rows) for each in some] for some in (self.steps, self.intensities))
+        return View(self.size, steps, intensities)
+
+    def of(self, images: Tensor) -> Tensor:
+        """Return the views, float32 [n, 1, size, size], of uint8 or float ``images``, [n, 1, h, w] from 0 to 255."""
+        views = warp(images, self.size, self.steps)
+        for each in self.intensities:
+            views = jitter(views, each) if isinstance(each, Factors) else blur(views, each)
+        return views
 
 
 def draw_geometry(
@@ -154,7 +161,7 @@ def draw_geometry(
 ) -> list[Step]:
     """Return the steps of ``n`` images of ``height`` x ``width``, in the order of ``operations``.
 
-    They are drawn as the warp goes through them, from the last to the first.
+    They are drawn from the last to the first, in the order in which the warp takes them.
     """
     steps: list[Step] = []
     for operation in reversed(operations):
@@ -174,25 +181,18 @@ def draw_geometry(
     return steps[::-1]
 
 
-def steps_of(steps: Sequence[Step], rows: np.ndarray) -> list[Step]:
-    """Return ``steps`` for the images ``rows`` (int [m]) alone, in that order."""
-    return [type(step)(*(values[rows] for values in vars(step).values())) for step in steps]
-
-
 def draw_resized_crop(
     shares: Sequence[float], n: int, height: int, width: int, random: np.random.Generator
 ) -> Box:
-    """Return boxes as torchvision's RandomResizedCrop draws them, ``shares`` of the area being its ``scale``.
+    """Return boxes as torchvision's RandomResizedCrop draws them; ``shares`` of the area are its ``scale``.
 
-    The aspect ratio is log-uniform from 3/4 to 4/3; ten tries an image, and the whole image where all of them fail.
+    The aspect ratio is log-uniform from 3/4 to 4/3. Each image has ten tries; if none fits, the box is the whole image.
     """
     area = random.uniform(*shares, (n, TRIES)) * height * width
     ratio = np.exp(random.uniform(*map(math.log, ASPECTS), (n, TRIES)))
     box_width, box_height = np.rint(np.sqrt(area * ratio)), np.rint(np.sqrt(area / ratio))
     fits = (box_width <= width) & (box_height <= height) & (box_width > 0) & (box_height > 0)
-    first = fits.argmax(axis=1)
-    rows = np.arange(n)
-    some = fits.any(axis=1)
+    first, some, rows = fits.argmax(axis=1), fits.any(axis=1), np.arange(n)
     box_width = np.where(some, box_width[rows, first], width)
     box_height = np.where(some, box_height[rows, first], height)
     left = np.floor(random.random(n) * (width - box_width + 1))
@@ -200,19 +200,36 @@ def draw_resized_crop(
     return Box(left, top, box_width, box_height)
 
 
+def draw_factors(settings: Jitter, n: int, random: np.random.Generator) -> Factors:
+    """Return factors of brightness and contrast for ``n`` images, and which of the two comes first."""
+    changed = random.random(n) < settings.p
+    spread = np.array([settings.brightness, settings.contrast])
+    factors = np.where(changed[:, None], random.uniform(1 - spread, 1 + spread, (n, 2)), 1.0)
+    brightness, contrast = factors.astype(np.float32).T
+    return Factors(brightness, contrast, random.random(n) < 0.5)
+
+
+def draw_deviations(settings: Blur, n: int, size: int, random: np.random.Generator) -> Deviations:
+    """Return the deviations of blurs for ``n`` views of side ``size``."""
+    blurred = random.random(n) < settings.p
+    scale = size / REFERENCE_SIDE
+    deviations = np.where(blurred, random.uniform(*settings.sigma, n), 0) * scale
+    return Deviations(np.maximum(deviations, UNBLURRED), settings.sigma[1] * scale)
+
+
 def warp(images: Tensor, size: int, steps: Sequence[Step]) -> Tensor:
     """Take all ``steps``, one of them a Box, in one bilinear sampling of ``images``, [n, 1, h, w].
 
-    A turn before the box is about the image's centre, one after it about the view's. What falls outside the image is
-    black; after a box, a turn shows what lies around the box where single transforms would show black corners. A
-    shrinking box is sampled without a low-pass filter before it.
+    A turn before the box is about the centre of the image, a turn after it about the centre of the view. Places outside
+    the image are black. A turn after a box shows what is around the box, where torchvision's transforms, one after the
+    other, would show black corners. A box that shrinks is sampled without a low-pass filter.
 
     Returns
     -------
     float32 [n, 1, size, size]
     """
     n, _, height, width = images.shape
-    # grid_sample's coordinates run from -1 to 1 between the outer edges of the outer pixels.
+    # grid_sample's coordinates run from -1 to 1 between the outer edges of the outermost pixels.
     halves = np.array([[width / 2], [height / 2]])
     places = torch.as_tensor(
         (_affine(n, height, width, size, steps) / halves).astype(np.float32), device=images.device
@@ -234,9 +251,10 @@ def warp(images: Tensor, size: int, steps: Sequence[Step]) -> Tensor:
 
 
 def _affine(n: int, height: int, width: int, size: int, steps: Sequence[Step]) -> np.ndarray:
-    """Return where each view's pixels lie in its image, [n, 2, 3]: x and y as sums of x, y and 1 times the entries.
+    """Return the affine maps from pixels of the views to pixels of the images, [n, 2, 3].
 
-    Both sides count pixels from the centre, of the view and of the image, so that turns and flips are about it.
+    Coordinates count from the centre, of the view and of the image, so that turns and flips need no offset. The maps
+    lead from the view back to the image, so the last step comes first.
     """
     place = np.tile(np.eye(3), (n, 1, 1))
     for step in reversed(steps):
@@ -254,48 +272,23 @@ def _affine(n: int, height: int, width: int, size: int, steps: Sequence[Step]) -
     return place[:, :2]
 
 
-REFERENCE_SIDE = 224
-"""Side in pixels of the views that deviations of a blur are given for: MoCo v2's."""
-UNBLURRED = 1e-3
-"""The deviation in pixels of an image that stays as it is."""
-NOTHING = 1e-20
-"""Weights of a kernel below this are 0: no pixel of 255 feels them in float32."""
+def jitter(views: Tensor, factors: Factors) -> Tensor:
+    """Multiply ``views``, [n, 1, h, w], by their brightness, and their distance from their mean by their contrast.
 
-
-def draw_factors(
-    settings: Jitter, n: int, random: np.random.Generator
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return factors of brightness and of contrast, float32 [n], 1 where an image stays, and which comes first.
-
-    ``brightness_first`` is bool [n].
+    As in torchvision's ColorJitter, values are clamped to 0 and 255 after each of the two.
     """
-    changed = random.random(n) < settings.p
-    spread = np.array([settings.brightness, settings.contrast])
-    factors = np.where(changed[:, None], random.uniform(1 - spread, 1 + spread, (n, 2)), 1.0)
-    brightness, contrast = factors.astype(np.float32).T
-    return brightness, contrast, random.random(n) < 0.5
-
-
-def jitter(
-    views: Tensor, brightness: np.ndarray, contrast: np.ndarray, brightness_first: np.ndarray
-) -> Tensor:
-    """Multiply ``views``, [n, 1, h, w], by ``brightness``, and their distance from their mean by ``contrast``.
-
-    The parameters are [n]; values are cut off at 0 and 255 after each of the two, as torchvision's ColorJitter does.
-    """
-
     changed = torch.empty_like(views)
-    for order in (True, False):
-        rows = np.flatnonzero(brightness_first == order)
-        bright, strong = (
+    for brightness_first in (True, False):
+        rows = np.flatnonzero(factors.brightness_first == brightness_first)
+        brightness, contrast = (
             torch.as_tensor(factor[rows], device=views.device).view(-1, 1, 1, 1)
-            for factor in (brightness, contrast)
+            for factor in (factors.brightness, factors.contrast)
         )
         some = views[rows]
-        if order:
-            _stretch(_brighten(some, bright), strong)
+        if brightness_first:
+            _stretch(_brighten(some, brightness), contrast)
         else:
-            _brighten(_stretch(some, strong), bright)
+            _brighten(_stretch(some, contrast), brightness)
         changed[rows] = some
     return changed
 
@@ -309,32 +302,22 @@ def _stretch(views: Tensor, factors: Tensor) -> Tensor:
     return views.sub_(means).mul_(factors).add_(means).clamp_(0, 255)
 
 
-def draw_deviations(
-    settings: Blur, n: int, size: int, random: np.random.Generator
-) -> tuple[np.ndarray, float]:
-    """Return each image's deviation in pixels of a view of side ``size``, [n], and the largest that can be drawn."""
-    blurred = random.random(n) < settings.p
-    scale = size / REFERENCE_SIDE
-    deviations = np.where(blurred, random.uniform(*settings.sigma, n), 0) * scale
-    return np.maximum(deviations, UNBLURRED), settings.sigma[1] * scale
+def blur(views: Tensor, blurs: Deviations) -> Tensor:
+    """Convolve ``views``, [n, 1, h, w], with Gaussians; edges are reflected.
 
-
-def blur(views: Tensor, deviations: np.ndarray, largest: float) -> Tensor:
-    """Convolve ``views``, [n, 1, h, w], with Gaussians of ``deviations``, [n] in pixels, reflecting at the edges.
-
-    All kernels reach three times ``largest``, so that one convolution serves the batch.
+    All kernels reach to three times the largest deviation, so that one convolution serves the batch.
     """
-    rows = np.flatnonzero(deviations > UNBLURRED)
-    n, radius = len(rows), max(1, math.ceil(3 * largest))
+    rows = np.flatnonzero(blurs.deviations > UNBLURRED)
+    n, radius = len(rows), max(1, math.ceil(3 * blurs.largest))
     if n == 0:
         return views
     offsets = np.arange(-radius, radius + 1)
-    kernels = np.exp(-0.5 * (offsets / deviations[rows, None]) ** 2)
+    kernels = np.exp(-0.5 * (offsets / blurs.deviations[rows, None]) ** 2)
     kernels /= kernels.sum(1, keepdims=True)
-    # The far ends of a narrow kernel change no pixel, and processors take several times as long over denormal numbers.
-    kernels[kernels < NOTHING] = 0
+    # Without this, the far ends of narrow kernels are denormal numbers, which slow processors down several times.
+    kernels[kernels < NEGLIGIBLE] = 0
     kernels = torch.as_tensor(kernels.astype(np.float32), device=views.device)
-    # Images as channels: each has its kernel.
+    # The images become channels, because each has its own kernel.
     padded = F.pad(views[rows].transpose(0, 1), (radius,) * 4, mode="reflect")
     across = F.conv2d(padded, kernels.view(n, 1, 1, -1), groups=n)
     blurred = views.clone()

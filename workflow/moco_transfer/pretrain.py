@@ -13,6 +13,7 @@ from torch import Tensor
 
 from moco_transfer import config, moco
 from moco_transfer.augment import draw_view
+from moco_transfer.config.augmentation import Operation, operations_of
 from moco_transfer.errors import UserError
 from moco_transfer.networks import build_backbone, load_weights, save_weights, seeded
 from moco_transfer.seeds import stream, stream_key
@@ -64,6 +65,7 @@ def pretrain(
     """
     pool = ImagePool(parts)
     batch, queue, groups = _sizes(pool, settings, schedule, ranks)
+    operations = operations_of(settings.augment)
     if (batch, queue) != (schedule.batch, settings.queue) and ranks.rank == 0:
         print(
             f"{len(pool)} images: batch {schedule.batch} -> {batch}, queue {settings.queue} -> {queue}",
@@ -115,7 +117,7 @@ def pretrain(
             batches = full_batches(epoch_order(len(pool), seed, *names, epoch), batch)
             for numbers, pixels in pool.batches(batches[step % epoch_steps :], device):
                 random = stream(seed, *names, "step", step)
-                query_views, key_views, order = _draw_views(network, pixels, settings, input_size, random)
+                query_views, key_views, order = _draw_views(network, pixels, operations, input_size, random)
                 rate = cosine(schedule.lr, step, steps)
                 with autocast(device, precision):
                     out = network(query_views, key_views, torch.from_numpy(numbers).to(device), order)
@@ -178,7 +180,7 @@ def _open_log(
 def _draw_views(
     network: moco.MoCo,
     pixels: Tensor,
-    settings: config.Moco,
+    operations: list[Operation],
     input_size: int,
     random: np.random.Generator,
 ) -> tuple[Tensor, Tensor, Tensor]:
@@ -187,7 +189,7 @@ def _draw_views(
     Parameters and order are drawn for the whole batch, so that each rank draws the same.
     """
     n, _, height, width = pixels.shape
-    query, key = (draw_view(settings.augment, n, height, width, input_size, random) for _ in range(2))
+    query, key = (draw_view(operations, n, height, width, input_size, random) for _ in range(2))
     order = random.permutation(n) if network.bn_groups > 1 else np.arange(n)
     start, stop = network.ranks.shares(n, network.bn_groups)[network.ranks.rank]
     rows, on_device = np.arange(start, stop), torch.from_numpy(order).to(pixels.device)

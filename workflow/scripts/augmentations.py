@@ -4,6 +4,7 @@ import numpy as np
 import torch
 
 from moco_transfer.augment import augment
+from moco_transfer.config.augmentation import operations_of
 from moco_transfer.plotting.augmentations import IMAGES, VIEWS, draw_augmentations, drawn_card
 from moco_transfer.report import style
 from moco_transfer.seeds import stream
@@ -17,9 +18,8 @@ def example_images(path: str, seed: int, dataset: str) -> np.ndarray:
 
 def views_of(images: np.ndarray, augmentation: list, params, name: str) -> np.ndarray:
     repeated = torch.from_numpy(np.repeat(images, VIEWS, axis=0)[:, None])
-    views = augment(
-        repeated, augmentation, params.input_size, stream(params.seed, "augmentation views", name)
-    )
+    random = stream(params.seed, "augmentation views", name)
+    views = augment(repeated, operations_of(augmentation), params.input_size, random)
     shape = (len(images), VIEWS, params.input_size, params.input_size)
     return views.round().clamp(0, 255).byte().numpy().reshape(shape)
 

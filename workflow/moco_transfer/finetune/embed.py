@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from moco_transfer.augment import augment
+from moco_transfer.config.augmentation import Operation, operations_of
 from moco_transfer.errors import UserError
 from moco_transfer.networks import build_backbone, load_weights
 from moco_transfer.seeds import stream
@@ -43,7 +44,7 @@ def embed_images(
     labeled, scored : rows of the store that some labelled subset holds, and that are validated or tested on; in any
         order, with repetitions. No other image passes through the network.
     views : 1 for the images as they are; each further one is an augmented view of the labelled images
-    augmentation : what ``augment`` takes; None where ``views`` is 1
+    augmentation : a preset's name or a list of operations; None where ``views`` is 1
     stream_name : names the augmentation
 
     Raises UserError where a feature is not finite.
@@ -53,10 +54,11 @@ def embed_images(
     labeled = np.unique(labeled)
     everyone = np.union1d(labeled, scored)
     parts = [predict(network.to(device), ImagePool([(images, everyone)]), input_size, device, BATCH)]
-    pool = ImagePool([(images, labeled)]) if views > 1 else None
+    if views > 1:
+        pool, operations = ImagePool([(images, labeled)]), operations_of(augmentation)
     for view in range(1, views):
         draw = (seed, *stream_name, "view", view)
-        parts.append(_augmented_features(network, pool, augmentation, input_size, draw, device))
+        parts.append(_augmented_features(network, pool, operations, input_size, draw, device))
     features = np.concatenate(parts)
     broken = int((~np.isfinite(features).all(axis=1)).sum())
     if broken:
@@ -73,7 +75,7 @@ def embed_images(
 def _augmented_features(
     network: nn.Module,
     pool: ImagePool,
-    augmentation: Augmentation | None,
+    operations: list[Operation],
     input_size: int,
     draw: tuple[str | int, ...],
     device: torch.device,
@@ -82,6 +84,6 @@ def _augmented_features(
     outputs = []
     for start in range(0, len(pool), BATCH):
         images = pool.batch(np.arange(start, min(start + BATCH, len(pool)))).to(device)
-        views = augment(images, augmentation, input_size, stream(*draw, start))
+        views = augment(images, operations, input_size, stream(*draw, start))
         outputs.append(network(normalise(views)).float().cpu().numpy())
     return np.concatenate(outputs)

@@ -1,11 +1,12 @@
 """Soft tissue and air: the trunk's outline, lungs with their vessels, heart and great vessels, diaphragm, bowel gas.
 
-Lungs are cavities carved out of the trunk; heart, mediastinum, diaphragm and vessels make parts of them solid again. The origin and axes are the skeleton's, lengths in mm.
+Lungs are cavities in the trunk; heart, mediastinum, diaphragm and vessels make parts of them solid again. Origin and
+axes are those of `skeleton`, lengths are in mm.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -14,21 +15,24 @@ from moco_transfer.phantom.projection import SOFT_TISSUE
 from moco_transfer.phantom.skeleton import T1, Column
 
 
-@dataclass(frozen=True)
-class Chest:
-    """The build of one patient's chest, in mm unless said otherwise."""
+class Chest(NamedTuple):
+    """The build of one patient's chest; lengths and heights in mm."""
 
-    breadth: float  # factor on the width of the cage
+    breadth: float  # factor on the width of the rib cage
     depth: float  # factor on its depth
-    domes: tuple[float, float]  # height of the left and the right diaphragm
+    domes: tuple[float, float]  # heights of the left and the right dome of the diaphragm
     apex: float  # height of the lungs' tips
-    fat: float  # thickness of the chest wall beyond the ribs
+    fat: float  # thickness of the chest wall outside the ribs
     breasts: float  # factor on their size; 0 for none
 
     @property
     def floor(self) -> float:
         """The height of the costophrenic angles."""
         return min(self.domes) - 58.0
+
+    def dome(self, side: float) -> float:
+        """The height of the dome of the diaphragm on ``side`` (+1 left, -1 right)."""
+        return self.domes[0 if side > 0 else 1]
 
     def lung(self, side: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Return (centre, halves, frame) of the lung's ellipsoid on ``side`` (+1 left, -1 right)."""
@@ -38,10 +42,22 @@ class Chest:
         return centre, halves, tilted(-side * 0.05, 0.03)[0]
 
 
-def chest(rng: np.random.Generator, spine: Column, breath: float = 0.0) -> Chest:
-    """Return a random build that fits the column: stature, girth, sex and depth of breath vary.
+class Body(NamedTuple):
+    """One patient's solids without the arms, which depend on the view, and the measures that the arms need.
 
-    ``breath`` lowers the diaphragm by so many mm (it is shallow, below 0, in someone lying down).
+    Each finding may have a marker: solids that are never drawn and only enclose it.
+    """
+
+    solids: np.ndarray
+    spine: Column
+    build: Chest
+    markers: list[np.ndarray]
+
+
+def chest(rng: np.random.Generator, spine: Column, breath: float = 0.0) -> Chest:
+    """Return a random build that fits the column: girth, sex and depth of breath vary.
+
+    ``breath`` lowers the diaphragm, in mm; it is negative in a patient who lies down.
     """
     right = 62.0 - breath - rng.normal(0.0, 9.0)
     return Chest(
@@ -74,7 +90,7 @@ def trunk(build: Chest, spine: Column) -> np.ndarray:
 
 
 def lungs(build: Chest) -> np.ndarray:
-    """Return the two cavities, left first; flat at the costophrenic angles, which the diaphragm then rounds."""
+    """Return the two cavities, left first. They are flat at the costophrenic angles; the diaphragm rounds them."""
     parts = []
     for side in (1.0, -1.0):
         centre, halves, frame = build.lung(side)
@@ -84,15 +100,13 @@ def lungs(build: Chest) -> np.ndarray:
 
 
 def diaphragm(build: Chest, raised: tuple[float, float] = (0.0, 0.0)) -> np.ndarray:
-    """Return the domes under the lungs (left, right); ``raised`` lifts them by mm."""
+    """Return the domes under the lungs (left, right), lifted by ``raised`` mm."""
     parts = []
-    for side, dome, lift in zip((1.0, -1.0), build.domes, raised, strict=True):
+    low = build.floor - 8.0
+    for side, lift in zip((1.0, -1.0), raised, strict=True):
         centre, halves, _ = build.lung(side)
-        low = build.floor - 8.0
-        tall = dome + lift - low
-        parts.append(
-            ellipsoids([centre[0], -2, low], [halves[0] * 1.03, halves[1] * 1.03, tall], 1.0, role=SOLID)
-        )
+        size = [halves[0] * 1.03, halves[1] * 1.03, build.dome(side) + lift - low]
+        parts.append(ellipsoids([centre[0], -2, low], size, 1.0, role=SOLID))
     return np.concatenate(parts)
 
 
@@ -107,46 +121,44 @@ def mediastinum(rng: np.random.Generator, build: Chest, heart: float = 1.0, wide
     """Return heart, great vessels, hila and airway; ``heart`` scales the heart, ``wide`` the upper mediastinum."""
     apex = build.apex
     base = min(build.domes) - 4.0
+    tall = 0.5 * (apex - base)
     size = heart * rng.normal(1.0, 0.065)
     knob = rng.uniform(13, 19)
-    tall = 0.5 * (apex - base)
+    ventricles, atrium, pulmonary = np.array([[68, 52, 42], [34, 40, 44], [34, 34, 30]])
+    slanted = tilted(-0.38, 0.0)
+    carina = [3, -18, apex - 98]
     parts = [
         # A central column, and above it the vessels of the upper mediastinum.
         ellipsoids([0, -8, base + tall], [28 * (1 + 0.5 * (wide - 1)), 100, tall + 70], 1.0, role=SOLID),
         ellipsoids([0, 0, apex - 40], [32 * wide, 62, 52 + 20 * wide], 1.0, role=SOLID),
         ellipsoids([-26 * wide, 4, apex - 85], [14 * wide, 30, 52], 1.0, role=SOLID),
-        # Heart: the ventricles, and the right atrium that makes the right border.
-        ellipsoids(
-            [20 + 28 * (size - 1), 20, base + 38],
-            np.array([68, 52, 42]) * size,
-            1.0,
-            axes=tilted(-0.38, 0.0),
-            role=SOLID,
-        ),
-        ellipsoids([-16, 8, base + 42], np.array([34, 40, 44]) * (0.5 + 0.5 * size), 1.0, role=SOLID),
-        ellipsoids([18, -6, base + 82], np.array([34, 34, 30]) * (0.6 + 0.4 * size), 1.0, role=SOLID),
+        # Heart: the ventricles, the right atrium at the right border, the pulmonary trunk above them.
+        ellipsoids([20 + 28 * (size - 1), 20, base + 38], ventricles * size, 1.0, axes=slanted, role=SOLID),
+        ellipsoids([-16, 8, base + 42], atrium * (0.5 + 0.5 * size), 1.0, role=SOLID),
+        ellipsoids([18, -6, base + 82], pulmonary * (0.6 + 0.4 * size), 1.0, role=SOLID),
         # Aortic knob and descending aorta.
         ellipsoids([24 * wide, -18, apex - 80], [knob, 24, knob], 1.0, role=SOLID),
         tubes([[26, -34, apex - 80], [24, -48, apex - 140], [16, -50, base]], 13.0, 1.0, role=HAZE),
-        tubes([[0, 0, apex + 60], [0, -8, apex - 20], [3, -18, apex - 98]], 8.0, -0.85 * SOFT_TISSUE),
-        tubes([[3, -18, apex - 98], [42, -22, apex - 125]], 6.0, -0.8 * SOFT_TISSUE),
-        tubes([[3, -18, apex - 98], [-34, -22, apex - 120]], 6.5, -0.8 * SOFT_TISSUE),
+        # Trachea and main bronchi.
+        tubes([[0, 0, apex + 60], [0, -8, apex - 20], carina], 8.0, -0.85 * SOFT_TISSUE),
+        tubes([carina, [42, -22, apex - 125]], 6.0, -0.8 * SOFT_TISSUE),
+        tubes([carina, [-34, -22, apex - 120]], 6.5, -0.8 * SOFT_TISSUE),
     ]
     return np.concatenate(parts)
 
 
 def hilum(build: Chest, side: float) -> np.ndarray:
-    """Return the (3,) place where vessels enter the lung on ``side``; the left one sits higher."""
+    """Return the place (3,) where vessels enter the lung on ``side``; the left one is higher."""
     return np.array([side * 36.0, -10.0, build.apex - 122.0 + (8.0 if side > 0 else 0.0)])
 
 
 def vessels(rng: np.random.Generator, build: Chest, finest: float, congestion: float = 0.0) -> np.ndarray:
     """Return the branching vessels of both lungs; ``congestion`` (0 to 1) swells them, most in the upper zones."""
     parts = []
+    trunks = 9
     for side in (1.0, -1.0):
         root = hilum(build, side)
-        trunks = 9
-        # Trunks fan out from the hilum, denser downwards, as gravity has it.
+        # Trunks fan out from the hilum; gravity sends more of them downwards.
         polar = np.linspace(-1.35, 1.25, trunks) + rng.normal(0, 0.12, trunks)
         length = rng.uniform(52, 80, trunks) * np.where(polar < -0.9, 0.85, 1.0)
         away = np.stack([side * np.cos(polar), rng.normal(0, 0.55, trunks), np.sin(polar)], axis=1)
@@ -155,23 +167,19 @@ def vessels(rng: np.random.Generator, build: Chest, finest: float, congestion: f
         swell = 1.0 + congestion * np.where(polar > 0, 0.9, 0.4)
         first = np.stack([np.broadcast_to(root, middle.shape), middle, ends], axis=1)
         parts.append(tubes(first, np.array([4.6, 3.2]) * swell[:, None], 1.0, finest=finest, role=HAZE))
+        # Each trunk forks half-way and at its end.
         starts = np.repeat(np.concatenate([middle, ends]), 2, axis=0)
         onward = np.repeat(np.concatenate([away, away]), 2, axis=0) + rng.normal(0, 0.5, (4 * trunks, 3))
         tips = starts + onward * rng.uniform(24, 48, (4 * trunks, 1))
-        twigs = np.stack([starts, tips], axis=1)
-        parts.append(
-            tubes(twigs, 1.8 * np.tile(np.repeat(swell, 2), 2)[:, None], 1.0, finest=finest, role=HAZE)
-        )
-        parts.append(
-            ellipsoids(
-                root + [side * 4, 0, -6], np.array([12, 16, 22]) * (1 + 0.35 * congestion), 0.75, role=HAZE
-            )
-        )
+        twigs, radii = np.stack([starts, tips], axis=1), 1.8 * np.tile(np.repeat(swell, 2), 2)[:, None]
+        parts.append(tubes(twigs, radii, 1.0, finest=finest, role=HAZE))
+        size = np.array([12, 16, 22]) * (1 + 0.35 * congestion)
+        parts.append(ellipsoids(root + [side * 4, 0, -6], size, 0.75, role=HAZE))
     return np.concatenate(parts)
 
 
 def bowel_gas(rng: np.random.Generator, count: int) -> np.ndarray:
-    """Return bubbles of bowel gas in the abdomen, strung along the colon: what hides a lumbar spine."""
+    """Return bubbles of gas along the colon, which hide parts of a lumbar spine."""
     around = rng.uniform(0, 2 * np.pi, count)
     at = np.stack([95 * np.cos(around), rng.uniform(10, 70, count), -95 + 85 * np.sin(around)], axis=1)
     at += rng.normal(0, 16, (count, 3))

@@ -1,11 +1,9 @@
-"""Exact line integrals of attenuation through solids, for a cone beam and a flat detector.
+"""From a patient's solids to a film: exact line integrals, then exposure, noise, and display.
 
-The source stands at (0, -source_distance, 0), the detector is the plane y = detector_distance, its columns run along x
-and its rows down z. In a solid's own coordinates a ray stays a straight line, so where it enters and leaves is the
-root of a quadratic; each solid is evaluated only inside the rectangle that its bounding box casts on the detector.
-
-
-From attenuation to a film: exposure, scatter, quantum noise, detector blur, and the logarithm that displays take.
+The beam is a cone: the source stands at (0, -source_distance, 0), the detector is the plane y = detector_distance, with
+its columns along x and its rows downwards. In a solid's own coordinates a ray is still a straight line, so it enters and
+leaves where a quadratic is zero. Each solid is evaluated only inside the rectangle that its bounding box casts on the
+detector.
 """
 
 from __future__ import annotations
@@ -16,28 +14,25 @@ import numpy as np
 from numba import njit
 from PIL import Image
 
-from moco_transfer.phantom.bodies import (
-    BULGE,
-    CAVITY,
-    CENTRE,
-    CORE,
-    DENSITY,
-    HIGH,
-    HOLLOW,
-    INVERSE,
-    LOW,
-    OUTLINE,
-    ROLE,
-    SOLID,
-    TISSUE,
-)
+from moco_transfer.phantom.bodies import BULGE, CAVITY, CENTRE, INVERSE, OUTLINE, ROLE, SOLID, TISSUE, tilted
 
-SOFT_TISSUE = 0.02  # attenuation of soft tissue in 1/mm, at some 70 keV
+SOFT_TISSUE = 0.02  # attenuation of soft tissue in 1/mm, at about 70 keV
 LUNG_AIR = 0.76  # the share of soft tissue's attenuation that inflated lung lacks
+METAL = 0.25  # attenuation above soft tissue in 1/mm, of steel as thin as implants and wires are
+
+# How a patient stands in each view. The rows are the image's columns, the way to the detector, and up, in patient axes.
+POSES = {
+    "PA": np.diag([1.0, 1.0, 1.0]),
+    "AP": np.diag([1.0, -1.0, 1.0]),
+    "LATERAL": np.array([[0.0, -1.0, 0.0], [1.0, 0.0, 0.0], [0.0, 0.0, 1.0]]),
+}
+POSES["LL"] = POSES["LATERAL"] * [1.0, -1.0, 1.0]
+POSES["LEFT OBLIQUE"] = POSES["AP"] @ tilted(0.0, 0.0, np.pi / 4)[0]
+POSES["RIGHT OBLIQUE"] = POSES["AP"] @ tilted(0.0, 0.0, -np.pi / 4)[0]
 
 
 class Beam(NamedTuple):
-    """A source, a detector, and the pixels on it; all lengths in mm."""
+    """A source, a detector and its pixels; all lengths in mm."""
 
     source_distance: float
     detector_distance: float
@@ -46,17 +41,84 @@ class Beam(NamedTuple):
     columns: int
 
 
+class Display(NamedTuple):
+    """How a signal becomes an image; each pair holds the bounds between which a film's value is drawn."""
+
+    detail: tuple[float, float]  # share of the large-scale density that is removed
+    low: tuple[float, float]  # quantile of the signal that becomes black
+    high: tuple[float, float]  # quantile that becomes white
+    gamma: tuple[float, float]
+    centre: float  # share of rows and columns, about the middle, from which the quantiles are taken
+
+
+def film(
+    solids: np.ndarray,
+    beam: Beam,
+    rng: np.random.Generator,
+    *,
+    photons: float,
+    scatter: float,
+    display: Display,
+) -> np.ndarray:
+    """Return the film of ``solids``, float32 (rows, columns) from 0 to 1, bright where much was absorbed.
+
+    ``photons`` is how many would reach a pixel through air, ``scatter`` the ratio of scattered to direct radiation.
+    """
+    direct = np.exp(-attenuation(solids, beam))
+    # Scatter is the direct radiation under a very wide blur.
+    arriving = _blurred(
+        direct + scatter * np.maximum(_coarse(direct), 0.0), share=float(rng.uniform(0.4, 0.8))
+    )
+    # Poisson noise of a count n is drawn as a normal of variance n, which is close enough for counts above about twenty.
+    counts = photons * arriving
+    counts += np.sqrt(counts) * rng.standard_normal(counts.shape, dtype=np.float32)
+    signal = -np.log(np.maximum(counts, 1.0) / np.float32(photons))
+    return _displayed(signal, rng, display)
+
+
+def _displayed(signal: np.ndarray, rng: np.random.Generator, display: Display) -> np.ndarray:
+    detail, low, high, gamma = (float(rng.uniform(*bounds)) for bounds in display[:4])
+    # As vendors' processing does, so that ribs and vessels show both in the lungs and behind the heart.
+    signal = signal - np.float32(detail) * _coarse(signal)
+    top, left = (int(0.5 * (1.0 - display.centre) * length) for length in signal.shape)
+    middle = signal[top : signal.shape[0] - top : 2, left : signal.shape[1] - left : 2]
+    ordered = np.sort(middle, axis=None)
+    last = len(ordered) - 1
+    floor, ceiling = ordered[int(low * last)], ordered[int(high * last)]
+    scaled = (signal - floor) / max(float(ceiling - floor), 1e-6)
+    return np.clip(scaled, 0.0, 1.0) ** np.float32(gamma)
+
+
+def _coarse(image: np.ndarray) -> np.ndarray:
+    """Return ``image`` under a very wide blur: shrunk to a few cells and stretched again."""
+    rows, columns = image.shape
+    cells = (max(columns // 16, 5), max(rows // 16, 5))
+    small = Image.fromarray(image).resize(cells, Image.Resampling.BOX)
+    return np.asarray(small.resize((columns, rows), Image.Resampling.BICUBIC))
+
+
+def _blurred(image: np.ndarray, share: float) -> np.ndarray:
+    """Return ``image`` after a 3 x 3 blur that moves ``share`` of each pixel to its neighbours; edges repeat."""
+    side = np.float32(0.25 * share)
+    for _ in range(2):  # down the rows, then, transposed, along them
+        padded = np.pad(image, ((1, 1), (0, 0)), mode="edge")
+        image = (image + side * (padded[:-2] + padded[2:] - 2.0 * image)).T
+    return image.astype(np.float32)
+
+
 def attenuation(solids: np.ndarray, beam: Beam) -> np.ndarray:
     """Return the (rows, columns) float32 line integrals of attenuation (no unit) along the rays to the pixels.
 
-    Solids may stand in any order: cavities are carved before they are filled. At most two cavities. The source must be outside all solids.
+    The order of the solids does not matter, except that at most two may be cavities. The source must be outside all
+    solids.
     """
+    # Outlines come first, and cavities are carved before they are filled.
     ordered = solids[np.argsort(solids[:, ROLE], kind="stable")]
     return _integrate(ordered, *beam)
 
 
 def shadow(solids: np.ndarray, beam: Beam) -> tuple[float, float, float, float]:
-    """Return (left, top, right, bottom) in pixels: the rectangle that encloses the solids' shadows, not clipped."""
+    """Return (left, top, right, bottom) in pixels, not clipped: the rectangle around the shadows of the solids."""
     boxes = np.array([_shadow(solid, *beam) for solid in solids])
     left, top = boxes[:, :2].min(axis=0)
     right, bottom = boxes[:, 2:].max(axis=0)
@@ -66,22 +128,19 @@ def shadow(solids: np.ndarray, beam: Beam) -> tuple[float, float, float, float]:
 @njit(cache=True, nogil=True)
 def _shadow(solid, source_distance, detector_distance, pitch, rows, columns):
     left, top, right, bottom = np.inf, np.inf, -np.inf, -np.inf
-    reach = np.sqrt(max(1.0 - solid[BULGE], 1.0)) if solid[BULGE] < 0.0 else 1.0
+    bulge, low, high = solid[BULGE : BULGE + 3]
+    reach = np.sqrt(1.0 - min(bulge, 0.0))  # a waist is as wide as its ends
     for corner in range(8):
         x, y, z = solid[CENTRE], solid[CENTRE + 1], solid[CENTRE + 2]
         for axis in range(3):
-            m0, m1, m2 = (
-                solid[INVERSE + 3 * axis],
-                solid[INVERSE + 3 * axis + 1],
-                solid[INVERSE + 3 * axis + 2],
-            )
+            m = solid[INVERSE + 3 * axis : INVERSE + 3 * axis + 3]
             if axis < 2:
                 along = reach if corner >> axis & 1 else -reach
             else:
-                along = solid[HIGH] if corner >> axis & 1 else solid[LOW]
+                along = high if corner >> axis & 1 else low
             # Axes are orthogonal: the forward map's columns are the inverse's rows over their squared lengths.
-            along /= m0 * m0 + m1 * m1 + m2 * m2
-            x, y, z = x + along * m0, y + along * m1, z + along * m2
+            along /= m[0] * m[0] + m[1] * m[1] + m[2] * m[2]
+            x, y, z = x + along * m[0], y + along * m[1], z + along * m[2]
         magnification = (source_distance + detector_distance) / (source_distance + y) / pitch
         column = x * magnification + 0.5 * (columns - 1)
         row = -z * magnification + 0.5 * (rows - 1)
@@ -92,7 +151,7 @@ def _shadow(solid, source_distance, detector_distance, pitch, rows, columns):
 
 @njit(cache=True, nogil=True)
 def _integrate(solids, source_distance, detector_distance, pitch, rows, columns):
-    # All lengths along a ray are shares of its way from source to pixel; stretches start out empty.
+    # Lengths along a ray are shares of its way from source to pixel. A stretch holds where it starts and ends.
     dense = np.zeros((rows, columns))
     haze = np.zeros((rows, columns, 2))
     body = _empty(rows, columns, 1)
@@ -105,11 +164,11 @@ def _integrate(solids, source_distance, detector_distance, pitch, rows, columns)
         left, top, right, bottom = _shadow(solid, source_distance, detector_distance, pitch, rows, columns)
         first_row, last_row = max(int(np.ceil(top)), 0), min(int(np.floor(bottom)), rows - 1)
         first_column, last_column = max(int(np.ceil(left)), 0), min(int(np.floor(right)), columns - 1)
-        m0, m1, m2 = solid[INVERSE], solid[INVERSE + 1], solid[INVERSE + 2]
-        m3, m4, m5 = solid[INVERSE + 3], solid[INVERSE + 4], solid[INVERSE + 5]
-        m6, m7, m8 = solid[INVERSE + 6], solid[INVERSE + 7], solid[INVERSE + 8]
-        bulge, low, high = solid[BULGE], solid[LOW], solid[HIGH]
-        role, density, core, hollow = solid[ROLE], solid[DENSITY], solid[CORE], solid[HOLLOW]
+        role = solid[ROLE]
+        m0, m1, m2, m3, m4, m5, m6, m7, m8 = solid[INVERSE : INVERSE + 9]
+        bulge, low, high, density, core, hollow = solid[BULGE:]
+        # In the solid's axes the ray is p + t q, t from 0 at the source to 1 at the pixel; it is inside where
+        # a t^2 + 2 b t + c <= 0.
         ox, oy, oz = -solid[CENTRE], -source_distance - solid[CENTRE + 1], -solid[CENTRE + 2]
         px = m0 * ox + m1 * oy + m2 * oz
         py = m3 * ox + m4 * oy + m5 * oz
@@ -124,7 +183,7 @@ def _integrate(solids, source_distance, detector_distance, pitch, rows, columns)
                 qz = m6 * dx + m7 * depth + m8 * dz
                 a = qx * qx + qy * qy + bulge * qz * qz
                 b = px * qx + py * qy + bulge * pz * qz
-                # The stretch between the cutting planes, in units of the way from source to pixel.
+                # First the stretch between the cutting planes.
                 start, end = 0.0, 1.0
                 if abs(qz) > 1e-12:
                     at_low, at_high = (low - pz) / qz, (high - pz) / qz
@@ -189,7 +248,7 @@ def _stretch(stretches, row, column, side, start, end):
 
 @njit(cache=True, nogil=True)
 def _inside(a, b, c, start, end):
-    """The length within [start, end] on which a t^2 + 2 b t + c <= 0; with a < 0 it may be in two pieces."""
+    """Return the length within [start, end] where a t^2 + 2 b t + c <= 0; if a < 0, it may be in two pieces."""
     root = b * b - a * c
     if a > 1e-15:
         if root <= 0.0:
@@ -201,57 +260,3 @@ def _inside(a, b, c, start, end):
     root = np.sqrt(root)
     gap = min(end, (-b - root) / a) - max(start, (-b + root) / a)
     return end - start - max(gap, 0.0)
-
-
-def exposed(
-    attenuation: np.ndarray, rng: np.random.Generator, *, photons: float, scatter: float, blur: float
-) -> np.ndarray:
-    """Return the (rows, columns) float32 log signal, bright where much was absorbed, for line integrals ``attenuation``.
-
-    ``photons`` is how many would reach a pixel through air, ``scatter`` the ratio of scattered to direct radiation,
-    ``blur`` (0 to 1) the share of a pixel's signal that spreads over its neighbours. The Poisson noise of counts n is
-    drawn as a normal of variance n, which counts above some twenty allow.
-    """
-    direct = np.exp(-attenuation)
-    # Scatter is direct radiation seen through a very wide blur.
-    signal = _spread(direct + scatter * np.maximum(_coarse(direct), 0.0), blur)
-    counts = photons * signal
-    counts += np.sqrt(counts) * rng.standard_normal(counts.shape, dtype=np.float32)
-    return -np.log(np.maximum(counts, 1.0) / np.float32(photons))
-
-
-def displayed(
-    signal: np.ndarray, *, detail: float, centre: float, low: float, high: float, gamma: float
-) -> np.ndarray:
-    """Return ``signal`` as float32 from 0 to 1: from its ``low`` to its ``high`` quantile, raised to ``gamma``.
-
-    ``detail`` (0 to 1) is the share of the large-scale density that is taken away first, as vendors' processing does
-    so that ribs and vessels show both in the lungs and behind the heart. The quantiles are those of the middle
-    ``centre`` (0 to 1) of rows and columns, as an exposure is chosen for what stands there.
-    """
-    signal = signal - np.float32(detail) * _coarse(signal)
-    top, left = (int(0.5 * (1.0 - centre) * length) for length in signal.shape)
-    middle = signal[top : signal.shape[0] - top : 2, left : signal.shape[1] - left : 2]
-    ordered = np.sort(middle, axis=None)
-    last = len(ordered) - 1
-    floor, ceiling = ordered[int(low * last)], ordered[int(high * last)]
-    scaled = (signal - floor) / max(float(ceiling - floor), 1e-6)
-    return np.clip(scaled, 0.0, 1.0) ** np.float32(gamma)
-
-
-def _coarse(image: np.ndarray) -> np.ndarray:
-    """A very wide blur: the image shrunk to a few cells and stretched again."""
-    rows, columns = image.shape
-    cells = (max(columns // 16, 5), max(rows // 16, 5))
-    small = Image.fromarray(image).resize(cells, Image.Resampling.BOX)
-    return np.asarray(small.resize((columns, rows), Image.Resampling.BICUBIC))
-
-
-def _spread(image: np.ndarray, share: float) -> np.ndarray:
-    """A 3 x 3 blur that moves ``share`` of each pixel, half along each axis, to its neighbours; edges repeat."""
-    side = np.float32(0.25 * share)
-    for axis in (0, 1):
-        ahead = np.concatenate([image.take([0], axis), image.take(range(image.shape[axis] - 1), axis)], axis)
-        behind = np.concatenate([image.take(range(1, image.shape[axis]), axis), image.take([-1], axis)], axis)
-        image = image + side * (ahead + behind - 2.0 * image)
-    return image.astype(np.float32)

@@ -1,21 +1,13 @@
-"""Work shared out among processes, with results in the order of the jobs.
+"""The radiographs of phantom patients, written in the layouts of MIMIC-CXR-JPG 2.0.0 and VinDr-SpineXR 1.0.0.
 
-Chest films in the layout of MIMIC-CXR-JPG 2.0.0: JPEGs by patient and study, and five tables beside them.
-
-
-Spine films in the layout of VinDr-SpineXR 1.0.0: DICOM files by split, and one table of boxes for each.
-
-The DICOM files are encoded here and not by pydicom, which takes as long over a small file as drawing the film does;
-the tests read them back with it.
-
-
-Natural pictures in the layout of ImageNet: a folder of colour JPEGs for each class.
+Chest: JPEGs by patient and study, and four gzipped tables. Spine: DICOM files by split, and one table of boxes per split.
+The DICOM files are encoded here: pydicom takes as long to write a small file as it takes to draw the film. The tests read
+them back with pydicom.
 """
 
 from __future__ import annotations
 
 import gzip
-import io
 import multiprocessing
 import struct
 from collections.abc import Callable, Iterator, Sequence
@@ -29,78 +21,95 @@ from PIL import Image
 
 from moco_transfer.files import replacing, write_csv
 from moco_transfer.phantom import chest, spine
-from moco_transfer.phantom.dead_leaves import class_names, picture
 from moco_transfer.seeds import stream
-
-
-def in_order(function: Callable[..., Any], jobs: Sequence[tuple], workers: int) -> Iterator[Any]:
-    """Yield ``function(*job)`` for every job, in order, computed by ``workers`` processes (in this one if 1)."""
-    if workers <= 1 or len(jobs) < 2:
-        for job in jobs:
-            yield function(*job)
-        return
-    # Forked children inherit the compiled kernels and the imports; they run NumPy and Numba only.
-    context = multiprocessing.get_context("fork")
-    with ProcessPoolExecutor(workers, mp_context=context) as pool:
-        yield from pool.map(
-            function, *zip(*jobs, strict=True), chunksize=max(1, min(32, len(jobs) // (4 * workers)))
-        )
-
 
 _PROCEDURES = {"PA": "CHEST (PA AND LAT)", "LATERAL": "CHEST (PA AND LAT)", "LL": "CHEST (PA AND LAT)"}
 _VIEWS = {"PA": "postero-anterior", "AP": "antero-posterior", "LATERAL": "lateral", "LL": "left lateral"}
 
 
+def in_order(function: Callable[..., Any], jobs: Sequence[tuple], workers: int) -> Iterator[Any]:
+    """Yield ``function(*job)`` for every job, in order, computed by ``workers`` processes (if 1, by this one)."""
+    if workers == 1:
+        yield from (function(*job) for job in jobs)
+        return
+    # Forked children inherit the imports and the compiled kernels.
+    context = multiprocessing.get_context("fork")
+    chunk = max(1, min(32, len(jobs) // (4 * workers)))
+    with ProcessPoolExecutor(workers, mp_context=context) as pool:
+        yield from pool.map(function, *zip(*jobs, strict=True), chunksize=chunk)
+
+
+def _shared_out(images: int, films_of: Callable[[int], int]) -> Iterator[tuple[int, int]]:
+    """Yield (number, films to draw) for patients or studies 0, 1, ... until there are ``images`` films."""
+    number = 0
+    while images > 0:
+        count = min(films_of(number), images)
+        yield number, count
+        images, number = images - count, number + 1
+
+
 def write_chest_release(root: Path, *, images: int, size: int, seed: int, workers: int = 2) -> None:
-    """Write ``images`` chest films under ``root`` as MIMIC-CXR-JPG lays them out.
+    """Write ``images`` chest films under ``root`` in the layout of MIMIC-CXR-JPG.
 
     ``size`` is about the longer side in pixels. Equal arguments give equal bytes, whatever the number of ``workers``
-    (processes); a film and its labels depend on ``seed`` and on their place alone, not on how many follow.
+    (processes). A film and its labels depend on ``seed`` and on their place only, not on how many follow.
     """
     root = Path(root)
-    jobs = []
-    left, patient = images, 0
-    while left > 0:
-        visits = chest.studies(seed, patient)
-        count = min(sum(len(visit.views) for visit in visits), left)
-        jobs.append((root, seed, patient, count, size))
-        left, patient = left - count, patient + 1
+
+    def films_of(patient: int) -> int:
+        return sum(len(visit.views) for visit in chest.studies(seed, patient))
+
+    jobs = [(root, seed, patient, count, size) for patient, count in _shared_out(images, films_of)]
     tables = {"chexpert": [], "negbio": [], "metadata": [], "split": []}
     for rows in in_order(_write_patient, jobs, workers):
         for name, more in rows.items():
             tables[name].extend(more)
     for name, rows in tables.items():
-        _write_gzip(pd.DataFrame(rows), root / f"mimic-cxr-2.0.0-{name}.csv.gz")
+        text = pd.DataFrame(rows).to_csv(index=False, lineterminator="\n").encode()
+        # Without a name and a time in the header, equal tables are equal files.
+        with (
+            replacing(root / f"mimic-cxr-2.0.0-{name}.csv.gz") as temporary,
+            temporary.open("wb") as raw,
+            gzip.GzipFile(filename="", mode="wb", fileobj=raw, mtime=0) as packed,
+        ):
+            packed.write(text)
 
 
 def _write_patient(root: Path, seed: int, patient: int, count: int, size: int) -> dict[str, list[dict]]:
-    """Write the first ``count`` films of a patient; return the rows they add to each table."""
+    """Write the first ``count`` films of a patient; return the rows that they add to each table."""
     names = stream(seed, "phantom", "chest", patient, "names")
-    # Numbers grow with the patient, with gaps, so that none is given twice however many there are.
+    # Numbers grow with the patient, with random gaps, so that no two patients share one.
     subject = 10_000_000 + 152 * patient + int(names.integers(152))
     split = {3: "validate", 7: "test"}.get(patient % 20, "train")
     tables: dict[str, list[dict]] = {"chexpert": [], "negbio": [], "metadata": [], "split": []}
     for number, visit in enumerate(chest.studies(seed, patient)):
+        if count == 0:
+            break
         study = 50_000_000 + 152 * patient + 12 * number + int(names.integers(12))
-        day = f"{2110 + int(names.integers(90))}{1 + int(names.integers(12)):02d}{1 + int(names.integers(28)):02d}"
-        time = f"{int(names.integers(24)):02d}{int(names.integers(60)):02d}{int(names.integers(60)):02d}.{int(names.integers(1000)):03d}"
+        year, month, day = (
+            least + int(names.integers(range_)) for least, range_ in ((2110, 90), (1, 12), (1, 28))
+        )
+        hour, minute, second, millisecond = (int(names.integers(range_)) for range_ in (24, 60, 60, 1000))
         films = chest.films(seed, patient, number, visit, size)[:count]
         count -= len(films)
         for view, film in zip(visit.views, films, strict=False):
             dicom = "-".join(f"{int(part):08x}" for part in names.integers(2**32, size=5))
             path = root / f"files/p{str(subject)[:2]}/p{subject}/s{study}/{dicom}.jpg"
-            _write_jpeg(film, path)
-            who = {"dicom_id": dicom, "subject_id": subject, "study_id": study}
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(film).save(path, quality=92)
+            procedure = _PROCEDURES.get(view, "CHEST (PORTABLE AP)")
             tables["metadata"].append(
-                who
-                | {
-                    "PerformedProcedureStepDescription": _PROCEDURES.get(view, "CHEST (PORTABLE AP)"),
+                {
+                    "dicom_id": dicom,
+                    "subject_id": subject,
+                    "study_id": study,
+                    "PerformedProcedureStepDescription": procedure,
                     "ViewPosition": view,
                     "Rows": film.shape[0],
                     "Columns": film.shape[1],
-                    "StudyDate": day,
-                    "StudyTime": time,
-                    "ProcedureCodeSequence_CodeMeaning": _PROCEDURES.get(view, "CHEST (PORTABLE AP)"),
+                    "StudyDate": f"{year}{month:02d}{day:02d}",
+                    "StudyTime": f"{hour:02d}{minute:02d}{second:02d}.{millisecond:03d}",
+                    "ProcedureCodeSequence_CodeMeaning": procedure,
                     "ViewCodeSequence_CodeMeaning": _VIEWS[view],
                     "PatientOrientationCodeSequence_CodeMeaning": "Recumbent" if view == "AP" else "Erect",
                 }
@@ -109,58 +118,39 @@ def _write_patient(root: Path, seed: int, patient: int, count: int, size: int) -
                 {"dicom_id": dicom, "study_id": study, "subject_id": subject, "split": split}
             )
         rng = stream(seed, "phantom", "chest", patient, "study", number, "report")
-        first, second = chest.report(rng, visit.findings), rng.random(len(chest.LABELS))
-        # The two labellers disagree now and then; a few studies have no row at all.
-        other = {k: float("nan") if u < 0.02 else v for (k, v), u in zip(first.items(), second, strict=True)}
+        first, chances = chest.report(rng, visit.findings), rng.random(len(chest.LABELS))
+        # The two labellers sometimes disagree, and a few studies have no row at all.
+        other = {k: float("nan") if u < 0.02 else v for (k, v), u in zip(first.items(), chances, strict=True)}
         if rng.random() > 0.002:
             tables["chexpert"].append({"subject_id": subject, "study_id": study} | first)
             tables["negbio"].append({"subject_id": subject, "study_id": study} | other)
-        if count == 0:
-            break
     return tables
 
 
-def _write_jpeg(film, path: Path) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(film).save(path, quality=92)
-
-
-def _write_gzip(table: pd.DataFrame, path: Path) -> None:
-    text = io.BytesIO()
-    # The header's time is zero, so that equal tables are equal files.
-    with gzip.GzipFile(filename="", mode="wb", fileobj=text, mtime=0) as packed:
-        packed.write(table.to_csv(index=False, lineterminator="\n").encode())
-    with replacing(path) as temporary:
-        temporary.write_bytes(text.getvalue())
-
-
 _COLUMNS = ["study_id", "series_id", "image_id", "rad_id", "lesion_type", "xmin", "ymin", "xmax", "ymax"]
-_UID_ROOT = "2.25."  # the root of UIDs made from 128-bit integers
 _EXPLICIT_LITTLE_ENDIAN = "1.2.840.10008.1.2.1"
 _DIGITAL_RADIOGRAPHY = "1.2.840.10008.5.1.4.1.1.1.1"  # Digital X-Ray Image Storage - For Presentation
 
 
 def write_spine_release(root: Path, *, images: int, size: int, seed: int, workers: int = 2) -> None:
-    """Write ``images`` spine films under ``root`` as VinDr-SpineXR lays them out; every fifth study is for testing.
+    """Write ``images`` spine films under ``root`` in the layout of VinDr-SpineXR; every fifth study is for testing.
 
     ``size`` is about the longer side in pixels. Equal arguments give equal bytes, whatever the number of ``workers``
-    (processes); a film and its boxes depend on ``seed`` and on their place alone, not on how many follow.
+    (processes). A film and its boxes depend on ``seed`` and on their place only, not on how many follow.
     """
     root = Path(root)
-    jobs = []
-    left, number = images, 0
-    while left > 0:
-        count = min(len(spine.study(seed, number).views), left)
-        jobs.append((root, seed, number, count, size))
-        left, number = left - count, number + 1
+
+    def films_of(number: int) -> int:
+        return len(spine.study(seed, number).views)
+
+    jobs = [(root, seed, number, count, size) for number, count in _shared_out(images, films_of)]
     tables: dict[str, list[tuple]] = {"train": [], "test": []}
     for (_, _, number, _, _), rows in zip(jobs, in_order(_write_study, jobs, workers), strict=True):
         tables[_split(number)].extend(rows)
     for split, rows in tables.items():
         (root / f"{split}_images").mkdir(parents=True, exist_ok=True)
-        table = pd.DataFrame(rows, columns=_COLUMNS)
         # Boxes are whole pixels, and empty for `No finding`.
-        table = table.astype(dict.fromkeys(_COLUMNS[5:], "Int64"))
+        table = pd.DataFrame(rows, columns=_COLUMNS).astype(dict.fromkeys(_COLUMNS[5:], "Int64"))
         write_csv(table, root / "annotations" / f"{split}.csv")
 
 
@@ -169,7 +159,7 @@ def _split(number: int) -> str:
 
 
 def _write_study(root: Path, seed: int, number: int, count: int, size: int) -> list[tuple]:
-    """Write the first ``count`` films of a study; return the rows they add to its table."""
+    """Write the first ``count`` films of a study; return the rows that they add to its table."""
     names = stream(seed, "phantom", "spine", number, "names")
     study_id, reader = _hex(names), f"rad{int(names.integers(1, 4))}"
     rows: list[tuple] = []
@@ -177,19 +167,18 @@ def _write_study(root: Path, seed: int, number: int, count: int, size: int) -> l
         series_id, image_id = _hex(names), _hex(names)
         folder = root / f"{_split(number)}_images"
         folder.mkdir(parents=True, exist_ok=True)
-        dicom = _dicom(film, names, study_id, series_id, image_id)
-        (folder / f"{image_id}.dicom").write_bytes(dicom)
+        (folder / f"{image_id}.dicom").write_bytes(_dicom(film, names, study_id, series_id, image_id))
         boxes = film.boxes or [("No finding", (None, None, None, None))]
         rows += [(study_id, series_id, image_id, reader, kind, *box) for kind, box in boxes]
     return rows
 
 
 def _dicom(film: spine.Film, rng: np.random.Generator, study_id: str, series_id: str, image_id: str) -> bytes:
-    """A digital radiograph of 12 or 16 stored bits, one in four of them black on white, with its window."""
+    """Return a digital radiograph with 12 or 16 stored bits and a window; one in four is stored inverted."""
     bits = int(rng.choice([12, 12, 12, 16]))
     inverted = bool(rng.random() < 0.25)
     top = 2**bits - 1
-    # Pixel values use part of the range, and the window finds it again.
+    # Pixel values use a part of the range, which the window describes.
     low, high = top * rng.uniform(0.02, 0.2), top * rng.uniform(0.7, 0.97)
     shade = 1.0 - film.image if inverted else film.image
     pixels = (low + (high - low) * shade + 0.5).astype("<u2")
@@ -201,7 +190,7 @@ def _dicom(film: spine.Film, rng: np.random.Generator, study_id: str, series_id:
             (0x00020002, "UI", _DIGITAL_RADIOGRAPHY),
             (0x00020003, "UI", _uid(image_id)),
             (0x00020010, "UI", _EXPLICIT_LITTLE_ENDIAN),
-            (0x00020012, "UI", _uid("0" * 31 + "1")),  # who wrote it
+            (0x00020012, "UI", _uid("1")),  # the writing software
         ]
     )
     content = _encoded(
@@ -232,7 +221,7 @@ def _dicom(film: spine.Film, rng: np.random.Generator, study_id: str, series_id:
 
 
 def _encoded(elements: list[tuple[int, str, str | int | bytes]]) -> bytes:
-    """Data elements (tag, value representation, value) in explicit VR, little endian (DICOM PS3.5, section 7.1)."""
+    """Encode (tag, value representation, value) as explicit VR, little endian (DICOM PS3.5, section 7.1)."""
     parts = []
     for tag, kind, value in elements:
         if isinstance(value, int):
@@ -251,28 +240,4 @@ def _hex(rng: np.random.Generator) -> str:
 
 
 def _uid(name: str) -> str:
-    return _UID_ROOT + str(int(name, 16))
-
-
-def write_natural_release(
-    root: Path, *, images: int, size: int, seed: int, classes: int = 10, workers: int = 2
-) -> None:
-    """Write ``images`` dead-leaves pictures under ``root``, in folders of ``classes`` classes (at most 50) by turns.
-
-    ``size`` is about the longer side in pixels. Equal arguments give equal bytes, whatever the number of ``workers``
-    (processes). Raises ValueError for too many classes.
-    """
-    names = class_names(classes)
-    root = Path(root)
-    for name in names:
-        (root / name).mkdir(parents=True, exist_ok=True)
-    jobs = [
-        (root / names[n % classes] / f"{n // classes:05d}.jpg", seed, n, n % classes, size)
-        for n in range(images)
-    ]
-    for _ in in_order(_write_picture, jobs, workers):
-        pass
-
-
-def _write_picture(path: Path, seed: int, number: int, label: int, size: int) -> None:
-    Image.fromarray(picture(seed, number, label, size)).save(path, quality=90)
+    return f"2.25.{int(name, 16)}"  # the root of UIDs that are 128-bit integers

@@ -20,6 +20,7 @@ from torch.optim.sgd import sgd
 
 from moco_transfer import config
 from moco_transfer.augment import augment
+from moco_transfer.config.augmentation import operations_of
 from moco_transfer.errors import UserError
 from moco_transfer.seeds import stream
 from moco_transfer.training.device import Precision, autocast
@@ -150,6 +151,7 @@ def train_network(
     forward = torch.compile(network) if compiled else network
     update = _open_optimizer(network, optimizer)
     answers = torch.from_numpy(targets).to(device)
+    operations = None if augmentation == "none" else operations_of(augmentation)
     epoch_steps = len(all_batches(np.arange(len(pool)), optimizer.batch))
     step, steps = 0, epochs * epoch_steps
     losses = torch.zeros(epoch_steps, device=device)
@@ -172,10 +174,10 @@ def train_network(
         network.train()
         batches = all_batches(epoch_order(len(pool), seed, *stream_name, epoch), optimizer.batch)
         for numbers, images in pool.batches(batches[step % epoch_steps :], device):
-            if augmentation == "none":
+            if operations is None:
                 images = centre_crop(images, input_size)
             else:
-                images = augment(images, augmentation, input_size, stream(seed, *stream_name, "step", step))
+                images = augment(images, operations, input_size, stream(seed, *stream_name, "step", step))
             rate = cosine(optimizer.lr, step, steps)
             with autocast(device, precision):
                 outputs = forward(normalise(images))
