@@ -31,15 +31,7 @@ rule table1:
         "../../envs/moco-transfer.yaml"
     params:
         **TABLE_PARAMS,
-        config=CONFIG.model_dump(
-            include={
-                "sources": True,
-                "targets": True,
-                "pretraining": {"schedules"},
-                "moco": {"weight_decay", "sgd_momentum"},
-                "finetune": {"end_to_end", "optimizers"},
-            }
-        ),
+        config=CONFIG.model_dump(include={"sources", "targets", "pretraining", "moco", "finetune"}),
     message:
         "Table 1: hyperparameters"
     script:

@@ -28,7 +28,7 @@ def hyperparameters(config: Mapping[str, Any], titles: Mapping[str, str]) -> pd.
     paper's table leaves out, has its own row. Finetuning rows list the end-to-end budgets, as the paper's do.
     """
     moco, finetune, rows = config["moco"], config["finetune"], []
-    sgd = _sgd_text(moco["weight_decay"], moco["sgd_momentum"])
+    sgd = _optimizer_text("sgd", moco["weight_decay"], moco["sgd_momentum"])
     for source, datasets in config["sources"].items():
         if datasets:
             training = config["pretraining"]["schedules"][source]
@@ -37,7 +37,8 @@ def hyperparameters(config: Mapping[str, Any], titles: Mapping[str, str]) -> pd.
     budgets = ", ".join(map(str, finetune["end_to_end"]["budgets"]))
     for target in config["targets"]:
         training = finetune["optimizers"][target]
-        rows.append(_row("Finetuning", titles[target], budgets, training, _optimizer_text(training)))
+        optimizer = _optimizer_text(training["name"], training["weight_decay"], training["momentum"])
+        rows.append(_row("Finetuning", titles[target], budgets, training, optimizer))
     return pd.DataFrame(rows, columns=COLUMNS)
 
 
@@ -45,15 +46,10 @@ def _row(experiment: str, title: str, epochs: str, training: Mapping[str, Any], 
     return [experiment, title, epochs, str(training["batch"]), f"{training['lr']:g}", optimizer, SCHEDULER]
 
 
-def _optimizer_text(optimizer: Mapping[str, Any]) -> str:
-    weight_decay = optimizer["weight_decay"]
-    if optimizer["name"] == "sgd":
-        return _sgd_text(weight_decay, optimizer["momentum"] or 0.0)
+def _optimizer_text(name: str, weight_decay: float, momentum: float | None) -> str:
+    if name == "sgd":
+        return f"SGD (Weight Decay={_power_text(weight_decay)}, momentum={momentum or 0:g})"
     return f"Adam (Weight Decay={_power_text(weight_decay)})" if weight_decay else "Adam"
-
-
-def _sgd_text(weight_decay: float, momentum: float) -> str:
-    return f"SGD (Weight Decay={_power_text(weight_decay)}, momentum={momentum:g})"
 
 
 def _power_text(value: float) -> str:
