@@ -14,9 +14,8 @@ from matplotlib.lines import Line2D
 from moco_transfer.plotting.similarity import MEASURE_LABELS
 from moco_transfer.report import style
 from moco_transfer.report.tables import effect_text, write_table
-from moco_transfer.statistics.claims import DISTANCES
 from moco_transfer.statistics.evidence import read_run
-from moco_transfer.statistics.similarity_ranks import source_gains, source_ranks
+from moco_transfer.statistics.similarity_ranks import DISTANCES, source_gains, source_ranks
 
 COLUMNS = [
     *("Target", "Measure", "Most similar source", "Best by AUROC"),
