@@ -35,9 +35,9 @@ def budget_records(budgets: pd.DataFrame, estimates: pd.DataFrame, sources: Sequ
     """Return the choices by full and by matched validation images, one row per target, percentage and source.
 
     ``budgets`` joins the frames of ``select_budgets``, with a column target; ``estimates`` joins those of
-    ``evaluate_target``. Other sources than ``sources`` are left out. The columns images, epochs and (test) auroc stand there
-    for both choices, with the suffixes _full and _matched; difference is the matched AUROC minus the full one. Epochs and
-    AUROC are missing if the matched images choose nothing.
+    ``evaluate_target``. Other sources than ``sources`` are left out. There are two columns each of images, epochs and auroc (of
+    the test set), with the suffixes _full and _matched; difference is the matched AUROC minus the full one. Epochs and AUROC
+    are missing if the matched images choose nothing.
     """
     tested = estimates.loc[estimates["mode"] == "end_to_end", [*CELL, "epochs", "n_labeled", "auroc"]]
     shown = budgets[budgets["source"].isin(sources)]
