@@ -7,6 +7,7 @@ from itertools import combinations
 
 import numpy as np
 import pandas as pd
+import similarity_ranks
 from matplotlib.figure import Figure
 
 from moco_transfer.data.card import DataCard
@@ -15,7 +16,6 @@ from moco_transfer.plotting.augmentations import IMAGES, VIEWS, draw_augmentatio
 from moco_transfer.plotting.coverage import draw_coverage
 from moco_transfer.plotting.data_card import draw_data_card
 from moco_transfer.plotting.networks import draw_moved_networks
-from moco_transfer.plotting.source_ranking import LABELS, draw_gain_by_similarity
 from moco_transfer.plotting.training_curves import MOCO_METRICS, draw_training_curves
 
 SOURCES = ["none", "spine", "chest", "spine+chest", "limited", "chest-small"]
@@ -161,7 +161,7 @@ def gains() -> pd.DataFrame:
         | {"gain": gain, "lower": gain - 0.1, "upper": gain + 0.05}
         for target, percents in LABELED.items()
         for percent, n in percents.items()
-        for measure in LABELS
+        for measure in similarity_ranks.LABELS
         for source, value, gain in (("none", 0.02, 0.0), ("chest", 0.98, -0.04))
     ]
     return pd.DataFrame(rows)
@@ -221,7 +221,7 @@ def drawings() -> dict[str, Callable[[str], Figure]]:
             networks(["CV1", "DB1", "DB2", "DB3", "DB4"]), TITLES, SOURCES, note
         ),
         "networks_of_paths": lambda note: draw_moved_networks(networks(paths), TITLES, SOURCES, note),
-        "source_ranking": lambda note: draw_gain_by_similarity(gains(), TITLES, SOURCES, note),
+        "similarity_ranks": lambda note: similarity_ranks.draw(gains(), TITLES, SOURCES, note),
         "training_curves": lambda note: draw_training_curves(training_tables(every), every, note),
         "coverage": lambda note: draw_coverage(coverage(), [5, 95]),
         "data_card": lambda note: draw_data_card(card(), TITLES["chest"], example, note),

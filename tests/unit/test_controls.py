@@ -5,14 +5,15 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
+from controls import controls_summary
 from scipy import stats
+from subsets import subsets_summary
 
 from moco_transfer.config.experiment import Controls
 from moco_transfer.data.split import draw_images
 from moco_transfer.errors import UserError
 from moco_transfer.statistics.controls import control_questions, controls_table, subset_scatter
 from moco_transfer.statistics.evidence import Cell, Contrast, Evidence
-from moco_transfer.tables.controls import controls_summary, subsets_summary
 
 CONTROLS = Controls.model_validate(
     {

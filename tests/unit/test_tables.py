@@ -1,7 +1,8 @@
-"""Tables 1 to 3 and the claims, and what their renderings read back as."""
+"""The four formats of a table, and what the tables of hyperparameters, AUROCs, classes, budgets and claims say."""
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from html.parser import HTMLParser
@@ -11,30 +12,30 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
+from budgets import budget_records, budget_summary
+from claims import claims_summary
+from classes import class_records, class_summary
+from table1 import hyperparameters
+from table_aurocs import auroc_records, auroc_summary
 
 from moco_transfer import config
-from moco_transfer.report.tables import auroc_records, auroc_table, interval_name, source_title, write_table
+from moco_transfer.report.tables import interval_name, write_table
 from moco_transfer.statistics.evidence import read_reference
-from moco_transfer.tables.claims import claims_summary
-from moco_transfer.tables.hyperparameters import hyperparameter_rows
 
 ROOT = Path(__file__).parents[2]
 NASTY = "50% of A_1 & <b>|x|</b> #2 $3 {~^\\}"
-PAPERS_TABLE_1 = """\
-MoCo pretraining|VinDr-SpineXR|500|64|0.002|SGD (Weight Decay=1e-4, momentum=0.9)|Cosine Annealing
-MoCo pretraining|MIMIC-CXR|100|256|0.002|SGD (Weight Decay=1e-4, momentum=0.9)|Cosine Annealing
-Finetuning|VinDr-SpineXR|25, 50, 100, 200|16|0.001|SGD (Weight Decay=1e-4, momentum=0.9)|Cosine Annealing
-Finetuning|MIMIC-CXR|25, 50, 100, 200|48|0.0005|Adam|Cosine Annealing"""
+LONG = "a caption's worth of text " * 10 + "end"
+LINEAR, END_TO_END = "MoCo + Linear Finetuning", "MoCo + End-to-end Finetuning"
+TITLES = {"spine": "Spine", "chest": "Chest"}
 
 
-class Cells(HTMLParser):
-    """Collects the text of the cells of a page, and every tag."""
+class Page(HTMLParser):
+    """The text of the cells of a page by row, and all its tags."""
 
     def __init__(self, page: str):
         super().__init__()
         self.rows: list[list[str]] = []
         self.tags: set[str] = set()
-        self.text = ""
         self.feed(page)
 
     def handle_starttag(self, tag, attrs):
@@ -45,42 +46,8 @@ class Cells(HTMLParser):
             self.rows[-1].append("")
 
     def handle_data(self, data):
-        self.text += data
         if self.rows and self.rows[-1]:
-            self.rows[-1][-1] += data.strip("\n")
-
-
-@pytest.fixture
-def reference() -> pd.DataFrame:
-    return read_reference(*(ROOT / "workflow" / "reference" / f"table{n}.csv" for n in (2, 3)))
-
-
-@pytest.fixture
-def estimates() -> pd.DataFrame:
-    columns = [
-        "target",
-        "source",
-        "mode",
-        "percent",
-        "n_labeled",
-        "epochs",
-        "selected",
-        "n_subsets",
-        "auroc",
-        "macro",
-    ]
-    rows = [
-        ("spine", "none", "linear", "1", 58, 100, True, 3, 0.61),
-        ("spine", "limited", "linear", "1", 58, 100, True, 3, 0.62),
-        ("spine", "spine+chest", "linear", "1", 58, 100, True, 3, 0.63),
-        ("spine", "none", "end_to_end", "1", 58, 25, False, 3, 0.64),
-        ("spine", "none", "end_to_end", "1", 58, 50, True, 3, 0.65),
-        ("spine", "none", "linear", "0.5", 29, 100, True, 3, 0.60),
-        ("chest", "none", "linear", "1", 2257, 100, True, 3, 0.70),
-    ]
-    frame = pd.DataFrame([(*row, row[-1]) for row in rows], columns=columns)
-    frame = frame.assign(median=frame["auroc"], lower=frame["auroc"] - 0.01, upper=frame["auroc"] + 0.012)
-    return frame.assign(se_test=0.01, se_subset=0.02, se=0.0224)
+            self.rows[-1][-1] += data.strip("\n ")
 
 
 def write(folder: Path, frame: pd.DataFrame, **arguments) -> dict[str, str]:
@@ -89,149 +56,286 @@ def write(folder: Path, frame: pd.DataFrame, **arguments) -> dict[str, str]:
     return {form: path.read_text(encoding="utf-8") for form, path in paths.items()}
 
 
+def test_every_format_reads_back_as_the_text_that_went_in(tmp_path):
+    frame = pd.DataFrame({"name": [NASTY, None, LONG], "<n>": [1, 2, 3]})
+    texts = write(tmp_path, frame, caption=NASTY, note="Phantom data, not radiographs")
+    back = pd.read_csv(tmp_path / "table.csv")
+    assert back["name"][0] == NASTY and back["<n>"].tolist() == [1, 2, 3]
+    assert set(back["data"]) == {"Phantom data, not radiographs"}
+    page = Page(texts["html"])
+    assert page.rows == [["name", "<n>"], [NASTY, "1"], ["", "2"], [LONG, "3"]]
+    assert not page.tags & {"b", "script", "link", "img"} and "http" not in texts["html"]
+    row = texts["md"].splitlines()[-3]
+    assert r"\|x\|" in row and row.replace(r"\|", "").count("|") == 3
+    assert r"50\% of A\_1 \& \textless{}b\textgreater{}|x|" in texts["tex"]
+    assert r"\#2 \$3 \{\textasciitilde{}\textasciicircum{}\textbackslash{}\}" in texts["tex"]
+    for form in ("html", "md", "tex"):
+        assert "Phantom data, not radiographs" in texts[form] and LONG in texts[form]
+
+
+def test_headings_span_the_columns_below_them(tmp_path, estimates, reference):
+    frame = auroc_summary(estimates, reference, "Spine")
+    texts = write(tmp_path, frame, caption="Table 2.", records=auroc_records(estimates, reference))
+    assert Page(texts["html"]).rows[2:] == frame.to_numpy().tolist()
+    assert re.search(rf'colspan="5"[^>]*>{re.escape(LINEAR)} on Spine<', texts["html"])
+    assert rf"\multicolumn{{5}}{{c}}{{{LINEAR} on Spine}}" in texts["tex"]
+    assert r"\cmidrule(lr){3-7} \cmidrule(lr){8-10}" in texts["tex"]
+    body = texts["tex"].split(r"\midrule")[1].split(r"\bottomrule")[0].strip().splitlines()
+    assert {line.count("&") for line in body} == {frame.shape[1] - 1} and len(body) == len(frame)
+    assert f"{LINEAR} on Spine: Chest MoCo" in texts["md"]
+    back = pd.read_csv(tmp_path / "table.csv", dtype={"percent": str})
+    assert len(back) == 6 + 18 - 2 and set(back["data"]) == {"real"}
+
+
+def test_an_interval_is_named_by_its_coverage():
+    assert interval_name([2.5, 97.5]) == "2.5%-97.5% percentiles, a 95% interval"
+
+
+def test_an_empty_table_has_its_headings(tmp_path):
+    texts = write(tmp_path, pd.DataFrame(columns=["a", "b"]), caption="Nothing.")
+    assert texts["csv"] == "a,b,data\n" and "| a | b |" in texts["md"]
+    assert "a & b" in texts["tex"] and "<th>a</th>" in texts["html"]
+
+
+def test_the_same_table_gives_the_same_bytes(tmp_path, estimates):
+    frame = auroc_summary(estimates, None, "Spine")
+    assert write(tmp_path / "a", frame, caption="c") == write(tmp_path / "b", frame, caption="c")
+
+
 def test_table_1_of_the_papers_configuration_is_the_papers():
     paper = config.check(yaml.safe_load((ROOT / "config" / "config.yaml").read_text()))
-    table = pd.DataFrame(hyperparameter_rows(paper))
-    rows = table.astype(str).agg("|".join, axis=1)
-    both = table["Dataset"].str.contains("+", regex=False)
-    assert "\n".join(rows[~both]) == PAPERS_TABLE_1
-    assert table.loc[both, ["Experiment", "Epochs"]].to_numpy().tolist() == [["MoCo pretraining", "100"]]
+    titles = {name: dataset.title for name, dataset in paper.datasets.items()}
+    table = hyperparameters(paper.model_dump(), titles)
+    joint = table["Dataset"].str.contains("+", regex=False)
+    assert table[~joint].agg("|".join, axis=1).tolist() == [
+        "MoCo pretraining|VinDr-SpineXR|500|64|0.002|SGD (Weight Decay=1e-4, momentum=0.9)|Cosine Annealing",
+        "MoCo pretraining|MIMIC-CXR|100|256|0.002|SGD (Weight Decay=1e-4, momentum=0.9)|Cosine Annealing",
+        "Finetuning|VinDr-SpineXR|25, 50, 100, 200|16|0.001|SGD (Weight Decay=1e-4, momentum=0.9)|Cosine Annealing",
+        "Finetuning|MIMIC-CXR|25, 50, 100, 200|48|0.0005|Adam|Cosine Annealing",
+    ]
+    assert table.loc[joint, ["Experiment", "Epochs"]].to_numpy().tolist() == [["MoCo pretraining", "100"]]
 
 
-def test_an_auroc_table_holds_the_selected_estimates_of_its_target(estimates):
-    table = auroc_table(estimates, "spine", "Spine", None)
-    assert table[("", "Lab. % (#)")].tolist() == ["0.5% (29)", "1% (58)"]
-    linear = table["MoCo + Linear Finetuning on Spine"]
+@pytest.fixture
+def reference() -> pd.DataFrame:
+    return read_reference(ROOT / "workflow" / "reference" / "table2.csv")
+
+
+@pytest.fixture
+def estimates() -> pd.DataFrame:
+    rows = [
+        ("none", "linear", "1", 58, 100, True, 0.61),
+        ("limited", "linear", "1", 58, 100, True, 0.62),
+        ("spine+chest", "linear", "1", 58, 100, True, 0.63),
+        ("none", "end_to_end", "1", 58, 25, False, 0.64),
+        ("none", "end_to_end", "1", 58, 50, True, 0.65),
+        ("none", "linear", "0.5", 29, 100, True, 0.60),
+    ]
+    names = ["source", "mode", "percent", "n_labeled", "epochs", "selected", "auroc"]
+    frame = pd.DataFrame(rows, columns=names).assign(target="spine", n_subsets=3)
+    auroc = frame["auroc"]
+    return frame.assign(macro=auroc, median=auroc, lower=auroc - 0.01, upper=auroc + 0.012)
+
+
+def test_an_auroc_table_holds_the_selected_estimates(estimates):
+    table = auroc_summary(estimates, None, "Spine")
+    assert (
+        table["", "Lab. % (#)"].tolist() == ["0.5% (29)", "1% (58)"] and ("", "Result") not in table.columns
+    )
+    linear = table[f"{LINEAR} on Spine"]
     assert linear.columns.tolist() == ["No MoCo", "Spine+Chest MoCo", "Limited MoCo"]
     assert linear.to_numpy().tolist() == [
         ["0.600 (0.590–0.612)", "", ""],
         ["0.610 (0.600–0.622)", "0.630 (0.620–0.642)", "0.620 (0.610–0.632)"],
     ]
-    assert table["MoCo + End-to-end Finetuning on Spine"]["No MoCo"].tolist() == ["", "0.650 (0.640–0.662)"]
+    assert table[f"{END_TO_END} on Spine", "No MoCo"].tolist() == ["", "0.650 (0.640–0.662)"]
 
 
-def test_the_papers_values_stand_beside_ours_with_their_own_counts(estimates, reference):
-    table = auroc_table(estimates, "chest", "Chest", reference)
-    assert table.iloc[:, :2].to_numpy().tolist() == [
-        ["0.05% (112)", "paper"],
-        ["0.1% (225)", "paper"],
-        ["1% (2257)", "this run"],
-        ["1% (2257)", "paper"],
-        ["10% (22572)", "paper"],
+def test_the_papers_values_stand_below_ours_with_their_own_counts(estimates, reference):
+    ours = estimates[estimates["percent"] == "1"].assign(n_labeled=59)
+    table = auroc_summary(ours, reference, "Spine")
+    assert table.iloc[:3, :2].to_numpy().tolist() == [
+        ["1% (59)", "this run"],
+        ["1% (58)", "paper"],
+        ["10% (587)", "paper"],
     ]
-    linear = table["MoCo + Linear Finetuning on Chest"]
-    assert linear.columns.tolist() == ["No MoCo", "Spine MoCo", "Chest MoCo"]
-    assert linear.iloc[2].tolist() == ["0.700 (0.690–0.712)", "", ""]
-    assert linear.iloc[3].tolist() == ["0.752 (0.751–0.754)", "0.752 (0.751–0.754)", "0.786 (0.784–0.787)"]
+    linear = table[f"{LINEAR} on Spine"]
+    assert linear.columns.tolist()[:3] == ["No MoCo", "Spine MoCo", "Chest MoCo"]
+    assert linear.iloc[0].tolist()[:3] == ["0.610 (0.600–0.622)", "", ""]
+    published = reference.query("percent == '1' and mode == 'linear' and source == 'none'").iloc[0]
+    assert linear.iloc[1, 0] == f"{published.auroc_median:.3f} ({published.q05:.3f}–{published.q95:.3f})"
 
 
 def test_records_hold_every_estimate_and_every_value_of_the_paper_once(estimates, reference):
-    records = auroc_records(estimates, "spine", reference)
+    records = auroc_records(estimates, reference)
     assert records["auroc"].notna().sum() == 6
-    assert records["paper_median"].notna().sum() == len(reference[reference["target"] == "spine"]) == 18
+    assert records["paper_median"].notna().sum() == len(reference) == 18
     assert not records.duplicated(["source", "mode", "percent", "epochs"]).any()
     cell = records.set_index(["mode", "source", "percent", "epochs"])
     assert cell.loc[("end_to_end", "none", "1", 50), "paper_median"] == 0.668
     assert np.isnan(cell.loc[("end_to_end", "none", "1", 25), "paper_median"])
-    pd.testing.assert_frame_equal(
-        auroc_records(estimates, "spine", None),
-        estimates[estimates["target"] == "spine"].reset_index(drop=True),
-    )
+    pd.testing.assert_frame_equal(auroc_records(estimates, None), estimates)
 
 
-def test_names():
-    assert [source_title(name) for name in ("none", "spine", "limited")] == [
-        "No MoCo",
-        "Spine MoCo",
-        "Limited MoCo",
+@pytest.fixture
+def classes_and_estimates() -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Three classes of chest, of which one is undefined, and one class of spine."""
+    cells = [
+        ("chest", "none", "linear", "10", 100, True),
+        ("chest", "chest", "linear", "10", 100, True),
+        ("chest", "none", "end_to_end", "10", 25, False),
+        ("chest", "none", "end_to_end", "10", 50, True),
+        ("chest", "none", "linear", "0.5", 100, True),
+        ("spine", "none", "linear", "1", 100, True),
     ]
-    assert interval_name([5, 95]) == "5%-95% percentiles, a 90% interval"
-    assert interval_name([2.5, 97.5]) == "2.5%-97.5% percentiles, a 95% interval"
+    rows = [
+        {"target": target, "source": source, "mode": mode, "percent": percent, "epochs": epochs}
+        | {"class": name, "positives": positives, "auroc": auroc, "lower": auroc - 0.1, "upper": auroc + 0.05}
+        for target, source, mode, percent, epochs, _ in cells
+        for name, positives, auroc in (("edema", 40, 0.8), ("hernia", 0, np.nan), ("mass", 9, 0.6))
+        if target == "chest" or name == "edema"
+    ]
+    frame = pd.DataFrame(cells, columns=["target", "source", "mode", "percent", "epochs", "selected"])
+    frame = frame.assign(n_labeled=58, auroc=0.7, median=0.71, lower=0.69, upper=0.73)
+    frame["macro"] = np.where(frame["target"] == "spine", 0.7, 0.65)
+    return pd.DataFrame(rows), frame
 
 
-def test_every_format_reads_back_as_the_text_that_went_in(tmp_path):
-    frame = pd.DataFrame({"name": [NASTY, None], "n": [1, 2]})
-    texts = write(tmp_path, frame, caption=NASTY, note="Phantom data, not radiographs")
-    back = pd.read_csv(tmp_path / "table.csv")
-    assert back["name"][0] == NASTY and back["n"].tolist() == [1, 2]
-    assert set(back["data"]) == {"Phantom data, not radiographs"}
-    page = Cells(texts["html"])
-    assert page.rows == [["name", "n"], [NASTY, "1"], ["", "2"]]
-    assert not page.tags & {"b", "script", "link", "img"} and "http" not in texts["html"]
-    markdown_row = texts["md"].splitlines()[-2]
-    assert r"\|x\|" in markdown_row and markdown_row.replace(r"\|", "").count("|") == 3
-    tex = texts["tex"]
-    assert r"50\% of A\_1 \& \textless{}b\textgreater{}|x|" in tex
-    assert r"\#2 \$3 \{\textasciitilde{}\textasciicircum{}\textbackslash{}\}" in tex
-    for form in ("html", "md", "tex"):
-        assert "Phantom data, not radiographs" in texts[form]
+def test_each_class_has_a_row_with_its_interval_and_the_averages_follow(classes_and_estimates):
+    table = class_summary(*classes_and_estimates, TITLES, "weighted")
+    names = table["", "Class"].tolist()
+    assert names == 2 * ["edema", "hernia", "mass", "weighted average", "macro average"]
+    assert table["", "Lab. % (#)"].tolist() == 5 * ["0.5% (58)"] + 5 * ["10% (58)"]
+    assert table["", "Positives"].tolist() == 2 * ["40", "0", "9", "", ""]
+    assert set(table["", "Target"]) == {"Chest"}  # spine's one class is in table 2 already
+    of_none = ["0.800 (0.700–0.850)", "", "0.600 (0.500–0.650)", "0.700 (0.690–0.730)", "0.650"]
+    assert table[LINEAR, "No MoCo"].tolist() == 2 * of_none
+    assert table[LINEAR, "Chest MoCo"].tolist() == 5 * [""] + of_none
+    assert table[END_TO_END, "No MoCo"].tolist() == 5 * [""] + of_none
 
 
-def test_headings_span_the_columns_below_them(tmp_path, estimates, reference):
-    frame = auroc_table(estimates, "spine", "Spine", reference)
-    texts = write(tmp_path, frame, caption="Table 2.", records=auroc_records(estimates, "spine", reference))
-    assert 'colspan="5">MoCo + Linear Finetuning on Spine<' in texts["html"]
-    assert r"\multicolumn{5}{c}{MoCo + Linear Finetuning on Spine}" in texts["tex"]
-    assert r"\cmidrule(lr){3-7} \cmidrule(lr){8-10}" in texts["tex"]
-    body = texts["tex"].split(r"\midrule")[1].split(r"\bottomrule")[0].strip().splitlines()
-    assert {line.count("&") for line in body} == {frame.shape[1] - 1} and len(body) == len(frame)
-    assert "MoCo + Linear Finetuning on Spine: Chest MoCo" in texts["md"]
-    back = pd.read_csv(tmp_path / "table.csv", dtype={"percent": str})
-    assert len(back) == 6 + 18 - 2 and set(back["data"]) == {"real"}
+def test_a_run_that_averages_by_macro_has_one_average(classes_and_estimates):
+    names = class_summary(*classes_and_estimates, TITLES, "macro")["", "Class"].tolist()
+    assert names == 2 * ["edema", "hernia", "mass", "macro average"]
 
 
-def test_the_same_table_gives_the_same_bytes(tmp_path, estimates):
-    frame = auroc_table(estimates, "spine", "Spine", None)
-    assert write(tmp_path / "a", frame, caption="c") == write(tmp_path / "b", frame, caption="c")
+def test_targets_of_one_class_are_shown_if_there_is_no_other(classes_and_estimates):
+    frames = (frame[frame["target"] == "spine"] for frame in classes_and_estimates)
+    table = class_summary(*frames, TITLES, "weighted")
+    assert table["", "Class"].tolist() == ["edema", "weighted average", "macro average"]
+
+
+def test_class_records_hold_every_class_of_every_budget_and_target(classes_and_estimates):
+    records = class_records(*classes_and_estimates)
+    assert len(records) == len(classes_and_estimates[0]) and records["n_labeled"].eq(58).all()
+    assert records[~records["selected"]]["epochs"].unique().tolist() == [25]
+
+
+def test_table_3_has_a_row_of_macro_averages(classes_and_estimates):
+    _, estimates = classes_and_estimates
+    table = auroc_summary(estimates[estimates["target"] == "chest"], None, "Chest")
+    assert table["", "Result"].tolist() == 2 * ["this run", "this run, macro"]
+    assert table[f"{LINEAR} on Chest", "No MoCo"].tolist() == 2 * ["0.710 (0.690–0.730)", "0.650"]
+
+
+# (target, percent, labelled images, source), full and matched images, and the epochs that each of them chooses.
+CHOICES = [
+    ("spine", "10", 580, "chest", 500, 500, 50, 50),
+    ("spine", "1", 58, "spine", 500, 58, 50, 25),
+    ("spine", "1", 58, "none", 500, 58, 25, 25),
+    ("spine", "1", 58, "none-longer", 500, 58, 25, 50),
+    ("chest", "0.05", 11, "none", 400, 11, 50, None),
+    ("chest", "0.05", 11, "chest", 400, 11, 25, 50),
+]
+FULL, MATCHED, DIFFERENCE = "Full validation", "Matched validation", "Matched minus full"
+
+
+def choices(percents=("0.05", "1", "10"), of_spine=0.70) -> pd.DataFrame:
+    """Return the records of CHOICES: test AUROCs are 0.70 and 0.73, and 0.01 more for chest."""
+    budgets, estimates = [], []
+    for target, percent, n, source, n_full, n_matched, full, matched in CHOICES:
+        cell = {"target": target, "source": source, "percent": percent}
+        estimates.append(cell | {"n_labeled": n, "mode": "linear", "epochs": 50, "auroc": 0.1})
+        for epochs, auroc in ((25, of_spine if source == "spine" else 0.70), (50, 0.73)):
+            budget = {"epochs": epochs, "images_full": n_full, "images_matched": n_matched}
+            budget |= {"selected_full": epochs == full, "selected_matched": epochs == matched}
+            budgets.append(cell | budget)
+            tested = {"n_labeled": n, "mode": "end_to_end", "epochs": epochs}
+            estimates.append(cell | tested | {"auroc": auroc + 0.01 * (source == "chest")})
+    budgets = pd.DataFrame(budgets)
+    sources = ["none", "spine", "chest"]
+    return budget_records(budgets[budgets["percent"].isin(percents)], pd.DataFrame(estimates), sources)
+
+
+def test_records_hold_both_choices_with_the_test_auroc_of_each():
+    records = choices().set_index(["target", "percent", "source"])
+    assert records.index.tolist() == [
+        ("spine", "1", "none"),
+        ("spine", "1", "spine"),
+        ("spine", "10", "chest"),
+        ("chest", "0.05", "none"),
+        ("chest", "0.05", "chest"),
+    ]
+    assert records["n_labeled"].tolist() == [58, 58, 580, 11, 11]
+    assert records["epochs_full"].tolist() == [25, 50, 50, 50, 25]
+    assert records["epochs_matched"].fillna(-1).tolist() == [25, 25, 50, -1, 50]
+    assert records["auroc_full"].tolist() == pytest.approx([0.70, 0.73, 0.74, 0.73, 0.71])
+    assert records["auroc_matched"].tolist() == pytest.approx([0.70, 0.70, 0.74, np.nan, 0.74], nan_ok=True)
+    assert records["difference"].tolist() == pytest.approx([0, -0.03, 0, np.nan, 0.03], nan_ok=True)
+
+
+def test_a_row_says_both_choices_and_the_last_one_how_far_they_differ():
+    table = budget_summary(choices(), TITLES)
+    assert table["", "Target"].tolist() == ["Spine", "Spine", "Spine", "Chest", "Chest", "Total"]
+    assert table["", "Lab. % (#)"].tolist()[:4] == ["1% (58)", "1% (58)", "10% (580)", "0.05% (11)"]
+    assert table["", "Source"].tolist()[:2] == ["No MoCo", "Spine MoCo"]
+    assert table[MATCHED, "Images"].tolist() == ["58", "58", "500", "11", "11", ""]
+    assert table[FULL, "Epochs"].tolist() == ["25", "50", "50", "50", "25", ""]
+    # All images of spine at 10% are matched: not counted. The matched images of one cell hold one value: counted separately.
+    changed = "2 of 3 change, 1 without a choice"
+    assert table[MATCHED, "Epochs"].tolist() == ["25", "25", "50", "no choice", "50", changed]
+    assert table[MATCHED, "Test AUROC"].tolist() == ["0.700", "0.700", "0.740", "", "0.740", ""]
+    differences = table[DIFFERENCE, "Test AUROC"].tolist()
+    assert differences[:5] == ["+0.0000", "-0.0300", "+0.0000", "", "+0.0300"]
+    assert differences[5].startswith("mean +0.0000, largest ")
+
+
+def test_the_largest_difference_keeps_its_sign_and_the_mean_is_over_all_that_are_compared():
+    last = budget_summary(choices(of_spine=0.64), TITLES).iloc[-1]
+    assert last[DIFFERENCE, "Test AUROC"] == "mean -0.0200, largest -0.0900"
+
+
+def test_without_fewer_matched_images_nothing_is_compared():
+    last = budget_summary(choices(percents=["10"]), TITLES).iloc[-1]
+    assert last[MATCHED, "Epochs"] == "0 of 0 change" and last[DIFFERENCE, "Test AUROC"] == ""
 
 
 def test_the_summary_of_claims_has_a_row_for_each_with_both_verdicts():
-    finding = {
-        "effect": 0.0204,
-        "lower": -0.001,
-        "upper": 0.041,
-        "p": 0.06,
-        "p_against": 0.94,
-        "verdict": "undecided",
-        "remark": "2 of 3",
-    }
-    nothing = dict.fromkeys(["effect", "lower", "upper", "p", "p_against"], np.nan)
-    nothing |= {"verdict": "cannot be tested from the tables", "remark": ""}
-    claim = {"claim": "1", "text": "It helps"}
-    rows = [
-        claim | {"cell": cell} | finding | {f"paper_{name}": value for name, value in nothing.items()}
-        for cell in ("all", "spine 1%")
+    known = {"effect": 0.0204, "lower": -0.001, "upper": 0.041, "p": 0.06, "p_against": 0.00001}
+    known |= {"verdict": "undecided", "remark": "2 of 3"}
+    unknown = {f"paper_{name}": np.nan for name in ("effect", "lower", "upper", "p", "p_against")}
+    unknown |= {"paper_verdict": "cannot be tested from the tables", "paper_remark": ""}
+    claims = pd.DataFrame(
+        {"claim": "1", "text": "It helps", "cell": cell} | known | unknown for cell in ("all", "spine 1%")
+    )
+    summary = claims_summary(claims)
+    effect = "+0.020 (-0.001 to +0.041)"
+    assert summary["This run"].to_numpy().tolist() == [["undecided", effect, "0.0600", "< 0.0001", "2 of 3"]]
+    assert summary["The paper's tables"].to_numpy().tolist() == [
+        ["cannot be tested from the tables", *4 * [""]]
     ]
-    summary = claims_summary(pd.DataFrame(rows))
-    assert len(summary) == 1
-    assert summary["This run"].iloc[0].tolist() == [
-        "undecided",
-        "+0.020 (-0.001 to +0.041)",
-        "0.0600",
-        "0.9400",
-        "2 of 3",
-    ]
-    assert summary["The paper's tables"].iloc[0].tolist() == [
-        "cannot be tested from the tables",
-        "",
-        "",
-        "",
-        "",
-    ]
-    alone = claims_summary(pd.DataFrame(rows).filter(regex="^(?!paper_)"))
+    alone = claims_summary(claims.filter(regex="^(?!paper_)"))
     assert "The paper's tables" not in alone.columns.get_level_values(0)
 
 
 def test_statistics_and_tables_import_nothing_slow():
+    folder = ROOT / "workflow" / "moco_transfer" / "statistics"
     modules = [
-        f"moco_transfer.{package}.{path.stem}"
-        for package in ("statistics", "tables")
-        for path in (ROOT / "workflow" / "moco_transfer" / package).glob("*.py")
-        if path.stem != "__init__"
+        f"moco_transfer.statistics.{path.stem}" for path in folder.glob("*.py") if path.stem != "__init__"
     ]
-    assert len(modules) > 10
-    code = f"import sys, {', '.join(modules)}; print({{'torch', 'torchvision', 'sklearn', 'seaborn', 'scipy.stats'}} & set(sys.modules))"
-    assert (
-        subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
-        == "set()\n"
-    )
+    assert len(modules) > 5
+    modules.append("moco_transfer.report.tables")
+    slow = {"torch", "torchvision", "sklearn", "seaborn", "scipy.stats"}
+    code = f"import sys, {', '.join(modules)}; print({slow} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "set()\n"

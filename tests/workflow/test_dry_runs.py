@@ -32,7 +32,7 @@ def test_the_demo_plans_every_rule(tmp_path):
     # The controls: MoCo on fewer chest images in 4 linear cells, limited MoCo with more steps in 1, longer 'none' in 1.
     assert counts["linear"] == 32 + 4 + 2 * (4 + 1) and counts["end_to_end"] == 32 + 2
     assert (counts["pretrain"], counts["pretrain_limited"], counts["pretrain_size"]) == (3, 4 + 2, 1)
-    assert (counts["linear_subsets"], counts["controls_table"], counts["subsets_table"]) == (5 * 2, 1, 1)
+    assert (counts["linear_subsets"], counts["controls"], counts["subsets"]) == (5 * 2, 1, 1)
     assert counts["figure_epochs"] == 2 and counts["table_aurocs"] == 2
 
 

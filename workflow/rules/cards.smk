@@ -43,7 +43,7 @@ rule data_card:
             "Phantom data: generated images, not radiographs" if wildcards.dataset in PHANTOMS else ""
         ),
         seed=CONFIG.seed,
-        code=code_of("scripts", "moco_transfer/plotting", "moco_transfer/tables", "moco_transfer/data"),
+        code=code_of("scripts", "moco_transfer/plotting", "moco_transfer/report", "moco_transfer/data"),
     message:
         "The data card of {wildcards.dataset}"
     script:

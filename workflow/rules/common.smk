@@ -34,7 +34,6 @@ from moco_transfer.experiment import (
     used_datasets,
 )
 from moco_transfer.job_environment import export_package, keep_freed_memory
-from moco_transfer.tables.hyperparameters import hyperparameter_rows
 from moco_transfer.training.gpus import count_gpus
 from moco_transfer.training.attempt import expect_second_jobs
 
@@ -129,7 +128,7 @@ def code_of(*folders):
 
 # Figures and tables take seconds: any change of what they are made with makes them anew.
 RESULTS_CODE = code_of(
-    "scripts", "moco_transfer/plotting", "moco_transfer/tables", "moco_transfer/statistics"
+    "scripts", "moco_transfer/plotting", "moco_transfer/report", "moco_transfer/statistics"
 )
 
 

@@ -107,6 +107,17 @@ def table_files():
     ]
 
 
+def table_outputs(name, shows="", labels=None, caption=""):
+    """Return the four files of a table; its HTML page enters the report, labelled with what it ``shows`` or ``labels``."""
+    page = report(
+        f"<run>/tables/{name}.html",
+        caption=f"../report/{caption or name}.rst",
+        category="Tables",
+        labels=labels or {"table": name.removeprefix("table").replace("_", " "), "shows": shows},
+    )
+    return {kind: f"<run>/tables/{name}.{kind}" for kind in ("csv", "md", "tex")} | {"html": page}
+
+
 def card_files():
     return [
         f"<run>/cards/{name}.{kind}"

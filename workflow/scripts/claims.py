@@ -1,11 +1,10 @@
-"""The claims table: what the paper says, tested on this run and, as far as they allow, on the paper's own tables."""
+"""The claims table: what the paper says, tested on this run and, as far as possible, on the paper's own tables."""
 
 import pandas as pd
 
-from moco_transfer.report.tables import write_table
+from moco_transfer.report.tables import effect_text, p_value_text, write_table
 from moco_transfer.statistics.claims import claims_table
 from moco_transfer.statistics.evidence import Evidence, read_reference, read_run
-from moco_transfer.tables.claims import claims_summary
 
 
 def main(inputs, outputs, params) -> None:
@@ -19,17 +18,39 @@ def main(inputs, outputs, params) -> None:
     )
     write_table(
         claims_summary(claims),
-        dict(outputs.items()),
+        outputs,
         "The paper's claims, tested on this run and on the paper's own tables. The effect is that of the comparison that "
-        "decides (the weakest of a claim said of all, the strongest of one said of some), with its "
-        f"{100 * (1 - 2 * params.level):g}% interval, which is not adjusted for the choice; equivalence margin "
-        f"{params.margin:g} AUROC. p is for the claim, 'p against' for its opposite. "
-        "The paper's tables tell neither how their AUROCs vary together nor how labelled subsets differ: cells enter as "
-        "independent, with the error of the test set alone, resampled by image as it seems, and every verdict on them says "
-        "how much scatter between subsets would undo it.",
+        "decides (the weakest for a claim about all cells, the strongest for a claim about some), with its "
+        f"{100 * (1 - 2 * params.level):g}% interval, which is not adjusted for this choice. The equivalence margin is "
+        f"{params.margin:g} AUROC. 'p' is for the claim, 'p against' for its opposite. "
+        "The paper's tables do not say how their AUROCs vary together or how much labelled subsets differ. So their cells "
+        "count as independent, with only the error of the test set (apparently resampled by image), and each verdict on them "
+        "says how much scatter between subsets would undo it.",
         params.note,
         claims,
     )
 
 
-main(snakemake.input, snakemake.output, snakemake.params)
+def claims_summary(claims: pd.DataFrame) -> pd.DataFrame:
+    """Return ``claims_table`` as text, one row per claim; single comparisons are only in the CSV.
+
+    The upper headings are this run and, if the frame has them, the paper's tables.
+    """
+    whole = claims[claims["cell"] == "all"]
+    columns = {("", "Claim"): whole["claim"], ("", "Claim tested"): whole["text"]}
+    for heading, prefix in [("This run", ""), ("The paper's tables", "paper_")]:
+        if f"{prefix}verdict" not in claims:
+            continue
+        effects = whole[[f"{prefix}{name}" for name in ("effect", "lower", "upper")]].to_numpy(dtype=float)
+        columns |= {
+            (heading, "Verdict"): whole[f"{prefix}verdict"],
+            (heading, "Effect"): [effect_text(*values) for values in effects],
+            (heading, "p"): whole[f"{prefix}p"].map(p_value_text),
+            (heading, "p against"): whole[f"{prefix}p_against"].map(p_value_text),
+            (heading, "Comparisons"): whole[f"{prefix}remark"],
+        }
+    return pd.DataFrame(columns)
+
+
+if "snakemake" in globals():
+    main(snakemake.input, snakemake.output, snakemake.params)

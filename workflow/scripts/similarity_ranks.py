@@ -1,33 +1,131 @@
-"""Does similarity predict the best source? The table of who ranks first, and the points behind it."""
+"""Does similarity predict the best source? A table of which source ranks first, and a figure of the points behind it.
 
+The figure draws similarity to the target against the gain in AUROC: few points, and so no line through them.
+"""
+
+from collections.abc import Mapping, Sequence
+
+import matplotlib as mpl
 import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
-from moco_transfer.plotting.source_ranking import draw_gain_by_similarity
+from moco_transfer.plotting.similarity import MEASURE_LABELS
 from moco_transfer.report import style
-from moco_transfer.report.tables import write_table
+from moco_transfer.report.tables import effect_text, write_table
 from moco_transfer.statistics.evidence import read_run
-from moco_transfer.statistics.similarity_ranks import source_gains, source_ranks
-from moco_transfer.tables.source_ranking import ranks_summary
+from moco_transfer.statistics.similarity_ranks import DISTANCES, source_gains, source_ranks
+
+COLUMNS = [
+    *("Target", "Measure", "Most similar source", "Best by AUROC"),
+    *("Most similar minus its best rival", "Does it rank first?"),
+]
+LABELS = {"svcca": "SVCCA\n(images as rows)"} | MEASURE_LABELS
+# Percentages of one source share their similarity, so their bars stand side by side, this share of the axis apart.
+DODGE = 0.035
 
 
 def main(inputs, outputs, params) -> None:
     estimates, evidence = read_run(inputs.estimates, inputs.covariance, inputs.subsets, inputs.extra)
-    gains = source_gains(
-        pd.read_parquet(inputs.similarity), estimates, evidence, params.datasets, params.level
-    )
+    similarity = pd.read_parquet(inputs.similarity)
+    gains = source_gains(similarity, estimates, evidence, params.datasets, params.level)
     ranks = source_ranks(gains, evidence, params.level)
     write_table(
         ranks_summary(ranks, params.titles),
-        {kind: path for kind, path in outputs.items() if kind in ("csv", "md", "tex", "html")},
-        "Does similarity predict the best source? Out-of-domain sources of one dataset, linear, similarity at the deepest "
-        "layer; sources of several datasets have no single similarity and are left out. Differences in test AUROC with their "
-        f"{100 * (1 - 2 * params.level):g}% interval. So few sources prove nothing: of two, a measure that knows nothing "
-        "names the best half of the time, and rows of one target share their datasets.",
+        outputs,
+        "Does similarity predict the best source? Out-of-domain sources of one dataset, linear finetuning, similarity at the "
+        "deepest layer. Sources of several datasets have no single similarity and are left out. Differences in test AUROC "
+        f"with their {100 * (1 - 2 * params.level):g}% intervals. So few sources prove nothing: of two, a measure that knows "
+        "nothing names the better one half of the time, and the rows of one target share their datasets.",
         params.note,
         ranks,
     )
-    figure = draw_gain_by_similarity(gains, params.titles, params.sources, params.note)
+    figure = draw(gains, params.titles, params.sources, params.note)
     style.save(figure, outputs.pdf, outputs.svg, outputs.png)
 
 
-main(snakemake.input, snakemake.output, snakemake.params)
+def ranks_summary(ranks: pd.DataFrame, titles: Mapping[str, str]) -> pd.DataFrame:
+    """Return ``source_ranks`` as text, one row per target, percentage and measure.
+
+    Layers come in the order of the network. Only the deepest one is shown, which linear heads read, with the number of
+    layers that name the same source.
+    """
+    rows = []
+    for _, layers in ranks.groupby(["target", "percent", "measure"], sort=False):
+        last = layers.iloc[-1]
+        agree = int((layers["most_similar"] == last["most_similar"]).sum())
+        title = titles.get(last["target"], last["target"])
+        rows.append(
+            (
+                f"{title}, {last['percent']}% ({last['n_labeled']:,})",
+                last["measure"].replace("_", " "),
+                f"{last['most_similar']} ({agree} of {len(layers)} layers)",
+                f"{last['best']} (of {last['sources']})",
+                effect_text(*last[["effect", "lower", "upper"]]),
+                _answer_text(last),
+            )
+        )
+    return pd.DataFrame(rows, columns=COLUMNS)
+
+
+def _answer_text(last: pd.Series) -> str:
+    if last["measure"] == "svcca":  # whatever its null says (decision 18)
+        return "its rows are not paired: says nothing"
+    return last["first"] if last["outside_null"] else "inside its null: says nothing"
+
+
+def draw(gains: pd.DataFrame, titles: Mapping[str, str], sources: Sequence[str], note: str = "") -> Figure:
+    """Return the figure: a row per target, a column per measure, a point per source and percentage.
+
+    ``gains`` comes from ``source_gains``; only the deepest layer is drawn, with the intervals as bars. Points are hollow if
+    the measure does not leave its null. Percentages ascend from left to right and grow in size. ``titles`` maps dataset to
+    title, ``sources`` are all sources of the run in their order, ``note`` is written on the figure.
+    """
+    deepest = gains[gains["layer"] == gains["layer"].iloc[-1]]
+    targets = list(dict.fromkeys(deepest["target"]))
+    measures = [measure for measure in LABELS if measure in set(deepest["measure"])]
+    shown = [source for source in sources if source in set(deepest["source"])]
+    looks = style.source_looks(sources)
+    with mpl.rc_context(style.RC):
+        figure = style.new_figure(style.TWO_COLUMNS, 0.9 + 1.7 * len(targets), note)
+        axes = figure.subplots(len(targets), len(measures), squeeze=False, sharex="col", sharey="row")
+        for column, measure in zip(axes.T, measures, strict=True):
+            of_measure = deepest[deepest["measure"] == measure]
+            distance = measure in DISTANCES
+            # The whole range, so that differences of a thousandth look as small as they are.
+            width = 1.25 * of_measure["similarity"].max() if distance else 1.0
+            for ax, target in zip(column, targets, strict=True):
+                _draw_panel(ax, of_measure[of_measure["target"] == target], looks, width)
+            ax.set_xlim(0, width)
+            ax.set_xlabel(LABELS[measure] + ("\n(low means similar)" if distance else ""))
+        for ax, target in zip(axes[:, 0], targets, strict=True):
+            ax.set_ylabel(f"Gain in AUROC over no MoCo\n{style.dataset_label(target, titles)}, linear")
+        hollow = {"color": "0.3", "marker": "o", "mfc": "white", "ls": ""}
+        handles = style.source_handles(shown, looks)
+        handles.append(Line2D([], [], label="says nothing: inside its null, or images as rows", **hollow))
+        style.legend_below(figure, handles)
+    return figure
+
+
+def _draw_panel(ax: Axes, gains: pd.DataFrame, looks: Mapping[str, style.Look], width: float) -> None:
+    """Draw one target by one measure on an axis from 0 to ``width``."""
+    percents = sorted(set(gains["percent"]), key=float)
+    ax.axhline(0, color="0.6", lw=0.6)
+    for row in gains.itertuples():
+        place, look = percents.index(row.percent), looks[row.source]
+        ax.errorbar(
+            row.similarity + DODGE * width * (place - (len(percents) - 1) / 2),
+            row.gain,
+            style.bar_lengths([row.gain], [row.lower], [row.upper]),
+            color=look.color,
+            marker=look.marker,
+            mfc=look.color if row.outside_null else "white",
+            ms=3 + 1.5 * place,
+            elinewidth=0.8,
+        )
+    ax.margins(y=0.12)
+
+
+if "snakemake" in globals():
+    main(snakemake.input, snakemake.output, snakemake.params)

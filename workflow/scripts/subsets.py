@@ -1,23 +1,41 @@
-"""How much the test AUROC differs between labelled subsets of one size."""
+"""The subsets table: how much the test AUROC differs between labelled subsets of one size."""
+
+import numpy as np
+import pandas as pd
 
 from moco_transfer.report.tables import write_table
 from moco_transfer.statistics.controls import subset_scatter
 from moco_transfer.statistics.evidence import read_all
-from moco_transfer.tables.controls import subsets_summary
 
 
 def main(inputs, outputs, params) -> None:
     scatter = subset_scatter(read_all(inputs.subsets), read_all(inputs.extra), params.level)
     write_table(
         subsets_summary(scatter),
-        dict(outputs.items()),
+        outputs,
         "Labelled subsets. The standard deviation of the test AUROC of linear finetuning between labelled subsets of one "
-        f"size ({100 * (1 - 2 * params.level):g}% interval, taking AUROCs as normal), and what the run's own subsets alone "
-        "would have said. Subsets come from the same training images, so that large ones overlap and scatter less than subsets "
-        "of fresh images would.",
+        f"size ({100 * (1 - 2 * params.level):g}% interval, for normally distributed AUROCs), and the standard deviation "
+        "between the run's own subsets alone. All subsets are drawn from the same training images, so large subsets overlap "
+        "and scatter less than subsets of new images would.",
         params.note,
         scatter,
     )
 
 
-main(snakemake.input, snakemake.output, snakemake.params)
+def subsets_summary(scatter: pd.DataFrame) -> pd.DataFrame:
+    """Return ``subset_scatter`` as text, one row per cell."""
+    return pd.DataFrame(
+        {
+            "Cell": scatter["target"] + " " + scatter["percent"] + "%",
+            "Source": scatter["source"],
+            "Subsets": scatter["subsets"],
+            "Standard deviation": [
+                f"{row.sd:.4f} ({row.lower:.4f}–{row.upper:.4f})" for row in scatter.itertuples()
+            ],
+            "Run's own subsets": scatter["run_sd"].map(lambda sd: "" if np.isnan(sd) else f"{sd:.4f}"),
+        }
+    )
+
+
+if "snakemake" in globals():
+    main(snakemake.input, snakemake.output, snakemake.params)

@@ -1,17 +1,64 @@
-"""Table 1: the hyperparameters of pretraining and finetuning, from the configuration."""
+"""Table 1: the hyperparameters of pretraining and finetuning, from the configuration that is run, not from the paper."""
+
+import math
+from collections.abc import Mapping
+from typing import Any
 
 import pandas as pd
 
 from moco_transfer.report.tables import write_table
 
+COLUMNS = ["Experiment", "Dataset", "Epochs", "Batch size", "Initial LR", "Optimizer", "LR Schedulers"]
+SCHEDULER = "Cosine Annealing"  # of both stages
+
 
 def main(outputs, params) -> None:
     write_table(
-        pd.DataFrame(params.rows),
-        dict(outputs.items()),
+        hyperparameters(params.config, params.titles),
+        outputs,
         "Table 1. Training details of MoCo pretraining and finetuning.",
         params.note,
     )
 
 
-main(snakemake.output, snakemake.params)
+def hyperparameters(config: Mapping[str, Any], titles: Mapping[str, str]) -> pd.DataFrame:
+    """Return one row per training, in the paper's columns and wording.
+
+    ``config`` holds the sections sources, targets, pretraining, moco and finetune. A source of several datasets, which the
+    paper's table leaves out, has its own row. Finetuning rows list the end-to-end budgets, as the paper's do.
+    """
+    moco, finetune, rows = config["moco"], config["finetune"], []
+    sgd = _optimizer_text("sgd", moco["weight_decay"], moco["sgd_momentum"])
+    for source, datasets in config["sources"].items():
+        if datasets:
+            training = config["pretraining"]["schedules"][source]
+            title = " + ".join(titles[name] for name in datasets)
+            rows.append(_row("MoCo pretraining", title, str(training["epochs"]), training, sgd))
+    budgets = ", ".join(map(str, finetune["end_to_end"]["budgets"]))
+    for target in config["targets"]:
+        training = finetune["optimizers"][target]
+        optimizer = _optimizer_text(training["name"], training["weight_decay"], training["momentum"])
+        rows.append(_row("Finetuning", titles[target], budgets, training, optimizer))
+    return pd.DataFrame(rows, columns=COLUMNS)
+
+
+def _row(experiment: str, title: str, epochs: str, training: Mapping[str, Any], optimizer: str) -> list[str]:
+    return [experiment, title, epochs, str(training["batch"]), f"{training['lr']:g}", optimizer, SCHEDULER]
+
+
+def _optimizer_text(name: str, weight_decay: float, momentum: float | None) -> str:
+    if name == "sgd":
+        return f"SGD (Weight Decay={_power_text(weight_decay)}, momentum={momentum or 0:g})"
+    return f"Adam (Weight Decay={_power_text(weight_decay)})" if weight_decay else "Adam"
+
+
+def _power_text(value: float) -> str:
+    """Return 0.0001 as 1e-4, as the paper writes it."""
+    if value == 0:
+        return "0"
+    exponent = math.floor(math.log10(value))
+    return f"{value / 10**exponent:g}e{exponent}"
+
+
+if "snakemake" in globals():
+    main(snakemake.output, snakemake.params)

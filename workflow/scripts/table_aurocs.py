@@ -1,24 +1,67 @@
-"""Tables 2 and 3: the test AUROC of one target, by percentage of labels, mode and source."""
+"""Tables 2 and 3: the test AUROC of one target by percentage of labels, mode and source, beside the paper's."""
 
+import numpy as np
 import pandas as pd
 
-from moco_transfer.report.tables import auroc_records, auroc_table, interval_name, write_table
+from moco_transfer.report.tables import auroc_grid, interval_name, labeled_text, write_table
 from moco_transfer.statistics.evidence import read_reference
 
 
-def main(inputs, outputs, params, table: str) -> None:
+def main(inputs, outputs, params) -> None:
     estimates = pd.read_parquet(inputs.estimates).query("source in @params.sources")
     reference = read_reference(*inputs.reference) if inputs.reference else None
     write_table(
-        auroc_table(estimates, params.target, params.title, reference),
-        dict(outputs.items()),
-        f"{table.replace('table', 'Table ')}. The test AUROC on {params.title} of models finetuned linearly and end to "
-        "end on different proportions of labelled data: median over bootstrap replicates of the test set "
-        f"({interval_name(params.percentiles)}, resampled by {params.unit}). Intervals hold the test set's variance alone, not that between labelled "
-        "subsets. A macro average, of the test set itself, counts all classes alike.",
+        auroc_summary(estimates, reference, params.title),
+        outputs,
+        f"Table {params.number}. The test AUROC on {params.title} of models finetuned linearly and end to end on different "
+        "proportions of labelled data: median over bootstrap replicates of the test set "
+        f"({interval_name(params.percentiles)}, resampled by {params.unit}). Intervals hold only the test set's variance, "
+        "not that between labelled subsets. Rows with a macro average, taken on the test set itself, weigh all classes "
+        "equally.",
         params.note,
-        auroc_records(estimates, params.target, reference),
+        auroc_records(estimates, reference),
     )
 
 
-main(snakemake.input, snakemake.output, snakemake.params, snakemake.wildcards.table)
+def auroc_summary(estimates: pd.DataFrame, reference: pd.DataFrame | None, title: str) -> pd.DataFrame:
+    """Return "median (lower–upper)" of the selected budgets as text.
+
+    ``estimates`` is the frame of ``evaluate_target``, ``reference`` the paper's table of the same target or None, ``title``
+    the target's name in the headings. If there are several classes, a second row per percentage holds the macro average; with
+    a reference, the last row is the paper's.
+    """
+    selected = estimates[estimates["selected"]]
+    parts = {"this run": selected.assign(auroc=selected["median"])}
+    if not np.allclose(selected["macro"], selected["auroc"], equal_nan=True):
+        parts["this run, macro"] = selected.assign(auroc=selected["macro"], lower=np.nan, upper=np.nan)
+    if reference is not None:
+        parts["paper"] = reference.rename(columns={"auroc_median": "auroc", "q05": "lower", "q95": "upper"})
+    cells = pd.concat([part.assign(Result=name) for name, part in parts.items()], ignore_index=True)
+    cells = cells.sort_values("percent", key=lambda percents: percents.astype(float), kind="stable")
+    cells["Lab. % (#)"] = labeled_text(cells)
+    table = auroc_grid(cells, ["Lab. % (#)", "Result"], f" on {title}")
+    return table if len(parts) > 1 else table.drop(columns=[("", "Result")])
+
+
+def auroc_records(estimates: pd.DataFrame, reference: pd.DataFrame | None) -> pd.DataFrame:
+    """Return every estimate, with all budgets.
+
+    With a ``reference``, the paper's values stand beside the selected estimate of the same cell, as paper_n_labeled,
+    paper_median, paper_lower and paper_upper. A cell of the paper that was not run has its own row.
+    """
+    if reference is None:
+        return estimates
+    cell = ["target", "source", "mode", "percent", "selected"]
+    names = {"n_labeled": "n_labeled", "auroc_median": "median", "q05": "lower", "q95": "upper"}
+    published = reference.rename(columns={old: f"paper_{new}" for old, new in names.items()}).assign(
+        selected=True
+    )
+    merged = estimates.merge(published, on=cell, how="left")
+    run = pd.MultiIndex.from_frame(estimates[cell])
+    not_run = published[~pd.MultiIndex.from_frame(published[cell]).isin(run)]
+    whole_numbers = dict.fromkeys(("n_labeled", "epochs", "n_subsets", "paper_n_labeled"), "Int64")
+    return pd.concat([merged, not_run], ignore_index=True).astype(whole_numbers)
+
+
+if "snakemake" in globals():
+    main(snakemake.input, snakemake.output, snakemake.params)

@@ -6,11 +6,10 @@ import numpy as np
 import pandas as pd
 import pytest
 from scipy import stats
+from similarity_ranks import LABELS, draw, ranks_summary
 
-from moco_transfer.plotting.source_ranking import LABELS, draw_gain_by_similarity
 from moco_transfer.statistics.evidence import Cell, Evidence
 from moco_transfer.statistics.similarity_ranks import source_gains, source_ranks
-from moco_transfer.tables.source_ranking import ranks_summary
 
 DATASETS = {"none": "natural", "spine": "spine", "chest": "chest", "hand": "hand"}
 AUROCS = {"none": 0.60, "spine": 0.90, "chest": 0.70, "hand": 0.65, "spine+chest": 0.99}
@@ -112,7 +111,7 @@ def test_one_subset_tests_nothing_and_is_drawn_all_the_same():
     estimates, one = evidence(subsets=1)
     gains = source_gains(SIMILARITY, estimates, one, DATASETS, 0.05)
     assert set(source_ranks(gains, one, 0.05)["first"]) == {"cannot be tested"}
-    draw_gain_by_similarity(gains, {}, list(AUROCS)).draw_without_rendering()
+    draw(gains, {}, list(AUROCS)).draw_without_rendering()
 
 
 def test_a_target_with_one_source_of_another_domain_ranks_nothing():
@@ -128,13 +127,13 @@ def test_the_table_shows_the_deepest_layer_and_how_many_layers_agree(gains):
     assert row["Target"] == "VinDr-SpineXR, 10% (72)"
     assert row["Most similar source"] == "chest (1 of 2 layers)"
     assert row["Best by AUROC"] == "chest (of 3)"
-    assert row["Most similar less its best rival"].startswith("+0.050 (+0.0")
+    assert row["Most similar minus its best rival"].startswith("+0.050 (+0.0")
     said = table.set_index("Measure")["Does it rank first?"]
     assert said["svcca"].iloc[0] == "its rows are not paired: says nothing"
 
 
 def test_the_figure_draws_each_gain_at_its_similarity_and_no_line(gains):
-    figure = draw_gain_by_similarity(gains, {}, list(AUROCS), "Phantom data")
+    figure = draw(gains, {}, list(AUROCS), "Phantom data")
     measures = [measure for measure in LABELS if measure in set(gains["measure"])]
     assert len(figure.axes) == len(measures) == 4
     for ax, measure in zip(figure.axes, measures, strict=True):

@@ -1,0 +1,64 @@
+"""The classes table: the test AUROC of every class, with the weighted and the macro average."""
+
+from collections.abc import Mapping
+
+import numpy as np
+import pandas as pd
+
+from moco_transfer.report.tables import auroc_grid, interval_name, labeled_text, write_table
+from moco_transfer.statistics.auroc import Average
+from moco_transfer.statistics.evidence import read_all
+
+CELL = ["target", "source", "mode", "percent", "epochs"]
+
+
+def main(inputs, outputs, params) -> None:
+    classes = read_all(inputs.classes).query("source in @params.sources")
+    estimates = read_all(inputs.estimates).query("source in @params.sources")
+    lower, upper = params.percentiles
+    write_table(
+        class_summary(classes, estimates, params.titles, params.average),
+        outputs,
+        "Classes. The test AUROC of each class (mean over labelled subsets) with its logit interval "
+        f"({upper - lower:g}%, clustered by patient), and the averages over classes on the test set itself. The interval of "
+        f"the {params.average} average is that of tables 2 and 3 ({interval_name(params.percentiles)}, resampled by "
+        f"{params.unit}). Intervals hold only the test set's variance, not that between labelled subsets.",
+        params.note,
+        class_records(classes, estimates),
+    )
+
+
+def class_records(classes: pd.DataFrame, estimates: pd.DataFrame) -> pd.DataFrame:
+    """Return ``classes`` of all targets and budgets, with the number of labels and whether the budget is selected."""
+    facts = estimates[[*CELL, "n_labeled", "selected"]]
+    return classes.merge(facts, on=CELL, how="left", validate="many_to_one")
+
+
+def class_summary(
+    classes: pd.DataFrame, estimates: pd.DataFrame, titles: Mapping[str, str], average: Average
+) -> pd.DataFrame:
+    """Return the AUROC of every class and average at the selected budgets as text.
+
+    ``classes`` and ``estimates`` join the frames of ``evaluate_target``, ``average`` is the average of ``estimates``. Targets
+    with one class are left out, because tables 2 and 3 say everything about them, unless no target has several. The
+    estimates' average has its bootstrap interval; the macro average beside it has none.
+    """
+    several = classes.groupby("target")["class"].nunique() > 1
+    chosen = estimates[estimates["selected"] & (estimates["target"].map(several) | ~several.any())]
+    parts = [classes.merge(chosen[[*CELL, "n_labeled"]], on=CELL)]
+    parts.append(chosen.assign(**{"class": f"{average} average"}))
+    if average == "weighted":
+        macro = {"class": "macro average", "auroc": chosen["macro"], "lower": np.nan, "upper": np.nan}
+        parts.append(chosen.assign(**macro))
+    cells = pd.concat(parts, ignore_index=True).rename(columns={"target": "Target", "class": "Class"})
+    cells["Lab. % (#)"] = labeled_text(cells)
+    cells["Positives"] = cells["positives"].map(lambda n: "" if np.isnan(n) else f"{n:.0f}")
+    cells["ascending"] = cells["percent"].astype(float)
+    cells = cells.sort_values(["Target", "ascending"], kind="stable")
+    table = auroc_grid(cells, ["Target", "Lab. % (#)", "Class", "Positives"])
+    table["", "Target"] = table["", "Target"].map(titles)
+    return table
+
+
+if "snakemake" in globals():
+    main(snakemake.input, snakemake.output, snakemake.params)
