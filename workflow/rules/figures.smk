@@ -11,7 +11,7 @@ localrules:
 rule figure1:
     input:
         images=[store(name, "images.npy") for name in shown_datasets(CONFIG)],
-        splits=[f"<run>/splits/{name}.parquet" for name in used_datasets(CONFIG)],
+        splits=[splits(name) for name in used_datasets(CONFIG)],
     output:
         pdf="<run>/figures/figure1.pdf",
         svg=report(

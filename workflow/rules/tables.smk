@@ -158,7 +158,7 @@ rule claims:
         covariance=estimate_files(["covariance"]),
         extra=extra_subset_aurocs(),
         similarity="<run>/similarity/similarity.parquet",
-        reference=[f"{workflow.basedir}/workflow/reference/{name}.csv" for name in ("table2", "table3")],
+        reference=[f"{HOME}/workflow/reference/{name}.csv" for name in ("table2", "table3")],
     output:
         csv="<run>/tables/claims.csv",
         md="<run>/tables/claims.md",
