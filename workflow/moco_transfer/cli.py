@@ -1,85 +1,97 @@
-"""The command line: ``python -m moco_transfer STAGE --settings JSON --FILE PATH ...``, one subcommand a stage.
+"""The command line: ``python -m moco_transfer STAGE --settings JSON --FILE PATH ...``, one subcommand per stage.
 
-The options of a subcommand are the keyword-only parameters of its stage in ``moco_transfer.stages``: files, and what
-says where and how a stage runs but changes nothing of its result. A stage without settings takes files alone.
+A stage is a function. Its first parameter is its settings, a model of ``config.stages``; its keyword-only parameters become
+the options of the subcommand: files, and what says where and how a stage runs without changing its result.
 """
 
 from __future__ import annotations
 
 import argparse
-import inspect
-import json
+import importlib
 import logging
 import sys
-from pathlib import Path
+import typing
+from collections.abc import Callable
+
+from pydantic import ValidationError
 
 from moco_transfer.errors import UserError
-from moco_transfer.stages import analysis, data, finetuning, planning, pretraining
 
+# Only the module of the stage that is called is imported: importing PyTorch takes longer than most stages run.
 STAGES = {
-    function.__name__.replace("_", "-"): function
-    for function in (
-        planning.plan,
-        data.phantom,
-        data.index,
-        data.pack_shard,
-        data.pack,
-        data.verify,
-        data.split,
-        data.subset,
-        data.size_sample,
-        data.extra_subsets,
-        pretraining.fetch_weights,
-        pretraining.train_weights,
-        pretraining.pretrain,
-        finetuning.embed,
-        finetuning.linear,
-        finetuning.linear_subsets,
-        finetuning.end_to_end,
-        analysis.select_budgets,
-        analysis.evaluate,
-        analysis.coverage,
-        analysis.activations,
-        analysis.similarity,
-        analysis.compare_networks,
-    )
+    "plan": "plan",
+    "phantom": "phantom",
+    "index": "data.adapters",
+    "pack": "data.packing",
+    "join-shards": "data.store",
+    "verify": "data.verify",
+    "split": "data.split",
+    "subset": "data.split",
+    "extra-subsets": "data.split",
+    "size-sample": "data.split",
+    "fetch-weights": "initial_weights",
+    "train-weights": "initial_weights",
+    "pretrain": "pretrain",
+    "embed": "finetune.embed",
+    "linear": "finetune.linear",
+    "linear-subsets": "finetune.linear",
+    "end-to-end": "finetune.end_to_end",
+    "select-budgets": "statistics.budgets",
+    "evaluate": "statistics.evaluation",
+    "coverage": "statistics.coverage",
+    "activations": "similarity.activations",
+    "compare-datasets": "similarity.pairwise",
+    "compare-networks": "similarity.encoders",
 }
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one stage; print a user's error as one line and return the exit status."""
-    options = vars(_parser().parse_args(arguments))
-    function = STAGES[options.pop("stage")]
+    arguments = sys.argv[1:] if arguments is None else arguments
+    parser = argparse.ArgumentParser(prog="python -m moco_transfer", description="One stage of the pipeline.")
+    parser.add_argument("stage", choices=STAGES, metavar="STAGE", help=", ".join(STAGES))
+    stage = parser.parse_args(arguments[:1]).stage
+    function = getattr(importlib.import_module(f"moco_transfer.{STAGES[stage]}"), stage.replace("-", "_"))
+    options = vars(_options(stage, function).parse_args(arguments[1:]))
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    if "settings" in options:
-        options["settings"] = json.loads(options["settings"])
     try:
-        function(**options)
+        said = function(**options)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
-    except KeyboardInterrupt:  # before a training waits for signals itself
+    except KeyboardInterrupt:  # before a training handles signals itself
         return 130
+    if said is not None:
+        print(said)
     return 0
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m moco_transfer", description=__doc__.split("\n\n")[0])
-    commands = parser.add_subparsers(dest="stage", required=True, metavar="STAGE")
-    for name, function in STAGES.items():
-        command = commands.add_parser(name, help=function.__doc__, description=function.__doc__)
-        for parameter in inspect.signature(function).parameters.values():
-            if parameter.name == "settings":
-                command.add_argument("--settings", required=True, metavar="JSON")
-            if parameter.kind is parameter.KEYWORD_ONLY:
-                named = parameter.annotation.removesuffix(" | None")
-                kind = {"int": int, "float": float, "str": str}.get(named, Path)
-                command.add_argument(
-                    f"--{parameter.name}".replace("_", "-"),
-                    type=kind,
-                    nargs="+" if parameter.annotation.startswith("list") else None,
-                    required=parameter.default is parameter.empty,
-                    default=argparse.SUPPRESS,
-                    metavar=kind.__name__.upper(),
-                )
+def _options(stage: str, function: Callable) -> argparse.ArgumentParser:
+    """Return the parser of the options of one stage, made from the annotations of its function."""
+    parser = argparse.ArgumentParser(prog=f"python -m moco_transfer {stage}", description=function.__doc__)
+    for name, annotation in typing.get_type_hints(function).items():
+        if name == "return":
+            continue
+        inner = [part for part in typing.get_args(annotation) if part is not type(None)] or [annotation]
+        required = name not in (function.__kwdefaults__ or {})
+        parser.add_argument(
+            f"--{name}".replace("_", "-"),
+            type=_json_of(annotation) if name == "settings" else inner[0],
+            nargs="+" if typing.get_origin(annotation) is list else None,
+            required=required,
+            default=None if required else argparse.SUPPRESS,
+            metavar="JSON" if name == "settings" else inner[0].__name__.upper(),
+        )
     return parser
+
+
+def _json_of(model: type) -> Callable:
+    """Return a function from the JSON text of a stage's settings to its ``model``."""
+
+    def read(text: str) -> object:
+        try:
+            return model.model_validate_json(text)
+        except ValidationError as error:
+            raise argparse.ArgumentTypeError(str(error)) from None
+
+    return read

@@ -1,4 +1,4 @@
-"""The weights that every experiment starts from: ImageNet's, downloaded or local, or a small stand-in trained here."""
+"""The weights that every experiment starts from: ImageNet's, downloaded or from a file, or a small stand-in trained here."""
 
 from __future__ import annotations
 
@@ -7,26 +7,39 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import nn
 
 from moco_transfer import config
+from moco_transfer.config import stages
+from moco_transfer.data.labels import read_targets, split_rows
 from moco_transfer.errors import UserError
 from moco_transfer.files import replacing
 from moco_transfer.networks import build_backbone, load_state, save_weights, seeded
 from moco_transfer.seeds import stream_key
-from moco_transfer.training.checkpoint import Checkpoint
-from moco_transfer.training.device import Precision
+from moco_transfer.training.attempt import attempt
+from moco_transfer.training.checkpoint import Checkpoint, fingerprint
+from moco_transfer.training.device import open_device
 from moco_transfer.training.images import ImagePool
 from moco_transfer.training.log import MetricsLog
-from moco_transfer.training.loop import train_network
+from moco_transfer.training.loop import Recipe, SupervisedTraining
+
+
+def fetch_weights(settings: stages.FetchWeights, *, encoder: Path) -> None:
+    """Fetch or read published weights, and write them as the weights of the backbone."""
+    weights = settings.weights
+    if weights.kind == "file":
+        path = Path(weights.path)
+    else:
+        path = encoder.with_name(Path(weights.url).name)
+        download(weights.url, path)
+    import_weights(path, weights.sha256, settings.network.name, encoder)
 
 
 def import_weights(path: Path, sha256: str | None, model: str, encoder: Path) -> None:
     """Read a torchvision state dict (or safetensors) and write it as the backbone's weights.
 
-    Raises UserError where the file is missing, its SHA-256 does not begin with ``sha256``, or it does not fit.
+    Raises UserError if the file is missing, its SHA-256 does not begin with ``sha256``, or it does not fit.
     """
     if not path.is_file():
         raise UserError(f"{path}: no such file of weights; correct model.initial_weights.path")
@@ -65,58 +78,56 @@ def download(url: str, path: Path) -> None:
 
 
 def train_weights(
-    images: Path,
-    rows: np.ndarray,
-    classes: np.ndarray,
-    encoder: Path,
-    metrics: Path,
-    *,
-    model: str,
-    input_size: int,
-    epochs: int,
-    batch: int,
-    lr: float,
-    precision: Precision,
-    compiled: bool,
-    seed: int,
-    device: torch.device,
-    checkpoint: Checkpoint,
+    settings: stages.TrainWeights, *, store: Path, splits: Path, encoder: Path, metrics: Path, device: str
 ) -> None:
-    """Train the network from random weights to tell classes apart, and write the backbone.
+    """Train a stand-in for published weights: a network that tells the classes of a dataset apart.
 
-    Parameters
-    ----------
-    images, rows : the store's images.npy and the rows to train on, int64 [n]
-    classes : the class of each of those images, int64 [n]
-    metrics : gets a row an epoch
-    checkpoint : where the state lies to go on from, if there is one
+    Raises UserError unless each image has exactly one class.
     """
-    pool = ImagePool([(images, rows)])
-    backbone = build_backbone(model, stream_key(seed, "initial", "backbone"), input_size)
-    with seeded(stream_key(seed, "initial", "head")):
-        network = nn.Sequential(backbone, nn.Linear(backbone.width, int(classes.max()) + 1))
-    with MetricsLog("initial weights", epochs, len(pool), metrics.parent / "tensorboard") as log:
-        saved = checkpoint.read()
-        if saved is not None:
-            log.load_state(saved["log"])
-        train_network(
-            network,
-            pool,
-            classes,
-            loss=nn.CrossEntropyLoss(),
-            optimizer=config.Optimizer(batch=batch, lr=lr, name="sgd", momentum=0.9, weight_decay=1e-4),
-            epochs=epochs,
-            augmentation="none",
-            input_size=input_size,
-            precision=precision,
-            compiled=compiled,
-            seed=seed,
-            stream_name=("initial",),
-            device=device,
-            seen=log.step,
-            after_epoch=lambda epoch, loss, rate: log.epoch(epoch=epoch, loss=loss, lr=rate),
-            after_step=lambda state: checkpoint.after_step(lambda: {"log": log.state(), "training": state()}),
-            saved=None if saved is None else saved["training"],
+    index = store / "index.parquet"
+    rows, labels = split_rows(splits, ["train"]), read_targets(index, "zero")[1]
+    if (labels.sum(axis=1) != 1).any():
+        raise UserError(
+            f"{index}: some images have no class or several; model.initial_weights.dataset needs one class per image"
         )
-    log.write(metrics)
-    save_weights(backbone, encoder)
+    classes = labels.argmax(axis=1)
+    weights, network_name = settings.weights, settings.network.name
+    recipe = Recipe(
+        config.Optimizer(batch=weights.batch, lr=weights.lr, name="sgd", momentum=0.9, weight_decay=1e-4),
+        weights.epochs,
+        [],
+        settings.network.input_size,
+        settings.computing,
+        settings.seed,
+        ("initial",),
+    )
+
+    def train(checkpoint: Checkpoint) -> None:
+        pool = ImagePool([(store / "images.npy", rows)])
+        key = stream_key(settings.seed, "initial", "backbone")
+        backbone = build_backbone(network_name, key, settings.network.input_size)
+        with seeded(stream_key(settings.seed, "initial", "head")):
+            network = nn.Sequential(backbone, nn.Linear(backbone.width, int(classes[rows].max()) + 1))
+        loss = nn.CrossEntropyLoss()
+        training = SupervisedTraining(network, pool, classes[rows], loss, recipe, open_device(device))
+        with MetricsLog("initial weights", weights.epochs, len(pool), metrics.parent / "tensorboard") as log:
+            saved = checkpoint.read()
+            if saved is not None:
+                log.load_state(saved["log"])
+                training.load_state(saved["training"])
+            for step in training.steps():
+                log.step(step.images)
+                if step.epoch is not None:
+                    log.epoch(epoch=step.epoch, loss=step.loss, lr=step.lr)
+                checkpoint.after_step(lambda: {"log": log.state(), "training": training.state()})
+        log.write(metrics)
+        save_weights(backbone, encoder)
+
+    attempt(
+        train,
+        folder=encoder.parent / "state",
+        fingerprint=fingerprint(
+            settings.model_dump(), [store / "images.npy"], {"index": [index], "splits": [splits]}
+        ),
+        outputs=[encoder, metrics],
+    )

@@ -8,158 +8,194 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow.parquet as pq
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from moco_transfer import config, moco
+from moco_transfer import moco
 from moco_transfer.augment import draw_view
+from moco_transfer.config import stages
 from moco_transfer.config.augmentation import Operation, operations_of
+from moco_transfer.data.labels import label_columns, read_targets, split_rows, subset_rows
 from moco_transfer.errors import UserError
 from moco_transfer.networks import build_backbone, load_weights, save_weights, seeded
 from moco_transfer.seeds import stream, stream_key
-from moco_transfer.training.checkpoint import Checkpoint
-from moco_transfer.training.device import Precision, autocast
+from moco_transfer.training.checkpoint import Checkpoint, fingerprint
+from moco_transfer.training.device import autocast, open_device
 from moco_transfer.training.images import ImagePool, normalise
 from moco_transfer.training.log import MetricsLog
-from moco_transfer.training.loop import SGD
+from moco_transfer.training.loop import SGD, refuse_nonfinite
 from moco_transfer.training.probe import LinearProbe
-from moco_transfer.training.ranks import ALONE, Ranks, SharedCheckpoint
-from moco_transfer.training.schedule import cosine, epoch_order, full_batches, full_steps
+from moco_transfer.training.ranks import ALONE, Ranks, SharedCheckpoint, open_ranks, shared_attempt
+from moco_transfer.training.schedule import cosine, epoch_order, epochs_for_steps, full_batches, full_steps
 
 METRICS = ("loss", "contrast_accuracy", "alignment", "uniformity")
+LEARNING_RATE = "pretraining.schedules.*.lr"
 
 
 def pretrain(
-    parts: Sequence[tuple[Path, np.ndarray]],
+    settings: stages.Pretrain,
+    *,
     initial: Path,
+    stores: list[Path],
+    splits: list[Path],
+    subset: Path | None = None,
     encoder: Path,
     metrics: Path,
-    *,
-    model: str,
-    input_size: int,
-    settings: config.Moco,
-    schedule: config.Schedule,
+    device: str,
+) -> None:
+    """Pretrain the initial weights by MoCo on the images of one source: splits of datasets, or a subset of one dataset.
+
+    ``stores`` and ``splits`` name one file per dataset of the settings. If torchrun started several processes, they share
+    each batch.
+    """
+    rows = [split_rows(path, settings.images.split("+")) for path in splits]
+    if subset is not None:
+        whole, rows = len(rows[0]), [subset_rows(subset)]
+        if settings.match == "steps":
+            schedule = settings.schedule
+            epochs = epochs_for_steps(schedule.epochs, schedule.batch, whole, len(rows[0]))
+            settings = settings.model_copy(
+                update={"schedule": schedule.model_copy(update={"epochs": epochs})}
+            )
+    images = [store / "images.npy" for store in stores]
+    tables = [store / "index.parquet" for store in stores]
+    files = {"initial": [initial], "index": tables, "splits": splits, "subset": [subset] if subset else []}
+    with open_ranks() as ranks:
+
+        def train(checkpoint: Checkpoint | SharedCheckpoint) -> None:
+            where = open_device(device)
+            probes = _open_probes(settings, stores, splits, subset) if ranks.rank == 0 else {}
+            pool = ImagePool(list(zip(images, rows, strict=True)))
+            backbone = build_backbone(settings.network.name, 0, settings.network.input_size)
+            load_weights(backbone, initial)
+            with _open_log(settings, pool, metrics, ranks) as log:
+                trained = train_moco(
+                    settings, backbone, pool, probes, where, checkpoint, log, ranks.on(where)
+                )
+            if log is not None:
+                log.write(metrics)
+                save_weights(trained, encoder)
+
+        shared_attempt(
+            train,
+            ranks,
+            folder=encoder.parent / "state",
+            fingerprint=fingerprint(settings.model_dump(), images, files),
+            outputs=[encoder, metrics],
+        )
+
+
+def train_moco(
+    settings: stages.Pretrain,
+    backbone: nn.Module,
+    pool: ImagePool,
     probes: Mapping[str, LinearProbe],
-    epochs_between_probes: int,
-    precision: Precision,
-    compiled: bool,
-    seed: int,
-    stream_name: Sequence[str | int],
     device: torch.device,
     checkpoint: Checkpoint | SharedCheckpoint,
+    log: MetricsLog | None,
     ranks: Ranks = ALONE,
-) -> None:
-    """Pretrain the initial weights on the images ``parts`` (paths of images.npy, rows) and write the backbone.
+) -> nn.Module:
+    """Train ``backbone`` on the images of ``pool`` and return it.
 
     Parameters
     ----------
-    metrics : gets a row an epoch: loss, learning rate, contrast accuracy, alignment, uniformity, and for each of the
-        ``probes`` its AUROC, every ``epochs_between_probes`` epochs and in the last
-    compiled : whether torch.compile compiles both encoders
-    stream_name : names this pretraining: it heads the name of every random stream drawn from
-    checkpoint : where the state lies to go on from, if there is one
-    ranks : the processes that share every batch; all call this, and rank 0 writes
+    probes : linear probes by dataset; ``log`` gets their AUROC in the epochs that are probed
+    checkpoint : holds the state to go on from, if there is one
+    log : gets one row per epoch: loss, learning rate, contrast accuracy, alignment, uniformity, probes; None on ranks above 0
+    ranks : the processes that share every batch; all of them call this
 
     Raises UserError for colour images, for fewer than two images, for batches that the ranks cannot share, and with the
-    step where the loss is not finite.
+    step if the loss is not finite.
     """
-    pool = ImagePool(parts)
-    batch, queue, groups = _sizes(pool, settings, schedule, ranks)
-    operations = operations_of(settings.augment)
-    if (batch, queue) != (schedule.batch, settings.queue) and ranks.rank == 0:
+    schedule, names = settings.schedule, (settings.seed, "moco", *settings.stream)
+    batch, queue, groups = _sizes(pool, settings, ranks)
+    if (batch, queue) != (schedule.batch, settings.moco.queue) and log is not None:
         print(
-            f"{len(pool)} images: batch {schedule.batch} -> {batch}, queue {settings.queue} -> {queue}",
+            f"{len(pool)} images: batch {schedule.batch} -> {batch}, queue {settings.moco.queue} -> {queue}",
             flush=True,
         )
-    names = ("moco", *stream_name)
-    backbone = build_backbone(model, 0, input_size)
-    load_weights(backbone, initial)
-    with seeded(stream_key(seed, *names, "head")):
+    with seeded(stream_key(*names, "head")):
         network = moco.MoCo(
             backbone,
-            settings.dim,
+            settings.moco.dim,
             queue,
-            settings.momentum,
-            settings.temperature,
+            settings.moco.momentum,
+            settings.moco.temperature,
             groups,
-            settings.mask_own_keys,
+            settings.moco.mask_own_keys,
             ranks,
         )
     network.to(device, memory_format=torch.channels_last).train()
-    if compiled:
+    if settings.computing.compile:
         network.query_encoder.compile()
         network.key_encoder.compile()
-    optimizer = SGD(network.query_encoder.parameters(), settings.sgd_momentum, settings.weight_decay)
+    optimizer = SGD(
+        network.query_encoder.parameters(), settings.moco.sgd_momentum, settings.moco.weight_decay
+    )
+    operations = operations_of(settings.moco.augment)
     epoch_steps = full_steps(len(pool), batch)
     step, steps = 0, schedule.epochs * epoch_steps
     measured = torch.zeros(epoch_steps, len(METRICS), device=device)  # of each step of the epoch
-    with _open_log(schedule.epochs, epoch_steps * batch, metrics, ranks) as log:
-        saved = checkpoint.read()
-        if saved is not None:
-            network.load_state_dict(saved["network"])
-            optimizer.load_state(saved["optimizer"])
-            measured.copy_(saved["measured"])
-            step = saved["step"]
-            if log is not None:
-                log.load_state(saved["log"])
-
-        def state() -> dict[str, Any]:
-            _refuse_nonfinite(measured[:, 0], epoch * epoch_steps)
-            return {
-                "network": network.state_dict(),  # both encoders, the queue and its images
-                "optimizer": optimizer.state(),
-                "measured": measured,
-                "step": step,
-                "log": None if log is None else log.state(),
-            }
-
-        for epoch in range(step // epoch_steps, schedule.epochs):
-            batches = full_batches(epoch_order(len(pool), seed, *names, epoch), batch)
-            for numbers, pixels in pool.batches(batches[step % epoch_steps :], device):
-                random = stream(seed, *names, "step", step)
-                query_views, key_views, order = _draw_views(network, pixels, operations, input_size, random)
-                rate = cosine(schedule.lr, step, steps)
-                with autocast(device, precision):
-                    out = network(query_views, key_views, torch.from_numpy(numbers).to(device), order)
-                out["loss"].backward()
-                place = step % epoch_steps
-                measured[place] = _measure(out)
-                if ranks.size > 1:
-                    _sum_over_ranks(network, measured[place], checkpoint)
-                    # At once, so that no rank waits for one that has found it before: they wait for each other anyway.
-                    _refuse_nonfinite(measured[place : place + 1, 0], step)
-                optimizer.step(rate)
-                network.update_key_encoder()
-                step += 1
-                if log is not None:
-                    log.step(len(numbers))
-                if step % epoch_steps == 0:
-                    _refuse_nonfinite(measured[:, 0], epoch * epoch_steps)
-                    if log is not None:
-                        is_due = (epoch + 1) % epochs_between_probes == 0 or epoch + 1 == schedule.epochs
-                        aurocs = {
-                            f"probe_{name}": probe.auroc(network.backbone, device) if is_due else None
-                            for name, probe in probes.items()
-                        }
-                        _close_epoch(log, epoch + 1, rate, measured, aurocs)
-                checkpoint.after_step(state)
+    saved = checkpoint.read()
+    if saved is not None:
+        network.load_state_dict(saved["network"])
+        optimizer.load_state(saved["optimizer"])
+        measured.copy_(saved["measured"])
+        step = saved["step"]
         if log is not None:
-            log.write(metrics)
-            save_weights(network.backbone, encoder)
+            log.load_state(saved["log"])
+
+    def state() -> dict[str, Any]:
+        refuse_nonfinite(measured[:, 0], epoch * epoch_steps, LEARNING_RATE)
+        return {
+            "network": network.state_dict(),  # both encoders, the queue and its images
+            "optimizer": optimizer.state(),
+            "measured": measured,
+            "step": step,
+            "log": None if log is None else log.state(),
+        }
+
+    for epoch in range(step // epoch_steps, schedule.epochs):
+        batches = full_batches(epoch_order(len(pool), *names, epoch), batch)
+        for numbers, pixels in pool.batches(batches[step % epoch_steps :], device):
+            random = stream(*names, "step", step)
+            query_views, key_views, order = _draw_views(
+                network, pixels, operations, settings.network.input_size, random
+            )
+            lr = cosine(schedule.lr, step, steps)
+            with autocast(device, settings.computing.precision):
+                out = network(query_views, key_views, torch.from_numpy(numbers).to(device), order)
+            out["loss"].backward()
+            place = step % epoch_steps
+            measured[place] = _measure(out)
+            if ranks.size > 1:
+                _sum_over_ranks(network, measured[place], checkpoint)
+                # At once: ranks wait for each other here, so that all of them raise this in the same step.
+                refuse_nonfinite(measured[place : place + 1, 0], step, LEARNING_RATE)
+            optimizer.step(lr)
+            network.update_key_encoder()
+            step += 1
+            if log is not None:
+                log.step(len(numbers))
+            if step % epoch_steps == 0:
+                refuse_nonfinite(measured[:, 0], epoch * epoch_steps, LEARNING_RATE)
+                if log is not None:
+                    _close_epoch(log, epoch + 1, lr, measured, _probe(settings, probes, network, epoch + 1))
+            checkpoint.after_step(state)
+    return network.backbone
 
 
-def _sizes(
-    pool: ImagePool, settings: config.Moco, schedule: config.Schedule, ranks: Ranks
-) -> tuple[int, int, int]:
+def _sizes(pool: ImagePool, settings: stages.Pretrain, ranks: Ranks) -> tuple[int, int, int]:
     """Return the batch, the length of the queue and the groups of a batch that suit ``pool`` and ``ranks``."""
     if len(pool.shape) != 2:
         raise UserError(
-            "MoCo's augmentations are for grey images; a dataset of colour images cannot be a source"
+            "MoCo's augmentations need grey images; a dataset of colour images cannot be a source"
         )
     if len(pool) < 2:
         raise UserError(f"MoCo needs at least two images, this source has {len(pool)}; raise the percentage")
-    batch, queue = moco.clamp(len(pool), schedule.batch, settings.queue)
-    groups = min(schedule.bn_groups, batch // 2)  # a group of one image has no variance to normalise by
+    batch, queue = moco.clamp(len(pool), settings.schedule.batch, settings.moco.queue)
+    groups = min(settings.schedule.bn_groups, batch // 2)  # a group of one image has no variance to divide by
     if groups % ranks.size:
         raise UserError(
             f"config: a batch of {batch} images in {groups} groups (pretraining.schedules.*.bn_groups) cannot be "
@@ -169,18 +205,59 @@ def _sizes(
 
 
 def _open_log(
-    epochs: int, epoch_images: int, metrics: Path, ranks: Ranks
+    settings: stages.Pretrain, pool: ImagePool, metrics: Path, ranks: Ranks
 ) -> AbstractContextManager[MetricsLog | None]:
     """Return the log, which only rank 0 has."""
     if ranks.rank > 0:
         return nullcontext()
-    return MetricsLog("MoCo", epochs, epoch_images, metrics.parent / "tensorboard")
+    batch = max(1, min(settings.schedule.batch, len(pool)))
+    epoch_images = len(pool) // batch * batch
+    return MetricsLog("MoCo", settings.schedule.epochs, epoch_images, metrics.parent / "tensorboard")
+
+
+def _open_probes(
+    settings: stages.Pretrain, stores: Sequence[Path], splits: Sequence[Path], subset: Path | None
+) -> dict[str, LinearProbe]:
+    """Return a linear probe, by dataset, for those of the source's datasets that have labels.
+
+    It learns from the labels of the training images, or of the subset if that is the source.
+    """
+    if settings.probe is None:
+        return {}
+    probes = {}
+    for dataset, store, split in zip(settings.datasets, stores, splits, strict=True):
+        if label_columns(pq.read_schema(store / "index.parquet").names):
+            probes[dataset.name] = LinearProbe(
+                store / "images.npy",
+                read_targets(store / "index.parquet", dataset.uncertain)[1],
+                split_rows(split, ["train"]) if subset is None else subset_rows(subset),
+                split_rows(split, ["validation"]),
+                images_each=settings.probe.images,
+                size=settings.network.input_size,
+                seed=settings.seed,
+                stream_name=("moco", *settings.stream),
+            )
+    return probes
+
+
+def _probe(
+    settings: stages.Pretrain, probes: Mapping[str, LinearProbe], network: moco.MoCo, epoch: int
+) -> dict[str, float | None]:
+    """Return the probes' AUROCs by column of the metrics; None in an epoch that is not probed."""
+    if not probes:
+        return {}
+    is_due = epoch % settings.probe.every == 0 or epoch == settings.schedule.epochs
+    device = network.queue.device
+    return {
+        f"probe_{name}": probe.auroc(network.backbone, device) if is_due else None
+        for name, probe in probes.items()
+    }
 
 
 def _draw_views(
     network: moco.MoCo,
     pixels: Tensor,
-    operations: list[Operation],
+    operations: Sequence[Operation],
     input_size: int,
     random: np.random.Generator,
 ) -> tuple[Tensor, Tensor, Tensor]:
@@ -200,7 +277,7 @@ def _draw_views(
 
 @torch.no_grad()
 def _measure(out: dict[str, Tensor]) -> Tensor:
-    """Return the METRICS of one step, [4]; with several ranks this rank's part of them, which add up to the batch's."""
+    """Return the METRICS of one step, [4]; with several ranks, this rank's part of them; the parts add up to the batch's."""
     queries, keys = out["queries"], out["keys"]
     share = len(out["logits"]) / len(queries)
     return torch.stack(
@@ -215,10 +292,10 @@ def _measure(out: dict[str, Tensor]) -> Tensor:
 
 @torch.no_grad()
 def _sum_over_ranks(network: moco.MoCo, measured: Tensor, checkpoint: SharedCheckpoint) -> None:
-    """Make gradients, running statistics and measures of one rank's share those of the batch, in one message.
+    """Turn one rank's gradients, running statistics and measures into those of the whole batch, in one message.
 
-    Every rank has equally many groups, so that the mean over ranks of the running statistics is that over groups. With
-    them goes whether a signal has come to any rank: then all stop after this step.
+    All ranks have the same number of groups, so the mean of the running statistics over ranks is the mean over groups. The
+    message also says whether a signal reached any rank; then all ranks stop after this step.
     """
     statistics = [
         buffer for name, buffer in network.named_buffers() if name.endswith(("running_mean", "running_var"))
@@ -232,22 +309,14 @@ def _sum_over_ranks(network: moco.MoCo, measured: Tensor, checkpoint: SharedChec
 
 
 def _close_epoch(
-    log: MetricsLog, epoch: int, rate: float, measured: Tensor, aurocs: dict[str, float | None]
+    log: MetricsLog, epoch: int, lr: float, measured: Tensor, aurocs: dict[str, float | None]
 ) -> None:
-    """Record the epoch's means of ``measured``, [steps, 4], and say so where the encoder has collapsed."""
+    """Record the epoch's means of ``measured``, [steps, 4], and warn if the encoder has collapsed."""
     means = dict(zip(METRICS, measured.double().mean(dim=0).tolist(), strict=True))
-    log.epoch(epoch=epoch, loss=means.pop("loss"), lr=rate, **means, **aurocs)
+    log.epoch(epoch=epoch, loss=means.pop("loss"), lr=lr, **means, **aurocs)
     if means["uniformity"] > moco.COLLAPSED:
         print(
-            f"MoCo: epoch {epoch}: the queries are nearly all alike (uniformity {means['uniformity']:.3f}): the "
+            f"MoCo: epoch {epoch}: the queries are nearly identical (uniformity {means['uniformity']:.3f}): the "
             "encoder has collapsed; try a lower pretraining.schedules.*.lr or a higher moco.momentum",
             flush=True,
-        )
-
-
-def _refuse_nonfinite(losses: Tensor, first: int) -> None:
-    """Raise UserError where one of ``losses``, of the steps from ``first`` on, is not finite."""
-    for place in (~losses.isfinite()).nonzero().flatten().tolist():
-        raise UserError(
-            f"MoCo: the loss is {losses[place].item()} at step {first + place}; try a lower pretraining.schedules.*.lr"
         )

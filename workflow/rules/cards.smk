@@ -11,7 +11,7 @@ rule data_card:
         sizes=store("{dataset}", "sizes.parquet"),
         quarantine=store("{dataset}", "quarantine.csv"),
         manifest=store("{dataset}", "manifest.json"),
-        splits="<run>/splits/{dataset}.parquet",
+        splits="<run>/splits/{dataset}/fold1.parquet",
         # pixels that must not be shown are not even given to the script
         images=lambda wildcards: (
             store(wildcards.dataset, "images.npy") if CONFIG.datasets[wildcards.dataset].shareable else []
@@ -29,8 +29,7 @@ rule data_card:
     log:
         "<run>/logs/cards/{dataset}.log",
     conda:
-        "../../envs/moco-transfer.yaml"
-    threads: 1
+        ENVIRONMENT
     resources:
         mem_mb=memory(4000),
         runtime=minutes(30),

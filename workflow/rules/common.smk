@@ -1,19 +1,21 @@
-"""The checked configuration and the functions that rules share; no rules here."""
+"""The checked configuration, and the functions that rules share: settings of stages, paths, resources. No rules here."""
 
 import hashlib
-import json
 import os
 import re
 import sys
 from pathlib import Path
 
+import yaml
 from snakemake.exceptions import WorkflowError
-from snakemake.utils import available_cpu_count
+from snakemake.utils import update_config
 
-PACKAGE = Path(workflow.basedir, "workflow", "moco_transfer")
-sys.path.insert(0, str(PACKAGE.parent))
+# The folder that holds Snakefile, also when another workflow imports this one as a module.
+HOME = Path(workflow.current_basedir.get_path_or_uri(secret_free=True)).parents[1]
+if str(HOME / "workflow") not in sys.path:
+    sys.path.insert(0, str(HOME / "workflow"))
 
-from moco_transfer.config import check
+from moco_transfer.config import check, stages
 from moco_transfer.config.augmentation import PRESETS
 from moco_transfer.data.releases import describe_missing, find_tables
 from moco_transfer.errors import UserError
@@ -33,43 +35,51 @@ from moco_transfer.experiment import (
     table_names,
     used_datasets,
 )
-from moco_transfer.job_environment import export_package, keep_freed_memory
-from moco_transfer.training.gpus import count_gpus
 from moco_transfer.training.attempt import expect_second_jobs
 
-export_package(PACKAGE.parent)
-keep_freed_memory()
+# Jobs find the package and this Python, whichever environment or container runs them, and whether or not the environment
+# is activated. The GNU C library returns large blocks to the system and clears each page of the next one; a training frees
+# and takes the same blocks at every step. Keeping them makes a CPU step 10 to 20% faster, with equal bytes.
+for variable, folder in (("PYTHONPATH", HOME / "workflow"), ("PATH", Path(sys.executable).parent)):
+    known = os.environ.get(variable, "").split(os.pathsep)
+    if str(folder) not in known:
+        os.environ[variable] = os.pathsep.join([str(folder), *filter(None, known)])
+os.environ.setdefault("MALLOC_MMAP_THRESHOLD_", str(32 * 2**20))
+os.environ.setdefault("MALLOC_TRIM_THRESHOLD_", str(256 * 2**20))
+os.environ.setdefault("MALLOC_TOP_PAD_", str(64 * 2**20))
+os.environ.setdefault("GLIBC_TUNABLES", "glibc.malloc.hugetlb=1")
 
+# Configuration files and an importing workflow give overlays on config/config.yaml, the paper's protocol.
+protocol = yaml.safe_load((HOME / "config" / "config.yaml").read_text(encoding="utf-8"))
+update_config(protocol, config)
+config.update(protocol)
 try:
     CONFIG = check(config)
 except UserError as error:
     sys.exit(f"error: {error}")
 
-if workflow.is_main_process and workflow.nodes is None:  # this machine runs the jobs, not a cluster
-    # In profiles/default, `cores` would hold on a cluster too, and cut the threads of jobs down to the login node's.
-    if workflow.resource_settings.cores is None:
-        workflow.resource_settings.cores = available_cpu_count()
-        workflow.register_resource("_cores", workflow.resource_settings.cores)
-    if "gpu" not in workflow.global_resources and (gpus := count_gpus(os.environ)):
-        workflow.register_resource("gpu", gpus)
-
+ENVIRONMENT = f"{HOME}/envs/moco-transfer.yaml"
 SUBSETS = range(1, CONFIG.n_subsets + 1)
+EXTRA_SUBSETS = extra_subsets(CONFIG)
 TRAINED_SOURCES = [source for source, datasets in CONFIG.sources.items() if datasets]
-# The paper's sources, which its figures and tables show, and with them those of the controls.
+# The sources that the paper's figures and tables show; controls add more.
 PAPER_SOURCES = [*CONFIG.sources, "limited"]
 ALL_SOURCES = all_sources(CONFIG)
-# Sources whose MoCo sees the labelled images alone, and so differs from subset to subset.
+# MoCo on just the labelled images: an encoder per labelled subset.
 SUBSET_SOURCES = ["limited", "limited-steps"]
-EXTRA_SUBSETS = extra_subsets(CONFIG)
-# Weights that are trained here depend on the run's seed and splits; published ones are shared by all runs.
-INITIAL_WEIGHTS = (
-    f"<{'run' if CONFIG.model.initial_weights.kind == 'supervised' else 'data'}>/initial_weights/"
-    f"{CONFIG.model.name}.safetensors"
-)
+# Sources with one encoder for all labelled subsets.
+SHARED_SOURCES = [*CONFIG.sources, *CONFIG.controls.size]
 COMPARED_NETWORKS = compared_networks(CONFIG)
 PHANTOMS = [name for name, dataset in CONFIG.datasets.items() if dataset.phantom]
 EPOCH_FIGURES, RESULT_TABLES = epoch_figures(CONFIG), result_tables(CONFIG)
 PAPER_ADAPTERS = {"spine": "vindr_spinexr", "chest": "mimic_cxr_jpg"}
+NETWORK = stages.Network(name=CONFIG.model.name, input_size=CONFIG.model.input_size)
+COMPUTING = stages.Computing(precision=CONFIG.precision, compile=CONFIG.compile)
+# Initial weights that are trained here depend on the run's seed and splits; published ones serve all runs.
+INITIAL_WEIGHTS = (
+    f"<{'run' if CONFIG.model.initial_weights.kind == 'supervised' else 'data'}>/initial_weights/replicate1/"
+    f"{CONFIG.model.name}.safetensors"
+)
 
 
 def one_of(names):
@@ -77,100 +87,87 @@ def one_of(names):
     return "|".join(re.escape(name) for name in dict.fromkeys(names)) or "(?!)"
 
 
-def settings(**values):
-    """Return a params function with the values as one JSON string.
+def as_json(settings):
+    """Return a params function: the ``settings`` of a stage, a function of wildcards, as JSON.
 
-    Functions among them are called on wildcards; sections of the configuration, in lists too, become mappings.
+    Snakemake runs a stage again if this text changes. What must not do that stands in ``resources`` or in ``shell``.
     """
-
-    def as_json(wildcards):
-        called = {key: value(wildcards) if callable(value) else value for key, value in values.items()}
-        return json.dumps(called, sort_keys=True, default=lambda section: section.model_dump())
-
-    return as_json
+    return lambda wildcards: settings(wildcards).model_dump_json()
 
 
-def moco_settings(**values):
-    """Return a params function with what all pretrainings share, and the ``values`` of one."""
-    return settings(
-        model=CONFIG.model.name,
-        input_size=CONFIG.model.input_size,
+def pretraining(schedule, datasets, stream, match="epochs"):
+    """Return the settings of MoCo on ``datasets`` by the schedule of that name."""
+    return stages.Pretrain(
+        network=NETWORK,
         moco=CONFIG.moco,
+        schedule=CONFIG.pretraining.schedules[schedule],
+        match=match,
+        datasets=[
+            stages.LabelledDataset(name=name, uncertain=CONFIG.datasets[name].labels.uncertain)
+            for name in datasets
+        ],
         images=CONFIG.pretraining.images,
         probe=CONFIG.pretraining.probe,
-        precision=CONFIG.precision,
-        compile=CONFIG.compile,
+        computing=COMPUTING,
         seed=CONFIG.seed,
-        **values,
+        stream=stream,
     )
 
 
-def dataset_settings(*keys):
-    """Return a function from wildcards to one section of the dataset's configuration."""
+def finetuning(wildcards, stream):
+    """Return what the settings of all finetuning jobs of a target share."""
+    best = CONFIG.finetune.checkpoint == "best"
+    return {
+        "uncertain": dataset_of(wildcards).labels.uncertain,
+        "optimizer": CONFIG.finetune.optimizers[wildcards.target],
+        "checkpoint": CONFIG.finetune.checkpoint,
+        "average": CONFIG.evaluation.average if best else None,
+        "seed": CONFIG.seed,
+        "stream": stream,
+    }
 
-    def section(wildcards):
-        value = CONFIG.datasets[wildcards.get("dataset") or wildcards.target]
-        for key in keys:
-            value = getattr(value, key)
-        return value.model_dump() if hasattr(value, "model_dump") else value
 
-    return section
+def longer_by(wildcards):
+    """Return the MoCo training that the budget control (none-longer) matches with supervised epochs, or None."""
+    if wildcards.source != "none-longer":
+        return None
+    return stages.LongerBy(
+        epochs=CONFIG.pretraining.schedules[wildcards.target].epochs, images=CONFIG.pretraining.images
+    )
+
+
+def memory(megabytes):
+    """Return a resource function: ``megabytes``, and half as much more per further attempt, up to what a node has."""
+    most = max(megabytes, CONFIG.resources.max_mem_mb)
+    return lambda wildcards, attempt: min(megabytes * (attempt + 1) // 2, most)
+
+
+def minutes(runtime):
+    """Return a resource function: ``runtime``, and half as much more per further attempt, up to the cluster's limit."""
+    return lambda wildcards, attempt: min(runtime * (attempt + 1) // 2, CONFIG.resources.max_runtime)
+
+
+def dataset_of(wildcards):
+    """Return the configuration of the dataset that a rule works on."""
+    return CONFIG.datasets[wildcards.get("dataset") or wildcards.target]
+
+
+def stored_pixels(wildcards):
+    """Return the settings of a dataset's store without those that change no pixel."""
+    return dataset_of(wildcards).store.model_copy(update={"max_quarantined": 0.01, "shards": 1})
 
 
 def code_of(*folders):
     """Return a hash of the modules in folders of the workflow."""
     digest = hashlib.sha256()
     for folder in folders:
-        for module in sorted(Path(workflow.basedir, "workflow", folder).glob("*.py")):
+        for module in sorted((HOME / "workflow" / folder).glob("*.py")):
             digest.update(module.read_bytes())
     return digest.hexdigest()[:16]
 
 
-# Figures and tables take seconds: any change of what they are made with makes them anew.
-RESULTS_CODE = code_of(
-    "scripts", "moco_transfer/plotting", "moco_transfer/report", "moco_transfer/statistics"
-)
-
-
-def stored_pixels(wildcards):
-    """Return those settings of a dataset's store that its pixels depend on."""
-    return CONFIG.datasets[wildcards.dataset].store.model_dump(exclude={"max_quarantined", "shards"})
-
-
-def max_quarantined(wildcards, threads):
-    """Return the share of unreadable images allowed.
-
-    Snakemake does not compare params made from ``threads`` with those of the last run: with another allowance, what is
-    packed stays packed.
-    """
-    return CONFIG.datasets[wildcards.dataset].store.max_quarantined
-
-
-def memory(megabytes):
-    """Return a resource function: ``megabytes``, more at every further attempt, but no more than a node has."""
-    return lambda wildcards, attempt: min(
-        megabytes * (attempt + 1) // 2, max(megabytes, CONFIG.resources.max_mem_mb)
-    )
-
-
-def minutes(runtime):
-    """Return a resource function: ``runtime``, more at every further attempt, but no more than the cluster gives."""
-    return lambda wildcards, attempt: min(runtime * (attempt + 1) // 2, CONFIG.resources.max_runtime)
-
-
-def probed_datasets(names):
-    """Return what the linear probes of a pretraining need to know of its datasets."""
-    return [{"name": name, "uncertain": CONFIG.datasets[name].labels.uncertain} for name in names]
-
-
-def launcher(wildcards, threads):
-    """Return the command that starts a pretraining: once, or as several ranks that share its batches.
-
-    As with ``max_quarantined``, another number of ranks leaves what is trained as it is.
-    """
-    ranks = CONFIG.pretraining.ranks
-    torchrun = f"-m torch.distributed.run --standalone --nproc-per-node {ranks} " if ranks > 1 else ""
-    return f"python {torchrun}-m moco_transfer"
+# Figures and tables take seconds: Snakemake makes them again after any change to the code that they use.
+RESULTS_CODE = code_of("scripts", "moco_transfer/report", "moco_transfer/statistics")
 
 
 def numbered_labels(kind, numbered, shows):
@@ -184,20 +181,16 @@ def numbered_labels(kind, numbered, shows):
     return labels
 
 
-def titles():
-    """Return the name of every dataset for figures and tables."""
-    return {name: dataset.title for name, dataset in CONFIG.datasets.items()}
+def dataset_settings(*keys):
+    """Return a function from wildcards to one section of the dataset's configuration."""
 
+    def section(wildcards):
+        value = CONFIG.datasets[wildcards.get("dataset") or wildcards.target]
+        for key in keys:
+            value = getattr(value, key)
+        return value.model_dump() if hasattr(value, "model_dump") else value
 
-def data_note():
-    """Return what must stand on every result that rests on generated images, or nothing where all images are real."""
-    basis = carded_datasets(CONFIG)
-    generated = [name for name in basis if name in PHANTOMS]
-    if not generated:
-        return ""
-    if len(generated) == len(basis):
-        return "Phantom data: generated images, not radiographs"
-    return f"Phantom data in part: the {' and '.join(generated)} images are generated, not radiographs"
+    return section
 
 
 def augmented_examples():
@@ -217,3 +210,202 @@ def shown_augmentations():
         name: [operation.model_dump() for operation in operations]
         for name, operations in (PRESETS | own).items()
     }
+
+
+def titles():
+    """Return the name of every dataset for figures and tables."""
+    return {name: dataset.title for name, dataset in CONFIG.datasets.items()}
+
+
+def data_note():
+    """Return the warning for every result that rests on generated images; empty if all images are real."""
+    basis = carded_datasets(CONFIG)
+    generated = [name for name in basis if name in PHANTOMS]
+    if not generated:
+        return ""
+    if len(generated) == len(basis):
+        return "Phantom data: generated images, not radiographs"
+    return f"Phantom data in part: the {' and '.join(generated)} images are generated, not radiographs"
+
+
+# Paths. A path names a result: target, source, replicate of the encoder, mode, percentage, fold of the split, labelled subset.
+# There is one replicate and one fold today.
+
+
+def store(dataset, file):
+    return f"<data>/{dataset}/store/{file}"
+
+
+def splits(dataset):
+    return f"<run>/splits/{dataset}/fold1.parquet"
+
+
+def release_tables(wildcards):
+    """Return what the adapter reads: the tables of a release, or the whole of a generated release."""
+    dataset = CONFIG.datasets[wildcards.dataset]
+    if dataset.phantom:
+        return f"<data>/{wildcards.dataset}/release"
+    found, _ = find_tables(*release_location(dataset))
+    if not found:
+        real = {name: release_location(each) for name, each in CONFIG.datasets.items() if not each.phantom}
+        raise WorkflowError(describe_missing(real))
+    return found
+
+
+def release_location(dataset):
+    """Return where a dataset's release lies, and what decides which of its tables are read."""
+    return dataset.adapter, dataset.root, dataset.labeler, dataset.table.file if dataset.table else ""
+
+
+def release_root(wildcards):
+    dataset = CONFIG.datasets[wildcards.dataset]
+    return dataset.root or f"results/data/{CONFIG.data}/{wildcards.dataset}/release"
+
+
+def shard_files(name):
+    """Return an input function: the file of that name of each shard of the dataset, in order."""
+
+    def files(wildcards):
+        shards = CONFIG.datasets[wildcards.dataset].store.shards
+        return [
+            f"<data>/{wildcards.dataset}/shards/{shard:04}-of-{shards:04}/{name}"
+            for shard in range(1, shards + 1)
+        ]
+
+    return files
+
+
+def encoder_of(source):
+    """Return the encoder of a source that is the same for all labelled subsets; without MoCo, the initial weights."""
+    if CONFIG.sources.get(source) or source in CONFIG.controls.size:
+        return f"<run>/pretrain/{source}/replicate1/encoder.safetensors"
+    return INITIAL_WEIGHTS
+
+
+def encoder(wildcards):
+    """Return the encoder that a finetuning job starts from."""
+    if wildcards.source in SUBSET_SOURCES:
+        return (
+            f"<run>/pretrain/{wildcards.source}/replicate{wildcards.replicate}/{wildcards.target}/"
+            f"{wildcards.percent}pct/fold{wildcards.fold}/subset{wildcards.subset}/encoder.safetensors"
+        )
+    return encoder_of(wildcards.source)
+
+
+def embedding(file):
+    """Return an input function: that file of the features that a linear job reads."""
+
+    def path(wildcards):
+        own = ""
+        if wildcards.source in SUBSET_SOURCES:
+            own = f"{wildcards.percent}pct/fold{wildcards.fold}/subset{wildcards.subset}/"
+        folder = f"<run>/embed/{wildcards.source}/replicate{wildcards.replicate}/{wildcards.target}"
+        return f"{folder}/{own or f'fold{wildcards.fold}/'}{file}"
+
+    return path
+
+
+def subset_files(target, subsets=SUBSETS):
+    return [
+        f"<run>/subsets/{target}/{percent}pct/fold1/subset{subset}.parquet"
+        for percent in CONFIG.targets[target].percents
+        for subset in subsets
+    ]
+
+
+def first_subsets(wildcards):
+    """Return one labelled subset per percentage of the target, to count its images."""
+    return subset_files(wildcards.target, [1])
+
+
+def embedded_subsets(wildcards):
+    """Return the labelled subsets whose features are computed: those of the run and those of the controls."""
+    extra = [f"<run>/controls/subsets/{wildcards.target}/fold1.parquet"] if EXTRA_SUBSETS else []
+    return subset_files(wildcards.target) + extra
+
+
+def subset_index(wildcards):
+    """Return the index that a labelled subset is drawn from; a percentage must be one of its target's."""
+    percents = CONFIG.targets[wildcards.target].percents
+    if wildcards.percent not in percents:
+        raise WorkflowError(
+            f"targets.{wildcards.target}.percents are {', '.join(percents)}, not {wildcards.percent}"
+        )
+    return store(wildcards.target, "index.parquet")
+
+
+def finetuned(file, target, modes=("linear", "end_to_end")):
+    """Return that file of each finetuning job of a target."""
+    return [
+        f"<run>/finetune/{target}/{source}/replicate1/{mode}/{percent}pct/fold1/subset{subset}/{file}"
+        for source, mode, percent, subset in finetuning_jobs(CONFIG, target, modes)
+    ]
+
+
+def extra_subset_aurocs():
+    """Return the AUROCs of linear heads on further labelled subsets, for all cells that have them."""
+    if not EXTRA_SUBSETS:
+        return []
+    return [
+        f"<run>/controls/linear/{target}/{source}/replicate1/fold1.parquet"
+        for target in CONFIG.targets
+        for source in SHARED_SOURCES
+    ]
+
+
+def trainings():
+    """Return every training by kind: the path of its metrics, and what names it in the figure of training curves."""
+    found = {"initial": {}, "moco": {}, "linear": {}, "end_to_end": {}}
+    if CONFIG.model.initial_weights.kind == "supervised":
+        found["initial"][INITIAL_WEIGHTS.replace(".safetensors", ".csv")] = {"source": "none"}
+    for target in CONFIG.targets:
+        jobs = finetuning_jobs(CONFIG, target)
+        for (source, mode, percent, subset), metrics in zip(jobs, finetuned("metrics.csv", target)):
+            cell = {"source": source, "target": target, "percent": percent}
+            found[mode][metrics] = cell
+            if source in SUBSET_SOURCES:
+                folder = f"{source}/replicate1/{target}/{percent}pct/fold1/subset{subset}"
+                found["moco"][f"<run>/pretrain/{folder}/metrics.csv"] = cell
+            elif encoder_of(source) != INITIAL_WEIGHTS:
+                found["moco"][f"<run>/pretrain/{source}/replicate1/metrics.csv"] = {"source": source}
+    return found
+
+
+def estimate_files(names=("estimates",)):
+    return [f"<run>/evaluate/{target}/{name}.parquet" for name in names for target in CONFIG.targets]
+
+
+def figure_files(names=tuple(figure_names(CONFIG))):
+    return [f"<run>/figures/{name}.{kind}" for name in names for kind in ("pdf", "svg", "png")]
+
+
+def table_files():
+    return [
+        f"<run>/tables/{name}.{kind}" for name in table_names(CONFIG) for kind in ("csv", "md", "tex", "html")
+    ]
+
+
+def table_outputs(name, shows="", labels=None, caption=""):
+    """Return the four files of a table; its HTML page enters the report, labelled with what it ``shows`` or ``labels``."""
+    page = report(
+        f"<run>/tables/{name}.html",
+        caption=f"../report/{caption or name}.rst",
+        category="Tables",
+        labels=labels or {"table": name.removeprefix("table").replace("_", " "), "shows": shows},
+    )
+    return {kind: f"<run>/tables/{name}.{kind}" for kind in ("csv", "md", "tex")} | {"html": page}
+
+
+def card_files():
+    names = carded_datasets(CONFIG)
+    return [f"<run>/cards/{name}.{kind}" for name in names for kind in ("md", "pdf", "svg", "png")]
+
+
+def paper_tables(targets):
+    """Return the paper's own numbers for those targets whose dataset is the paper's."""
+    numbers = {"spine": "table2", "chest": "table3"}
+    return [
+        f"{HOME}/workflow/reference/{numbers[target]}.csv"
+        for target in targets
+        if PAPER_ADAPTERS.get(target) == CONFIG.datasets[target].adapter and target not in PHANTOMS
+    ]

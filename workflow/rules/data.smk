@@ -1,6 +1,4 @@
-"""From a raw release to one array of images a dataset, its splits, and the labelled subsets."""
-
-PACKING_THREADS = max(2, CONFIG.resources.threads)
+"""From a raw release to one array of images per dataset, its splits, and the labelled subsets."""
 
 
 rule phantom:
@@ -13,93 +11,92 @@ rule phantom:
     wildcard_constraints:
         dataset=one_of(PHANTOMS),
     conda:
-        "../../envs/moco-transfer.yaml"
+        ENVIRONMENT
     threads: 2
-    resources:
-        mem_mb=memory(2000),
-        runtime=minutes(60),
     params:
-        settings=settings(
-            adapter=dataset_settings("adapter"),
-            images=dataset_settings("phantom", "images"),
-            size=dataset_settings("phantom", "size"),
-            seed=CONFIG.seed,
+        settings=as_json(
+            lambda wildcards: stages.WritePhantom(
+                adapter=dataset_of(wildcards).adapter,
+                phantom=dataset_of(wildcards).phantom,
+                seed=CONFIG.seed,
+            )
         ),
         version=1,
     message:
         "Generating the {wildcards.dataset} phantoms"
     shell:
-        "exec python -m moco_transfer phantom --settings {params.settings:q} --release {output:q} --workers {threads} > {log:q} 2>&1"
+        "exec python -m moco_transfer phantom --settings {params.settings:q} --release {output:q}"
+        " --workers {threads} > {log:q} 2>&1"
 
 
 rule index:
     input:
-        raw_tables,
+        release_tables,
     output:
         "<data>/{dataset}/index.parquet",
     log:
         "<run>/logs/index/{dataset}.log",
     conda:
-        "../../envs/moco-transfer.yaml"
-    threads: 1
+        ENVIRONMENT
     resources:
-        mem_mb=memory(4000),
-        runtime=minutes(60),
-    params:
-        settings=settings(
-            adapter=dataset_settings("adapter"),
-            labeler=dataset_settings("labeler"),
-            views=dataset_settings("views"),
-            table=dataset_settings("table"),
-        ),
         root=release_root,
-        max_quarantined=max_quarantined,
+        max_quarantined=lambda wildcards: str(dataset_of(wildcards).store.max_quarantined),
+    params:
+        settings=as_json(
+            lambda wildcards: stages.Index(
+                adapter=dataset_of(wildcards).adapter,
+                labeler=dataset_of(wildcards).labeler,
+                views=dataset_of(wildcards).views,
+                table=dataset_of(wildcards).table,
+            )
+        ),
         version=1,
     message:
         "Indexing the {wildcards.dataset} release"
     shell:
-        "exec python -m moco_transfer index --settings {params.settings:q} --root {params.root:q}"
-        " --index {output:q} --max-quarantined {params.max_quarantined} > {log:q} 2>&1"
+        "exec python -m moco_transfer index --settings {params.settings:q} --root {resources.root:q}"
+        " --index {output:q} --max-quarantined {resources.max_quarantined} > {log:q} 2>&1"
 
 
-rule pack_shard:
+rule pack:
     input:
         index="<data>/{dataset}/index.parquet",
     output:
         images=temp("<data>/{dataset}/shards/{shard}-of-{shards}/images.npy"),
         files=temp("<data>/{dataset}/shards/{shard}-of-{shards}/files.parquet"),
     log:
-        "<run>/logs/pack_shard/{dataset}-{shard}-of-{shards}.log",
+        "<run>/logs/pack/{dataset}-{shard}-of-{shards}.log",
     benchmark:
-        "<run>/benchmarks/pack_shard/{dataset}-{shard}-of-{shards}.tsv"
+        "<run>/benchmarks/pack/{dataset}-{shard}-of-{shards}.tsv"
     wildcard_constraints:
         shard=r"\d{4}\d*",
         shards=r"\d{4}\d*",
     conda:
-        "../../envs/moco-transfer.yaml"
-    threads: PACKING_THREADS
+        ENVIRONMENT
+    threads: max(2, CONFIG.resources.threads)
     resources:
-        mem_mb=memory(4000),
         runtime=minutes(1440),
-    params:
-        settings=settings(
-            store=stored_pixels,
-            shard=lambda wildcards: int(wildcards.shard),
-            shards=lambda wildcards: int(wildcards.shards),
-        ),
         root=release_root,
+        max_quarantined=lambda wildcards: str(dataset_of(wildcards).store.max_quarantined),
+    params:
+        settings=as_json(
+            lambda wildcards: stages.Pack(
+                store=stored_pixels(wildcards),
+                shard=int(wildcards.shard),
+                shards=int(wildcards.shards),
+            )
+        ),
         packed=subpath(output.images, parent=True),
-        max_quarantined=max_quarantined,
         version=1,
     message:
         "Packing the {wildcards.dataset} images, shard {wildcards.shard} of {wildcards.shards}"
     shell:
-        "exec python -m moco_transfer pack-shard --settings {params.settings:q} --index {input.index:q}"
-        " --root {params.root:q} --packed {params.packed:q} --max-quarantined {params.max_quarantined}"
+        "exec python -m moco_transfer pack --settings {params.settings:q} --index {input.index:q}"
+        " --root {resources.root:q} --packed {params.packed:q} --max-quarantined {resources.max_quarantined}"
         " --workers {threads} > {log:q} 2>&1"
 
 
-rule pack:
+rule join_shards:
     input:
         index="<data>/{dataset}/index.parquet",
         images=shard_files("images.npy"),
@@ -111,26 +108,24 @@ rule pack:
         quarantine="<data>/{dataset}/store/quarantine.csv",
         manifest="<data>/{dataset}/store/manifest.json",
     log:
-        "<run>/logs/pack/{dataset}.log",
+        "<run>/logs/join_shards/{dataset}.log",
     benchmark:
-        "<run>/benchmarks/pack/{dataset}.tsv"
+        "<run>/benchmarks/join_shards/{dataset}.tsv"
     conda:
-        "../../envs/moco-transfer.yaml"
-    threads: 1
+        ENVIRONMENT
     resources:
-        mem_mb=memory(4000),
         runtime=minutes(240),
+        max_quarantined=lambda wildcards: str(dataset_of(wildcards).store.max_quarantined),
     params:
-        settings=settings(store=stored_pixels),
-        max_quarantined=max_quarantined,
+        settings=as_json(lambda wildcards: stages.JoinShards(store=stored_pixels(wildcards))),
         shards=lambda wildcards, input: [str(Path(images).parent) for images in input.images],
         store=subpath(output.images, parent=True),
         version=2,
     message:
         "Joining the {wildcards.dataset} images into one array"
     shell:
-        "exec python -m moco_transfer pack --settings {params.settings:q} --index {input.index:q}"
-        " --shards {params.shards:q} --store {params.store:q} --max-quarantined {params.max_quarantined}"
+        "exec python -m moco_transfer join-shards --settings {params.settings:q} --index {input.index:q}"
+        " --shards {params.shards:q} --store {params.store:q} --max-quarantined {resources.max_quarantined}"
         " > {log:q} 2>&1"
 
 
@@ -138,20 +133,18 @@ rule split:
     input:
         "<data>/{dataset}/store/index.parquet",
     output:
-        "<run>/splits/{dataset}.parquet",
+        "<run>/splits/{dataset}/fold{fold}.parquet",
     log:
-        "<run>/logs/split/{dataset}.log",
+        "<run>/logs/split/{dataset}/fold{fold}.log",
     conda:
-        "../../envs/moco-transfer.yaml"
-    threads: 1
-    resources:
-        mem_mb=memory(4000),
-        runtime=minutes(30),
+        ENVIRONMENT
     params:
-        settings=settings(
-            split=dataset_settings("split"),
-            labels=dataset_settings("labels"),
-            seed=CONFIG.seed,
+        settings=as_json(
+            lambda wildcards: stages.AssignSplits(
+                split=dataset_of(wildcards).split,
+                labels=dataset_of(wildcards).labels,
+                seed=CONFIG.seed,
+            )
         ),
         version=1,
     message:
@@ -161,7 +154,7 @@ rule split:
         " > {log:q} 2>&1"
 
 
-# A second each: no job of its own on a cluster, and a group would hold every target's until the last dataset is there.
+# A second each, so no cluster jobs of their own. In a group they would all wait for the slowest dataset.
 localrules:
     subset,
 
@@ -169,24 +162,22 @@ localrules:
 rule subset:
     input:
         index=subset_index,
-        splits="<run>/splits/{target}.parquet",
+        splits="<run>/splits/{target}/fold{fold}.parquet",
     output:
-        "<run>/subsets/{target}/{percent}pct/subset{subset}.parquet",
+        "<run>/subsets/{target}/{percent}pct/fold{fold}/subset{subset}.parquet",
     log:
-        "<run>/logs/subset/{target}-{percent}pct-subset{subset}.log",
+        "<run>/logs/subset/{target}/{percent}pct/fold{fold}/subset{subset}.log",
     conda:
-        "../../envs/moco-transfer.yaml"
-    threads: 1
-    resources:
-        mem_mb=memory(4000),
-        runtime=minutes(30),
+        ENVIRONMENT
     params:
-        settings=settings(
-            uncertain=dataset_settings("labels", "uncertain"),
-            percent=lambda wildcards: wildcards.percent,
-            subset=lambda wildcards: int(wildcards.subset),
-            how=CONFIG.subset_sampling,
-            seed=CONFIG.seed,
+        settings=as_json(
+            lambda wildcards: stages.DrawSubset(
+                uncertain=dataset_of(wildcards).labels.uncertain,
+                percent=wildcards.percent,
+                subset=int(wildcards.subset),
+                sampling=CONFIG.subset_sampling,
+                seed=CONFIG.seed,
+            )
         ),
         version=1,
     message:
@@ -194,3 +185,57 @@ rule subset:
     shell:
         "exec python -m moco_transfer subset --settings {params.settings:q} --index {input.index:q}"
         " --splits {input.splits:q} --subset {output:q} > {log:q} 2>&1"
+
+
+rule extra_subsets:
+    input:
+        index="<data>/{target}/store/index.parquet",
+        splits="<run>/splits/{target}/fold{fold}.parquet",
+    output:
+        "<run>/controls/subsets/{target}/fold{fold}.parquet",
+    log:
+        "<run>/logs/controls/subsets/{target}/fold{fold}.log",
+    conda:
+        ENVIRONMENT
+    params:
+        settings=as_json(
+            lambda wildcards: stages.DrawExtraSubsets(
+                uncertain=dataset_of(wildcards).labels.uncertain,
+                percents=CONFIG.targets[wildcards.target].percents,
+                subsets=list(EXTRA_SUBSETS),
+                sampling=CONFIG.subset_sampling,
+                seed=CONFIG.seed,
+            )
+        ),
+        version=1,
+    message:
+        "Drawing more subsets of the {wildcards.target} training labels"
+    shell:
+        "exec python -m moco_transfer extra-subsets --settings {params.settings:q} --index {input.index:q}"
+        " --splits {input.splits:q} --subsets {output:q} > {log:q} 2>&1"
+
+
+rule size_sample:
+    input:
+        splits=lambda wildcards: splits(CONFIG.controls.size[wildcards.source].dataset),
+        as_many_as=lambda wildcards: splits(CONFIG.controls.size[wildcards.source].as_many_as),
+    output:
+        "<run>/controls/size/{source}.parquet",
+    log:
+        "<run>/logs/controls/size/{source}.log",
+    wildcard_constraints:
+        source=one_of(CONFIG.controls.size),
+    conda:
+        ENVIRONMENT
+    params:
+        settings=as_json(
+            lambda wildcards: stages.DrawSample(
+                name=wildcards.source, images=CONFIG.pretraining.images, seed=CONFIG.seed
+            )
+        ),
+        version=1,
+    message:
+        "Drawing the images of {wildcards.source}"
+    shell:
+        "exec python -m moco_transfer size-sample --settings {params.settings:q} --splits {input.splits:q}"
+        " --as-many-as {input.as_many_as:q} --sample {output:q} > {log:q} 2>&1"

@@ -1,30 +1,28 @@
-"""From predictions to budgets, estimates, intervals and standard errors, a target at a time."""
+"""From predictions to budgets, estimates, intervals and standard errors, one target at a time."""
 
 
 rule select_budgets:
     input:
-        predictions=lambda wildcards: prediction_files(wildcards.target, ["end_to_end"]),
-        subsets=lambda wildcards: subset_files(
-            wildcards.target, CONFIG.targets[wildcards.target].percents, [1]
-        ),
+        predictions=lambda wildcards: finetuned("predictions.parquet", wildcards.target, ["end_to_end"]),
+        subsets=first_subsets,
     output:
         "<run>/evaluate/{target}/budgets.csv",
     log:
         "<run>/logs/select_budgets/{target}.log",
     conda:
-        "../../envs/moco-transfer.yaml"
-    threads: 1
+        ENVIRONMENT
     resources:
         mem_mb=memory(8000),
-        runtime=minutes(60),
     params:
-        settings=settings(
-            target=lambda wildcards: wildcards.target,
-            cells=lambda wildcards: finetuning_jobs(CONFIG, wildcards.target, ["end_to_end"]),
-            percents=lambda wildcards: CONFIG.targets[wildcards.target].percents,
-            validation=CONFIG.evaluation.validation,
-            average=CONFIG.evaluation.average,
-            seed=CONFIG.seed,
+        settings=as_json(
+            lambda wildcards: stages.SelectBudgets(
+                target=wildcards.target,
+                jobs=finetuning_jobs(CONFIG, wildcards.target, ["end_to_end"]),
+                percents=CONFIG.targets[wildcards.target].percents,
+                validation=CONFIG.evaluation.validation,
+                average=CONFIG.evaluation.average,
+                seed=CONFIG.seed,
+            )
         ),
         version=2,
     message:
@@ -36,10 +34,8 @@ rule select_budgets:
 
 rule evaluate:
     input:
-        predictions=lambda wildcards: prediction_files(wildcards.target),
-        subsets=lambda wildcards: subset_files(
-            wildcards.target, CONFIG.targets[wildcards.target].percents, [1]
-        ),
+        predictions=lambda wildcards: finetuned("predictions.parquet", wildcards.target),
+        subsets=first_subsets,
         budgets="<run>/evaluate/{target}/budgets.csv",
     output:
         estimates="<run>/evaluate/{target}/estimates.parquet",
@@ -52,27 +48,29 @@ rule evaluate:
     benchmark:
         "<run>/benchmarks/evaluate/{target}.tsv"
     conda:
-        "../../envs/moco-transfer.yaml"
+        ENVIRONMENT
     threads: 2
     resources:
         mem_mb=memory(16000),
         runtime=minutes(240),
     params:
-        settings=settings(
-            target=lambda wildcards: wildcards.target,
-            cells=lambda wildcards: finetuning_jobs(CONFIG, wildcards.target),
-            percents=lambda wildcards: CONFIG.targets[wildcards.target].percents,
-            evaluation=CONFIG.evaluation.model_dump(),
-            seed=CONFIG.seed,
+        settings=as_json(
+            lambda wildcards: stages.Evaluate(
+                target=wildcards.target,
+                jobs=finetuning_jobs(CONFIG, wildcards.target),
+                percents=CONFIG.targets[wildcards.target].percents,
+                evaluation=CONFIG.evaluation,
+                seed=CONFIG.seed,
+            )
         ),
+        out=subpath(output.estimates, parent=True),
         version=3,
     message:
         "Scoring and bootstrapping the {wildcards.target} test images"
     shell:
         "exec env NUMBA_NUM_THREADS={threads} python -m moco_transfer evaluate --settings {params.settings:q}"
-        " --predictions {input.predictions:q} --subsets {input.subsets:q} --budgets {input.budgets:q} --estimates {output.estimates:q}"
-        " --subset-aurocs {output.subsets:q} --classes {output.classes:q} --replicates {output.replicates:q}"
-        " --covariance {output.covariance:q} > {log:q} 2>&1"
+        " --predictions {input.predictions:q} --subsets {input.subsets:q} --budgets {input.budgets:q}"
+        " --out {params.out:q} > {log:q} 2>&1"
 
 
 rule coverage:
@@ -83,20 +81,18 @@ rule coverage:
     benchmark:
         "<run>/benchmarks/coverage.tsv"
     conda:
-        "../../envs/moco-transfer.yaml"
-    threads: 1
-    resources:
-        mem_mb=memory(2000),
-        runtime=minutes(30),
+        ENVIRONMENT
     params:
-        settings=settings(
-            percentiles=CONFIG.evaluation.percentiles,
-            replicates=CONFIG.evaluation.replicates,
-            seed=CONFIG.seed,
+        settings=as_json(
+            lambda wildcards: stages.SimulateCoverage(
+                percentiles=CONFIG.evaluation.percentiles,
+                replicates=CONFIG.evaluation.replicates,
+                seed=CONFIG.seed,
+            )
         ),
         version=1,
     message:
-        "Simulating how often intervals hold the truth"
+        "Simulating how often intervals contain the true value"
     shell:
         "exec env NUMBA_NUM_THREADS={threads} python -m moco_transfer coverage --settings {params.settings:q}"
         " --coverage {output:q} > {log:q} 2>&1"

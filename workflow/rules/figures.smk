@@ -11,7 +11,7 @@ localrules:
 rule figure1:
     input:
         images=[store(name, "images.npy") for name in shown_datasets(CONFIG)],
-        splits=[f"<run>/splits/{name}.parquet" for name in used_datasets(CONFIG)],
+        splits=[splits(name) for name in used_datasets(CONFIG)],
     output:
         pdf="<run>/figures/figure1.pdf",
         svg=report(
@@ -24,8 +24,7 @@ rule figure1:
     log:
         "<run>/logs/figures/figure1.log",
     conda:
-        "../../envs/moco-transfer.yaml"
-    threads: 1
+        ENVIRONMENT
     resources:
         mem_mb=4000,
         runtime=30,
@@ -63,8 +62,7 @@ rule figure2:
     log:
         "<run>/logs/figures/figure2.log",
     conda:
-        "../../envs/moco-transfer.yaml"
-    threads: 1
+        ENVIRONMENT
     resources:
         mem_mb=4000,
         runtime=30,
@@ -94,8 +92,7 @@ rule figure3:
     log:
         "<run>/logs/figures/figure3.log",
     conda:
-        "../../envs/moco-transfer.yaml"
-    threads: 1
+        ENVIRONMENT
     resources:
         mem_mb=4000,
         runtime=30,
@@ -126,8 +123,7 @@ rule figure_epochs:
     wildcard_constraints:
         figure=one_of(EPOCH_FIGURES),
     conda:
-        "../../envs/moco-transfer.yaml"
-    threads: 1
+        ENVIRONMENT
     resources:
         mem_mb=4000,
         runtime=30,

@@ -24,8 +24,7 @@ rule similarity_measures:
     log:
         "<run>/logs/figures/similarity_measures.log",
     conda:
-        "../../envs/moco-transfer.yaml"
-    threads: 1
+        ENVIRONMENT
     resources:
         mem_mb=4000,
         runtime=30,
@@ -54,8 +53,7 @@ rule networks:
     log:
         "<run>/logs/figures/networks.log",
     conda:
-        "../../envs/moco-transfer.yaml"
-    threads: 1
+        ENVIRONMENT
     resources:
         mem_mb=4000,
         runtime=30,
@@ -85,8 +83,7 @@ rule augmentations:
     log:
         "<run>/logs/figures/augmentations.log",
     conda:
-        "../../envs/moco-transfer.yaml"
-    threads: 1
+        ENVIRONMENT
     resources:
         mem_mb=4000,
         runtime=30,
@@ -123,8 +120,7 @@ rule training_curves:
     log:
         "<run>/logs/figures/training_curves.log",
     conda:
-        "../../envs/moco-transfer.yaml"
-    threads: 1
+        ENVIRONMENT
     resources:
         mem_mb=4000,
         runtime=30,
@@ -154,8 +150,7 @@ rule figure_coverage:
     log:
         "<run>/logs/figures/coverage.log",
     conda:
-        "../../envs/moco-transfer.yaml"
-    threads: 1
+        ENVIRONMENT
     resources:
         mem_mb=2000,
         runtime=30,

@@ -1,8 +1,16 @@
 """The initial weights, and MoCo on every source."""
 
 WEIGHTS = CONFIG.model.initial_weights
-# A GPU for each rank, where there are GPUs.
+# One GPU per rank, if there are GPUs.
 PRETRAINING_GPUS = max(CONFIG.resources.gpus, CONFIG.pretraining.ranks) if CONFIG.resources.gpus else 0
+# Written into the commands, because another number of ranks gives the same result and must not train again.
+PRETRAIN = "exec python -m moco_transfer pretrain"
+if CONFIG.pretraining.ranks > 1:
+    PRETRAIN = (
+        f"exec python -m torch.distributed.run --standalone --nproc-per-node {CONFIG.pretraining.ranks}"
+        " -m moco_transfer pretrain"
+    )
+
 
 if WEIGHTS.kind == "supervised":
 
@@ -10,16 +18,16 @@ if WEIGHTS.kind == "supervised":
         input:
             images=store(WEIGHTS.dataset, "images.npy"),
             index=store(WEIGHTS.dataset, "index.parquet"),
-            splits=f"<run>/splits/{WEIGHTS.dataset}.parquet",
+            splits=splits(WEIGHTS.dataset),
         output:
             encoder=INITIAL_WEIGHTS,
-            metrics=f"<run>/initial_weights/{CONFIG.model.name}.csv",
+            metrics=INITIAL_WEIGHTS.replace(".safetensors", ".csv"),
         log:
             "<run>/logs/initial_weights.log",
         benchmark:
             "<run>/benchmarks/initial_weights.tsv"
         conda:
-            "../../envs/moco-transfer.yaml"
+            ENVIRONMENT
         threads: CONFIG.resources.threads
         resources:
             gpu=CONFIG.resources.gpus,
@@ -27,22 +35,18 @@ if WEIGHTS.kind == "supervised":
             mem_mb=memory(CONFIG.resources.mem_mb),
             runtime=minutes(720),
         params:
-            settings=settings(
-                model=CONFIG.model.name,
-                input_size=CONFIG.model.input_size,
-                epochs=WEIGHTS.epochs,
-                batch=WEIGHTS.batch,
-                lr=WEIGHTS.lr,
-                precision=CONFIG.precision,
-                compile=CONFIG.compile,
-                seed=CONFIG.seed,
+            settings=as_json(
+                lambda wildcards: stages.TrainWeights(
+                    network=NETWORK, weights=WEIGHTS, computing=COMPUTING, seed=CONFIG.seed
+                )
             ),
+            store=subpath(input.images, parent=True),
             version=1,
         message:
             f"Training initial weights on the classes of {WEIGHTS.dataset}"
         shell:
-            "exec python -m moco_transfer train-weights --device {resources.device:q} --settings {params.settings:q} --images {input.images:q}"
-            " --index {input.index:q} --splits {input.splits:q} --encoder {output.encoder:q}"
+            "exec python -m moco_transfer train-weights --device {resources.device:q} --settings {params.settings:q}"
+            " --store {params.store:q} --splits {input.splits:q} --encoder {output.encoder:q}"
             " --metrics {output.metrics:q} > {log:q} 2>&1"
 
 else:
@@ -58,19 +62,9 @@ else:
         log:
             "<run>/logs/initial_weights.log",
         conda:
-            "../../envs/moco-transfer.yaml"
-        threads: 1
-        resources:
-            mem_mb=2000,
-            runtime=30,
+            ENVIRONMENT
         params:
-            settings=settings(
-                kind=WEIGHTS.kind,
-                url=WEIGHTS.url,
-                path=WEIGHTS.path,
-                sha256=WEIGHTS.sha256,
-                model=CONFIG.model.name,
-            ),
+            settings=as_json(lambda wildcards: stages.FetchWeights(network=NETWORK, weights=WEIGHTS)),
             version=1,
         message:
             "Fetching the ImageNet weights"
@@ -84,19 +78,19 @@ rule pretrain:
         initial=encoder_of("none"),
         images=lambda wildcards: [store(name, "images.npy") for name in CONFIG.sources[wildcards.source]],
         index=lambda wildcards: [store(name, "index.parquet") for name in CONFIG.sources[wildcards.source]],
-        splits=lambda wildcards: [f"<run>/splits/{name}.parquet" for name in CONFIG.sources[wildcards.source]],
+        splits=lambda wildcards: [splits(name) for name in CONFIG.sources[wildcards.source]],
     output:
-        encoder="<run>/pretrain/{source}/encoder.safetensors",
-        metrics="<run>/pretrain/{source}/metrics.csv",
+        encoder="<run>/pretrain/{source}/replicate{replicate}/encoder.safetensors",
+        metrics="<run>/pretrain/{source}/replicate{replicate}/metrics.csv",
     log:
-        "<run>/logs/pretrain/{source}.log",
+        "<run>/logs/pretrain/{source}/replicate{replicate}.log",
     benchmark:
-        "<run>/benchmarks/pretrain/{source}.tsv"
+        "<run>/benchmarks/pretrain/{source}/replicate{replicate}.tsv"
     wildcard_constraints:
         source=one_of(TRAINED_SOURCES),
     priority: 20
     conda:
-        "../../envs/moco-transfer.yaml"
+        ENVIRONMENT
     threads: CONFIG.resources.threads
     resources:
         gpu=PRETRAINING_GPUS,
@@ -104,40 +98,41 @@ rule pretrain:
         mem_mb=memory(CONFIG.resources.mem_mb),
         runtime=minutes(4320),
     params:
-        settings=moco_settings(
-            schedule=lambda wildcards: CONFIG.pretraining.schedules[wildcards.source],
-            match="epochs",
-            datasets=lambda wildcards: probed_datasets(CONFIG.sources[wildcards.source]),
-            stream=lambda wildcards: [wildcards.source],
+        settings=as_json(
+            lambda wildcards: pretraining(
+                wildcards.source, CONFIG.sources[wildcards.source], [wildcards.source]
+            )
         ),
+        stores=lambda wildcards, input: [str(Path(path).parent) for path in input.images],
         version=2,
-        launcher=launcher,
     message:
         "MoCo on {wildcards.source}"
     shell:
-        "exec {params.launcher} pretrain --device {resources.device:q} --settings {params.settings:q} --initial {input.initial:q}"
-        " --images {input.images:q} --index {input.index:q} --splits {input.splits:q} --encoder {output.encoder:q}"
+        PRETRAIN
+        + " --device {resources.device:q} --settings {params.settings:q} --initial {input.initial:q}"
+        " --stores {params.stores:q} --splits {input.splits:q} --encoder {output.encoder:q}"
         " --metrics {output.metrics:q} > {log:q} 2>&1"
 
 
-rule pretrain_limited:
+# Just the labelled images (limited, limited-steps).
+rule pretrain_subset:
     input:
         initial=encoder_of("none"),
         images=lambda wildcards: store(wildcards.target, "images.npy"),
         index=lambda wildcards: store(wildcards.target, "index.parquet"),
-        splits="<run>/splits/{target}.parquet",
-        subset="<run>/subsets/{target}/{percent}pct/subset{subset}.parquet",
+        splits="<run>/splits/{target}/fold{fold}.parquet",
+        subset="<run>/subsets/{target}/{percent}pct/fold{fold}/subset{subset}.parquet",
     output:
-        encoder="<run>/pretrain/{source}/{target}/{percent}pct/subset{subset}/encoder.safetensors",
-        metrics="<run>/pretrain/{source}/{target}/{percent}pct/subset{subset}/metrics.csv",
+        encoder="<run>/pretrain/{source}/replicate{replicate}/{target}/{percent}pct/fold{fold}/subset{subset}/encoder.safetensors",
+        metrics="<run>/pretrain/{source}/replicate{replicate}/{target}/{percent}pct/fold{fold}/subset{subset}/metrics.csv",
     log:
-        "<run>/logs/pretrain/{source}-{target}-{percent}pct-subset{subset}.log",
+        "<run>/logs/pretrain/{source}/replicate{replicate}/{target}/{percent}pct/fold{fold}/subset{subset}.log",
     benchmark:
-        "<run>/benchmarks/pretrain/{source}-{target}-{percent}pct-subset{subset}.tsv"
+        "<run>/benchmarks/pretrain/{source}/replicate{replicate}/{target}/{percent}pct/fold{fold}/subset{subset}.tsv"
     wildcard_constraints:
         source=one_of(SUBSET_SOURCES),
     conda:
-        "../../envs/moco-transfer.yaml"
+        ENVIRONMENT
     threads: CONFIG.resources.threads
     resources:
         gpu=PRETRAINING_GPUS,
@@ -145,23 +140,50 @@ rule pretrain_limited:
         mem_mb=memory(CONFIG.resources.mem_mb),
         runtime=minutes(1440),
     params:
-        settings=moco_settings(
-            schedule=lambda wildcards: CONFIG.pretraining.schedules[wildcards.target],
-            match=lambda wildcards: "steps" if wildcards.source == "limited-steps" else "epochs",
-            datasets=lambda wildcards: probed_datasets([wildcards.target]),
-            stream=lambda wildcards: [
-                wildcards.source,
+        settings=as_json(
+            lambda wildcards: pretraining(
                 wildcards.target,
-                wildcards.percent,
-                int(wildcards.subset),
-            ],
+                [wildcards.target],
+                [wildcards.source, wildcards.target, wildcards.percent, int(wildcards.subset)],
+                match="steps" if wildcards.source == "limited-steps" else "epochs",
+            )
         ),
+        store=subpath(input.images, parent=True),
         version=2,
-        launcher=launcher,
     message:
         "MoCo on just the {wildcards.percent}% labelled {wildcards.target} images, subset {wildcards.subset} ({wildcards.source})"
     shell:
-        "exec {params.launcher} pretrain --device {resources.device:q} --settings {params.settings:q} --initial {input.initial:q}"
-        " --images {input.images:q} --index {input.index:q} --splits {input.splits:q} --subset {input.subset:q}"
-        " --encoder {output.encoder:q}"
+        PRETRAIN
+        + " --device {resources.device:q} --settings {params.settings:q} --initial {input.initial:q}"
+        " --stores {params.store:q} --splits {input.splits:q} --subset {input.subset:q} --encoder {output.encoder:q}"
         " --metrics {output.metrics:q} > {log:q} 2>&1"
+
+
+# As many images of one dataset as another has (the size control).
+use rule pretrain_subset as pretrain_sample with:
+    input:
+        initial=encoder_of("none"),
+        images=lambda wildcards: store(CONFIG.controls.size[wildcards.source].dataset, "images.npy"),
+        index=lambda wildcards: store(CONFIG.controls.size[wildcards.source].dataset, "index.parquet"),
+        splits=lambda wildcards: splits(CONFIG.controls.size[wildcards.source].dataset),
+        subset="<run>/controls/size/{source}.parquet",
+    output:
+        encoder="<run>/pretrain/{source}/replicate{replicate}/encoder.safetensors",
+        metrics="<run>/pretrain/{source}/replicate{replicate}/metrics.csv",
+    log:
+        "<run>/logs/pretrain/{source}/replicate{replicate}.log",
+    benchmark:
+        "<run>/benchmarks/pretrain/{source}/replicate{replicate}.tsv"
+    wildcard_constraints:
+        source=one_of(CONFIG.controls.size),
+    priority: 20
+    params:
+        settings=as_json(
+            lambda wildcards: pretraining(
+                wildcards.source, [CONFIG.controls.size[wildcards.source].dataset], [wildcards.source]
+            )
+        ),
+        store=subpath(input.images, parent=True),
+        version=1,
+    message:
+        "MoCo on {wildcards.source}"

@@ -1,4 +1,4 @@
-"""Activations of one network for images of each dataset, and how alike the datasets are by them."""
+"""Activations of one network for images of each dataset, and the similarity of the datasets that they give."""
 
 
 rule activations:
@@ -10,29 +10,28 @@ rule activations:
     log:
         "<run>/logs/activations.log",
     conda:
-        "../../envs/moco-transfer.yaml"
+        ENVIRONMENT
     threads: CONFIG.resources.threads
     resources:
         gpu=CONFIG.resources.gpus,
         device=CONFIG.device,
         mem_mb=memory(CONFIG.resources.mem_mb),
-        runtime=minutes(60),
     params:
-        settings=settings(
-            datasets=CONFIG.similarity.datasets,
-            images=CONFIG.similarity.images,
-            model=CONFIG.model.name,
-            input_size=CONFIG.model.input_size,
-            # As pairs: settings are sorted by key, and figures show the layers in the order given.
-            taps=CONFIG.model.taps and list(CONFIG.model.taps.items()),
-            seed=CONFIG.seed,
+        settings=as_json(
+            lambda wildcards: stages.RecordActivations(
+                network=NETWORK,
+                taps=CONFIG.model.taps,
+                datasets=CONFIG.similarity.datasets,
+                images=CONFIG.similarity.images,
+                seed=CONFIG.seed,
+            )
         ),
         version=1,
     message:
         "Activations of the datasets that are compared"
     shell:
-        "exec python -m moco_transfer activations --device {resources.device:q} --settings {params.settings:q} --encoder {input.encoder:q}"
-        " --images {input.images:q} --activations {output:q} > {log:q} 2>&1"
+        "exec python -m moco_transfer activations --device {resources.device:q} --settings {params.settings:q}"
+        " --encoder {input.encoder:q} --images {input.images:q} --activations {output:q} > {log:q} 2>&1"
 
 
 rule compare_datasets:
@@ -45,22 +44,19 @@ rule compare_datasets:
     benchmark:
         "<run>/benchmarks/similarity.tsv"
     conda:
-        "../../envs/moco-transfer.yaml"
-    threads: 1
+        ENVIRONMENT
     resources:
         mem_mb=memory(8000),
         runtime=minutes(120),
     params:
-        settings=settings(
-            datasets=CONFIG.similarity.datasets,
-            similarity=CONFIG.similarity.model_dump(),
-            seed=CONFIG.seed,
+        settings=as_json(
+            lambda wildcards: stages.CompareDatasets(similarity=CONFIG.similarity, seed=CONFIG.seed)
         ),
         version=3,
     message:
         "Comparing the datasets"
     shell:
-        "exec python -m moco_transfer similarity --settings {params.settings:q} --activations {input:q}"
+        "exec python -m moco_transfer compare-datasets --settings {params.settings:q} --activations {input:q}"
         " --similarity {output:q} > {log:q} 2>&1"
 
 
@@ -75,23 +71,23 @@ rule compare_networks:
     benchmark:
         "<run>/benchmarks/networks.tsv"
     conda:
-        "../../envs/moco-transfer.yaml"
+        ENVIRONMENT
     threads: CONFIG.resources.threads
     resources:
         gpu=CONFIG.resources.gpus,
         device=CONFIG.device,
         mem_mb=memory(CONFIG.resources.mem_mb),
-        runtime=minutes(60),
     params:
-        settings=settings(
-            sources=COMPARED_NETWORKS,
-            targets=list(CONFIG.targets),
-            images=CONFIG.similarity.images,
-            variance=CONFIG.similarity.variance,
-            model=CONFIG.model.name,
-            input_size=CONFIG.model.input_size,
-            taps=CONFIG.model.taps and list(CONFIG.model.taps.items()),
-            seed=CONFIG.seed,
+        settings=as_json(
+            lambda wildcards: stages.CompareNetworks(
+                network=NETWORK,
+                taps=CONFIG.model.taps,
+                sources=COMPARED_NETWORKS,
+                targets=list(CONFIG.targets),
+                images=CONFIG.similarity.images,
+                variance=CONFIG.similarity.variance,
+                seed=CONFIG.seed,
+            )
         ),
         version=3,
     message:

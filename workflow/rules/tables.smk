@@ -28,7 +28,7 @@ rule table1:
     log:
         "<run>/logs/tables/table1.log",
     conda:
-        "../../envs/moco-transfer.yaml"
+        ENVIRONMENT
     params:
         **TABLE_PARAMS,
         config=CONFIG.model_dump(include={"sources", "targets", "pretraining", "moco", "finetune"}),
@@ -53,7 +53,7 @@ rule table_aurocs:
     wildcard_constraints:
         table=one_of(RESULT_TABLES),
     conda:
-        "../../envs/moco-transfer.yaml"
+        ENVIRONMENT
     params:
         **TABLE_PARAMS,
         number=lambda wildcards: wildcards.table.removeprefix("table"),
@@ -76,7 +76,7 @@ rule classes:
     log:
         "<run>/logs/tables/classes.log",
     conda:
-        "../../envs/moco-transfer.yaml"
+        ENVIRONMENT
     params:
         **TABLE_PARAMS,
         sources=PAPER_SOURCES,
@@ -98,7 +98,7 @@ rule budgets:
     log:
         "<run>/logs/tables/budgets.log",
     conda:
-        "../../envs/moco-transfer.yaml"
+        ENVIRONMENT
     params:
         **TABLE_PARAMS,
         targets=list(CONFIG.targets),
@@ -114,13 +114,13 @@ rule claims:
     input:
         **EVIDENCE,
         similarity="<run>/similarity/similarity.parquet",
-        reference=[f"{workflow.basedir}/workflow/reference/{name}.csv" for name in ("table2", "table3")],
+        reference=[f"{HOME}/workflow/reference/{name}.csv" for name in ("table2", "table3")],
     output:
         **table_outputs("claims", "the paper's claims, tested"),
     log:
         "<run>/logs/tables/claims.log",
     conda:
-        "../../envs/moco-transfer.yaml"
+        ENVIRONMENT
     params:
         **TABLE_PARAMS,
         margin=CONFIG.evaluation.margin,
@@ -139,7 +139,7 @@ rule controls:
     log:
         "<run>/logs/tables/controls.log",
     conda:
-        "../../envs/moco-transfer.yaml"
+        ENVIRONMENT
     params:
         **TABLE_PARAMS,
         controls=CONFIG.controls.model_dump(),
@@ -161,7 +161,7 @@ rule subsets:
     log:
         "<run>/logs/tables/subsets.log",
     conda:
-        "../../envs/moco-transfer.yaml"
+        ENVIRONMENT
     params:
         **TABLE_PARAMS,
         level=CONFIG.evaluation.level,
@@ -180,7 +180,7 @@ rule advice:
     log:
         "<run>/logs/tables/advice.log",
     conda:
-        "../../envs/moco-transfer.yaml"
+        ENVIRONMENT
     params:
         **TABLE_PARAMS,
         # MoCo on fewer images than there are explains something, but nobody would choose it.
@@ -209,7 +209,7 @@ rule similarity_ranks:
     log:
         "<run>/logs/similarity_ranks.log",
     conda:
-        "../../envs/moco-transfer.yaml"
+        ENVIRONMENT
     params:
         **TABLE_PARAMS,
         datasets=compared_sources(CONFIG),

@@ -1,98 +1,124 @@
-"""Features of a frozen network on file: computed once, read by every linear job of a source and target.
+"""Linear finetuning: a logistic head on the features of a frozen network.
 
-``features.npy`` is float32 [m, width]; ``rows.npy`` is int64 [m, 2] and says whose features they are: the row of the
-store, and the view of that image. View 0 is the image as it is, and all that validation and test images have; views
-above it are augmented, and only labelled images have them. Both files are ordered by view, then by row.
-
-
-A logistic head, trained in NumPy by PyTorch's SGD and Adam, step by step; a test holds them against PyTorch's own.
-
-The head's weights are a small matrix, for which NumPy takes a fraction of the time that PyTorch needs for its
-bookkeeping. Importing PyTorch alone would take longer than training most of these heads.
-
-
-Linear finetuning: a logistic head on frozen features.
-
-The frozen network is in evaluation mode, so the features of an image, or of an augmented view of it, never change and
-are computed once (#11). What is left is to train the head, and to predict.
+The network is in evaluation mode, so the features of an image, or of an augmented view of it, never change. ``embed`` computes
+them once per encoder and target. What is left is to train the head, in NumPy: its weights are a small matrix, for which
+NumPy takes a fraction of the time that PyTorch needs for its bookkeeping, and importing PyTorch alone would take longer than
+training most heads. A test compares every step with PyTorch's own.
 """
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 
 from moco_transfer import config
+from moco_transfer.config import stages
 from moco_transfer.errors import UserError
-from moco_transfer.finetune.cell import BestEpoch, Cell
+from moco_transfer.finetune.data import (
+    BestEpoch,
+    FinetuningData,
+    read_finetuning_data,
+    validation_score,
+    write_predictions,
+)
 from moco_transfer.seeds import stream
 from moco_transfer.training.log import MetricsLog
 from moco_transfer.training.schedule import all_batches, cosine, epoch_order
 
-
-class FeatureCache:
-    """The features in a pair of files, read as they are asked for.
-
-    Attributes
-    ----------
-    views : number of views that labelled images have, at least 1
-
-    Raises UserError where the files do not belong together.
-    """
-
-    def __init__(self, features: Path, rows: Path) -> None:
-        self.path = features
-        self._features, index = np.load(features, mmap_mode="r"), np.load(rows)
-        if index.ndim != 2 or self._features.ndim != 2 or len(index) != len(self._features):
-            raise UserError(f"{features} and {rows} do not belong together; delete both and run again")
-        self.views = int(index[:, 1].max(initial=0)) + 1
-        # One ascending number for each pair of view and row, so that a pair is found by bisection.
-        self._span = int(index[:, 0].max(initial=0)) + 1
-        self._keys = index[:, 1] * self._span + index[:, 0]
-
-    def of(self, rows: np.ndarray, view: int = 0) -> np.ndarray:
-        """Return the features of one view of the store's ``rows`` [n], float32 [n, width].
-
-        Raises UserError where the files lack one of them, or hold values that are not finite.
-        """
-        wanted = view * self._span + rows
-        at = np.searchsorted(self._keys, wanted)
-        at[at == len(self._keys)] = 0
-        if len(self._keys) == 0 or (rows >= self._span).any() or not np.array_equal(self._keys[at], wanted):
-            raise UserError(f"{self.path}: lacks features of images of this cell; delete it and run again")
-        found = self._features[at]
-        broken = ~np.isfinite(found).all(axis=1)
-        if broken.any():
-            raise UserError(
-                f"{self.path}: features are not finite in {broken.sum()} of {len(rows)} images, first in row "
-                f"{at[broken.argmax()]}; delete the file and run again"
-            )
-        return found
-
-
 Step = Callable[[np.ndarray, np.ndarray, float], None]
+
+
+def linear(
+    settings: stages.Linear,
+    *,
+    features: Path,
+    rows: Path,
+    index: Path,
+    splits: Path,
+    subset: Path,
+    predictions: Path,
+    metrics: Path,
+) -> None:
+    """Train a linear head on the features of one labelled subset, and predict validation and test."""
+    data = read_finetuning_data(index, splits, subset, settings.uncertain)
+    log = MetricsLog("linear", settings.epochs, len(data.train))
+    logits = finetune_linear(settings, data, FeatureCache(features, rows), log)
+    log.write(metrics)
+    write_predictions(predictions, data, [(settings.epochs, logits)])
+
+
+def linear_subsets(
+    settings: stages.LinearSubsets,
+    *,
+    features: Path,
+    rows: Path,
+    index: Path,
+    splits: Path,
+    subsets: Path,
+    aurocs: Path,
+) -> None:
+    """Train a linear head on each of many labelled subsets of a target, and score the test images."""
+    import pandas as pd
+
+    from moco_transfer.files import write_parquet
+    from moco_transfer.statistics.auroc import auroc_by_class, average, positives_by_class
+
+    data = read_finetuning_data(index, splits, subsets, settings.uncertain)
+    cache, labels = FeatureCache(features, rows), data.labels[data.test]
+    found = []
+    for (percent, number), subset in pd.read_parquet(subsets).groupby(["percent", "subset"], sort=False):
+        logits = finetune_linear(
+            settings.model_copy(update={"stream": [*settings.stream, percent, int(number)]}),
+            dataclasses.replace(data, train=subset["row"].to_numpy()),
+            cache,
+            MetricsLog(f"{percent}%, subset {number}", settings.epochs, len(subset)),
+        )
+        by_class = auroc_by_class(labels, logits[len(data.validation) :])
+        value = float(average(by_class, positives_by_class(labels), settings.average))
+        found.append({"percent": percent, "subset": int(number), "auroc": value})
+    names = {"target": settings.target, "source": settings.source, "mode": "linear"}
+    write_parquet(pd.DataFrame(found).assign(**names, epochs=settings.epochs), aurocs)
+
+
+def finetune_linear(
+    settings: stages.Linear, data: FinetuningData, cache: FeatureCache, log: MetricsLog
+) -> np.ndarray:
+    """Return the logits of ``data.scored``, float32 [validation + test, classes].
+
+    If the cache holds several views of the labelled images, the epochs take them in turn. Raises UserError if the cache
+    lacks a row, a feature is not finite, or the loss is no longer finite.
+    """
+    score = validation_score(settings)
+    if score is not None:
+        validation = cache.of(data.validation)
+        best = BestEpoch(score, data.labels[data.validation])
+
+    def after_epoch(epoch: int, loss: float, lr: float, weights: np.ndarray) -> None:
+        log.epoch(epoch=epoch, loss=loss, lr=lr)
+        if score is not None:
+            best.offer(epoch, apply_head(validation, weights), weights.copy)
+
+    views = np.stack([cache.of(data.train, view) for view in range(cache.views)])
+    last = train_head(views, data.labels[data.train], settings, after_epoch)
+    return apply_head(cache.of(data.scored), last if score is None else best.state)
 
 
 def train_head(
     features: np.ndarray,
     labels: np.ndarray,
-    *,
-    optimizer: config.Optimizer,
-    epochs: int,
-    seed: int,
-    stream_name: tuple[str | int, ...],
+    settings: stages.Linear,
     after_epoch: Callable[[int, float, float, np.ndarray], None],
 ) -> np.ndarray:
     """Return the head's weights after the last epoch, float32 [1 + width, classes], the bias in row 0.
 
     Parameters
     ----------
-    features : float32 [views, n, width]; the epochs take the views in turn, the first epoch view 0
+    features : float32 [views, n, width]; epochs take the views in turn, starting with view 0
     labels : float32 [n, classes]; 0, 1 or NaN (left out of the loss)
-    optimizer : kind, batch size, initial learning rate (cosine to nearly zero), momentum, weight decay
-    stream_name : names the initial weights and the order of images
+    settings : the optimiser, the number of epochs, and the streams of the initial weights and of the order of images
     after_epoch : called with (epoch counted from 1, mean loss, learning rate, weights)
 
     Raises UserError where the loss is no longer finite.
@@ -100,17 +126,19 @@ def train_head(
     views, n, width = features.shape
     inputs = np.concatenate([np.ones((views, n, 1), np.float32), features], axis=2)
     bound = 1 / np.sqrt(width)  # torch.nn.Linear's initial weights
-    random = stream(seed, *stream_name, "head")
+    names = (settings.seed, *settings.stream)
+    random = stream(*names, "head")
     weights = random.uniform(-bound, bound, (1 + width, labels.shape[1])).astype(np.float32)
+    optimizer = settings.optimizer
     step_weights = {"sgd": _sgd, "adam": _adam}[optimizer.name](weights, optimizer)
 
-    batches_an_epoch = len(all_batches(np.arange(n), optimizer.batch))
-    step, steps = 0, epochs * batches_an_epoch
-    for epoch in range(epochs):
+    epoch_steps = len(all_batches(np.arange(n), optimizer.batch))
+    step, steps = 0, settings.epochs * epoch_steps
+    for epoch in range(settings.epochs):
         total, view = 0.0, inputs[epoch % views]
-        # A head that diverges is said below, once, and not by warnings of NumPy.
+        # A head that diverges is reported below, once, and not by warnings of NumPy.
         with np.errstate(over="ignore", invalid="ignore"):
-            for batch in all_batches(epoch_order(n, seed, *stream_name, epoch), optimizer.batch):
+            for batch in all_batches(epoch_order(n, *names, epoch), optimizer.batch):
                 x, y = view[batch], labels[batch]
                 loss, gradient = bce_with_logits(x @ weights, y)
                 rate = cosine(optimizer.lr, step, steps)
@@ -121,7 +149,7 @@ def train_head(
             raise UserError(
                 f"linear head: the loss is {total} in epoch {epoch + 1}; try a lower finetune.optimizers.*.lr"
             )
-        after_epoch(epoch + 1, total / batches_an_epoch, rate, weights)
+        after_epoch(epoch + 1, total / epoch_steps, rate, weights)
     return weights
 
 
@@ -172,43 +200,45 @@ def _adam(weights: np.ndarray, settings: config.Optimizer) -> Step:
     return step
 
 
-def finetune_linear(
-    cell: Cell,
-    cache: FeatureCache,
-    *,
-    optimizer: config.Optimizer,
-    epochs: int,
-    score: Callable[[np.ndarray, np.ndarray], float] | None,
-    seed: int,
-    stream_name: tuple[str | int, ...],
-    log: MetricsLog,
-) -> np.ndarray:
-    """Return the logits of ``cell.scored``, float32 [validation + test, classes].
+class FeatureCache:
+    """The features of a frozen network in a pair of files, read as they are needed.
 
-    Parameters
+    ``features.npy`` is float32 [m, width]. ``rows.npy`` is int64 [m, 2]: the row of the store, and the view of that image.
+    View 0 is the image as it is, the only view that validation and test images have. Higher views are augmented, and only
+    labelled images have them. Both files are ordered by view, then by row.
+
+    Attributes
     ----------
-    cache : features of all rows of the cell; where it holds several views, the epochs train on them in turn
-    score : None predicts with the last epoch; a function of (labels, logits) with the epoch that scores best on the
-        validation images (#13)
+    views : number of views that labelled images have, at least 1
 
-    Raises UserError where the cache lacks a row, a feature is not finite, or the loss is no longer finite.
+    Raises UserError if the files do not belong together.
     """
-    if score is not None:
-        validation = cache.of(cell.validation)
-        best = BestEpoch(score, cell.labels[cell.validation])
 
-    def after_epoch(epoch: int, loss: float, rate: float, weights: np.ndarray) -> None:
-        log.epoch(epoch=epoch, loss=loss, lr=rate)
-        if score is not None:
-            best.offer(epoch, apply_head(validation, weights), weights.copy)
+    def __init__(self, features: Path, rows: Path) -> None:
+        self.path = features
+        self._features, index = np.load(features, mmap_mode="r"), np.load(rows)
+        if index.ndim != 2 or self._features.ndim != 2 or len(index) != len(self._features):
+            raise UserError(f"{features} and {rows} do not belong together; delete both and run again")
+        self.views = int(index[:, 1].max(initial=0)) + 1
+        # One ascending number per pair of view and row, so that bisection finds a pair.
+        self._span = int(index[:, 0].max(initial=0)) + 1
+        self._keys = index[:, 1] * self._span + index[:, 0]
 
-    last = train_head(
-        np.stack([cache.of(cell.train, view) for view in range(cache.views)]),
-        cell.labels[cell.train],
-        optimizer=optimizer,
-        epochs=epochs,
-        seed=seed,
-        stream_name=stream_name,
-        after_epoch=after_epoch,
-    )
-    return apply_head(cache.of(cell.scored), last if score is None else best.state)
+    def of(self, rows: np.ndarray, view: int = 0) -> np.ndarray:
+        """Return the features of one view of the store's ``rows`` [n], float32 [n, width].
+
+        Raises UserError if the files lack one of them, or hold values that are not finite.
+        """
+        wanted = view * self._span + rows
+        at = np.searchsorted(self._keys, wanted)
+        at[at == len(self._keys)] = 0
+        if len(self._keys) == 0 or (rows >= self._span).any() or not np.array_equal(self._keys[at], wanted):
+            raise UserError(f"{self.path}: lacks features of images of this job; delete it and run again")
+        found = self._features[at]
+        broken = ~np.isfinite(found).all(axis=1)
+        if broken.any():
+            raise UserError(
+                f"{self.path}: features are not finite in {broken.sum()} of {len(rows)} images, first in row "
+                f"{at[broken.argmax()]}; delete the file and run again"
+            )
+        return found

@@ -1,16 +1,13 @@
-"""SGD and Adam by PyTorch's own update functions.
+"""Supervised training: the optimisers, and a loop that can stop after any step and go on from there.
 
-The update functions are what ``torch.optim.SGD`` and ``torch.optim.Adam`` call. The classes around them import PyTorch's
-compiler when they are first made, which takes as long as importing PyTorch itself; nothing here uses it.
-
-
-The supervised loop: a network, a pool of images with targets, a loss, a number of epochs.
+The loop is a generator. Whoever runs it logs, predicts and saves between its steps, so it needs no callbacks.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -20,16 +17,133 @@ from torch.optim.sgd import sgd
 
 from moco_transfer import config
 from moco_transfer.augment import augment
-from moco_transfer.config.augmentation import operations_of
+from moco_transfer.config.augmentation import Operation
+from moco_transfer.config.stages import Computing
 from moco_transfer.errors import UserError
 from moco_transfer.seeds import stream
-from moco_transfer.training.device import Precision, autocast
+from moco_transfer.training.device import autocast
 from moco_transfer.training.images import ImagePool, centre_crop, normalise
 from moco_transfer.training.schedule import all_batches, cosine, epoch_order
 
 
+@dataclass(frozen=True)
+class Recipe:
+    """How a network is trained.
+
+    Attributes
+    ----------
+    operations : the augmentation; an empty list means a centre crop
+    stream : heads the names of the streams for the order of images and the augmentation
+    """
+
+    optimizer: config.Optimizer
+    epochs: int
+    operations: Sequence[Operation]
+    input_size: int
+    computing: Computing
+    seed: int
+    stream: tuple[str | int, ...]
+
+
+class Step(NamedTuple):
+    """One optimiser step: its number of images and its learning rate.
+
+    The last step of an epoch also has the number of that epoch, counted from 1, and the epoch's mean loss.
+    """
+
+    images: int
+    lr: float
+    epoch: int | None = None
+    loss: float | None = None
+
+
+class SupervisedTraining:
+    """Trains ``network`` in place on the images of ``pool``, with one cosine from the first step to the last.
+
+    Parameters
+    ----------
+    targets : [n, ...], one row per image of the pool; whatever ``loss(outputs, targets)`` takes
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        pool: ImagePool,
+        targets: np.ndarray,
+        loss: Callable[[Tensor, Tensor], Tensor],
+        recipe: Recipe,
+        device: torch.device,
+    ) -> None:
+        self.network, self.pool, self.loss, self.recipe = network, pool, loss, recipe
+        self.device = device
+        network.to(device, memory_format=torch.channels_last)
+        # Compiling gives a second module with the same weights, so that predictions use the plain network.
+        self._forward = torch.compile(network) if recipe.computing.compile else network
+        self._optimizer = _open_optimizer(network, recipe.optimizer)
+        self._targets = torch.from_numpy(targets).to(device)
+        self._epoch_steps = len(all_batches(np.arange(len(pool)), recipe.optimizer.batch))
+        self._losses = torch.zeros(self._epoch_steps, device=device)  # of each step of the epoch
+        self._step = 0
+
+    def state(self) -> dict[str, Any]:
+        """Return what the next step depends on; raises UserError if a loss of this epoch is not finite."""
+        self._refuse_nonfinite((self._step - 1) // self._epoch_steps * self._epoch_steps)
+        return {
+            "network": self.network.state_dict(),
+            "optimizer": self._optimizer.state(),
+            "step": self._step,
+            "losses": self._losses,
+        }
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        """Go on from what ``state`` returned."""
+        self.network.load_state_dict(state["network"])
+        self._optimizer.load_state(state["optimizer"])
+        self._losses.copy_(state["losses"])
+        self._step = state["step"]
+
+    def steps(self) -> Iterator[Step]:
+        """Yield after each step that is left; raises UserError with the step if its loss is not finite."""
+        recipe, names = self.recipe, (self.recipe.seed, *self.recipe.stream)
+        for epoch in range(self._step // self._epoch_steps, recipe.epochs):
+            self.network.train()
+            batches = all_batches(epoch_order(len(self.pool), *names, epoch), recipe.optimizer.batch)
+            for numbers, images in self.pool.batches(batches[self._step % self._epoch_steps :], self.device):
+                lr = cosine(recipe.optimizer.lr, self._step, recipe.epochs * self._epoch_steps)
+                if recipe.operations:
+                    random = stream(*names, "step", self._step)
+                    views = augment(images, recipe.operations, recipe.input_size, random)
+                else:
+                    views = centre_crop(images, recipe.input_size)
+                with autocast(self.device, recipe.computing.precision):
+                    outputs = self._forward(normalise(views))
+                targets = self._targets[torch.from_numpy(numbers).to(self.device)]
+                loss = self.loss(outputs.float(), targets)
+                loss.backward()
+                self._optimizer.step(lr)
+                self._losses[self._step % self._epoch_steps] = loss.detach()
+                self._step += 1
+                if self._step % self._epoch_steps:
+                    yield Step(len(numbers), lr)
+                else:
+                    self._refuse_nonfinite(epoch * self._epoch_steps)
+                    yield Step(len(numbers), lr, epoch + 1, self._losses.mean().item())
+
+    def _refuse_nonfinite(self, first: int) -> None:
+        refuse_nonfinite(self._losses, first, f"the learning rate ({self.recipe.optimizer.lr})")
+
+
+def refuse_nonfinite(losses: Tensor, first: int, to_lower: str) -> None:
+    """Raise UserError if one of ``losses``, of the steps from number ``first`` on, is not finite."""
+    for place in (~losses.isfinite()).nonzero().flatten().tolist():
+        raise UserError(f"the loss is {losses[place].item()} at step {first + place}; lower {to_lower}")
+
+
 class SGD:
-    """Stochastic gradient descent with momentum and weight decay (the first step's buffer is its gradient)."""
+    """Stochastic gradient descent with momentum and weight decay, by the function that ``torch.optim.SGD`` calls.
+
+    PyTorch's own class imports its compiler when it is first made, which takes seconds; nothing here uses it.
+    """
 
     def __init__(self, parameters: Iterable[Tensor], momentum: float, weight_decay: float) -> None:
         self.parameters = list(parameters)
@@ -38,7 +152,7 @@ class SGD:
 
     @torch.no_grad()
     def step(self, lr: float) -> None:
-        """Move the parameters along their gradients, which are then forgotten."""
+        """Move the parameters along their gradients, and clear the gradients."""
         sgd(
             self.parameters,
             [parameter.grad for parameter in self.parameters],
@@ -50,7 +164,7 @@ class SGD:
             nesterov=False,
             maximize=False,
         )
-        _forget_gradients(self.parameters)
+        _clear_gradients(self.parameters)
 
     def state(self) -> dict[str, list[Tensor | None]]:
         """Return what the next step depends on, beside the parameters."""
@@ -65,7 +179,7 @@ class SGD:
 
 
 class Adam:
-    """Adam (Kingma and Ba 2015) with PyTorch's defaults: betas 0.9 and 0.999, epsilon 1e-8; decay into the gradient."""
+    """Adam (Kingma and Ba 2015) with PyTorch's defaults: betas 0.9 and 0.999, epsilon 1e-8, decay added to the gradient."""
 
     def __init__(self, parameters: Iterable[Tensor], weight_decay: float) -> None:
         self.parameters = list(parameters)
@@ -76,7 +190,7 @@ class Adam:
 
     @torch.no_grad()
     def step(self, lr: float) -> None:
-        """Move the parameters along their gradients, which are then forgotten."""
+        """Move the parameters along their gradients, and clear the gradients."""
         adam(
             self.parameters,
             [parameter.grad for parameter in self.parameters],
@@ -92,7 +206,7 @@ class Adam:
             amsgrad=False,
             maximize=False,
         )
-        _forget_gradients(self.parameters)
+        _clear_gradients(self.parameters)
 
     def state(self) -> dict[str, list[Tensor]]:
         """Return what the next step depends on, beside the parameters."""
@@ -105,100 +219,9 @@ class Adam:
                 tensor.copy_(saved)
 
 
-def _forget_gradients(parameters: list[Tensor]) -> None:
+def _clear_gradients(parameters: list[Tensor]) -> None:
     for parameter in parameters:
         parameter.grad = None
-
-
-def train_network(
-    network: nn.Module,
-    pool: ImagePool,
-    targets: np.ndarray,
-    *,
-    loss: Callable[[Tensor, Tensor], Tensor],
-    optimizer: config.Optimizer,
-    epochs: int,
-    augmentation: str | list[dict[str, Any]],
-    input_size: int,
-    precision: Precision,
-    compiled: bool,
-    seed: int,
-    stream_name: tuple[str | int, ...],
-    device: torch.device,
-    seen: Callable[[int], None],
-    after_epoch: Callable[[int, float, float], None],
-    after_step: Callable[[Callable[[], dict[str, Any]]], None],
-    saved: dict[str, Any] | None,
-) -> None:
-    """Train ``network`` in place for ``epochs`` passes over ``pool``, under a cosine from the first step to the last.
-
-    Parameters
-    ----------
-    targets : [n, ...], one row for each image of the pool; whatever ``loss(outputs, targets)`` takes
-    augmentation : 'none' or a preset of ``augment``
-    compiled : whether torch.compile compiles the network for its steps
-    stream_name : names the order of images and the augmentation
-    seen : called after each step with the number of its images
-    after_epoch : called with (epoch counted from 1, mean loss, learning rate)
-    after_step : called with a function that returns the state of the training; at the end of an epoch after
-        ``after_epoch``
-    saved : such a state to go on from, or None
-
-    Raises UserError with the step where the loss is no longer finite, and never gives ``after_step`` such a state.
-    """
-    network.to(device, memory_format=torch.channels_last)
-    # Another module round the same weights: what ``after_epoch`` predicts with stays as it is.
-    forward = torch.compile(network) if compiled else network
-    update = _open_optimizer(network, optimizer)
-    answers = torch.from_numpy(targets).to(device)
-    operations = None if augmentation == "none" else operations_of(augmentation)
-    epoch_steps = len(all_batches(np.arange(len(pool)), optimizer.batch))
-    step, steps = 0, epochs * epoch_steps
-    losses = torch.zeros(epoch_steps, device=device)
-    if saved is not None:
-        network.load_state_dict(saved["network"])
-        update.load_state(saved["optimizer"])
-        losses.copy_(saved["losses"])
-        step = saved["step"]
-
-    def state() -> dict[str, Any]:
-        _refuse_nonfinite(losses, epoch * epoch_steps, optimizer.lr)
-        return {
-            "network": network.state_dict(),
-            "optimizer": update.state(),
-            "step": step,
-            "losses": losses,
-        }
-
-    for epoch in range(step // epoch_steps, epochs):
-        network.train()
-        batches = all_batches(epoch_order(len(pool), seed, *stream_name, epoch), optimizer.batch)
-        for numbers, images in pool.batches(batches[step % epoch_steps :], device):
-            if operations is None:
-                images = centre_crop(images, input_size)
-            else:
-                images = augment(images, operations, input_size, stream(seed, *stream_name, "step", step))
-            rate = cosine(optimizer.lr, step, steps)
-            with autocast(device, precision):
-                outputs = forward(normalise(images))
-            value = loss(outputs.float(), answers[torch.from_numpy(numbers).to(device)])
-            value.backward()
-            update.step(rate)
-            losses[step % epoch_steps] = value.detach()
-            seen(len(numbers))
-            step += 1
-            if step % epoch_steps == 0:
-                _refuse_nonfinite(losses, epoch * epoch_steps, optimizer.lr)
-                after_epoch(epoch + 1, losses.mean().item(), rate)
-            after_step(state)
-
-
-def _refuse_nonfinite(losses: Tensor, first: int, lr: float) -> None:
-    """Raise UserError where one of ``losses``, of the steps from ``first`` on, is not finite."""
-    for place in (~losses.isfinite()).nonzero().flatten().tolist():
-        raise UserError(
-            f"the loss is {losses[place].item()} at step {first + place}; lower the learning rate ({lr})"
-        )
 
 
 def _open_optimizer(network: nn.Module, settings: config.Optimizer) -> SGD | Adam:

@@ -1,0 +1,223 @@
+"""What each stage of the pipeline needs to know: one typed object per stage.
+
+A rule fills the object in from the configuration and writes it as JSON (``--settings``). The command line validates it once
+and hands the whole object to the stage's function. Nothing re-validates, renames or unpacks it on the way.
+
+The settings hold only what a stage's result depends on. Where files lie, which device computes and how many processes share
+the work are options of their own, because changing them must not make Snakemake run a stage again.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from moco_transfer.config.augmentation import Augmentation, OptionalAugmentation
+from moco_transfer.config.datasets import Labels, Phantom, Split, Store, Table
+from moco_transfer.config.experiment import Evaluation, Similarity
+from moco_transfer.config.section import Name, Percent, Positive, Section
+from moco_transfer.config.training import InitialWeights, Moco, Optimizer, Probe, Schedule
+
+Seed = Annotated[int, Field(ge=0)]
+Precision = Literal["auto", "float32", "bfloat16"]
+StreamName = list[str | int]
+"""The first parts of the name of every random stream that a stage draws from (``seeds.stream``)."""
+Mode = Literal["linear", "end_to_end"]
+Job = tuple[str, Mode, Percent, int]
+"""(source, mode, percent, subset) of one finetuning job."""
+
+
+class WritePhantom(Section):
+    adapter: Literal["vindr_spinexr", "mimic_cxr_jpg", "image_folder"]
+    phantom: Phantom
+    seed: Seed
+
+
+class Index(Section):
+    adapter: str
+    labeler: str
+    views: list[str] | None
+    table: Table | None
+
+
+class Pack(Section):
+    store: Store
+    shard: Positive
+    shards: Positive
+
+
+class JoinShards(Section):
+    store: Store
+
+
+class AssignSplits(Section):
+    split: Split
+    labels: Labels
+    seed: Seed
+
+
+class DrawSubset(Section):
+    uncertain: str
+    percent: Percent
+    subset: Positive
+    sampling: Literal["nested", "stratified"]
+    seed: Seed
+
+
+class DrawExtraSubsets(Section):
+    uncertain: str
+    percents: list[Percent]
+    subsets: list[Positive]
+    sampling: Literal["nested", "stratified"]
+    seed: Seed
+
+
+class DrawSample(Section):
+    """Images for MoCo on as many images of one dataset as another dataset has."""
+
+    name: Name
+    images: str
+    seed: Seed
+
+
+class Network(Section):
+    """An architecture and the side of its square input in pixels."""
+
+    name: str
+    input_size: Positive
+
+
+class Computing(Section):
+    """How training steps are computed."""
+
+    precision: Precision
+    compile: bool
+
+
+class FetchWeights(Section):
+    network: Network
+    weights: InitialWeights
+
+
+class TrainWeights(Section):
+    network: Network
+    weights: InitialWeights
+    computing: Computing
+    seed: Seed
+
+
+class LabelledDataset(Section):
+    """A dataset's name, and what its labels of -1 count as."""
+
+    name: Name
+    uncertain: str
+
+
+class Pretrain(Section):
+    """MoCo on one source: the images of ``datasets``, in the splits that ``images`` names, or one subset of them.
+
+    With ``match`` 'steps', a subset is trained for as many steps as the whole would be.
+    """
+
+    network: Network
+    moco: Moco
+    schedule: Schedule
+    match: Literal["epochs", "steps"]
+    datasets: list[LabelledDataset]
+    images: str
+    probe: Probe | None
+    computing: Computing
+    seed: Seed
+    stream: StreamName
+
+
+class Embed(Section):
+    network: Network
+    views: Positive
+    augment: OptionalAugmentation
+    seed: Seed
+    stream: StreamName
+
+
+class Finetune(Section):
+    """What linear and end-to-end finetuning share."""
+
+    uncertain: str
+    optimizer: Optimizer
+    checkpoint: Literal["last", "best"]
+    average: Literal["weighted", "macro"] | None  # chooses the best epoch; None if the last one predicts
+    seed: Seed
+    stream: StreamName
+
+
+class Linear(Finetune):
+    epochs: Positive
+
+
+class LinearSubsets(Linear):
+    """Linear heads on many labelled subsets of one target; each head's streams add its percentage and subset."""
+
+    target: Name
+    source: Name
+
+
+class LongerBy(Section):
+    """The MoCo training whose images a longer supervised training must match: its epochs, and the splits it sees."""
+
+    epochs: Positive
+    images: str
+
+
+class EndToEnd(Finetune):
+    network: Network
+    budgets: list[Positive]
+    longer_by: LongerBy | None
+    augment: OptionalAugmentation
+    computing: Computing
+
+
+class SelectBudgets(Section):
+    target: Name
+    jobs: list[Job]
+    percents: list[Percent]
+    validation: Literal["full", "matched"]
+    average: Literal["weighted", "macro"]
+    seed: Seed
+
+
+class Evaluate(Section):
+    target: Name
+    jobs: list[Job]
+    percents: list[Percent]
+    evaluation: Evaluation
+    seed: Seed
+
+
+class SimulateCoverage(Section):
+    percentiles: list[float]
+    replicates: Positive
+    seed: Seed
+
+
+class RecordActivations(Section):
+    network: Network
+    taps: dict[str, str] | None
+    datasets: list[Name]
+    images: Positive
+    seed: Seed
+
+
+class CompareDatasets(Section):
+    similarity: Similarity
+    seed: Seed
+
+
+class CompareNetworks(Section):
+    network: Network
+    taps: dict[str, str] | None
+    sources: list[Name]
+    targets: list[Name]
+    images: Positive
+    variance: float
+    seed: Seed

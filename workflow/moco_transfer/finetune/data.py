@@ -1,0 +1,147 @@
+"""What both ways of finetuning share: the images and labels of one job, the epoch that predicts, and the predictions file.
+
+Linear and end-to-end jobs read their data and write their predictions here and nowhere else, so that every predictions file
+of a target holds the same images in the same order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Generic, TypeVar
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from moco_transfer.config import stages
+from moco_transfer.data.labels import read_targets, split_rows, subset_rows
+from moco_transfer.errors import UserError
+from moco_transfer.files import read_columns, replacing
+
+Score = Callable[[np.ndarray, np.ndarray], float]
+State = TypeVar("State")
+
+
+@dataclass(frozen=True)
+class FinetuningData:
+    """The images of one finetuning job by role, and the labels of all images.
+
+    Attributes
+    ----------
+    train, validation, test : rows of the store, int64 [m]; ``train`` in the order of the labelled subset, the others ascending
+    labels : float32 [n, classes] for all rows of the store; 0, 1 or NaN (masked)
+    classes : names of the label columns
+    ids : image_id and patient_id of all rows of the store
+    """
+
+    train: np.ndarray
+    validation: np.ndarray
+    test: np.ndarray
+    labels: np.ndarray
+    classes: list[str]
+    ids: pa.Table
+
+    @property
+    def scored(self) -> np.ndarray:
+        """The rows that the job predicts: validation, then test."""
+        return np.concatenate([self.validation, self.test])
+
+
+def read_finetuning_data(index: Path, splits: Path, subset: Path, uncertain: str) -> FinetuningData:
+    """Return the data of a job on one labelled subset; raises UserError if the validation or the test split is empty."""
+    rows = {name: split_rows(splits, [name]) for name in ("validation", "test")}
+    for name, found in rows.items():
+        if len(found) == 0:
+            raise UserError(
+                f"{splits}: no image is in the {name} split; change datasets.*.split or add images"
+            )
+    classes, labels = read_targets(index, uncertain)
+    return FinetuningData(
+        train=subset_rows(subset),
+        validation=rows["validation"],
+        test=rows["test"],
+        labels=labels,
+        classes=classes,
+        ids=read_columns(index, ["image_id", "patient_id"]),
+    )
+
+
+class BestEpoch(Generic[State]):
+    """Keeps the state of a model in the epoch with the highest validation score; of equal scores, the first (#13).
+
+    Attributes
+    ----------
+    labels : of the validation images, float32 [n, classes]
+    epoch : the best epoch, counted from 1; 0 before the first
+    value : its score
+    state : the model's state then; None before the first epoch
+    """
+
+    def __init__(self, score: Score, labels: np.ndarray) -> None:
+        self.score, self.labels = score, labels
+        self.epoch, self.value = 0, -np.inf
+        self.state: State | None = None
+
+    def offer(self, epoch: int, logits: np.ndarray, copy: Callable[[], State]) -> None:
+        """Score the validation ``logits`` of ``epoch``; if they are the best so far, keep what ``copy`` returns."""
+        value = self.score(self.labels, logits)
+        if value > self.value:
+            self.epoch, self.value, self.state = epoch, value, copy()
+
+
+def validation_score(settings: stages.Finetune) -> Score | None:
+    """Return the function of (labels, logits), both [n, classes], that chooses the epoch that predicts.
+
+    It is the AUROC if the best epoch predicts, and None if the last one does (#13).
+    """
+    if settings.checkpoint == "last":
+        return None
+    from moco_transfer.statistics.auroc import auroc_by_class, average, positives_by_class
+
+    def score(labels: np.ndarray, logits: np.ndarray) -> float:
+        value = average(auroc_by_class(labels, logits), positives_by_class(labels), settings.average)
+        if np.isnan(value):
+            raise UserError(
+                "no class has both values among the validation images; set finetune.checkpoint: last"
+            )
+        return float(value)
+
+    return score
+
+
+def write_predictions(path: Path, data: FinetuningData, logits: Sequence[tuple[int, np.ndarray]]) -> None:
+    """Write the predictions of one data.
+
+    Parameters
+    ----------
+    logits : pairs (epochs, float32 [validation + test, classes]), one pair per budget, images as in ``data.scored``
+
+    Raises UserError before it writes anything if a logit is not finite.
+    """
+    for epochs, values in logits:
+        broken = int((~np.isfinite(values).all(axis=1)).sum())
+        if broken:
+            raise UserError(
+                f"{path}: not written, as logits of {broken} of {len(values)} images are not finite after "
+                f"{epochs} epochs; lower finetune.optimizers.*.lr"
+            )
+    codes = np.repeat(np.int32([0, 1]), [len(data.validation), len(data.test)])
+    images = {
+        "split": pa.DictionaryArray.from_arrays(codes, ["validation", "test"]),
+        **{name: data.ids[name].take(data.scored) for name in data.ids.column_names},
+        **{
+            f"label_{name}": column
+            for name, column in zip(data.classes, data.labels[data.scored].T, strict=True)
+        },
+    }
+    parts = []
+    for epochs, values in logits:
+        scores = {
+            f"logit_{name}": column for name, column in zip(data.classes, np.float32(values).T, strict=True)
+        }
+        part = pa.table(images | scores)
+        parts.append(part.add_column(1, "epochs", pa.array(np.full(len(part), epochs, np.int32))))
+    with replacing(path) as temporary:
+        pq.write_table(pa.concat_tables(parts), temporary, compression="zstd")
