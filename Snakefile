@@ -84,12 +84,10 @@ rule similarity:
 
 
 include: "workflow/rules/data.smk"
-include: "workflow/rules/cards.smk"
 include: "workflow/rules/pretrain.smk"
 include: "workflow/rules/finetune.smk"
 include: "workflow/rules/controls.smk"
 include: "workflow/rules/evaluate.smk"
 include: "workflow/rules/similarity.smk"
 include: "workflow/rules/figures.smk"
-include: "workflow/rules/further_figures.smk"
 include: "workflow/rules/tables.smk"

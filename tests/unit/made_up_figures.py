@@ -5,18 +5,23 @@ from __future__ import annotations
 from collections.abc import Callable
 from itertools import combinations
 
+import augmentations
+import data_card
+import figure1
+import figure2
+import figure3
+import figure_coverage
+import figure_epochs
+import networks
 import numpy as np
 import pandas as pd
+import similarity_measures
+import training_curves
 from matplotlib.figure import Figure
 
 from moco_transfer.data.card import DataCard
-from moco_transfer.plotting import epochs, label_fraction, pipeline, similarity
-from moco_transfer.plotting.augmentations import IMAGES, VIEWS, draw_augmentations
-from moco_transfer.plotting.coverage import draw_coverage
-from moco_transfer.plotting.data_card import draw_data_card
-from moco_transfer.plotting.networks import draw_moved_networks
 from moco_transfer.plotting.source_ranking import LABELS, draw_gain_by_similarity
-from moco_transfer.plotting.training_curves import MOCO_METRICS, draw_training_curves
+from moco_transfer.report.style import MEASURE_LABELS
 
 SOURCES = ["none", "spine", "chest", "spine+chest", "limited", "chest-small"]
 TITLES = {"spine": "VinDr-SpineXR", "chest": "MIMIC-CXR", "natural": "ImageNet"}
@@ -66,7 +71,7 @@ def similarities() -> pd.DataFrame:
     """Return every measure of every pair of datasets at five layers."""
     rows = []
     pairs = list(combinations(["spine", "chest", "natural"], 2))
-    for measure in ("svcca", *similarity.MEASURE_LABELS):
+    for measure in ("svcca", *MEASURE_LABELS):
         both = [(b, a) for a, b in pairs] if measure == "variance_share" else []
         for layer in ("CV1", "DB1", "DB2", "DB3", "DB4"):
             for i, (a, b) in enumerate(pairs + both):
@@ -83,9 +88,9 @@ def similarities() -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def draw_pipeline(examples: dict, note: str = "") -> Figure:
+def draw_figure1(examples: dict, note: str = "") -> Figure:
     """Return figure 1 of two targets and four sources."""
-    return pipeline.draw_pipeline(
+    return figure1.draw(
         initial="natural",
         sources={"none": [], "spine": ["spine"], "spine+chest": ["spine", "chest"], "limited": []},
         unlabeled={"spine": 5872, "spine+chest": 231596},
@@ -117,7 +122,7 @@ def training_tables(sources: list[str]) -> dict[str, pd.DataFrame]:
 
     def moco(source: str, epochs: int, **cell: str) -> dict:
         probe = [0.7 if epoch % 2 else np.nan for epoch in range(epochs)]
-        measures = {name: losses(epochs) for name in MOCO_METRICS}
+        measures = {name: losses(epochs) for name in training_curves.MOCO_METRICS}
         return measures | {"source": source, "probe_spine": probe} | cell
 
     cells = [
@@ -140,7 +145,7 @@ def training_tables(sources: list[str]) -> dict[str, pd.DataFrame]:
     }
 
 
-def networks(layers: list[str]) -> pd.DataFrame:
+def moved_networks(layers: list[str]) -> pd.DataFrame:
     """Return the likeness of five encoders to the initial one at ``layers``, on images of two targets."""
     rows = [
         (target, source, layer, measure, 0.95 - 0.1 * i, 0.1, 2000)
@@ -204,29 +209,27 @@ def card() -> DataCard:
 
 
 def drawings() -> dict[str, Callable[[str], Figure]]:
-    """Return a function of the note that draws a figure, for every figure and by its name."""
+    """Return, by the name of each figure, a function that draws it with a note."""
     cells, pairs, paths = estimates(), similarities(), ["features.0", "layer1.2.conv3", "encoder.layers.11"]
-    images = np.random.default_rng(0).integers(0, 256, (IMAGES, VIEWS, 8, 8), dtype=np.uint8)
+    shape = (augmentations.IMAGES, augmentations.VIEWS, 8, 8)
+    images = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
     views = dict.fromkeys(("moco_cxr", "moco_v2", "chexclusion"), images)
+    shown = "Images: a drawn test card, 256 x 256 pixels; views: 224 x 224 pixels"
+    layers = moved_networks(["CV1", "DB1", "DB2", "DB3", "DB4"])
     every = [*SOURCES, "limited-steps", "none-longer"]
-    example = [images[0, 0]] * 8
     return {
-        "pipeline": lambda note: draw_pipeline({"spine": None, "chest": None, "natural": None}, note),
-        "labels": lambda note: label_fraction.draw_auroc_by_labels(cells, TITLES, SOURCES, note, reference()),
-        "epochs": lambda note: epochs.draw_auroc_by_epochs(cells, "spine", TITLES, SOURCES, note),
-        "epochs_of_four": lambda note: epochs.draw_auroc_by_epochs(cells, "chest", TITLES, SOURCES, note),
-        "layers": lambda note: similarity.draw_similarity_by_layer(pairs, TITLES, note),
-        "measures": lambda note: similarity.draw_similarity_measures(pairs, TITLES, note),
-        "networks": lambda note: draw_moved_networks(
-            networks(["CV1", "DB1", "DB2", "DB3", "DB4"]), TITLES, SOURCES, note
-        ),
-        "networks_of_paths": lambda note: draw_moved_networks(networks(paths), TITLES, SOURCES, note),
-        "source_ranking": lambda note: draw_gain_by_similarity(gains(), TITLES, SOURCES, note),
-        "training_curves": lambda note: draw_training_curves(training_tables(every), every, note),
-        "coverage": lambda note: draw_coverage(coverage(), [5, 95]),
-        "data_card": lambda note: draw_data_card(card(), TITLES["chest"], example, note),
-        "data_card_alone": lambda note: draw_data_card(card(), TITLES["chest"], None, note),
-        "augmentations": lambda note: draw_augmentations(
-            images[:, 0], views, "Images: a drawn test card, 256 x 256 pixels; views: 224 x 224 pixels", note
-        ),
+        "figure1": lambda note: draw_figure1(dict.fromkeys(TITLES), note),
+        "figure2": lambda note: figure2.draw(cells, TITLES, SOURCES, note, reference()),
+        "figure3": lambda note: figure3.draw(pairs, TITLES, note),
+        "figure4": lambda note: figure_epochs.draw(cells, "spine", TITLES, SOURCES, note),
+        "figure5": lambda note: figure_epochs.draw(cells, "chest", TITLES, SOURCES, note),
+        "similarity_measures": lambda note: similarity_measures.draw(pairs, TITLES, note),
+        "networks": lambda note: networks.draw(layers, TITLES, SOURCES, note),
+        "networks_of_paths": lambda note: networks.draw(moved_networks(paths), TITLES, SOURCES, note),
+        "similarity_ranks": lambda note: draw_gain_by_similarity(gains(), TITLES, SOURCES, note),
+        "training_curves": lambda note: training_curves.draw(training_tables(every), every, note),
+        "figure_coverage": lambda note: figure_coverage.draw(coverage(), [5, 95]),
+        "data_card": lambda note: data_card.draw(card(), TITLES["chest"], [images[0, 0]] * 8, note),
+        "data_card_alone": lambda note: data_card.draw(card(), TITLES["chest"], None, note),
+        "augmentations": lambda note: augmentations.draw(images[:, 0], views, shown, note),
     }

@@ -119,17 +119,21 @@ def dataset_settings(*keys):
 
 
 def code_of(*folders):
-    """Return a hash of the modules in folders of the workflow."""
-    digest = hashlib.sha256()
+    """Return a hash of the modules in ``folders`` of the workflow; a single module is named without its suffix."""
+    digest, root = hashlib.sha256(), Path(workflow.basedir, "workflow")
     for folder in folders:
-        for module in sorted(Path(workflow.basedir, "workflow", folder).glob("*.py")):
+        for module in sorted([*root.glob(f"{folder}.py"), *root.glob(f"{folder}/*.py")]):
             digest.update(module.read_bytes())
     return digest.hexdigest()[:16]
 
 
 # Figures and tables take seconds: any change of what they are made with makes them anew.
 RESULTS_CODE = code_of(
-    "scripts", "moco_transfer/plotting", "moco_transfer/tables", "moco_transfer/statistics"
+    "scripts",
+    "moco_transfer/report",
+    "moco_transfer/plotting",
+    "moco_transfer/tables",
+    "moco_transfer/statistics",
 )
 
 

@@ -1,4 +1,20 @@
-"""The paper's figures, as PDF, SVG and PNG."""
+"""Every figure, as PDF, SVG and PNG, and the data cards.
+
+A rule NAME draws <run>/figures/NAME.pdf (.svg, .png) by the script scripts/NAME.py; its caption in the report is
+report/NAME.rst. To add a figure: copy a rule, its script and its caption, and add the name to ``figure_names`` in
+moco_transfer/experiment.py, so that the target `figures` includes it. Figures read finished tables; where the error bars of
+figure 2 come from is said at the top of scripts/figure2.py.
+"""
+
+
+def figure_outputs(rule_name, path=None, category="Figures", **labels):
+    """Return the outputs of a figure rule: three formats, of which the report shows SVG with its caption and ``labels``."""
+    path = path or f"<run>/figures/{rule_name}"
+    return {
+        "pdf": f"{path}.pdf",
+        "svg": report(f"{path}.svg", caption=f"../report/{rule_name}.rst", category=category, labels=labels),
+        "png": f"{path}.png",
+    }
 
 
 localrules:
@@ -6,6 +22,12 @@ localrules:
     figure2,
     figure3,
     figure_epochs,
+    similarity_measures,
+    networks,
+    augmentations,
+    training_curves,
+    figure_coverage,
+    data_card,
 
 
 rule figure1:
@@ -13,22 +35,9 @@ rule figure1:
         images=[store(name, "images.npy") for name in shown_datasets(CONFIG)],
         splits=[f"<run>/splits/{name}.parquet" for name in used_datasets(CONFIG)],
     output:
-        pdf="<run>/figures/figure1.pdf",
-        svg=report(
-            "<run>/figures/figure1.svg",
-            caption="../report/figure1.rst",
-            category="Figures",
-            labels={"figure": "1", "shows": "datasets and stages"},
-        ),
-        png="<run>/figures/figure1.png",
+        **figure_outputs("figure1", figure="1", shows="datasets and stages"),
     log:
         "<run>/logs/figures/figure1.log",
-    conda:
-        "../../envs/moco-transfer.yaml"
-    threads: 1
-    resources:
-        mem_mb=4000,
-        runtime=30,
     params:
         titles=titles(),
         note=data_note(),
@@ -52,22 +61,9 @@ rule figure2:
         estimates=estimate_files(),
         reference=paper_tables(CONFIG.targets),
     output:
-        pdf="<run>/figures/figure2.pdf",
-        svg=report(
-            "<run>/figures/figure2.svg",
-            caption="../report/figure2.rst",
-            category="Figures",
-            labels={"figure": "2", "shows": "test AUROC by labelled data"},
-        ),
-        png="<run>/figures/figure2.png",
+        **figure_outputs("figure2", figure="2", shows="test AUROC by labelled data"),
     log:
         "<run>/logs/figures/figure2.log",
-    conda:
-        "../../envs/moco-transfer.yaml"
-    threads: 1
-    resources:
-        mem_mb=4000,
-        runtime=30,
     params:
         titles=titles(),
         note=data_note(),
@@ -83,22 +79,9 @@ rule figure3:
     input:
         "<run>/similarity/similarity.parquet",
     output:
-        pdf="<run>/figures/figure3.pdf",
-        svg=report(
-            "<run>/figures/figure3.svg",
-            caption="../report/figure3.rst",
-            category="Figures",
-            labels={"figure": "3", "shows": "SVCCA between datasets"},
-        ),
-        png="<run>/figures/figure3.png",
+        **figure_outputs("figure3", figure="3", shows="SVCCA between datasets"),
     log:
         "<run>/logs/figures/figure3.log",
-    conda:
-        "../../envs/moco-transfer.yaml"
-    threads: 1
-    resources:
-        mem_mb=4000,
-        runtime=30,
     params:
         titles=titles(),
         note=data_note(),
@@ -109,28 +92,23 @@ rule figure3:
         "../scripts/figure3.py"
 
 
+# Figures 4 and 5, one per target.
 rule figure_epochs:
     input:
         estimates=lambda wildcards: f"<run>/evaluate/{EPOCH_FIGURES[wildcards.figure]}/estimates.parquet",
     output:
-        pdf="<run>/figures/{figure}.pdf",
-        svg=report(
-            "<run>/figures/{figure}.svg",
-            caption="../report/figure_epochs.rst",
-            category="Figures",
-            labels=numbered_labels("figure", EPOCH_FIGURES, "test AUROC by training epochs"),
+        **figure_outputs(
+            "figure_epochs",
+            "<run>/figures/{figure}",
+            figure=lambda wildcards: wildcards.figure.removeprefix("figure"),
+            shows=lambda wildcards: (
+                f"test AUROC by training epochs on {CONFIG.datasets[EPOCH_FIGURES[wildcards.figure]].title}"
+            ),
         ),
-        png="<run>/figures/{figure}.png",
     log:
         "<run>/logs/figures/{figure}.log",
     wildcard_constraints:
         figure=one_of(EPOCH_FIGURES),
-    conda:
-        "../../envs/moco-transfer.yaml"
-    threads: 1
-    resources:
-        mem_mb=4000,
-        runtime=30,
     params:
         target=lambda wildcards: EPOCH_FIGURES[wildcards.figure],
         titles=titles(),
@@ -141,3 +119,151 @@ rule figure_epochs:
         "{wildcards.figure}: test AUROC by epochs of end-to-end finetuning"
     script:
         "../scripts/figure_epochs.py"
+
+
+rule similarity_measures:
+    input:
+        "<run>/similarity/similarity.parquet",
+    output:
+        **figure_outputs(
+            "similarity_measures",
+            figure="similarity measures",
+            shows="similarities with nulls and ceilings",
+        ),
+    log:
+        "<run>/logs/figures/similarity_measures.log",
+    params:
+        titles=titles(),
+        note=data_note(),
+        code=RESULTS_CODE,
+    message:
+        "Similarity of the datasets by measures on shared channels"
+    script:
+        "../scripts/similarity_measures.py"
+
+
+rule networks:
+    input:
+        "<run>/similarity/networks.parquet",
+    output:
+        **figure_outputs("networks", figure="networks", shows="how far each pretraining moved each layer"),
+    log:
+        "<run>/logs/figures/networks.log",
+    params:
+        titles=titles(),
+        note=data_note(),
+        sources=ALL_SOURCES,
+        code=RESULTS_CODE,
+    message:
+        "How far each pretraining moved each layer"
+    script:
+        "../scripts/networks.py"
+
+
+rule augmentations:
+    input:
+        images=[store(name, "images.npy") for name in augmented_examples()],
+    output:
+        **figure_outputs("augmentations", figure="augmentations", shows="eight images and views of them"),
+    log:
+        "<run>/logs/figures/augmentations.log",
+    params:
+        titles=titles(),
+        note=data_note(),
+        dataset="".join(augmented_examples()),
+        card_side=next(CONFIG.datasets[target].store.size for target in CONFIG.targets),
+        input_size=CONFIG.model.input_size,
+        augmentations=shown_augmentations(),
+        seed=CONFIG.seed,
+        code=code_of("scripts", "moco_transfer/report", "moco_transfer/augment"),
+    message:
+        "What the augmentations do to images"
+    script:
+        "../scripts/augmentations.py"
+
+
+rule training_curves:
+    input:
+        initial=list(trainings()["initial"]),
+        moco=list(trainings()["moco"]),
+        linear=list(trainings()["linear"]),
+        end_to_end=list(trainings()["end_to_end"]),
+    output:
+        **figure_outputs(
+            "training_curves",
+            figure="training curves",
+            shows="loss and more by epoch, every training",
+        ),
+    log:
+        "<run>/logs/figures/training_curves.log",
+    params:
+        trainings={kind: list(found.values()) for kind, found in trainings().items()},
+        note=data_note(),
+        sources=ALL_SOURCES,
+        code=RESULTS_CODE,
+    message:
+        "Training curves of the whole run"
+    script:
+        "../scripts/training_curves.py"
+
+
+# Not part of the target `figures`: the simulation behind it needs no data of the run.
+rule figure_coverage:
+    input:
+        coverage="<run>/evaluate/coverage.parquet",
+    output:
+        **figure_outputs(
+            "figure_coverage",
+            "<run>/figures/coverage",
+            figure="coverage",
+            shows="how often intervals hold the truth",
+        ),
+    log:
+        "<run>/logs/figures/coverage.log",
+    params:
+        percentiles=CONFIG.evaluation.percentiles,
+        code=RESULTS_CODE,
+    message:
+        "How often intervals hold the truth"
+    script:
+        "../scripts/figure_coverage.py"
+
+
+# A card for every dataset that the results rest on: a page of Markdown and a figure.
+rule data_card:
+    input:
+        index=store("{dataset}", "index.parquet"),
+        sizes=store("{dataset}", "sizes.parquet"),
+        quarantine=store("{dataset}", "quarantine.csv"),
+        manifest=store("{dataset}", "manifest.json"),
+        splits="<run>/splits/{dataset}.parquet",
+        # Pixels that must not be shown are not even given to the script.
+        images=lambda wildcards: (
+            store(wildcards.dataset, "images.npy") if CONFIG.datasets[wildcards.dataset].shareable else []
+        ),
+    output:
+        **figure_outputs(
+            "data_card",
+            "<run>/cards/{dataset}",
+            category="Data",
+            dataset="{dataset}",
+            shows="counts, labels, sizes, views",
+        ),
+        md="<run>/cards/{dataset}.md",
+    log:
+        "<run>/logs/cards/{dataset}.log",
+    params:
+        dataset=lambda wildcards: wildcards.dataset,
+        title=lambda wildcards: CONFIG.datasets[wildcards.dataset].title,
+        shareable=dataset_settings("shareable"),
+        split=dataset_settings("split"),
+        labels=dataset_settings("labels"),
+        note=lambda wildcards: (
+            "Phantom data: generated images, not radiographs" if wildcards.dataset in PHANTOMS else ""
+        ),
+        seed=CONFIG.seed,
+        code=code_of("scripts", "moco_transfer/report", "moco_transfer/data"),
+    message:
+        "The data card of {wildcards.dataset}"
+    script:
+        "../scripts/data_card.py"
