@@ -7,14 +7,17 @@ figure 2 come from is said at the top of scripts/figure2.py.
 """
 
 
-def figure_outputs(rule_name, path=None, category="Figures", **labels):
-    """Return the outputs of a figure rule: three formats, of which the report shows SVG with its caption and ``labels``."""
+def figure_outputs(rule_name, shows="", path=None, labels=None, category="Figures"):
+    """Return the outputs of a figure rule in three formats; the report lists the SVG by what it ``shows``."""
     path = path or f"<run>/figures/{rule_name}"
-    return {
-        "pdf": f"{path}.pdf",
-        "svg": report(f"{path}.svg", caption=f"../report/{rule_name}.rst", category=category, labels=labels),
-        "png": f"{path}.png",
-    }
+    title = rule_name.removeprefix("figure").replace("_", " ").strip()
+    svg = report(
+        f"{path}.svg",
+        caption=f"../report/{rule_name}.rst",
+        category=category,
+        labels=labels or {"figure": title, "shows": shows},
+    )
+    return {"pdf": f"{path}.pdf", "svg": svg, "png": f"{path}.png"}
 
 
 localrules:
@@ -35,7 +38,7 @@ rule figure1:
         images=[store(name, "images.npy") for name in shown_datasets(CONFIG)],
         splits=[f"<run>/splits/{name}.parquet" for name in used_datasets(CONFIG)],
     output:
-        **figure_outputs("figure1", figure="1", shows="datasets and stages"),
+        **figure_outputs("figure1", "datasets and stages"),
     log:
         "<run>/logs/figures/figure1.log",
     params:
@@ -61,7 +64,7 @@ rule figure2:
         estimates=estimate_files(),
         reference=paper_tables(CONFIG.targets),
     output:
-        **figure_outputs("figure2", figure="2", shows="test AUROC by labelled data"),
+        **figure_outputs("figure2", "test AUROC by labelled data"),
     log:
         "<run>/logs/figures/figure2.log",
     params:
@@ -79,7 +82,7 @@ rule figure3:
     input:
         "<run>/similarity/similarity.parquet",
     output:
-        **figure_outputs("figure3", figure="3", shows="SVCCA between datasets"),
+        **figure_outputs("figure3", "SVCCA between datasets"),
     log:
         "<run>/logs/figures/figure3.log",
     params:
@@ -99,11 +102,8 @@ rule figure_epochs:
     output:
         **figure_outputs(
             "figure_epochs",
-            "<run>/figures/{figure}",
-            figure=lambda wildcards: wildcards.figure.removeprefix("figure"),
-            shows=lambda wildcards: (
-                f"test AUROC by training epochs on {CONFIG.datasets[EPOCH_FIGURES[wildcards.figure]].title}"
-            ),
+            path="<run>/figures/{figure}",
+            labels=numbered_labels("figure", EPOCH_FIGURES, "test AUROC by training epochs"),
         ),
     log:
         "<run>/logs/figures/{figure}.log",
@@ -125,11 +125,7 @@ rule similarity_measures:
     input:
         "<run>/similarity/similarity.parquet",
     output:
-        **figure_outputs(
-            "similarity_measures",
-            figure="similarity measures",
-            shows="similarities with nulls and ceilings",
-        ),
+        **figure_outputs("similarity_measures", "similarities with nulls and ceilings"),
     log:
         "<run>/logs/figures/similarity_measures.log",
     params:
@@ -146,7 +142,7 @@ rule networks:
     input:
         "<run>/similarity/networks.parquet",
     output:
-        **figure_outputs("networks", figure="networks", shows="how far each pretraining moved each layer"),
+        **figure_outputs("networks", "how far each pretraining moved each layer"),
     log:
         "<run>/logs/figures/networks.log",
     params:
@@ -164,7 +160,7 @@ rule augmentations:
     input:
         images=[store(name, "images.npy") for name in augmented_examples()],
     output:
-        **figure_outputs("augmentations", figure="augmentations", shows="eight images and views of them"),
+        **figure_outputs("augmentations", "eight images and views of them"),
     log:
         "<run>/logs/figures/augmentations.log",
     params:
@@ -189,11 +185,7 @@ rule training_curves:
         linear=list(trainings()["linear"]),
         end_to_end=list(trainings()["end_to_end"]),
     output:
-        **figure_outputs(
-            "training_curves",
-            figure="training curves",
-            shows="loss and more by epoch, every training",
-        ),
+        **figure_outputs("training_curves", "loss and more by epoch, every training"),
     log:
         "<run>/logs/figures/training_curves.log",
     params:
@@ -212,12 +204,7 @@ rule figure_coverage:
     input:
         coverage="<run>/evaluate/coverage.parquet",
     output:
-        **figure_outputs(
-            "figure_coverage",
-            "<run>/figures/coverage",
-            figure="coverage",
-            shows="how often intervals hold the truth",
-        ),
+        **figure_outputs("figure_coverage", "how often intervals hold the truth", "<run>/figures/coverage"),
     log:
         "<run>/logs/figures/coverage.log",
     params:
@@ -244,10 +231,9 @@ rule data_card:
     output:
         **figure_outputs(
             "data_card",
-            "<run>/cards/{dataset}",
+            path="<run>/cards/{dataset}",
+            labels={"dataset": "{dataset}", "shows": "counts, labels, sizes, views"},
             category="Data",
-            dataset="{dataset}",
-            shows="counts, labels, sizes, views",
         ),
         md="<run>/cards/{dataset}.md",
     log:

@@ -58,6 +58,8 @@ sns.set_theme(
         "ytick.major.width": 0.6,
         "xtick.major.size": 3,
         "ytick.major.size": 3,
+        "ytick.minor.size": 1.5,
+        "ytick.minor.width": 0.4,
         "pdf.fonttype": 42,
         "svg.fonttype": "none",
         "svg.hashsalt": "moco-transfer",
