@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from itertools import combinations
+from itertools import combinations, product
 
 import augmentations
 import data_card
@@ -29,32 +29,25 @@ LABELED = {
     "spine": {"1": 58, "10": 587, "100": 5872},
     "chest": {"0.05": 112, "0.1": 225, "1": 2257, "10": 22572},
 }
+LAYERS = ["CV1", "DB1", "DB2", "DB3", "DB4"]
 NOTE = "Phantom data, not radiographs"
 
 
 def estimates() -> pd.DataFrame:
-    """Return estimates of every cell of the paper's grid, intervals around medians drawn at random."""
+    """Return estimates of every cell of the paper's grid, with intervals around medians drawn at random."""
     generator, rows = np.random.default_rng(1), []
-    for target, percents in LABELED.items():
-        for percent, source in ((p, s) for p in percents for s in SOURCES):
-            for mode, budgets in (("linear", [100]), ("end_to_end", [25, 50, 100, 200])):
-                if source == "limited" and (mode == "end_to_end" or percent in ("10", "100")):
-                    continue
-                chosen = generator.choice(budgets)
-                for budget in budgets:
-                    median = generator.uniform(0.6, 0.9)
-                    rows.append(
-                        {
-                            **{"target": target, "source": source, "mode": mode, "percent": percent},
-                            **{
-                                "epochs": budget,
-                                "n_labeled": percents[percent],
-                                "selected": budget == chosen,
-                            },
-                            **{"median": median, "lower": median - 0.01, "upper": median + 0.02},
-                        }
-                    )
-    return pd.DataFrame(rows)
+    cells = [(t, p, s) for t, percents in LABELED.items() for p in percents for s in SOURCES]
+    for (target, percent, source), mode in product(cells, ("linear", "end_to_end")):
+        if source == "limited" and (mode == "end_to_end" or percent in ("10", "100")):
+            continue
+        budgets = [100] if mode == "linear" else [25, 50, 100, 200]
+        chosen = generator.choice(budgets)
+        for budget in budgets:
+            median = generator.uniform(0.6, 0.9)
+            cell = (target, source, mode, percent, budget, LABELED[target][percent], budget == chosen)
+            rows.append((*cell, median, median - 0.01, median + 0.02))
+    names = ["target", "source", "mode", "percent", "epochs", "n_labeled", "selected"]
+    return pd.DataFrame(rows, columns=[*names, "median", "lower", "upper"])
 
 
 def reference() -> pd.DataFrame:
@@ -69,23 +62,18 @@ def reference() -> pd.DataFrame:
 
 def similarities() -> pd.DataFrame:
     """Return every measure of every pair of datasets at five layers."""
-    rows = []
     pairs = list(combinations(["spine", "chest", "natural"], 2))
-    for measure in ("svcca", *MEASURE_LABELS):
-        both = [(b, a) for a, b in pairs] if measure == "variance_share" else []
-        for layer in ("CV1", "DB1", "DB2", "DB3", "DB4"):
-            for i, (a, b) in enumerate(pairs + both):
-                value = 0.3 + 0.05 * i + 0.01 * int(layer[-1])
-                spread = {"value_lower": value - 0.05, "value_upper": value + 0.04}
-                if measure == "svcca":
-                    spread = dict.fromkeys(spread, np.nan)
-                null = {"null_mean": 0.2, "null_lower": 0.15, "null_upper": 0.25, "ceiling": 0.9}
-                rows.append(
-                    {"measure": measure, "layer": layer, "dataset_a": a, "dataset_b": b, "value": value}
-                    | spread
-                    | null
-                )
-    return pd.DataFrame(rows)
+    rows = [
+        (measure, layer, a, b, 0.3 + 0.05 * i + 0.01 * int(layer[-1]))
+        for measure in ("svcca", *MEASURE_LABELS)
+        for layer in LAYERS
+        for i, (a, b) in enumerate(pairs + [pair[::-1] for pair in pairs])
+        if i < len(pairs) or measure == "variance_share"
+    ]
+    frame = pd.DataFrame(rows, columns=["measure", "layer", "dataset_a", "dataset_b", "value"])
+    spread = frame["value"].where(frame["measure"] != "svcca")
+    frame = frame.assign(value_lower=spread - 0.05, value_upper=spread + 0.04)
+    return frame.assign(null_mean=0.2, null_lower=0.15, null_upper=0.25, ceiling=0.9)
 
 
 def draw_figure1(examples: dict, note: str = "") -> Figure:
@@ -190,12 +178,12 @@ def coverage() -> pd.DataFrame:
     return frame.assign(trials=2000, coverage=np.linspace(0.7, 0.93, len(frame)))
 
 
-def card() -> DataCard:
+def card(labels: int = 14) -> DataCard:
     """Return a card of the size of MIMIC-CXR, with names that are too long to be shown whole."""
     splits = ["train", "validation", "test"]
-    labels = ["Enlarged Cardiomediastinum", "A label whose name is far too long", *"abcdefghijkl"]
+    names = ["Enlarged Cardiomediastinum", "A label whose name is far too long", *map(str, range(labels))]
     counts = pd.DataFrame({"split": [*splits, "all"], "images": [225720, 75695, 75695, 377110]})
-    prevalence = [(label, split, k / 14) for k, label in enumerate(labels) for split in splits]
+    prevalence = [(label, split, k / labels) for k, label in enumerate(names[:labels]) for split in splits]
     return DataCard(
         indexed=377113,
         stored=377110,
@@ -215,7 +203,7 @@ def drawings() -> dict[str, Callable[[str], Figure]]:
     images = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
     views = dict.fromkeys(("moco_cxr", "moco_v2", "chexclusion"), images)
     shown = "Images: a drawn test card, 256 x 256 pixels; views: 224 x 224 pixels"
-    layers = moved_networks(["CV1", "DB1", "DB2", "DB3", "DB4"])
+    layers = moved_networks(LAYERS)
     every = [*SOURCES, "limited-steps", "none-longer"]
     return {
         "figure1": lambda note: draw_figure1(dict.fromkeys(TITLES), note),
@@ -230,6 +218,7 @@ def drawings() -> dict[str, Callable[[str], Figure]]:
         "training_curves": lambda note: training_curves.draw(training_tables(every), every, note),
         "figure_coverage": lambda note: figure_coverage.draw(coverage(), [5, 95]),
         "data_card": lambda note: data_card.draw(card(), TITLES["chest"], [images[0, 0]] * 8, note),
-        "data_card_alone": lambda note: data_card.draw(card(), TITLES["chest"], None, note),
+        "data_card_of_one": lambda note: data_card.draw(card(1), TITLES["chest"], None, note),
+        "data_card_of_many": lambda note: data_card.draw(card(40), TITLES["chest"], None, note),
         "augmentations": lambda note: augmentations.draw(images[:, 0], views, shown, note),
     }

@@ -158,24 +158,6 @@ def test_a_page_without_quarantine_and_with_many_labels() -> None:
     assert present[names].is_monotonic_decreasing and present[names].min() >= present.drop(names).max()
 
 
-@pytest.mark.parametrize("labels", [1, 14, 40])
-def test_the_figure_is_one_page_whose_words_stay_inside_and_apart(labels: int) -> None:
-    figure = draw(Tables(labels=labels).card(), note=NOTE)
-    figure.draw_without_rendering()
-    boxes = [
-        text.get_window_extent()
-        for ax in figure.axes
-        for text in (*ax.texts, ax.title, *(ax.get_yticklabels() if ax.axison else []), ax.xaxis.label)
-        if text.get_text()
-    ]
-    assert figure.get_figheight() < 11
-    page = figure.bbox
-    for box in boxes:
-        assert box.x0 >= page.x0 - 1 and box.x1 <= page.x1 + 1
-        assert box.y0 >= page.y0 - 1 and box.y1 <= page.y1 + 1
-    assert not any(a.overlaps(b) for number, a in enumerate(boxes) for b in boxes[:number])
-
-
 def test_dots_stand_at_the_prevalences(card: DataCard) -> None:
     panel = draw(card).axes[2]
     splits = ["train", "validation", "test", NOT_USED]

@@ -150,6 +150,12 @@ def test_a_source_looks_the_same_in_every_figure(estimates):
     assert colors[0]["MoCo on spine"] == colors[1]["MoCo on spine"]
 
 
+def test_an_interval_above_its_median_is_drawn_from_the_median(estimates):
+    above = estimates.assign(lower=estimates["median"] + 0.01)
+    for heights, ends in error_bars(figure2.draw(above, TITLES, SOURCES).axes[0]):
+        np.testing.assert_allclose(ends[:, 0], heights)
+
+
 def test_looks_differ_in_color_and_in_marker():
     looks = style.source_looks([*SOURCES, "a", "b", "c", "d", "e"]).values()
     assert len({look.color for look in looks}) == len({look.marker for look in looks}) == len(looks)

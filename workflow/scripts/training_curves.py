@@ -35,7 +35,7 @@ class Panel:
     quantity: str
     curves: pd.DataFrame
     column: str = "loss"
-    budget: int | None = None
+    budget: int = 0
     by_share: bool = False
     """Show epochs as a share of all epochs of the training, because the lengths of MoCo trainings differ by far."""
 
@@ -84,19 +84,16 @@ def _pretraining_panels(initial: pd.DataFrame, moco: pd.DataFrame) -> list[Panel
 
 def _finetuning_panels(linear: pd.DataFrame, end_to_end: pd.DataFrame) -> list[list[Panel]]:
     """Return the panels of each target: linear, then each budget of the target's end-to-end trainings."""
-    tables = [table for table in (linear, end_to_end) if len(table)]
-    groups = []
-    for target in dict.fromkeys(name for table in tables for name in table["target"]):
-        quantity, panels = f"Training loss, {target}", []
-        for table in tables:
-            own = table[table["target"] == target]
-            if table is linear:
-                panels.append(Panel("Linear", quantity, own))
-            else:
-                budgets = own.groupby("budget")
-                panels += [Panel("End to end", quantity, trained, budget=n) for n, trained in budgets]
-        groups.append(panels)
-    return groups
+    rows = pd.concat([linear.assign(budget=0), end_to_end])
+    if rows.empty:
+        return []
+    return [
+        [
+            Panel("End to end" if budget else "Linear", f"Training loss, {target}", own, budget=budget)
+            for budget, own in of_target.groupby("budget")
+        ]
+        for target, of_target in rows.groupby("target", sort=False)
+    ]
 
 
 def _draw_panel(ax: Axes, panel: Panel, looks: Mapping[str, style.Look]) -> None:
@@ -116,7 +113,7 @@ def _draw_panel(ax: Axes, panel: Panel, looks: Mapping[str, style.Look]) -> None
     ax.set_xlim(1 - room, longest + room)
     ax.xaxis.set_major_locator(MaxNLocator(4, integer=True, steps=[1, 2, 5, 10], min_n_ticks=1))
     ax.yaxis.set_major_locator(MaxNLocator(4))
-    epoch = "Epoch" if panel.budget is None else f"Epoch of {panel.budget}"
+    epoch = f"Epoch of {panel.budget}" if panel.budget else "Epoch"
     ax.set(xlabel="Epochs done (%)" if panel.by_share else epoch, ylabel=panel.quantity)
 
 
