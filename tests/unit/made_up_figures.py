@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from itertools import combinations
+from itertools import combinations, product
 
+import augmentations
+import data_card
+import figure1
+import figure2
+import figure3
+import figure_coverage
+import figure_epochs
+import networks
 import numpy as np
 import pandas as pd
+import similarity_measures
 import similarity_ranks
+import training_curves
 from matplotlib.figure import Figure
 
 from moco_transfer.data.card import DataCard
-from moco_transfer.plotting import epochs, label_fraction, pipeline, similarity
-from moco_transfer.plotting.augmentations import IMAGES, VIEWS, draw_augmentations
-from moco_transfer.plotting.coverage import draw_coverage
-from moco_transfer.plotting.data_card import draw_data_card
-from moco_transfer.plotting.networks import draw_moved_networks
-from moco_transfer.plotting.training_curves import MOCO_METRICS, draw_training_curves
+from moco_transfer.report.style import MEASURE_LABELS
 
 SOURCES = ["none", "spine", "chest", "spine+chest", "limited", "chest-small"]
 TITLES = {"spine": "VinDr-SpineXR", "chest": "MIMIC-CXR", "natural": "ImageNet"}
@@ -24,32 +29,25 @@ LABELED = {
     "spine": {"1": 58, "10": 587, "100": 5872},
     "chest": {"0.05": 112, "0.1": 225, "1": 2257, "10": 22572},
 }
+LAYERS = ["CV1", "DB1", "DB2", "DB3", "DB4"]
 NOTE = "Phantom data, not radiographs"
 
 
 def estimates() -> pd.DataFrame:
-    """Return estimates of every cell of the paper's grid, intervals around medians drawn at random."""
+    """Return estimates of every cell of the paper's grid, with intervals around medians drawn at random."""
     generator, rows = np.random.default_rng(1), []
-    for target, percents in LABELED.items():
-        for percent, source in ((p, s) for p in percents for s in SOURCES):
-            for mode, budgets in (("linear", [100]), ("end_to_end", [25, 50, 100, 200])):
-                if source == "limited" and (mode == "end_to_end" or percent in ("10", "100")):
-                    continue
-                chosen = generator.choice(budgets)
-                for budget in budgets:
-                    median = generator.uniform(0.6, 0.9)
-                    rows.append(
-                        {
-                            **{"target": target, "source": source, "mode": mode, "percent": percent},
-                            **{
-                                "epochs": budget,
-                                "n_labeled": percents[percent],
-                                "selected": budget == chosen,
-                            },
-                            **{"median": median, "lower": median - 0.01, "upper": median + 0.02},
-                        }
-                    )
-    return pd.DataFrame(rows)
+    cells = [(t, p, s) for t, percents in LABELED.items() for p in percents for s in SOURCES]
+    for (target, percent, source), mode in product(cells, ("linear", "end_to_end")):
+        if source == "limited" and (mode == "end_to_end" or percent in ("10", "100")):
+            continue
+        budgets = [100] if mode == "linear" else [25, 50, 100, 200]
+        chosen = generator.choice(budgets)
+        for budget in budgets:
+            median = generator.uniform(0.6, 0.9)
+            cell = (target, source, mode, percent, budget, LABELED[target][percent], budget == chosen)
+            rows.append((*cell, median, median - 0.01, median + 0.02))
+    names = ["target", "source", "mode", "percent", "epochs", "n_labeled", "selected"]
+    return pd.DataFrame(rows, columns=[*names, "median", "lower", "upper"])
 
 
 def reference() -> pd.DataFrame:
@@ -64,28 +62,23 @@ def reference() -> pd.DataFrame:
 
 def similarities() -> pd.DataFrame:
     """Return every measure of every pair of datasets at five layers."""
-    rows = []
     pairs = list(combinations(["spine", "chest", "natural"], 2))
-    for measure in ("svcca", *similarity.MEASURE_LABELS):
-        both = [(b, a) for a, b in pairs] if measure == "variance_share" else []
-        for layer in ("CV1", "DB1", "DB2", "DB3", "DB4"):
-            for i, (a, b) in enumerate(pairs + both):
-                value = 0.3 + 0.05 * i + 0.01 * int(layer[-1])
-                spread = {"value_lower": value - 0.05, "value_upper": value + 0.04}
-                if measure == "svcca":
-                    spread = dict.fromkeys(spread, np.nan)
-                null = {"null_mean": 0.2, "null_lower": 0.15, "null_upper": 0.25, "ceiling": 0.9}
-                rows.append(
-                    {"measure": measure, "layer": layer, "dataset_a": a, "dataset_b": b, "value": value}
-                    | spread
-                    | null
-                )
-    return pd.DataFrame(rows)
+    rows = [
+        (measure, layer, a, b, 0.3 + 0.05 * i + 0.01 * int(layer[-1]))
+        for measure in ("svcca", *MEASURE_LABELS)
+        for layer in LAYERS
+        for i, (a, b) in enumerate(pairs + [pair[::-1] for pair in pairs])
+        if i < len(pairs) or measure == "variance_share"
+    ]
+    frame = pd.DataFrame(rows, columns=["measure", "layer", "dataset_a", "dataset_b", "value"])
+    spread = frame["value"].where(frame["measure"] != "svcca")
+    frame = frame.assign(value_lower=spread - 0.05, value_upper=spread + 0.04)
+    return frame.assign(null_mean=0.2, null_lower=0.15, null_upper=0.25, ceiling=0.9)
 
 
-def draw_pipeline(examples: dict, note: str = "") -> Figure:
+def draw_figure1(examples: dict, note: str = "") -> Figure:
     """Return figure 1 of two targets and four sources."""
-    return pipeline.draw_pipeline(
+    return figure1.draw(
         initial="natural",
         sources={"none": [], "spine": ["spine"], "spine+chest": ["spine", "chest"], "limited": []},
         unlabeled={"spine": 5872, "spine+chest": 231596},
@@ -117,7 +110,7 @@ def training_tables(sources: list[str]) -> dict[str, pd.DataFrame]:
 
     def moco(source: str, epochs: int, **cell: str) -> dict:
         probe = [0.7 if epoch % 2 else np.nan for epoch in range(epochs)]
-        measures = {name: losses(epochs) for name in MOCO_METRICS}
+        measures = {name: losses(epochs) for name in training_curves.MOCO_METRICS}
         return measures | {"source": source, "probe_spine": probe} | cell
 
     cells = [
@@ -140,7 +133,7 @@ def training_tables(sources: list[str]) -> dict[str, pd.DataFrame]:
     }
 
 
-def networks(layers: list[str]) -> pd.DataFrame:
+def moved_networks(layers: list[str]) -> pd.DataFrame:
     """Return the likeness of five encoders to the initial one at ``layers``, on images of two targets."""
     rows = [
         (target, source, layer, measure, 0.95 - 0.1 * i, 0.1, 2000)
@@ -185,12 +178,12 @@ def coverage() -> pd.DataFrame:
     return frame.assign(trials=2000, coverage=np.linspace(0.7, 0.93, len(frame)))
 
 
-def card() -> DataCard:
+def card(labels: int = 14) -> DataCard:
     """Return a card of the size of MIMIC-CXR, with names that are too long to be shown whole."""
     splits = ["train", "validation", "test"]
-    labels = ["Enlarged Cardiomediastinum", "A label whose name is far too long", *"abcdefghijkl"]
+    names = ["Enlarged Cardiomediastinum", "A label whose name is far too long", *map(str, range(labels))]
     counts = pd.DataFrame({"split": [*splits, "all"], "images": [225720, 75695, 75695, 377110]})
-    prevalence = [(label, split, k / 14) for k, label in enumerate(labels) for split in splits]
+    prevalence = [(label, split, k / labels) for k, label in enumerate(names[:labels]) for split in splits]
     return DataCard(
         indexed=377113,
         stored=377110,
@@ -204,29 +197,28 @@ def card() -> DataCard:
 
 
 def drawings() -> dict[str, Callable[[str], Figure]]:
-    """Return a function of the note that draws a figure, for every figure and by its name."""
+    """Return, by the name of each figure, a function that draws it with a note."""
     cells, pairs, paths = estimates(), similarities(), ["features.0", "layer1.2.conv3", "encoder.layers.11"]
-    images = np.random.default_rng(0).integers(0, 256, (IMAGES, VIEWS, 8, 8), dtype=np.uint8)
+    shape = (augmentations.IMAGES, augmentations.VIEWS, 8, 8)
+    images = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
     views = dict.fromkeys(("moco_cxr", "moco_v2", "chexclusion"), images)
+    shown = "Images: a drawn test card, 256 x 256 pixels; views: 224 x 224 pixels"
+    layers = moved_networks(LAYERS)
     every = [*SOURCES, "limited-steps", "none-longer"]
-    example = [images[0, 0]] * 8
     return {
-        "pipeline": lambda note: draw_pipeline({"spine": None, "chest": None, "natural": None}, note),
-        "labels": lambda note: label_fraction.draw_auroc_by_labels(cells, TITLES, SOURCES, note, reference()),
-        "epochs": lambda note: epochs.draw_auroc_by_epochs(cells, "spine", TITLES, SOURCES, note),
-        "epochs_of_four": lambda note: epochs.draw_auroc_by_epochs(cells, "chest", TITLES, SOURCES, note),
-        "layers": lambda note: similarity.draw_similarity_by_layer(pairs, TITLES, note),
-        "measures": lambda note: similarity.draw_similarity_measures(pairs, TITLES, note),
-        "networks": lambda note: draw_moved_networks(
-            networks(["CV1", "DB1", "DB2", "DB3", "DB4"]), TITLES, SOURCES, note
-        ),
-        "networks_of_paths": lambda note: draw_moved_networks(networks(paths), TITLES, SOURCES, note),
+        "figure1": lambda note: draw_figure1(dict.fromkeys(TITLES), note),
+        "figure2": lambda note: figure2.draw(cells, TITLES, SOURCES, note, reference()),
+        "figure3": lambda note: figure3.draw(pairs, TITLES, note),
+        "figure4": lambda note: figure_epochs.draw(cells, "spine", TITLES, SOURCES, note),
+        "figure5": lambda note: figure_epochs.draw(cells, "chest", TITLES, SOURCES, note),
+        "similarity_measures": lambda note: similarity_measures.draw(pairs, TITLES, note),
+        "networks": lambda note: networks.draw(layers, TITLES, SOURCES, note),
+        "networks_of_paths": lambda note: networks.draw(moved_networks(paths), TITLES, SOURCES, note),
         "similarity_ranks": lambda note: similarity_ranks.draw(gains(), TITLES, SOURCES, note),
-        "training_curves": lambda note: draw_training_curves(training_tables(every), every, note),
-        "coverage": lambda note: draw_coverage(coverage(), [5, 95]),
-        "data_card": lambda note: draw_data_card(card(), TITLES["chest"], example, note),
-        "data_card_alone": lambda note: draw_data_card(card(), TITLES["chest"], None, note),
-        "augmentations": lambda note: draw_augmentations(
-            images[:, 0], views, "Images: a drawn test card, 256 x 256 pixels; views: 224 x 224 pixels", note
-        ),
+        "training_curves": lambda note: training_curves.draw(training_tables(every), every, note),
+        "figure_coverage": lambda note: figure_coverage.draw(coverage(), [5, 95]),
+        "data_card": lambda note: data_card.draw(card(), TITLES["chest"], [images[0, 0]] * 8, note),
+        "data_card_of_one": lambda note: data_card.draw(card(1), TITLES["chest"], None, note),
+        "data_card_of_many": lambda note: data_card.draw(card(40), TITLES["chest"], None, note),
+        "augmentations": lambda note: augmentations.draw(images[:, 0], views, shown, note),
     }

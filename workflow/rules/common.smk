@@ -158,10 +158,10 @@ def stored_pixels(wildcards):
 
 
 def code_of(*folders):
-    """Return a hash of the modules in folders of the workflow."""
-    digest = hashlib.sha256()
+    """Return a hash of the modules in ``folders`` of the workflow; a single module is named without its suffix."""
+    digest, root = hashlib.sha256(), HOME / "workflow"
     for folder in folders:
-        for module in sorted((HOME / "workflow" / folder).glob("*.py")):
+        for module in sorted([*root.glob(f"{folder}.py"), *root.glob(f"{folder}/*.py")]):
             digest.update(module.read_bytes())
     return digest.hexdigest()[:16]
 
@@ -179,18 +179,6 @@ def numbered_labels(kind, numbered, shows):
         return {kind: name.removeprefix(kind), "shows": f"{shows} on {title}"}
 
     return labels
-
-
-def dataset_settings(*keys):
-    """Return a function from wildcards to one section of the dataset's configuration."""
-
-    def section(wildcards):
-        value = CONFIG.datasets[wildcards.get("dataset") or wildcards.target]
-        for key in keys:
-            value = getattr(value, key)
-        return value.model_dump() if hasattr(value, "model_dump") else value
-
-    return section
 
 
 def augmented_examples():
@@ -377,6 +365,19 @@ def estimate_files(names=("estimates",)):
 
 def figure_files(names=tuple(figure_names(CONFIG))):
     return [f"<run>/figures/{name}.{kind}" for name in names for kind in ("pdf", "svg", "png")]
+
+
+def figure_outputs(rule_name, shows="", path=None, labels=None, category="Figures"):
+    """Return the outputs of a figure rule in three formats; the report lists the SVG by what it ``shows``."""
+    path = path or f"<run>/figures/{rule_name}"
+    title = rule_name.removeprefix("figure").replace("_", " ").strip()
+    svg = report(
+        f"{path}.svg",
+        caption=f"../report/{rule_name}.rst",
+        category=category,
+        labels=labels or {"figure": title, "shows": shows},
+    )
+    return {"pdf": f"{path}.pdf", "svg": svg, "png": f"{path}.png"}
 
 
 def table_files():

@@ -1,4 +1,10 @@
-"""The paper's figures, as PDF, SVG and PNG."""
+"""Every figure, as PDF, SVG and PNG, and the data cards.
+
+A rule NAME draws <run>/figures/NAME.pdf (.svg, .png) by the script scripts/NAME.py; its caption in the report is
+report/NAME.rst. To add a figure: copy a rule, its script and its caption, and add the name to ``figure_names`` in
+moco_transfer/experiment.py, so that the target `figures` includes it. Figures read finished tables; where the error bars of
+figure 2 come from is said at the top of scripts/figure2.py.
+"""
 
 
 localrules:
@@ -6,6 +12,12 @@ localrules:
     figure2,
     figure3,
     figure_epochs,
+    similarity_measures,
+    networks,
+    augmentations,
+    training_curves,
+    figure_coverage,
+    data_card,
 
 
 rule figure1:
@@ -13,21 +25,11 @@ rule figure1:
         images=[store(name, "images.npy") for name in shown_datasets(CONFIG)],
         splits=[splits(name) for name in used_datasets(CONFIG)],
     output:
-        pdf="<run>/figures/figure1.pdf",
-        svg=report(
-            "<run>/figures/figure1.svg",
-            caption="../report/figure1.rst",
-            category="Figures",
-            labels={"figure": "1", "shows": "datasets and stages"},
-        ),
-        png="<run>/figures/figure1.png",
+        **figure_outputs("figure1", "datasets and stages"),
     log:
         "<run>/logs/figures/figure1.log",
     conda:
         ENVIRONMENT
-    resources:
-        mem_mb=4000,
-        runtime=30,
     params:
         titles=titles(),
         note=data_note(),
@@ -51,21 +53,11 @@ rule figure2:
         estimates=estimate_files(),
         reference=paper_tables(CONFIG.targets),
     output:
-        pdf="<run>/figures/figure2.pdf",
-        svg=report(
-            "<run>/figures/figure2.svg",
-            caption="../report/figure2.rst",
-            category="Figures",
-            labels={"figure": "2", "shows": "test AUROC by labelled data"},
-        ),
-        png="<run>/figures/figure2.png",
+        **figure_outputs("figure2", "test AUROC by labelled data"),
     log:
         "<run>/logs/figures/figure2.log",
     conda:
         ENVIRONMENT
-    resources:
-        mem_mb=4000,
-        runtime=30,
     params:
         titles=titles(),
         note=data_note(),
@@ -81,21 +73,11 @@ rule figure3:
     input:
         "<run>/similarity/similarity.parquet",
     output:
-        pdf="<run>/figures/figure3.pdf",
-        svg=report(
-            "<run>/figures/figure3.svg",
-            caption="../report/figure3.rst",
-            category="Figures",
-            labels={"figure": "3", "shows": "SVCCA between datasets"},
-        ),
-        png="<run>/figures/figure3.png",
+        **figure_outputs("figure3", "SVCCA between datasets"),
     log:
         "<run>/logs/figures/figure3.log",
     conda:
         ENVIRONMENT
-    resources:
-        mem_mb=4000,
-        runtime=30,
     params:
         titles=titles(),
         note=data_note(),
@@ -106,27 +88,22 @@ rule figure3:
         "../scripts/figure3.py"
 
 
+# Figures 4 and 5, one per target.
 rule figure_epochs:
     input:
         estimates=lambda wildcards: f"<run>/evaluate/{EPOCH_FIGURES[wildcards.figure]}/estimates.parquet",
     output:
-        pdf="<run>/figures/{figure}.pdf",
-        svg=report(
-            "<run>/figures/{figure}.svg",
-            caption="../report/figure_epochs.rst",
-            category="Figures",
+        **figure_outputs(
+            "figure_epochs",
+            path="<run>/figures/{figure}",
             labels=numbered_labels("figure", EPOCH_FIGURES, "test AUROC by training epochs"),
         ),
-        png="<run>/figures/{figure}.png",
     log:
         "<run>/logs/figures/{figure}.log",
     wildcard_constraints:
         figure=one_of(EPOCH_FIGURES),
     conda:
         ENVIRONMENT
-    resources:
-        mem_mb=4000,
-        runtime=30,
     params:
         target=lambda wildcards: EPOCH_FIGURES[wildcards.figure],
         titles=titles(),
@@ -137,3 +114,149 @@ rule figure_epochs:
         "{wildcards.figure}: test AUROC by epochs of end-to-end finetuning"
     script:
         "../scripts/figure_epochs.py"
+
+
+rule similarity_measures:
+    input:
+        "<run>/similarity/similarity.parquet",
+    output:
+        **figure_outputs("similarity_measures", "similarities with nulls and ceilings"),
+    log:
+        "<run>/logs/figures/similarity_measures.log",
+    conda:
+        ENVIRONMENT
+    params:
+        titles=titles(),
+        note=data_note(),
+        code=RESULTS_CODE,
+    message:
+        "Similarity of the datasets by measures on shared channels"
+    script:
+        "../scripts/similarity_measures.py"
+
+
+rule networks:
+    input:
+        "<run>/similarity/networks.parquet",
+    output:
+        **figure_outputs("networks", "how far each pretraining moved each layer"),
+    log:
+        "<run>/logs/figures/networks.log",
+    conda:
+        ENVIRONMENT
+    params:
+        titles=titles(),
+        note=data_note(),
+        sources=ALL_SOURCES,
+        code=RESULTS_CODE,
+    message:
+        "How far each pretraining moved each layer"
+    script:
+        "../scripts/networks.py"
+
+
+rule augmentations:
+    input:
+        images=[store(name, "images.npy") for name in augmented_examples()],
+    output:
+        **figure_outputs("augmentations", "eight images and views of them"),
+    log:
+        "<run>/logs/figures/augmentations.log",
+    conda:
+        ENVIRONMENT
+    params:
+        titles=titles(),
+        note=data_note(),
+        dataset="".join(augmented_examples()),
+        card_side=next(CONFIG.datasets[target].store.size for target in CONFIG.targets),
+        input_size=CONFIG.model.input_size,
+        augmentations=shown_augmentations(),
+        seed=CONFIG.seed,
+        code=code_of("scripts", "moco_transfer/report", "moco_transfer/augment"),
+    message:
+        "What the augmentations do to images"
+    script:
+        "../scripts/augmentations.py"
+
+
+rule training_curves:
+    input:
+        initial=list(trainings()["initial"]),
+        moco=list(trainings()["moco"]),
+        linear=list(trainings()["linear"]),
+        end_to_end=list(trainings()["end_to_end"]),
+    output:
+        **figure_outputs("training_curves", "loss and more by epoch, every training"),
+    log:
+        "<run>/logs/figures/training_curves.log",
+    conda:
+        ENVIRONMENT
+    params:
+        trainings={kind: list(found.values()) for kind, found in trainings().items()},
+        note=data_note(),
+        sources=ALL_SOURCES,
+        code=RESULTS_CODE,
+    message:
+        "Training curves of the whole run"
+    script:
+        "../scripts/training_curves.py"
+
+
+# Not part of the target `figures`: the simulation behind it needs no data of the run.
+rule figure_coverage:
+    input:
+        coverage="<run>/evaluate/coverage.parquet",
+    output:
+        **figure_outputs("figure_coverage", "how often intervals hold the truth", "<run>/figures/coverage"),
+    log:
+        "<run>/logs/figures/coverage.log",
+    conda:
+        ENVIRONMENT
+    params:
+        percentiles=CONFIG.evaluation.percentiles,
+        code=RESULTS_CODE,
+    message:
+        "How often intervals hold the truth"
+    script:
+        "../scripts/figure_coverage.py"
+
+
+# A card for every dataset that the results rest on: a page of Markdown and a figure.
+rule data_card:
+    input:
+        index=store("{dataset}", "index.parquet"),
+        sizes=store("{dataset}", "sizes.parquet"),
+        quarantine=store("{dataset}", "quarantine.csv"),
+        manifest=store("{dataset}", "manifest.json"),
+        splits="<run>/splits/{dataset}/fold1.parquet",
+        # Pixels that must not be shown are not even given to the script.
+        images=lambda wildcards: (
+            store(wildcards.dataset, "images.npy") if CONFIG.datasets[wildcards.dataset].shareable else []
+        ),
+    output:
+        **figure_outputs(
+            "data_card",
+            path="<run>/cards/{dataset}",
+            labels={"dataset": "{dataset}", "shows": "counts, labels, sizes, views"},
+            category="Data",
+        ),
+        md="<run>/cards/{dataset}.md",
+    log:
+        "<run>/logs/cards/{dataset}.log",
+    conda:
+        ENVIRONMENT
+    params:
+        dataset=lambda wildcards: wildcards.dataset,
+        title=lambda wildcards: CONFIG.datasets[wildcards.dataset].title,
+        shareable=lambda wildcards: dataset_of(wildcards).shareable,
+        split=lambda wildcards: dataset_of(wildcards).split.model_dump(),
+        labels=lambda wildcards: dataset_of(wildcards).labels.model_dump(),
+        note=lambda wildcards: (
+            "Phantom data: generated images, not radiographs" if wildcards.dataset in PHANTOMS else ""
+        ),
+        seed=CONFIG.seed,
+        code=code_of("scripts", "moco_transfer/report", "moco_transfer/data"),
+    message:
+        "The data card of {wildcards.dataset}"
+    script:
+        "../scripts/data_card.py"

@@ -1,22 +1,70 @@
-"""The picture of augmentations: eight images, and six views of each by every preset and list of the configuration."""
+"""What augmentations do: eight images, and six views of each by every preset and by the lists that the run configures."""
+
+from collections.abc import Mapping
 
 import numpy as np
 import torch
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
 
 from moco_transfer.augment import augment
 from moco_transfer.config.augmentation import operations_of
-from moco_transfer.plotting.augmentations import IMAGES, VIEWS, draw_augmentations, drawn_card
 from moco_transfer.report import style
 from moco_transfer.seeds import stream
 
-
-def example_images(path: str, seed: int, dataset: str) -> np.ndarray:
-    images = np.load(path, mmap_mode="r")
-    rows = stream(seed, "augmentation examples", dataset).permutation(len(images))[:IMAGES]
-    return images[np.sort(rows)]
+IMAGES, VIEWS = 8, 6
+GAP = 0.06
+"""Width of the lines between views, as a share of a view's side."""
 
 
-def views_of(images: np.ndarray, augmentation: list, params, name: str) -> np.ndarray:
+def draw(
+    images: NDArray[np.uint8], views: Mapping[str, NDArray[np.uint8]], shown: str, note: str = ""
+) -> Figure:
+    """Return a column of ``images``, and one panel per augmentation with its views of them, one row per image.
+
+    ``images`` are grey, [IMAGES, h, w]; ``views`` maps the name of an augmentation to [IMAGES, VIEWS, size, size].
+    ``shown`` says below the panels what the images are, ``note`` is written on the figure.
+    """
+    pictures = [mosaic(images[:, None]), *map(mosaic, views.values())]
+    columns = [1, *(tiles.shape[1] for tiles in views.values())]
+    tile = style.TWO_COLUMNS / (sum(columns) + 0.7)
+    figure = style.new_figure(style.TWO_COLUMNS, len(images) * tile + 0.65, note)
+    axes = figure.subplots(1, len(columns), width_ratios=columns)
+    for ax, picture, count in zip(axes, pictures, columns, strict=True):
+        # The extent is in views, so that a stored image appears as large as a view of it.
+        ax.imshow(picture, cmap="gray", vmin=0, vmax=255, extent=(0, count, 0, len(images)))
+        ax.axis("off")
+    axes[0].set_title("Image", loc="left", fontsize=7)
+    style.label_panels(axes[1:], views)
+    figure.supxlabel(shown, fontsize=7)
+    return figure
+
+
+def mosaic(tiles: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Return one picture of ``tiles``, uint8 [rows, columns, h, w], with white lines between them."""
+    rows, columns, height, width = tiles.shape
+    gap = max(1, round(GAP * width))
+    picture = np.full((rows, height + gap, columns, width + gap), 255, np.uint8)
+    picture[:, :height, :, :width] = tiles.transpose(0, 2, 1, 3)
+    return picture.reshape(rows * (height + gap), columns * (width + gap))
+
+
+def drawn_card(side: int) -> NDArray[np.uint8]:
+    """Return a drawn picture, uint8 [side, side], for runs whose images must not be shown.
+
+    It has what augmentations change: a ramp of grey levels, stripes from coarse to fine, and a hook that tells left from
+    right.
+    """
+    down, across = np.mgrid[:side, :side] / side
+    card = 60 + 120 * across
+    card = np.where(down < 0.25, np.where(np.sin(80 * across**2) > 0, 200, 40), card)
+    ring = np.abs(np.hypot(across - 0.5, down - 0.62) - 0.3) < 0.02
+    stem = (np.abs(across - 0.42) < 0.03) & (np.abs(down - 0.62) < 0.18)
+    bar = (np.abs(down - 0.47) < 0.03) & (across > 0.42) & (across < 0.62)
+    return np.where(ring | stem | bar, 240, card).astype(np.uint8)
+
+
+def views_of(images: NDArray[np.uint8], augmentation: list, params, name: str) -> NDArray[np.uint8]:
     repeated = torch.from_numpy(np.repeat(images, VIEWS, axis=0)[:, None])
     random = stream(params.seed, "augmentation views", name)
     views = augment(repeated, operations_of(augmentation), params.input_size, random)
@@ -27,20 +75,20 @@ def views_of(images: np.ndarray, augmentation: list, params, name: str) -> np.nd
 def main(inputs, outputs, params) -> None:
     torch.set_num_threads(1)
     if params.dataset:
-        images = example_images(inputs.images[0], params.seed, params.dataset)
+        images = np.load(inputs.images[0], mmap_mode="r")
+        random = stream(params.seed, "augmentation examples", params.dataset)
+        images = images[np.sort(random.permutation(len(images))[:IMAGES])]
         whose = style.dataset_label(params.dataset, params.titles)
     else:
-        # images are no input where no dataset is shareable: nothing here could show them
         images = np.stack([drawn_card(params.card_side)] * IMAGES)
         whose = "a drawn test card, as no dataset of grey images is shareable"
-    figure = draw_augmentations(
-        images,
-        {name: views_of(images, listed, params, name) for name, listed in params.augmentations.items()},
-        f"Images: {whose}, {images.shape[2]} x {images.shape[1]} pixels; "
-        f"views: {params.input_size} x {params.input_size} pixels",
-        params.note,
+    views = {name: views_of(images, listed, params, name) for name, listed in params.augmentations.items()}
+    height, width = images.shape[1:]
+    shown = (
+        f"Images: {whose}, {width} x {height} pixels; views: {params.input_size} x {params.input_size} pixels"
     )
-    style.save(figure, outputs.pdf, outputs.svg, outputs.png)
+    style.save(draw(images, views, shown, params.note), *outputs)
 
 
-main(snakemake.input, snakemake.output, snakemake.params)
+if "snakemake" in globals():
+    main(snakemake.input, snakemake.output, snakemake.params)

@@ -1,26 +1,241 @@
-"""The data card of one dataset: a page of Markdown and a figure."""
+"""The data card of one dataset: a page of Markdown, and a figure with counts, prevalences, sizes, views and examples."""
 
 import json
+import textwrap
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
+import seaborn as sns
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import PercentFormatter
+from numpy.typing import NDArray
 
-from moco_transfer.data.card import data_card
+from moco_transfer.data.card import NOT_USED, SHOWN_LABELS, DataCard, data_card, frequent_labels
 from moco_transfer.files import write_text
-from moco_transfer.plotting.data_card import EXAMPLES, draw_data_card
 from moco_transfer.report import style
+from moco_transfer.report.tables import markdown
 from moco_transfer.seeds import stream
-from moco_transfer.tables.data_card import data_card_page
+
+SPLIT_COLORS = {"train": "#0072B2", "validation": "#E69F00", "test": "#009E73", NOT_USED: "#7F7F7F"}
+SPLIT_MARKERS = {"train": "o", "validation": "s", "test": "D", NOT_USED: "X"}
+EXAMPLES = 8
+SIZE_BINS = 40
+SHOWN_SIZES = 5
 
 
-def example_images(path: str, seed: int, dataset: str) -> list[np.ndarray]:
-    images = np.load(path, mmap_mode="r")
-    chosen = stream(seed, "card examples", dataset).permutation(len(images))[:EXAMPLES]
-    return [images[row] for row in np.sort(chosen)]
+def draw(card: DataCard, title: str, examples: Sequence[NDArray[np.uint8]] | None, note: str = "") -> Figure:
+    """Return the card of the dataset called ``title``, one page.
+
+    ``examples`` are up to EXAMPLES images, uint8 [height, width] or [height, width, 3], or None if the dataset's images must
+    not be shown: the card then says so. ``note`` is written on the figure.
+    """
+    labels = frequent_labels(card.labels)
+    splits = list(card.counts["split"][:-1])
+    examples_height = 0.95 if examples else 0.2
+    heights = [0.5, 0.35 + 0.2 * len(splits), 0.5 + 0.18 * max(len(labels), 2), 2.1, examples_height]
+    figure = style.new_figure(style.TWO_COLUMNS, sum(heights) + 0.5, note)
+    grid = figure.add_gridspec(len(heights), 2, height_ratios=heights)
+    _write_header(figure.add_subplot(grid[0, :]), card, title)
+    panels = [figure.add_subplot(place) for place in (grid[1, :], grid[2, :], grid[3, 0], grid[3, 1])]
+    _draw_counts(panels[0], card, splits)
+    _draw_prevalence(panels[1], card, labels, splits)
+    _draw_sizes(panels[2], card.sizes)
+    _draw_views(panels[3], card)
+    total = card.labels["label"].nunique()
+    shown = "" if total == len(labels) else f", {len(labels)} of {total:,} labels"
+    prevalence = f"Prevalence (share of images with the value 1){shown}"
+    style.label_panels(panels, ["Images by split", prevalence, "Original sizes", "Views"])
+    _draw_examples(figure.add_subplot(grid[4, :]), examples)
+    return figure
 
 
-def main(inputs, outputs, params, dataset: str) -> None:
+def _write_header(ax: Axes, card: DataCard, title: str) -> None:
+    ax.axis("off")
+    ax.text(0, 0.95, title, fontsize=11, fontweight="bold", va="top")
+    reasons = "; ".join(f"{row.reason}: {row.images:,}" for row in card.quarantined.itertuples())
+    reasons = textwrap.shorten(reasons, 80, placeholder=" ...")  # the page has them all
+    quarantined = f"{card.indexed - card.stored:,} quarantined" + (f" ({reasons})" if reasons else "")
+    size, colour = card.settings["size"], "colour" if card.settings["colour"] else "grey"
+    lines = [
+        f"{card.indexed:,} images indexed = {card.stored:,} stored + {quarantined}",
+        f"stored as {size} x {size} pixels, {colour}, fit '{card.settings['fit']}'",
+    ]
+    ax.text(0, 0.5, "\n".join(lines), va="top", linespacing=1.4)
+
+
+def _draw_bars(
+    ax: Axes, rows: pd.DataFrame, y: str, words: Sequence[str], room: float, **kwargs: Any
+) -> None:
+    """Draw a bar per row, and its ``words`` beside it; ``room`` is the width of the axis in longest bars."""
+    sns.barplot(rows, x="images", y=y, width=0.62, saturation=1, ax=ax, legend=False, **kwargs)
+    for row, text in enumerate(words):
+        ax.annotate(text, (rows["images"].iloc[row], row), (4, 0), textcoords="offset points", va="center")
+    ax.set(xlim=(0, room * rows["images"].max()), xticks=[], xlabel="", ylabel="")
+    ax.grid(visible=False)
+    ax.spines["bottom"].set_visible(False)
+
+
+def _draw_counts(ax: Axes, card: DataCard, splits: Sequence[str]) -> None:
+    rows = card.counts.set_index("split").loc[list(splits)].reset_index()
+    words = [
+        f"{row.images:,} images, {row.studies:,} studies, {row.patients:,} patients"
+        for row in rows.itertuples()
+    ]
+    _draw_bars(ax, rows, "split", words, 1.75, hue="split", palette=SPLIT_COLORS)
+
+
+def _draw_prevalence(ax: Axes, card: DataCard, labels: Sequence[str], splits: Sequence[str]) -> None:
+    sns.pointplot(
+        card.labels,
+        **{"x": "prevalence", "y": "label", "order": labels, "errorbar": None, "ax": ax},
+        **{"hue": "split", "hue_order": splits, "palette": SPLIT_COLORS, "linestyles": ""},
+        markers=[SPLIT_MARKERS[split] for split in splits],
+        # Side by side, because splits of one population have nearly the same prevalence.
+        dodge=0.22 * (len(splits) - 1) or False,
+        markersize=3.6,
+    )
+    for line in ax.lines[: len(splits)]:
+        line.set_clip_on(False)  # so that a prevalence of 0 is a whole marker on the axis
+    ax.set_yticks(range(len(labels)), map(_shortened, labels))
+    ax.set(xlim=(0, 1.06 * max(card.labels["prevalence"].max(), 0.01)), ylim=(len(labels) - 0.5, -0.5))
+    ax.set(xlabel="", ylabel="")
+    ax.grid(axis="x")
+    ax.grid(visible=False, axis="y")
+    ax.hlines(np.arange(len(labels) - 1) + 0.5, *ax.get_xlim(), color="0.93", lw=0.5, zorder=0)
+    ax.xaxis.set_major_formatter(PercentFormatter(1))
+    above = {"bbox_to_anchor": (1, 1), "borderaxespad": 0}
+    sns.move_legend(ax, "lower right", ncols=len(splits), title=None, handlelength=1, **above)
+
+
+def _shortened(name: str) -> str:
+    """Return ``name`` as it fits beside a panel: names of labels and views may be the user's own."""
+    return name if len(name) <= 28 else name[:26] + "…"
+
+
+def _draw_sizes(ax: Axes, sizes: pd.DataFrame) -> None:
+    """Draw one dot per size, or per cell of a grid of sizes if there are many; its area grows with the number of images."""
+    top = 1.1 * sizes[["width", "height"]].to_numpy().max()
+    if len(sizes) == 1:
+        width, height = sizes.loc[0, ["width", "height"]]
+        words = f"all {width:,} x {height:,}"
+        ax.annotate(words, (width, height), (-8, -2), textcoords="offset points", ha="right")
+    if len(sizes) > 4 * SIZE_BINS:
+        step = np.ceil(top / 1.1 / SIZE_BINS)
+        cells = ((sizes[["width", "height"]] // step + 0.5) * step).assign(images=sizes["images"])
+        sizes = cells.groupby(["width", "height"], as_index=False)["images"].sum()
+    area = 4 + 76 * sizes["images"] / sizes["images"].max()
+    ax.scatter(sizes["width"], sizes["height"], area, color="#0072B2", alpha=0.6, lw=0)
+    ax.axline((0, 0), slope=1, color="0.7", lw=0.6, ls=(0, (2, 2)), zorder=0)
+    ax.set(xlim=(0, top), ylim=(0, top), xlabel="Width (pixels)", ylabel="Height (pixels)", aspect="equal")
+    ax.grid(axis="both")
+
+
+def _draw_views(ax: Axes, card: DataCard) -> None:
+    words = [f"{images:,} ({images / card.stored:.1%})" for images in card.views["images"]]
+    _draw_bars(ax, card.views, "view", words, 1.45, color="0.55")
+    ax.set_yticks(range(len(words)), map(_shortened, card.views["view"]))
+    ax.set_ylim(max(len(words), 4) - 0.5, -0.5)  # a single view is a slim bar, not a block
+
+
+def _draw_examples(ax: Axes, examples: Sequence[NDArray[np.uint8]] | None) -> None:
+    ax.axis("off")
+    if not examples:
+        words = "No example images are shown: this dataset is not shareable. The card holds counts alone."
+        ax.text(0, 0.5, words, va="center", fontstyle="italic", color="0.3")
+        return
+    for number, image in enumerate(examples):
+        ax.imshow(image, cmap="gray", vmin=0, vmax=255, extent=(number, number + 0.94, 0, 0.94))
+    ax.set(xlim=(0, EXAMPLES - 0.06), ylim=(0, 0.94), aspect="equal")
+
+
+def page(
+    card: DataCard,
+    title: str,
+    figure: str,
+    split: Mapping[str, Any],
+    labels: Mapping[str, Any],
+    shareable: bool,
+    note: str = "",
+) -> str:
+    """Return the card as Markdown, with the numbers that the figure draws.
+
+    ``title`` is the dataset's, ``figure`` the path of its figure from the page; ``split`` and ``labels`` are those sections
+    of the dataset's configuration; ``note`` comes first.
+    """
+    quarantined = card.indexed - card.stored
+    examples = (
+        "Example images are drawn at random from all that are stored."
+        if shareable
+        else "No example images: the dataset is not shareable (`shareable: false`), the card holds counts alone."
+    )
+    settings = pd.DataFrame(card.settings.items(), columns=["setting", "value"])
+    tables = [
+        (_with_commas(card.counts), f"Images by split. {_split_text(split)}"),
+        (_label_table(card.labels), _label_text(card.labels, labels)),
+        (_with_commas(card.views), "Views."),
+        (_with_commas(card.sizes.head(SHOWN_SIZES)), _size_text(card.sizes)),
+        (settings, "How the images are stored."),
+    ]
+    if quarantined:
+        tables.append((_with_commas(card.quarantined), "Quarantined images, by reason."))
+    parts = [f"# Data card: {title}", ""]
+    parts += [f"**{note}**", ""] if note else []
+    parts += [
+        f"{card.indexed:,} images indexed = {card.stored:,} stored + {quarantined:,} quarantined. {examples}",
+        "",
+        f"![The card as a figure]({figure})",
+        "",
+        *(markdown(frame, caption) for frame, caption in tables),
+    ]
+    return "\n".join(parts)
+
+
+def _split_text(split: Mapping[str, Any]) -> str:
+    shares = ", ".join(f"{side} {split[side]}" for side in ("train", "validation", "test"))
+    return f"No {split['unit']} is in two splits; shares asked for: {shares}."
+
+
+def _label_text(labels: pd.DataFrame, policy: Mapping[str, Any]) -> str:
+    count = labels["label"].nunique()
+    shown = f" The {SHOWN_LABELS} most frequent of {count:,}." if count > SHOWN_LABELS else ""
+    unlabeled = {"zero": "kept as all zeros", "drop": "left out"}[policy["unlabeled"]]
+    return (
+        "Labels by split: images with the value 1 (share of the split), with -1 (uncertain), and blank. For training, -1 "
+        f"counts as '{policy['uncertain']}' and a blank as 0; images without any label are {unlabeled}.{shown}"
+    )
+
+
+def _label_table(labels: pd.DataFrame) -> pd.DataFrame:
+    rows = []
+    for label in frequent_labels(labels):
+        row = {("", "label"): label}
+        for cell in labels[labels["label"] == label].itertuples():
+            row |= {
+                (cell.split, "1"): f"{cell.present:,} ({cell.prevalence:.1%})",
+                (cell.split, "-1"): f"{cell.uncertain:,}",
+                (cell.split, "blank"): f"{cell.blank:,}",
+            }
+        rows.append(row)
+    return pd.DataFrame(rows, columns=pd.MultiIndex.from_tuples(list(rows[0])))
+
+
+def _size_text(sizes: pd.DataFrame) -> str:
+    ends = {side: f"{sizes[side].min():,} to {sizes[side].max():,}" for side in ("width", "height")}
+    shown = f"; the {SHOWN_SIZES} most frequent of {len(sizes):,} sizes" if len(sizes) > SHOWN_SIZES else ""
+    return f"Original sizes in pixels: width {ends['width']}, height {ends['height']}{shown}."
+
+
+def _with_commas(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return ``frame`` with thousands separators in its whole numbers."""
+    numbers = frame.select_dtypes("integer").columns
+    return frame.assign(**{name: frame[name].map("{:,}".format) for name in numbers})
+
+
+def main(inputs, outputs, params) -> None:
     card = data_card(
         pd.read_parquet(inputs.index),
         pd.read_parquet(inputs.splits),
@@ -28,20 +243,15 @@ def main(inputs, outputs, params, dataset: str) -> None:
         pd.read_csv(inputs.quarantine, usecols=["reason"]),
         json.loads(Path(inputs.manifest).read_text(encoding="utf-8")),
     )
-    # images are no input of a dataset that is not shareable: nothing here could show them
-    examples = example_images(inputs.images, params.seed, dataset) if params.shareable else None
-    figure = draw_data_card(card, params.title, examples, params.note)
-    style.save(figure, outputs.pdf, outputs.svg, outputs.png)
-    page = data_card_page(
-        card,
-        params.title,
-        Path(outputs.svg).name,
-        params.split,
-        params.labels,
-        params.shareable,
-        params.note,
-    )
-    write_text(outputs.md, page)
+    examples = None
+    if params.shareable:  # else the images are not even an input
+        images = np.load(inputs.images, mmap_mode="r")
+        chosen = stream(params.seed, "card examples", params.dataset).permutation(len(images))[:EXAMPLES]
+        examples = [images[row] for row in np.sort(chosen)]
+    style.save(draw(card, params.title, examples, params.note), outputs.pdf, outputs.svg, outputs.png)
+    figure, policies = Path(outputs.svg).name, (params.split, params.labels)
+    write_text(outputs.md, page(card, params.title, figure, *policies, params.shareable, params.note))
 
 
-main(snakemake.input, snakemake.output, snakemake.params, snakemake.wildcards.dataset)
+if "snakemake" in globals():
+    main(snakemake.input, snakemake.output, snakemake.params)

@@ -1,15 +1,120 @@
 """Figure 1: which datasets are used in each stage, with example images of those that may be shown."""
 
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patches import FancyArrowPatch, FancyBboxPatch, Rectangle
+from numpy.typing import NDArray
 
 from moco_transfer.data.split import subset_size
-from moco_transfer.plotting.pipeline import draw_pipeline
 from moco_transfer.report import style
 
+# Sizes in inches: of a card, and of the tile with an example image.
+WIDTH, HEIGHT, TILE = 1.56, 0.68, 0.45
 
-def first_image(path: str) -> list[np.ndarray]:
-    return list(np.load(path, mmap_mode="r")[:1])
+
+class Card(NamedTuple):
+    """One box: the datasets whose tiles it shows, its heading, and the lines beside the tiles."""
+
+    datasets: Sequence[str]
+    heading: str
+    lines: Sequence[str]
+
+
+def draw(
+    initial: str,
+    sources: Mapping[str, Sequence[str]],
+    unlabeled: Mapping[str, int],
+    labeled: Mapping[str, Mapping[str, int]],
+    tests: Mapping[str, int],
+    examples: Mapping[str, NDArray[np.uint8] | None],
+    titles: Mapping[str, str],
+    note: str = "",
+) -> Figure:
+    """Return figure 1: four columns of cards, with an arrow from each column to the next.
+
+    Parameters
+    ----------
+    initial : dataset of the initial weights
+    sources : source to the datasets that MoCo sees; for none and ``limited``, which sees the labelled images, an empty list
+    unlabeled : source to the number of images that MoCo sees, for sources with datasets
+    labeled : target to percentage to the number of labelled images
+    tests : target to the number of test images
+    examples : dataset to one image, [height, width] or [height, width, 3], or to None if its images must not be shown: its
+        tile then says so. A dataset that is missing here has no tile. A card has room for two tiles.
+    titles : dataset to title
+    note : written on the figure
+    """
+    stages = {
+        "Initial weights": [Card([initial], titles.get(initial, initial), ["supervised"])],
+        "MoCo pretraining": [_source_card(source, seen, unlabeled) for source, seen in sources.items()],
+        "Finetuning": [_target_card(target, numbers, titles) for target, numbers in labeled.items()],
+        "Evaluation": [
+            Card([target], titles.get(target, target), [f"{tests[target]:,}", "test images;", "AUROC"])
+            for target in labeled
+        ],
+    }
+    pitch = HEIGHT + 0.08
+    height = pitch * max(map(len, stages.values())) + 0.2
+    gap = (style.TWO_COLUMNS - 0.04 - len(stages) * WIDTH) / (len(stages) - 1)
+    middle = -0.1 - height / 2
+    figure = style.new_figure(style.TWO_COLUMNS, height + (0.3 if note else 0.1), note)
+    ax = figure.subplots()
+    ax.axis("off")
+    arrow = {"arrowstyle": "simple,head_width=7,head_length=5,tail_width=2.5", "color": "0.45", "lw": 0}
+    for column, (stage, cards) in enumerate(stages.items()):
+        left = column * (WIDTH + gap)
+        ax.text(left + WIDTH / 2, -0.08, stage, ha="center", va="center", fontsize=8, fontweight="bold")
+        for i, card in enumerate(cards):
+            _draw_card(ax, left, middle + pitch * ((len(cards) - 1) / 2 - i), card, examples)
+        if column:
+            ax.add_patch(FancyArrowPatch((left - gap + 0.03, middle), (left - 0.03, middle), **arrow))
+    ax.set(xlim=(-0.02, style.TWO_COLUMNS - 0.02), ylim=(-height, 0.02), aspect="equal")
+    return figure
+
+
+def _source_card(source: str, seen: Sequence[str], unlabeled: Mapping[str, int]) -> Card:
+    if source == "limited":
+        lines = ["the same images", "as are labelled"]
+    elif seen:
+        lines = [f"{unlabeled[source]:,}", "unlabelled", "images"]
+    else:
+        lines = ["initial weights,", "unchanged"]
+    return Card(seen[:2], style.source_label(source), lines)
+
+
+def _target_card(target: str, labeled: Mapping[str, int], titles: Mapping[str, str]) -> Card:
+    numbers = sorted({min(labeled.values()), max(labeled.values())})
+    images = " to ".join(f"{number:,}" for number in numbers)
+    return Card([target], titles.get(target, target), [images, "labelled images;", "linear, end to end"])
+
+
+def _draw_card(
+    ax: Axes, left: float, center: float, card: Card, examples: Mapping[str, NDArray[np.uint8] | None]
+) -> None:
+    bottom = center - HEIGHT / 2
+    frame = {"boxstyle": "round,pad=0,rounding_size=0.05", "fc": "0.97", "ec": "0.6", "lw": 0.6}
+    ax.add_patch(FancyBboxPatch((left, bottom), WIDTH, HEIGHT, **frame))
+    inner = left + 0.06
+    ax.text(inner, bottom + HEIGHT - 0.05, card.heading, va="top", fontsize=6.5, fontweight="bold")
+    for dataset in [name for name in card.datasets if name in examples]:
+        _draw_tile(ax, inner, bottom + 0.05, dataset, examples[dataset])
+        inner += TILE + 0.05
+    ax.text(inner, bottom + 0.05 + TILE / 2, "\n".join(card.lines), va="center", fontsize=6, linespacing=1.3)
+
+
+def _draw_tile(ax: Axes, left: float, bottom: float, dataset: str, image: NDArray[np.uint8] | None) -> None:
+    if image is not None:
+        extent = (left, left + TILE, bottom, bottom + TILE)
+        ax.imshow(image, cmap="gray", vmin=0, vmax=255, extent=extent, aspect="equal", zorder=2)
+        return
+    ax.add_patch(Rectangle((left, bottom), TILE, TILE, fc="0.88", ec="0.6", lw=0.5))
+    words = {"s": f"{dataset}:\nnot\nshareable", "fontsize": 5 * min(1, 10 / (len(dataset) + 1))}
+    ax.text(left + TILE / 2, bottom + TILE / 2, ha="center", va="center", color="0.3", **words)
 
 
 def main(inputs, outputs, params) -> None:
@@ -20,7 +125,7 @@ def main(inputs, outputs, params) -> None:
     train = {name: int(counts.get("train", 0)) for name, counts in splits.items()}
     seen = {name: int(counts.reindex(params.pretrained_on).sum()) for name, counts in splits.items()}
     sources = dict(params.sources) | ({"limited": []} if params.limited else {})
-    figure = draw_pipeline(
+    figure = draw(
         initial=params.initial,
         sources=sources,
         unlabeled={name: sum(seen[part] for part in parts) for name, parts in sources.items() if parts},
@@ -30,13 +135,14 @@ def main(inputs, outputs, params) -> None:
         },
         tests={target: int(splits[target].get("test", 0)) for target in params.percents},
         examples={
-            name: first_image(path) if shareable else None
+            name: np.load(path, mmap_mode="r")[0] if shareable else None
             for name, path, shareable in zip(params.shown, inputs.images, params.shareable, strict=True)
         },
         titles=params.titles,
         note=params.note,
     )
-    style.save(figure, outputs.pdf, outputs.svg, outputs.png)
+    style.save(figure, *outputs)
 
 
-main(snakemake.input, snakemake.output, snakemake.params)
+if "snakemake" in globals():
+    main(snakemake.input, snakemake.output, snakemake.params)

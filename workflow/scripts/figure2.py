@@ -1,21 +1,108 @@
-"""Figure 2: test AUROC by the percentage of labelled data, linear and end to end."""
+"""Figure 2: test AUROC by the percentage of labelled data, one row per target and one column per mode.
+
+Points and error bars are the columns ``median``, ``lower`` and ``upper`` of results/<run>/evaluate/<target>/estimates.parquet:
+percentiles of the bootstrap over the test set, averaged over labelled subsets. The rule ``evaluate`` computes them, in
+``moco_transfer/statistics/evaluation.py``; nothing is estimated here.
+"""
+
+from collections.abc import Mapping, Sequence
 
 import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
-from moco_transfer.plotting.label_fraction import draw_auroc_by_labels
 from moco_transfer.report import style
 from moco_transfer.statistics.evidence import read_reference
 
+MODE_LABELS = {"linear": "linear", "end_to_end": "end to end"}
+
+
+def draw(
+    estimates: pd.DataFrame,
+    titles: Mapping[str, str],
+    sources: Sequence[str],
+    note: str = "",
+    reference: pd.DataFrame | None = None,
+) -> Figure:
+    """Return figure 2: one line per source through the selected rows of ``estimates``, of all targets.
+
+    ``titles`` maps dataset to title, ``sources`` lists all sources of the run in order, ``note`` is written on the figure.
+    ``reference`` has the paper's values (target, percent, mode, source, auroc_median, q05, q95). They appear as hollow
+    markers to the right of ours, if this run has the cell.
+    """
+    cells = _add_paper(estimates[estimates["selected"]], reference)
+    targets = list(dict.fromkeys(cells["target"]))
+    modes = [mode for mode in MODE_LABELS if mode in set(cells["mode"])]
+    shown = [source for source in sources if source in set(cells["source"])]
+    looks = style.source_looks(sources)
+    width = style.ONE_COLUMN if len(modes) == 1 else style.TWO_COLUMNS
+    figure = style.new_figure(width, 0.8 + 2.3 * len(targets), note)
+    axes = figure.subplots(len(targets), len(modes), squeeze=False, sharey="row", sharex="row")
+    for row, target in zip(axes, targets, strict=True):
+        own = cells[cells["target"] == target].sort_values("position")
+        series = set(zip(own["source"], own["owner"], strict=True))
+        ordered = [(name, owner) for name in shown for owner in ("ours", "paper") if (name, owner) in series]
+        factors = style.side_by_side(ordered, own["position"])
+        for ax, mode in zip(row, modes, strict=True):
+            _draw_panel(ax, own[own["mode"] == mode], factors, looks)
+            points = own[own["owner"] == "ours"].drop_duplicates("percent")
+            labels = [f"{p}%\n{n:,.0f}" for p, n in zip(points["percent"], points["n_labeled"], strict=True)]
+            style.log_ticks(ax, points["position"], labels)
+            room = 1.25 * max(factors.values())
+            ax.set_xlim(own["position"].min() / room, own["position"].max() * room)
+            ax.tick_params(labelleft=True)
+        row[0].set_ylabel("Test AUROC")
+        _mark_chance(row)
+    for ax in axes[-1]:
+        ax.set_xlabel("Labelled images (% of the training set, log scale; number)")
+    names = [f"{style.dataset_label(t, titles)}, {MODE_LABELS[m]}" for t in targets for m in modes]
+    style.label_panels(axes.flat, names)
+    handles = style.source_handles(shown, looks)
+    if reference is not None:
+        handles.append(Line2D([], [], color="0.4", marker="o", mfc="white", ls="", label="the paper's value"))
+    style.legend_below(figure, handles)
+    return figure
+
+
+def _add_paper(ours: pd.DataFrame, reference: pd.DataFrame | None) -> pd.DataFrame:
+    """Return our cells and the paper's values of the same cells, with the place of each on the x axis."""
+    ours = ours.assign(position=ours["percent"].astype(float), owner="ours")
+    if reference is None:
+        return ours
+    names = {"auroc_median": "median", "q05": "lower", "q95": "upper"}
+    paper = reference.rename(columns=names).assign(position=reference["percent"].astype(float), owner="paper")
+    cell = ["target", "mode", "source", "position"]
+    return pd.concat([ours, paper.merge(ours[cell], on=cell)], ignore_index=True)
+
+
+def _draw_panel(
+    ax: Axes,
+    cells: pd.DataFrame,
+    factors: Mapping[tuple[str, str], float],
+    looks: Mapping[str, style.Look],
+) -> None:
+    for (source, owner), factor in factors.items():
+        own = cells[(cells["source"] == source) & (cells["owner"] == owner)]
+        hollow = {"ls": "", "mfc": "white", "ms": 3.2} if owner == "paper" else {}
+        if len(own):
+            style.draw_medians(ax, own["position"] * factor, own, looks[source], **hollow)
+
+
+def _mark_chance(row: Sequence[Axes]) -> None:
+    """Mark an AUROC of one half, but do not stretch the axis to it."""
+    lower, upper = row[0].get_ylim()
+    if lower <= 0.5 <= upper:
+        for ax in row:
+            ax.axhline(0.5, color="0.5", lw=0.8, ls=(0, (2, 2)), zorder=1)
+            ax.annotate("chance", (0.995, 0.5), (0, 2), ax.get_yaxis_transform(), "offset points", ha="right")
+
 
 def main(inputs, outputs, params) -> None:
-    figure = draw_auroc_by_labels(
-        pd.concat([pd.read_parquet(path) for path in inputs.estimates], ignore_index=True),
-        params.titles,
-        params.sources,
-        params.note,
-        read_reference(*inputs.reference) if inputs.reference else None,
-    )
-    style.save(figure, outputs.pdf, outputs.svg, outputs.png)
+    estimates = pd.concat([pd.read_parquet(path) for path in inputs.estimates], ignore_index=True)
+    reference = read_reference(*inputs.reference) if inputs.reference else None
+    style.save(draw(estimates, params.titles, params.sources, params.note, reference), *outputs)
 
 
-main(snakemake.input, snakemake.output, snakemake.params)
+if "snakemake" in globals():
+    main(snakemake.input, snakemake.output, snakemake.params)

@@ -1,16 +1,63 @@
-"""Figures 4 and 5: test AUROC of one target by the epochs of end-to-end finetuning."""
+"""Figures 4 and 5: test AUROC of one target by the epochs of end-to-end finetuning, one panel per percentage of labels.
+
+Points and error bars are the columns ``median``, ``lower`` and ``upper`` of estimates.parquet, as in figure 2.
+"""
+
+from collections.abc import Mapping, Sequence
 
 import pandas as pd
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
-from moco_transfer.plotting.epochs import draw_auroc_by_epochs
 from moco_transfer.report import style
+
+RING = {"marker": "o", "mfc": "none", "mec": "0.2", "mew": 0.8, "ls": ""}
+
+
+def draw(
+    estimates: pd.DataFrame, target: str, titles: Mapping[str, str], sources: Sequence[str], note: str = ""
+) -> Figure:
+    """Return figure 4 or 5: one line per source through all budgets of ``target``; the chosen one has a ring.
+
+    ``titles`` maps dataset to title, ``sources`` are those drawn, in order, ``note`` is written on the figure.
+    """
+    cells = estimates[(estimates["target"] == target) & (estimates["mode"] == "end_to_end")]
+    # Sources of the controls have other budgets, which would stretch the axis.
+    cells = cells[cells["source"].isin(sources)].sort_values("epochs")
+    sizes = cells.drop_duplicates("percent").set_index("percent")["n_labeled"]
+    percents, budgets = sorted(sizes.index, key=float), sorted(cells["epochs"].unique())
+    shown = [source for source in sources if source in set(cells["source"])]
+    looks, factors = style.source_looks(sources), style.side_by_side(shown, budgets)
+    columns = len(percents) if len(percents) <= 3 else 2
+    lines = -(-len(percents) // columns)
+    width = style.ONE_COLUMN if columns == 1 else style.TWO_COLUMNS
+    figure = style.new_figure(width, 0.8 + 2.0 * lines, note)
+    axes = figure.subplots(lines, columns, squeeze=False, sharex=True)
+    for ax, percent in zip(axes.flat, percents, strict=False):
+        for source in shown:
+            own = cells[(cells["percent"] == percent) & (cells["source"] == source)]
+            style.draw_medians(ax, own["epochs"] * factors[source], own, looks[source])
+            chosen = own[own["selected"]]
+            ax.plot(chosen["epochs"] * factors[source], chosen["median"], ms=9, zorder=4, **RING)
+        style.log_ticks(ax, budgets, budgets)
+        ax.margins(y=0.12)
+    for ax in axes.flat[len(percents) :]:
+        ax.remove()
+    for ax in axes[:, 0]:
+        ax.set_ylabel(f"Test AUROC\n{style.dataset_label(target, titles)}")
+    for ax in axes.flat[len(percents) - columns : len(percents)]:
+        ax.set_xlabel("Epochs (log scale)")
+        ax.tick_params(labelbottom=True)
+    style.label_panels(axes.flat, [f"{p}% of labels (n = {sizes[p]:,})" for p in percents])
+    ring = Line2D([], [], label="budget chosen on validation", ms=7, **RING)
+    style.legend_below(figure, [*style.source_handles(shown, looks), ring])
+    return figure
 
 
 def main(inputs, outputs, params) -> None:
-    figure = draw_auroc_by_epochs(
-        pd.read_parquet(inputs.estimates), params.target, params.titles, params.sources, params.note
-    )
-    style.save(figure, outputs.pdf, outputs.svg, outputs.png)
+    estimates = pd.read_parquet(inputs.estimates)
+    style.save(draw(estimates, params.target, params.titles, params.sources, params.note), *outputs)
 
 
-main(snakemake.input, snakemake.output, snakemake.params)
+if "snakemake" in globals():
+    main(snakemake.input, snakemake.output, snakemake.params)

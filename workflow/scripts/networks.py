@@ -1,14 +1,50 @@
-"""How far each pretraining moved the network, layer by layer."""
+"""How far each pretraining moved the network: its likeness to the initial network on the same images, by layer."""
+
+from collections.abc import Mapping, Sequence
+from itertools import product
 
 import pandas as pd
+import seaborn as sns
+from matplotlib.figure import Figure
+from matplotlib.patches import Patch
 
-from moco_transfer.plotting.networks import draw_moved_networks
 from moco_transfer.report import style
+
+LABELS = {"svcca": "SVCCA with the\ninitial network", "cka": "CKA with the\ninitial network"}
+
+
+def draw(networks: pd.DataFrame, titles: Mapping[str, str], sources: Sequence[str], note: str = "") -> Figure:
+    """Return the figure: one row per measure, one column per target, one line per source.
+
+    ``networks`` has the columns of networks.parquet; the band is the range of the chance levels of all sources.
+    ``titles`` maps dataset to title, ``sources`` lists all sources of the run in order, ``note`` is written on the figure.
+    """
+    targets, layers = networks["target"].unique(), list(networks["layer"].unique())
+    looks = style.source_looks(sources)
+    shown = {source: look for source, look in looks.items() if source in set(networks["source"])}
+    width = style.ONE_COLUMN if len(targets) == 1 else style.TWO_COLUMNS
+    figure = style.new_figure(width, 0.9 + 1.7 * len(LABELS), note)
+    axes = figure.subplots(len(LABELS), len(targets), squeeze=False, sharex=True, sharey="row")
+    for ax, (measure, target) in zip(axes.flat, product(LABELS, targets), strict=True):
+        own = networks[(networks["target"] == target) & (networks["measure"] == measure)]
+        sns.lineplot(own, x="layer", y="value", errorbar=None, ax=ax, **style.by("source", shown))
+        chance = own.groupby("layer", sort=False)["chance"].agg(["min", "max"])
+        ax.fill_between(layers, chance["min"], chance["max"], color="0.7", ec="0.7", lw=1.5, zorder=1)
+        ax.set_ylim(min(0, ax.get_ylim()[0]), 1.03)
+        ax.set_ylabel(LABELS[measure])
+        style.layer_ticks(ax, layers)
+        ax.label_outer()
+    for ax, target in zip(axes[0], targets, strict=True):
+        images = networks.loc[networks["target"] == target, "images"].iloc[0]
+        ax.set_title(f"{style.dataset_label(target, titles)}, {images:,} images")
+    chance = Patch(color="0.7", label="chance: images permuted")
+    style.legend_below(figure, [*style.source_handles(list(shown), looks), chance])
+    return figure
 
 
 def main(inputs, outputs, params) -> None:
-    figure = draw_moved_networks(pd.read_parquet(inputs[0]), params.titles, params.sources, params.note)
-    style.save(figure, outputs.pdf, outputs.svg, outputs.png)
+    style.save(draw(pd.read_parquet(inputs[0]), params.titles, params.sources, params.note), *outputs)
 
 
-main(snakemake.input, snakemake.output, snakemake.params)
+if "snakemake" in globals():
+    main(snakemake.input, snakemake.output, snakemake.params)

@@ -5,13 +5,11 @@ The figure draws similarity to the target against the gain in AUROC: few points,
 
 from collections.abc import Mapping, Sequence
 
-import matplotlib as mpl
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from moco_transfer.plotting.similarity import MEASURE_LABELS
 from moco_transfer.report import style
 from moco_transfer.report.tables import effect_text, write_table
 from moco_transfer.statistics.evidence import read_run
@@ -21,7 +19,7 @@ COLUMNS = [
     *("Target", "Measure", "Most similar source", "Best by AUROC"),
     *("Most similar minus its best rival", "Does it rank first?"),
 ]
-LABELS = {"svcca": "SVCCA\n(images as rows)"} | MEASURE_LABELS
+LABELS = {"svcca": "SVCCA\n(images as rows)"} | style.MEASURE_LABELS
 # Percentages of one source share their similarity, so their bars stand side by side, this share of the axis apart.
 DODGE = 0.035
 
@@ -87,24 +85,23 @@ def draw(gains: pd.DataFrame, titles: Mapping[str, str], sources: Sequence[str],
     measures = [measure for measure in LABELS if measure in set(deepest["measure"])]
     shown = [source for source in sources if source in set(deepest["source"])]
     looks = style.source_looks(sources)
-    with mpl.rc_context(style.RC):
-        figure = style.new_figure(style.TWO_COLUMNS, 0.9 + 1.7 * len(targets), note)
-        axes = figure.subplots(len(targets), len(measures), squeeze=False, sharex="col", sharey="row")
-        for column, measure in zip(axes.T, measures, strict=True):
-            of_measure = deepest[deepest["measure"] == measure]
-            distance = measure in DISTANCES
-            # The whole range, so that differences of a thousandth look as small as they are.
-            width = 1.25 * of_measure["similarity"].max() if distance else 1.0
-            for ax, target in zip(column, targets, strict=True):
-                _draw_panel(ax, of_measure[of_measure["target"] == target], looks, width)
-            ax.set_xlim(0, width)
-            ax.set_xlabel(LABELS[measure] + ("\n(low means similar)" if distance else ""))
-        for ax, target in zip(axes[:, 0], targets, strict=True):
-            ax.set_ylabel(f"Gain in AUROC over no MoCo\n{style.dataset_label(target, titles)}, linear")
-        hollow = {"color": "0.3", "marker": "o", "mfc": "white", "ls": ""}
-        handles = style.source_handles(shown, looks)
-        handles.append(Line2D([], [], label="says nothing: inside its null, or images as rows", **hollow))
-        style.legend_below(figure, handles)
+    figure = style.new_figure(style.TWO_COLUMNS, 0.9 + 1.7 * len(targets), note)
+    axes = figure.subplots(len(targets), len(measures), squeeze=False, sharex="col", sharey="row")
+    for column, measure in zip(axes.T, measures, strict=True):
+        of_measure = deepest[deepest["measure"] == measure]
+        distance = measure in DISTANCES
+        # The whole range, so that differences of a thousandth look as small as they are.
+        width = 1.25 * of_measure["similarity"].max() if distance else 1.0
+        for ax, target in zip(column, targets, strict=True):
+            _draw_panel(ax, of_measure[of_measure["target"] == target], looks, width)
+        ax.set_xlim(0, width)
+        ax.set_xlabel(LABELS[measure] + ("\n(low means similar)" if distance else ""))
+    for ax, target in zip(axes[:, 0], targets, strict=True):
+        ax.set_ylabel(f"Gain in AUROC over no MoCo\n{style.dataset_label(target, titles)}, linear")
+    hollow = {"color": "0.3", "marker": "o", "mfc": "white", "ls": ""}
+    handles = style.source_handles(shown, looks)
+    handles.append(Line2D([], [], label="says nothing: inside its null, or images as rows", **hollow))
+    style.legend_below(figure, handles)
     return figure
 
 

@@ -1,18 +1,28 @@
-"""What all figures share: sizes, fonts, the look of each source, the visible note, and saving in three formats.
+"""What all figures share: theme, sizes, the look of each source, the visible note, and saving.
 
-A source has one colour, one marker and one line style in every figure; the colours are Okabe and Ito's, which differ
-for colour-blind readers, and markers and line styles tell the sources apart in grey. Files hold no date and no random
-identifier, so equal input gives equal bytes.
+One file per figure, ``workflow/scripts/NAME.py``, holds a function ``draw`` and, last, the entry point that Snakemake runs.
+To add a figure: copy such a file; add a rule to ``workflow/rules/figures.smk``, a caption ``workflow/report/NAME.rst`` and
+the name in ``experiment.figure_names``; draw made-up data in ``tests/unit/made_up_figures.py``, and the layout tests check
+the new figure as well.
+
+No figure computes an interval. An error bar runs from the column ``lower`` to the column ``upper`` of the table that the
+figure reads: ``results/<run>/evaluate/<target>/estimates.parquet`` for figures 2, 4 and 5, where
+``statistics/evaluation.py`` writes percentiles of the bootstrap over test images or patients.
+
+A source has one colour, marker and line style in every figure. The colours are those of Okabe and Ito, which colour-blind
+readers can tell apart; markers and line styles work in grey. Equal input gives files with equal bytes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-import matplotlib as mpl
 import numpy as np
+import pandas as pd
+import seaborn as sns
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -26,66 +36,86 @@ ONE_COLUMN = 3.5
 TWO_COLUMNS = 7.2
 """Width in inches of a figure across two columns (183 mm)."""
 
-RC = {
-    "font.family": "DejaVu Sans",
-    "font.size": 7,
-    "axes.titlesize": 8,
-    "axes.labelsize": 7,
-    "xtick.labelsize": 6.5,
-    "ytick.labelsize": 6.5,
-    "legend.fontsize": 7,
-    "legend.frameon": False,
-    "legend.handlelength": 2.6,
-    "axes.linewidth": 0.6,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.grid": True,
-    "axes.grid.axis": "y",
-    "axes.axisbelow": True,
-    "grid.color": "0.9",
-    "grid.linewidth": 0.5,
-    "lines.linewidth": 1.1,
-    "lines.markersize": 4,
-    "xtick.major.width": 0.6,
-    "ytick.major.width": 0.6,
-    "pdf.fonttype": 42,
-    "svg.fonttype": "none",
-    "svg.hashsalt": "moco-transfer",
-    "savefig.dpi": 300,
+sns.set_theme(
+    context="paper",
+    style="ticks",
+    font="DejaVu Sans",
+    font_scale=0.73,
+    rc={
+        "axes.titlesize": 8,
+        "legend.frameon": False,
+        "legend.handlelength": 2.6,
+        "axes.linewidth": 0.6,
+        "axes.spines.top": False,
+        "axes.spines.right": False,
+        "axes.grid": True,
+        "axes.grid.axis": "y",
+        "grid.color": "0.9",
+        "grid.linewidth": 0.5,
+        "lines.linewidth": 1.1,
+        "lines.markersize": 4,
+        "xtick.major.width": 0.6,
+        "ytick.major.width": 0.6,
+        "xtick.major.size": 3,
+        "ytick.major.size": 3,
+        "ytick.minor.size": 1.5,
+        "ytick.minor.width": 0.4,
+        "pdf.fonttype": 42,
+        "svg.fonttype": "none",
+        "svg.hashsalt": "moco-transfer",
+        "savefig.dpi": 300,
+    },
+)
+
+MEASURE_LABELS = {
+    "svcca_channels": "SVCCA of channels",
+    "cka_covariance": "CKA of covariances",
+    "frechet": "Fréchet distance",
+    "variance_share": "Share of variance\nin leading directions",
 }
 
 
 @dataclass(frozen=True)
 class Look:
-    """How one source, or one pair of datasets, appears."""
+    """How one source, or one pair of datasets, appears. No dashes: a solid line."""
 
     color: str
     marker: str
-    line: str | tuple[float, tuple[float, ...]]
+    dashes: tuple[float, ...] = ()
+
+    @property
+    def line(self) -> str | tuple[float, tuple[float, ...]]:
+        return (0, self.dashes) if self.dashes else "-"
+
+    @property
+    def kwargs(self) -> dict[str, Any]:
+        """Arguments for matplotlib's ``plot``, ``errorbar`` and ``Line2D``."""
+        return {"color": self.color, "marker": self.marker, "ls": self.line}
 
 
-_DASH_DOT_DOT = (0, (5, 1.2, 1, 1.2, 1, 1.2))
+DASHED, _DASH_DOT, _DOTTED = (3.7, 1.6), (6.4, 1.6, 1, 1.6), (1, 1.65)
+_DASH_DOT_DOT = (5, 1.2, 1, 1.2, 1, 1.2)
 _PAPER_LOOKS = {
-    "none": Look("#000000", "o", "-"),
-    "spine": Look("#0072B2", "s", "--"),
-    "chest": Look("#D55E00", "^", "-."),
-    "spine+chest": Look("#009E73", "D", ":"),
+    "none": Look("#000000", "o"),
+    "spine": Look("#0072B2", "s", DASHED),
+    "chest": Look("#D55E00", "^", _DASH_DOT),
+    "spine+chest": Look("#009E73", "D", _DOTTED),
     "limited": Look("#CC79A7", "v", _DASH_DOT_DOT),
 }
 _OTHER_LOOKS = (
-    Look("#56B4E9", "P", "-"),
-    Look("#E69F00", "X", "--"),
-    Look("#7F7F7F", "p", "-."),
-    Look("#8C6D31", "<", ":"),
+    Look("#56B4E9", "P"),
+    Look("#E69F00", "X", DASHED),
+    Look("#7F7F7F", "p", _DASH_DOT),
+    Look("#8C6D31", "<", _DOTTED),
     Look("#5E3C99", ">", _DASH_DOT_DOT),
-    Look("#882255", "h", "-"),
+    Look("#882255", "h"),
 )
 
 
 def source_looks(sources: Iterable[str]) -> dict[str, Look]:
-    """Return the look of each source. The paper's five are fixed; the others follow the order given, in a cycle.
+    """Return the look of each source: fixed for the paper's five; the others take theirs in turn.
 
-    Give every figure of a run the same sources, so that a source looks the same in all of them.
+    Pass the same sources for every figure of a run, so that a source looks the same in all of them.
     """
     sources = list(dict.fromkeys(sources))
     others = [source for source in sources if source not in _PAPER_LOOKS]
@@ -93,8 +123,20 @@ def source_looks(sources: Iterable[str]) -> dict[str, Look]:
     return {source: _PAPER_LOOKS.get(source) or looks[source] for source in sources}
 
 
+def by(column: str, looks: Mapping[str, Look]) -> dict[str, Any]:
+    """Return arguments for seaborn's ``lineplot`` that give each value of ``column`` its look."""
+    return {
+        **{"hue": column, "style": column, "hue_order": list(looks), "style_order": list(looks)},
+        "palette": {value: look.color for value, look in looks.items()},
+        "markers": {value: look.marker for value, look in looks.items()},
+        "dashes": {value: look.dashes or "" for value, look in looks.items()},
+        "markeredgecolor": "auto",
+        "legend": False,
+    }
+
+
 def pair_looks(pairs: Iterable[tuple[str, str]]) -> dict[tuple[str, str], Look]:
-    """Return the look of each pair of datasets; three pairs look like none of the paper's sources nor our first three."""
+    """Return the look of each pair of datasets. Up to three pairs look like no source of a usual run."""
     looks = _OTHER_LOOKS[::-1]
     return {pair: looks[i % len(looks)] for i, pair in enumerate(pairs)}
 
@@ -116,7 +158,7 @@ def dataset_label(dataset: str, titles: Mapping[str, str]) -> str:
 
 
 def new_figure(width: float, height: float, note: str) -> Figure:
-    """Return an empty figure of that size in inches, with ``note`` written above it when it is not empty."""
+    """Return an empty figure of that size in inches, with ``note``, if there is one, above it."""
     figure = Figure(figsize=(width, height), layout="constrained")
     if note:
         figure.suptitle(note, x=0.995, ha="right", fontsize=7, fontweight="bold", color="#B00020")
@@ -124,23 +166,48 @@ def new_figure(width: float, height: float, note: str) -> Figure:
 
 
 def source_handles(sources: Sequence[str], looks: Mapping[str, Look]) -> list[Line2D]:
-    """Return one legend entry for each source."""
-    return [
-        Line2D([], [], color=looks[s].color, marker=looks[s].marker, ls=looks[s].line, label=source_label(s))
-        for s in sources
-    ]
+    """Return one legend entry per source."""
+    return [Line2D([], [], label=source_label(source), **looks[source].kwargs) for source in sources]
 
 
 def bar_lengths(middle: ArrayLike, lower: ArrayLike, upper: ArrayLike) -> NDArray[np.float64]:
-    """Return the lengths below and above ``middle``, [2, points], of bars from ``lower`` to ``upper``.
+    """Return the lengths below and above ``middle``, [2, points], of error bars from ``lower`` to ``upper``.
 
-    A configured interval need not hold the median, and a bar has no negative length: it is then 0.
+    The configured percentiles need not include the median. A bar would then have a negative length; it gets 0.
     """
     return np.maximum([np.subtract(middle, lower), np.subtract(upper, middle)], 0)
 
 
+def draw_medians(ax: Axes, x: ArrayLike, cells: pd.DataFrame, look: Look, **kwargs: Any) -> None:
+    """Draw a line through the column ``median``, with error bars from ``lower`` to ``upper``."""
+    bars = bar_lengths(cells["median"], cells["lower"], cells["upper"])
+    ax.errorbar(x, cells["median"], bars, **{**look.kwargs, "elinewidth": 0.8, "mew": 0.8, **kwargs})
+
+
+def side_by_side(names: Sequence[Hashable], ticks: ArrayLike) -> dict[Hashable, float]:
+    """Return a factor per name that moves its points sideways on a logarithmic axis, so that error bars stand apart."""
+    ticks = np.log10(np.unique(ticks))
+    gap = np.diff(ticks).min() if len(ticks) > 1 else 1.0
+    step = min(0.05, 0.75 * gap / max(len(names), 1))
+    return {name: 10 ** (step * (i - (len(names) - 1) / 2)) for i, name in enumerate(names)}
+
+
+def log_ticks(ax: Axes, positions: Sequence[float], labels: Iterable[object]) -> None:
+    """Make the x axis logarithmic, with ticks at ``positions`` alone."""
+    ax.set_xscale("log")
+    ax.set_xticks(positions, [str(label) for label in labels])
+    ax.set_xticks([], minor=True)
+
+
+def layer_ticks(ax: Axes, layers: Sequence[str]) -> None:
+    """Name the layers below the x axis; long names are tilted, because they would overlap."""
+    tilt = {"rotation": 35, "ha": "right", "rotation_mode": "anchor"} if max(map(len, layers)) > 4 else {}
+    ax.set_xticks(range(len(layers)), layers, **tilt)
+    ax.set_xlabel("Layer")
+
+
 def legend_below(figure: Figure, handles: Sequence[Artist]) -> None:
-    """Put one legend below the panels, in as few rows as the figure's width allows."""
+    """Put one legend below the panels, in as few rows as the width of the figure allows."""
     for rows in range(1, len(handles) + 1):
         legend = figure.legend(handles=handles, loc="outside lower center", ncols=-(-len(handles) // rows))
         if rows == len(handles) or legend.get_window_extent().width <= figure.bbox.width:
@@ -154,18 +221,17 @@ def label_panels(axes: Iterable[Axes], titles: Iterable[str]) -> None:
         ax.set_title(f"$\\bf{{{letter}}}$  {title}", loc="left")
 
 
-def settle(figure: Figure) -> None:
-    """Lay the page out once, to a millionth of it: the solver's last digits vary, and the bytes must not."""
+def save(figure: Figure, *paths: str | Path) -> None:
+    """Write the figure to each of ``paths``, as PDF, SVG or PNG by its suffix, each whole or not at all.
+
+    Equal figures give equal bytes. The last digits of the layout vary, so they are rounded; dates are left out.
+    """
     figure.draw_without_rendering()
     figure.set_layout_engine("none")
     for ax in figure.axes:
         ax.set_position(np.round(ax.get_position(original=True).bounds, 6))
-
-
-def save(figure: Figure, pdf: str | Path, svg: str | Path, png: str | Path) -> None:
-    """Write the figure in three formats, each whole or not at all; equal figures give equal bytes."""
-    nothing = {"pdf": {"CreationDate": None}, "svg": {"Date": None}, "png": {"Software": None}}
-    with mpl.rc_context(RC):
-        for path, kind in ((pdf, "pdf"), (svg, "svg"), (png, "png")):
-            with replacing(path) as temporary:
-                figure.savefig(temporary, format=kind, metadata=nothing[kind])
+    undated = {"pdf": {"CreationDate": None}, "svg": {"Date": None}, "png": {"Software": None}}
+    for path in paths:
+        kind = Path(path).suffix.removeprefix(".")
+        with replacing(path) as temporary:
+            figure.savefig(temporary, format=kind, metadata=undated[kind])

@@ -1,23 +1,26 @@
-"""The paper's figures and the similarities: what is drawn is what was given."""
+"""Each figure draws what it is given: the paper's figures, similarities, coverage, networks and augmentations."""
 
 from __future__ import annotations
 
 import functools
-import subprocess
-import sys
 from itertools import combinations
 
+import augmentations
+import figure2
+import figure_coverage
+import figure_epochs
 import made_up_figures
 import matplotlib as mpl
+import networks
 import numpy as np
 import pandas as pd
 import pytest
-from made_up_figures import LABELED, NOTE, SOURCES, TITLES, draw_pipeline, drawings
+import similarity_measures
+from made_up_figures import LABELED, NOTE, SOURCES, TITLES, draw_figure1, drawings
 from matplotlib.collections import LineCollection
 from matplotlib.container import ErrorbarContainer
 from matplotlib.image import AxesImage
 
-from moco_transfer.plotting import epochs, label_fraction, similarity
 from moco_transfer.report import style
 
 
@@ -33,7 +36,7 @@ def similarities():
 
 @pytest.fixture(scope="module")
 def draw():
-    """Return a function that draws a figure by its name, the same one again as drawing costs."""
+    """Return a function that draws a figure by its name; it returns the same one again, as drawing costs time."""
     ways = drawings()
     return functools.cache(lambda name: ways[name](NOTE))
 
@@ -50,7 +53,7 @@ def error_bars(ax):
 
 
 def test_figure_2_draws_medians_with_their_intervals(draw, estimates):
-    figure = draw("labels")
+    figure = draw("figure2")
     selected = estimates[estimates["selected"]]
     panels = [(target, mode) for target in LABELED for mode in ("linear", "end_to_end")]
     assert len(figure.axes) == len(panels)
@@ -67,7 +70,7 @@ def test_figure_2_draws_medians_with_their_intervals(draw, estimates):
 
 
 def test_figure_2_bars_of_one_percent_stand_apart_and_near_their_tick(draw):
-    for ax in draw("labels").axes:
+    for ax in draw("figure2").axes:
         ticks = np.log10(ax.get_xticks())
         bars = [bars for bars in ax.collections if isinstance(bars, LineCollection)]
         places = np.sort(np.log10([segment[0, 0] for series in bars for segment in series.get_segments()]))
@@ -79,7 +82,7 @@ def test_figure_2_bars_of_one_percent_stand_apart_and_near_their_tick(draw):
 def test_figure_2_sets_the_papers_values_hollow_beside_ours_where_we_have_the_cell(draw):
     hollow = [
         (ax, line)
-        for ax in draw("labels").axes
+        for ax in draw("figure2").axes
         for line in ax.lines
         if line.get_markerfacecolor() == "white" and len(line.get_xdata())
     ]
@@ -90,27 +93,27 @@ def test_figure_2_sets_the_papers_values_hollow_beside_ours_where_we_have_the_ce
 
 
 def test_figure_2_without_reference_says_nothing_of_the_paper(estimates):
-    figure = label_fraction.draw_auroc_by_labels(estimates, TITLES, SOURCES)
+    figure = figure2.draw(estimates, TITLES, SOURCES)
     assert not any("paper" in text.get_text() for text in figure.legends[0].get_texts())
 
 
 def test_figure_2_takes_a_source_that_one_target_lacks(estimates):
     lacking = estimates[(estimates["source"] != "limited") | (estimates["target"] == "spine")]
-    figure = label_fraction.draw_auroc_by_labels(lacking, TITLES, SOURCES)
+    figure = figure2.draw(lacking, TITLES, SOURCES)
     assert [len(error_bars(ax)) for ax in figure.axes] == [6, 5, 5, 5]
 
 
 def test_chance_is_marked_only_where_it_is_in_range(estimates):
     low = estimates.assign(median=estimates["median"] - 0.2, lower=0.35)
     for frame, marked in ((estimates, False), (low, True)):
-        figure = label_fraction.draw_auroc_by_labels(frame, TITLES, SOURCES)
+        figure = figure2.draw(frame, TITLES, SOURCES)
         for ax in figure.axes:
             assert any(text.get_text() == "chance" for text in ax.texts) == marked
 
 
 @pytest.mark.parametrize("target", list(LABELED))
 def test_figures_4_and_5_ring_the_chosen_budgets(estimates, target):
-    figure = epochs.draw_auroc_by_epochs(estimates, target, TITLES, SOURCES)
+    figure = figure_epochs.draw(estimates, target, TITLES, SOURCES)
     cells = estimates[(estimates["target"] == target) & (estimates["mode"] == "end_to_end")]
     assert len(figure.axes) == len(LABELED[target])
     for ax, percent in zip(figure.axes, LABELED[target], strict=True):
@@ -128,7 +131,7 @@ def test_budgets_of_a_controls_source_leave_figures_4_and_5_as_they_are(estimate
     none = estimates[(estimates["source"] == "none") & (estimates["mode"] == "end_to_end")]
     longer = none.assign(source="none-longer", epochs=7000)
     axes = [
-        epochs.draw_auroc_by_epochs(frame, "spine", TITLES, SOURCES).axes[0]
+        figure_epochs.draw(frame, "spine", TITLES, SOURCES).axes[0]
         for frame in (estimates, pd.concat([estimates, longer], ignore_index=True))
     ]
     assert axes[0].get_xlim() == axes[1].get_xlim() and len(axes[0].lines) == len(axes[1].lines)
@@ -139,7 +142,7 @@ def test_a_source_looks_the_same_in_every_figure(estimates):
     spine = estimates[estimates["source"].isin(["spine", "chest-small"])]
     colors = []
     for frame in (estimates, spine):
-        ax = epochs.draw_auroc_by_epochs(frame, "spine", TITLES, SOURCES).axes[0]
+        ax = figure_epochs.draw(frame, "spine", TITLES, SOURCES).axes[0]
         legend = ax.figure.legends[0]
         handles = zip(legend.get_texts(), legend.legend_handles, strict=True)
         colors.append({text.get_text(): (h.get_color(), h.get_marker()) for text, h in handles})
@@ -147,9 +150,10 @@ def test_a_source_looks_the_same_in_every_figure(estimates):
     assert colors[0]["MoCo on spine"] == colors[1]["MoCo on spine"]
 
 
-def test_bars_run_from_lower_to_upper_and_are_never_negative():
-    lengths = style.bar_lengths([0.7, 0.7], [0.6, 0.75], [0.85, 0.8])
-    np.testing.assert_allclose(lengths, [[0.1, 0], [0.15, 0.1]])
+def test_an_interval_above_its_median_is_drawn_from_the_median(estimates):
+    above = estimates.assign(lower=estimates["median"] + 0.01)
+    for heights, ends in error_bars(figure2.draw(above, TITLES, SOURCES).axes[0]):
+        np.testing.assert_allclose(ends[:, 0], heights)
 
 
 def test_looks_differ_in_color_and_in_marker():
@@ -165,19 +169,22 @@ def test_three_pairs_of_datasets_look_like_no_source_of_a_run_with_three_control
 
 
 def test_figure_3_draws_value_and_null_of_each_pair(draw, similarities):
-    (ax,) = draw("layers").axes
-    literal = similarities[similarities["measure"] == "svcca"]
+    (ax,) = draw("figure3").axes
+    values = similarities[similarities["measure"] == "svcca"]
     assert [text.get_text() for text in ax.get_xticklabels()] == ["CV1", "DB1", "DB2", "DB3", "DB4"]
-    for line, (_, own) in zip(ax.lines, literal.groupby(["dataset_a", "dataset_b"], sort=False), strict=True):
+    lines = [line for line in ax.lines if line.get_marker() not in ("None", "")]
+    for line, (_, own) in zip(lines, values.groupby(["dataset_a", "dataset_b"], sort=False), strict=True):
         np.testing.assert_allclose(line.get_ydata(), own["value"])
-    assert len(ax.patches) == len(literal)
-    for band in ax.patches:
-        assert (band.get_y(), band.get_y() + band.get_height()) == pytest.approx((0.15, 0.25))
+    nulls = [line for line in ax.lines if line.get_alpha() == 0.35]
+    assert len(nulls) == len(values)
+    for null, x in zip(nulls, np.concatenate([line.get_xdata() for line in lines]), strict=True):
+        assert list(null.get_ydata()) == pytest.approx([0.15, 0.25])
+        assert list(null.get_xdata()) == pytest.approx([x, x])  # below its value
     assert ax.get_ylim()[0] < 0.15
 
 
 def test_measures_have_a_row_each_a_column_for_each_pair_and_both_directions(draw, similarities):
-    figure = draw("measures")
+    figure = draw("similarity_measures")
     grid = np.array(figure.axes).reshape(4, 3)
     assert [ax.get_title() for ax in grid[0]] == [
         "VinDr-SpineXR – MIMIC-CXR",
@@ -195,14 +202,14 @@ def test_measures_have_a_row_each_a_column_for_each_pair_and_both_directions(dra
 
 def test_measures_of_a_single_layer_have_null_and_ceiling_all_the_same(similarities):
     one = similarities[similarities["layer"] == "DB4"]
-    figure = similarity.draw_similarity_measures(one, TITLES)
+    figure = similarity_measures.draw(one, TITLES)
     for ax in figure.axes:
         assert ax.patches and all(bar.get_width() > 0.5 for bar in ax.patches)
         assert any(line.get_marker() == "_" for line in ax.lines)
 
 
 def test_measures_have_their_spread_over_halves_as_bars(draw, similarities):
-    grid = np.array(draw("measures").axes).reshape(4, 3)
+    grid = np.array(draw("similarity_measures").axes).reshape(4, 3)
     channels = similarities[similarities["measure"] != "svcca"]
     for row, measure in zip(grid, channels["measure"].unique(), strict=True):
         for ax, (a, b) in zip(row, combinations(["spine", "chest", "natural"], 2), strict=True):
@@ -215,7 +222,7 @@ def test_measures_have_their_spread_over_halves_as_bars(draw, similarities):
 
 def test_pixels_of_a_dataset_that_is_not_shareable_are_not_drawn():
     gray, color = np.full((8, 8), 7, np.uint8), np.zeros((8, 8, 3), np.uint8)
-    figure = draw_pipeline({"spine": None, "chest": [gray], "natural": [color]})
+    figure = draw_figure1({"spine": None, "chest": gray, "natural": color})
     shown = [image.get_array().shape for image in figure.findobj(AxesImage)]
     # Chest: in spine+chest, in finetuning and in evaluation; natural: the initial weights.
     assert sorted(shown) == [(8, 8), (8, 8), (8, 8), (8, 8, 3)]
@@ -225,10 +232,70 @@ def test_pixels_of_a_dataset_that_is_not_shareable_are_not_drawn():
         assert any(number in text for text in texts)
 
 
-def test_drawing_imports_neither_torch_nor_seaborn_nor_pyplot():
-    code = (
-        "import sys; from moco_transfer.plotting import epochs, label_fraction, pipeline, similarity; "
-        "print(sorted({'torch', 'torchvision', 'seaborn', 'scipy', 'sklearn', 'matplotlib.pyplot'} & set(sys.modules)))"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "[]"
+def series(ax):
+    """Return the heights of each line that has markers, by its colour and marker."""
+    drawn = [
+        line for line in ax.get_lines() if line.get_marker() not in ("None", "") and len(line.get_xdata())
+    ]
+    return {(line.get_color(), line.get_marker()): list(line.get_ydata()) for line in drawn}
+
+
+def test_coverage_is_drawn_whole_and_both_units_start_at_one_image_per_patient():
+    coverage = made_up_figures.coverage()
+    left, right = figure_coverage.draw(coverage, [5, 95]).axes
+    assert len(series(left)) == len(series(right)) == 4
+    of_one = 100 * coverage[(coverage["study"] == "patients") & (coverage["images"] == 1)]["coverage"]
+    assert sorted({heights[0] for heights in series(right).values()}) == pytest.approx(sorted(of_one))
+    heights = sorted(height for each in series(left).values() for height in each)
+    assert heights == pytest.approx(sorted(100 * coverage[coverage["study"] == "positives"]["coverage"]))
+
+
+@pytest.mark.parametrize(("trials", "half"), [(1000, 1.859), (100, 5.880)])
+def test_the_band_of_coverage_is_that_of_the_number_of_trials(trials, half):
+    figure = figure_coverage.draw(made_up_figures.coverage().assign(trials=trials), [5, 95])
+    (band,) = figure.axes[0].patches
+    ends = [band.get_y(), band.get_y() + band.get_height()]
+    assert ends == pytest.approx([90 - half, 90 + half], abs=1e-3)
+    assert "90% interval" in figure.axes[0].get_ylabel()
+    assert any("no images" in text.get_text() for text in figure.texts)
+
+
+def test_networks_have_a_line_for_each_source_and_the_band_of_chance():
+    rows = [
+        (target, source, layer, measure, 0.9 - 0.1 * i - 0.05 * j, 0.1 + 0.02 * i, 600)
+        for target in ("spine", "chest")
+        for i, source in enumerate(["spine", "chest"])
+        for j, layer in enumerate(["DB1", "DB2"])
+        for measure in ("svcca", "cka")
+    ]
+    names = ["target", "source", "layer", "measure", "value", "chance", "images"]
+    sources = ["none", "spine", "chest"]
+    figure = networks.draw(pd.DataFrame(rows, columns=names), {"spine": "VinDr"}, sources, NOTE)
+    assert [ax.get_title() for ax in figure.axes[:2]] == ["VinDr (spine), 600 images", "chest, 600 images"]
+    looks = style.source_looks(sources)
+    for ax in figure.axes:
+        found = {color: heights for (color, _), heights in series(ax).items()}
+        assert found[looks["spine"].color] == pytest.approx([0.9, 0.85])
+        assert found[looks["chest"].color] == pytest.approx([0.8, 0.75])
+        (band,) = ax.collections
+        assert band.get_datalim(ax.transData).intervaly == pytest.approx((0.1, 0.12))
+        assert ax.get_ylim()[0] <= 0 and ax.get_ylim()[1] >= 1
+
+
+def test_a_mosaic_has_each_tile_in_its_place():
+    side = 16
+    tiles = np.random.default_rng(0).integers(0, 255, (2, 3, side, side), dtype=np.uint8)
+    picture, step = augmentations.mosaic(tiles), side + round(augmentations.GAP * side)
+    assert picture.shape == (2 * step, 3 * step)
+    for row in range(2):
+        for column in range(3):
+            place = picture[row * step : row * step + side, column * step : column * step + side]
+            np.testing.assert_array_equal(place, tiles[row, column])
+    assert (picture[side:step] == 255).all() and (picture[:, side:step] == 255).all()
+
+
+def test_the_drawn_card_tells_left_from_right_and_up_from_down():
+    card = augmentations.drawn_card(64)
+    assert card.shape == (64, 64) and card.dtype == np.uint8
+    for changed in (card[:, ::-1], card[::-1], card.T):
+        assert np.abs(card.astype(int) - changed).mean() > 10
