@@ -101,7 +101,7 @@ def test_as_many_steps_as_a_finished_run_took(finished):
 
 
 def test_as_many_features_and_predictions_as_a_finished_run_wrote(finished):
-    config, jobs = plan(finished, TINY[3:])
+    _, jobs = plan(finished, TINY[3:])
     run = finished / "results/tiny"
     sizes = Counter()
     for job in jobs:
