@@ -30,7 +30,7 @@ def settings_for(**changes):
 
 
 def sample(population, number, images=IMAGES, channels=CHANNELS):
-    """Return images of a population: a rotation of one spectrum and of one mean; 1.5 lies between 1 and 2."""
+    """Return images of a population, a rotation of one spectrum and one mean; population 1.5 lies between 1 and 2."""
     rows = np.random.default_rng([int(10 * population), number]).standard_normal((images, channels))
     signals = rows * np.arange(1, channels + 1) ** -0.5 + np.linspace(0.2, 0, channels)
     return (signals @ rotation_of(population, channels)).astype(np.float32)
@@ -39,7 +39,7 @@ def sample(population, number, images=IMAGES, channels=CHANNELS):
 def rotation_of(population, channels):
     if population == int(population):
         return random_rotation(channels, np.random.default_rng(int(population)))
-    # A population between turns half of its directions as one neighbour does, and half as the other.
+    # Half of its directions are those of one neighbour, the other half those of the other.
     below, above = (rotation_of(np.floor(population) + i, channels) for i in (0, 1))
     half = np.arange(channels) % 2 == 0
     return np.linalg.qr(np.where(half[:, None], below, above).T)[0].T
@@ -73,15 +73,17 @@ def test_every_measure_layer_and_pair_has_one_row(table):
     assert list(table["layer"][:6]) == ["CV1"] * 3 + ["DB4"] * 3
     assert set(table.loc[table["measure"] == "svcca", "images"]) == {IMAGES}
     assert set(table.loc[table["measure"] != "svcca", "images"]) == {IMAGES // 2}
+    assert table["normalised"].notna().equals(table["measure"].isin(BOUNDED))
+    assert table["ceiling"].notna().equals(table["measure"] != "svcca")
 
 
-def test_normalised_is_the_place_between_null_and_ceiling(table):
+def test_normalised_is_the_position_between_null_and_ceiling(table):
     row = table[table["normalised"].notna()].iloc[0]
     assert row["normalised"] == (row["value"] - row["null_mean"]) / (row["ceiling"] - row["null_mean"])
     assert row["null_lower"] < row["null_mean"] < row["null_upper"] < row["ceiling"]
 
 
-def test_the_null_is_summed_up_by_its_mean_and_its_5_and_95_percentiles(three, table):
+def test_the_null_is_described_by_its_mean_and_its_5_and_95_percentiles(three, table):
     bases = [leading_directions(three[name]["DB4"], 0.99) for name in ("spine", "natural")]
     names = ("similarity", "svcca", "DB4", "spine", "natural")
     draws = np.sort(permutation_null(*bases, (stream(2023, *names, i) for i in range(40))))
@@ -89,7 +91,7 @@ def test_the_null_is_summed_up_by_its_mean_and_its_5_and_95_percentiles(three, t
         ("svcca", "DB4", "spine", "natural")
     ]
     assert row["null_mean"] == pytest.approx(draws.mean())
-    # Of 40 sorted draws (numbered from 0) the 5 percentile lies at 0.05 x 39 = 1.95, the 95 percentile at 37.05.
+    # Of 40 sorted draws (numbered from 0) the 5th percentile lies at 0.05 x 39 = 1.95, the 95th at 37.05.
     assert row["null_lower"] == pytest.approx(0.05 * draws[1] + 0.95 * draws[2])
     assert row["null_upper"] == pytest.approx(0.95 * draws[37] + 0.05 * draws[38])
 
@@ -107,7 +109,7 @@ def test_the_spread_is_that_of_the_values_over_the_draws_of_halves(three, table)
         ("cka_covariance", "DB4", "spine", "natural")
     ]
     assert row["value"] == pytest.approx(np.mean(values))
-    # Of 6 sorted values (numbered from 0) the 5 percentile lies at 0.05 x 5 = 0.25, the 95 percentile at 4.75.
+    # Of 6 sorted values (numbered from 0) the 5th percentile lies at 0.05 x 5 = 0.25, the 95th at 4.75.
     assert row["value_lower"] == pytest.approx(0.75 * values[0] + 0.25 * values[1])
     assert row["value_upper"] == pytest.approx(0.25 * values[4] + 0.75 * values[5])
     literal = table["measure"] == "svcca"
@@ -155,7 +157,7 @@ def test_datasets_are_cut_to_the_smallest_and_the_log_says_so(caplog):
     assert set(cut["images"]) == {61, 30}
 
 
-def test_degenerate_activations_give_no_value_but_a_row():
+def test_degenerate_activations_give_a_row_without_a_value():
     alive = sample(1, 1, images=10, channels=30)
     narrow = np.zeros((10, 30), dtype=np.float32)
     narrow[:, 0] = np.arange(10)
@@ -188,8 +190,8 @@ def test_with_few_images_or_channels_the_table_says_what_is_forced():
     assert literal["value"] > 19 / 24
 
 
-def test_channels_that_are_dead_in_both_lend_the_null_no_room():
-    """Unrelated populations in the same 24 of 64 channels: nothing but those 24 may be turned, and counted."""
+def test_channels_that_are_dead_in_both_do_not_change_the_null():
+    """Unrelated populations in the same 24 of 64 channels: only those 24 may be rotated and counted."""
     few = settings_for(null_draws=20, split_halves=10, directions=20)
     alive = {name: sample(i, i, images=100) for i, name in enumerate(("a", "b"))}
     padded = {name: np.hstack([rows, np.ones((100, 40), np.float32)]) for name, rows in alive.items()}
@@ -203,7 +205,7 @@ def test_channels_that_are_dead_in_both_lend_the_null_no_room():
         np.testing.assert_allclose(*both, atol=0.01)
 
 
-def test_k_that_takes_in_every_channel_has_nothing_to_normalise(three):
+def test_with_k_of_all_channels_nothing_is_normalised(three):
     table = compare(
         {n: {"CV1": three[n]["CV1"]} for n in three}, settings_for(directions=12, null_draws=3), 1
     )
@@ -227,7 +229,7 @@ def test_two_samples_of_one_population_are_at_the_ceiling(populations, measure, 
     row = populations.loc[(measure, *pair)]
     assert row["normalised"] == pytest.approx(1, abs=0.06)
     assert row["value"] > row["null_upper"] + 5 * (row["null_upper"] - row["null_lower"])
-    # Halves of different images: a ceiling of 1 would be one of a half with itself.
+    # A ceiling of 1 would mean that a half was compared with itself.
     assert row["ceiling"] < 0.97
 
 
@@ -256,13 +258,13 @@ def test_the_literal_svcca_is_inside_its_null_for_every_pair(populations):
     literal = populations.loc["svcca"]
     width = literal["null_upper"] - literal["null_lower"]
     assert ((literal["value"] - literal["null_mean"]).abs() < 2 * width).all()
-    # No room for more: the same number of directions, the same null, whatever the populations.
+    # The number of directions, and so the null, is the same whatever the populations.
     assert literal["value"].max() - literal["value"].min() < 3 * width.max()
     assert (literal["value"] > 0.5).all()
 
 
 def test_over_many_pairs_the_literal_svcca_separates_nothing_and_channels_separate_all():
-    """Forty pairs of either kind: each measure's chance that a pair of one population is ranked above an unrelated one."""
+    """Forty pairs of either kind: how often a measure ranks a pair of one population above an unrelated pair."""
     literal, channels = {}, {}
     for kind, second in (("twins", 1), ("strangers", 2)):
         pairs = [

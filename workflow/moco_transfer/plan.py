@@ -227,14 +227,14 @@ class _Jobs:
         for target in self.config.targets:
             jobs = finetuning_jobs(self.config, target)
             # Linear and end-to-end jobs of one subset share their pretraining.
-            for source, percent, _ in {(source, percent, subset) for source, _, percent, subset in jobs}:
-                n, schedule = self.labelled(target, percent), schedules.get(target)
+            cells = {(job[0], *job[2:]) for job in jobs if job[0] in (LIMITED, LIMITED_STEPS)}
+            for source, percent, _ in sorted(cells):
+                n, schedule = self.labelled(target, percent), schedules[target]
                 if source == LIMITED_STEPS:
                     whole = self.moco_images(target)
                     epochs = epochs_for_steps(schedule.epochs, schedule.batch, whole, n)
                     schedule = schedule.model_copy(update={"epochs": epochs})
-                if source in (LIMITED, LIMITED_STEPS):
-                    yield self.moco("pretrain_limited", f"{source} {target} {percent}%", schedule, n)
+                yield self.moco("pretrain_limited", f"{source} {target} {percent}%", schedule, n)
 
     def moco(self, rule: str, name: str, schedule: Schedule, images: int) -> Job:
         if images < 2:
@@ -248,10 +248,8 @@ class _Jobs:
 
     def features(self, target: str) -> Iterator[Job]:
         """Yield the features of all subsets at once, and those of one subset by the encoder that saw it."""
-        train, subsets = (
-            self.images[target].sides["train"],
-            self.config.n_subsets + len(extra_subsets(self.config)),
-        )
+        train = self.images[target].sides["train"]
+        subsets = self.config.n_subsets + len(extra_subsets(self.config))
         largest = max(self.labelled(target, percent) for percent in self.config.targets[target].percents)
         # Subsets are drawn independently: an image is in none of them with probability (1 - largest / train)^subsets.
         union = round(train * (1 - (1 - largest / train) ** subsets))
@@ -290,9 +288,8 @@ class _Jobs:
 
     def analysis(self) -> Iterator[Job]:
         config = self.config
-        drawn = {
-            name: min(config.similarity.images, found.sides.total()) for name, found in self.images.items()
-        }
+        most = config.similarity.images
+        drawn = {name: min(most, found.sides.total()) for name, found in self.images.items()}
         yield Job("activations", forward=sum(drawn[name] for name in config.similarity.datasets))
         yield Job("compare_datasets")
         networks = compared_networks(config)
@@ -355,7 +352,7 @@ def plan_text(config: Config, images_per_second: float | None = None) -> str:
         lines.append(f"{name:<20}" + "".join(f"{count:>14,}" for count in counts) + f"  {found.basis}")
     hours = "GPU-hours" if config.device == "cuda" else "hours"
     headings = ("jobs", "steps", "images trained", "forward only", hours, "GB of disk")
-    lines.append(f"\n{'stage':<24}" + "".join(f"{heading:>16}" for heading in headings))
+    lines.append(f"\n{'rule':<24}" + "".join(f"{heading:>16}" for heading in headings))
     for rule in dict.fromkeys(job.rule for job in jobs):
         lines.append(_row(rule, [job for job in jobs if job.rule == rule], speed))
     lines += [_row("total", jobs, speed), ""]
