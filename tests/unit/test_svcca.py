@@ -1,13 +1,49 @@
-"""The literal SVCCA against canonical correlations by eigenvalues, on good and on degenerate matrices."""
+"""The literal SVCCA against Hotelling's eigenvalues, and against QR and SVD (Bjorck and Golub, 1973): shapes, precision, bad cases."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
+import scipy.linalg
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from moco_transfer.similarity.svcca import leading_directions, mean_canonical_correlation, permutation_null
+from moco_transfer.similarity.svcca import (
+    forced_correlations,
+    leading_directions,
+    mean_canonical_correlation,
+    permutation_null,
+)
+
+
+def basis_by_qr(rows, tolerance=1e-9):
+    """An orthonormal basis of the centred columns, by QR with pivots; those below the tolerance are no directions."""
+    rows = rows.astype(np.longdouble)
+    centred = (rows - rows.mean(axis=0)).astype(np.float64)
+    q, r, _ = scipy.linalg.qr(centred, mode="economic", pivoting=True)
+    pivots = np.abs(np.diag(r))
+    return q[:, pivots > tolerance * pivots[0]]
+
+
+def mean_correlation_by_qr(a, b, tolerance=1e-9):
+    first, second = basis_by_qr(a, tolerance), basis_by_qr(b, tolerance)
+    correlations = np.linalg.svd(first.T @ second, compute_uv=False)
+    return correlations[: min(first.shape[1], second.shape[1])].mean()
+
+
+def svcca(a, b, variance=1.0):
+    return mean_canonical_correlation(leading_directions(a, variance), leading_directions(b, variance))
+
+
+def sides(seed, images, channels_a, channels_b):
+    """Two sides that share three directions, of spectra that fall by twenty."""
+    draw = np.random.default_rng(seed)
+    shared = draw.standard_normal((images, 3))
+    return [
+        shared @ draw.standard_normal((3, c))
+        + draw.standard_normal((images, c)) * np.geomspace(2, 0.1, c) @ draw.standard_normal((c, c))
+        for c in (channels_a, channels_b)
+    ]
 
 
 def canonical_correlations_by_eigenvalues(a, b):
@@ -52,37 +88,20 @@ def test_does_not_see_an_invertible_map_of_the_channels():
     generator = np.random.default_rng(1)
     a, b = generator.standard_normal((50, 6)), generator.standard_normal((50, 4))
     mapped = b @ generator.standard_normal((4, 4)) + 3
-    plain = mean_canonical_correlation(leading_directions(a, 1.0), leading_directions(b, 1.0))
-    assert mean_canonical_correlation(
-        leading_directions(a, 1.0), leading_directions(mapped, 1.0)
-    ) == pytest.approx(plain)
-    assert mean_canonical_correlation(
-        leading_directions(b, 1.0), leading_directions(mapped, 1.0)
-    ) == pytest.approx(1)
+    assert svcca(a, mapped) == pytest.approx(svcca(a, b))
+    assert svcca(b, mapped) == pytest.approx(1)
 
 
 @pytest.mark.parametrize("variance", [0.99, 1.0])
 def test_dead_and_repeated_channels_change_nothing(variance):
     generator = np.random.default_rng(2)
-    rows, other = (
-        generator.standard_normal((40, 5)),
-        leading_directions(generator.standard_normal((40, 7)), 1.0),
-    )
+    rows, other = generator.standard_normal((40, 5)), generator.standard_normal((40, 7))
     padded = np.hstack([rows, rows[:, :2], np.full((40, 3), 1e6 / 3), np.zeros((40, 2))])
-    basis = leading_directions(padded, variance)
-    assert basis.shape[1] <= 5
+    kept = leading_directions(padded, variance).shape[1]
+    assert kept <= 5
     if variance == 1.0:
-        plain = mean_canonical_correlation(leading_directions(rows, 1.0), other)
-        assert basis.shape[1] == 5
-        assert mean_canonical_correlation(basis, other) == pytest.approx(plain)
-
-
-def test_fewer_images_than_channels_keeps_at_most_images_less_one():
-    generator = np.random.default_rng(3)
-    a, b = (leading_directions(generator.standard_normal((12, 30)), 1.0) for _ in range(2))
-    assert a.shape == b.shape == (12, 11)
-    # Both sides then span every centred vector, so all correlations are 1 whatever the images show.
-    assert mean_canonical_correlation(a, b) == pytest.approx(1)
+        assert kept == 5
+        assert svcca(padded, other) == pytest.approx(svcca(rows, other))
 
 
 @pytest.mark.parametrize("value", [0.0, 1.0 / 3.0, 1e8 / 7])
@@ -94,14 +113,90 @@ def test_constant_activations_keep_nothing_and_have_no_value(value):
     assert np.isnan(permutation_null(constant, other, [np.random.default_rng(0)])).all()
 
 
-def test_a_null_draw_is_svcca_of_permuted_rows():
-    generator = np.random.default_rng(5)
-    a, b = generator.standard_normal((80, 9)), generator.standard_normal((80, 6)) * np.linspace(3, 0.1, 6)
-    null = permutation_null(
-        leading_directions(a, 0.95), leading_directions(b, 0.95), (np.random.default_rng(i) for i in range(4))
+@settings(max_examples=40, deadline=None)
+@given(
+    seed=st.integers(0, 10**6),
+    images=st.integers(5, 80),
+    channels=st.tuples(st.integers(1, 40), st.integers(1, 40)),
+)
+def test_equals_qr_and_svd_for_every_shape(seed, images, channels):
+    a, b = sides(seed, images, *channels)
+    assert svcca(a, b) == pytest.approx(mean_correlation_by_qr(a, b), abs=1e-6)
+    assert svcca(b, a) == pytest.approx(svcca(a, b), abs=1e-9)
+
+
+@pytest.mark.parametrize(("images", "channels"), [(400, (96, 128)), (120, (96, 128)), (90, (96, 128))])
+def test_equals_qr_and_svd_at_larger_sizes(images, channels):
+    a, b = sides(1, images, *channels)
+    assert svcca(a, b) == pytest.approx(mean_correlation_by_qr(a, b), abs=1e-6)
+    order = np.random.default_rng(7).permutation(images)
+    drawn = permutation_null(
+        leading_directions(a, 1.0), leading_directions(b, 1.0), [np.random.default_rng(7)]
     )
-    for i, draw in enumerate(null):
-        permuted = b[np.random.default_rng(i).permutation(80)]
-        expected = mean_canonical_correlation(leading_directions(a, 0.95), leading_directions(permuted, 0.95))
-        assert draw == pytest.approx(expected)
-    assert len(set(null.round(12))) == 4
+    assert drawn[0] == pytest.approx(mean_correlation_by_qr(a, b[order]), abs=1e-6)
+
+
+@pytest.mark.parametrize("scale", [1e-12, 1.0, 1e12])
+@pytest.mark.parametrize("kind", [np.float32, np.float64])
+def test_scale_and_precision_of_the_input_do_not_matter(scale, kind):
+    a, b = ((scale * side).astype(kind) for side in sides(2, 60, 10, 14))
+    assert svcca(a, b) == pytest.approx(mean_correlation_by_qr(a, b), abs=1e-6)
+
+
+@pytest.mark.parametrize("kind", [np.float32, np.float64])
+def test_channels_far_from_zero(kind):
+    a, b = ((side + 1e6).astype(kind) for side in sides(3, 60, 10, 14))
+    assert leading_directions(a, 1.0).shape == (60, 10)
+    assert svcca(a, b) == pytest.approx(mean_correlation_by_qr(a, b), abs=1e-6)
+
+
+def test_a_small_signal_beside_a_dead_channel_far_from_zero_is_kept():
+    a, b = sides(4, 60, 5, 6)
+    padded = np.hstack([1e-6 * a, np.full((60, 4), 1e8 / np.array([3, 7, 11, 13]))])
+    assert leading_directions(padded, 1.0).shape == (60, 5)
+    assert svcca(padded, b) == pytest.approx(mean_correlation_by_qr(a, b), abs=1e-6)
+
+
+@pytest.mark.parametrize("condition", [1e2, 1e4, 1e5])
+def test_a_direction_of_little_variance_counts_as_any_other(condition):
+    """The Gram matrix alone would lose it: it squares the condition."""
+    draw = np.random.default_rng(5)
+    a, b = sides(5, 200, 8, 12)
+    rotation = np.linalg.qr(draw.standard_normal((8, 8)))[0]
+    a = np.linalg.qr(a - a.mean(axis=0))[0] * np.geomspace(1, 1 / condition, 8) @ rotation
+    assert leading_directions(a, 1.0).shape == (200, 8)
+    basis = leading_directions(a, 1.0)
+    np.testing.assert_allclose(basis.T @ basis, np.eye(8), atol=1e-8)
+    assert svcca(a, b) == pytest.approx(mean_correlation_by_qr(a, b), abs=1e-6)
+
+
+@pytest.mark.parametrize("variance", [0.99, 1.0])
+def test_channels_collinear_but_for_rounding_count_once(variance):
+    """A condition of 1e10: such a direction holds 1e-20 of the variance, and nobody's share of it."""
+    a, b = sides(6, 80, 6, 9)
+    draw = np.random.default_rng(6)
+    doubled = np.hstack([a, a[:, :3] + 1e-10 * draw.standard_normal((80, 3))])
+    exact = np.hstack([a, a[:, :3]])
+    assert leading_directions(doubled, variance).shape == leading_directions(exact, variance).shape
+    assert leading_directions(doubled, variance).shape[1] <= 6
+    assert svcca(doubled, b, variance) == pytest.approx(svcca(exact, b, variance), abs=1e-6)
+    if variance == 1.0:
+        assert svcca(doubled, b) == pytest.approx(mean_correlation_by_qr(a, b), abs=1e-6)
+
+
+@pytest.mark.parametrize(("images", "channels"), [(50, 6), (12, 30), (12, 12)])
+def test_bases_are_orthonormal_and_centred(images, channels):
+    basis = leading_directions(sides(8, images, channels, 1)[0], 1.0)
+    assert basis.shape == (images, min(images - 1, channels))
+    np.testing.assert_allclose(basis.T @ basis, np.eye(basis.shape[1]), atol=1e-9)
+    np.testing.assert_allclose(basis.sum(axis=0), 0, atol=1e-9)
+
+
+@pytest.mark.parametrize(("images", "kept"), [(12, (11, 11)), (30, (20, 15)), (30, (15, 14)), (30, (3, 29))])
+def test_forced_correlations_are_1_whatever_the_images_show(images, kept):
+    a, b = (
+        leading_directions(np.random.default_rng([9, i]).standard_normal((images, k)), 1.0)
+        for i, k in enumerate(kept)
+    )
+    correlations = np.linalg.svd(a.T @ b, compute_uv=False)
+    assert forced_correlations(*kept, images - 1) == np.sum(correlations > 1 - 1e-9)

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 from running import ROOT, TINY, planned, snakemake
 
-from moco_transfer.plan import RESULTS, count_images, measured_speed, planned_jobs, read_config
+from moco_transfer.plan import LOGIT_BYTES, NAME_BYTES, RESULTS, count_images, planned_jobs, read_config
 
 pytestmark = pytest.mark.workflow
 PAPER = ROOT / "config/config.yaml"
@@ -64,68 +64,61 @@ def test_as_many_jobs_of_every_rule_as_in_a_dry_run(grid, empty_releases, tmp_pa
     assert found == named
 
 
-def steps_of(metrics, initial):
-    """Return the steps of a training by its last learning rate, the cosine of the step before the last."""
-    share = math.acos(2 * metrics["lr"].iloc[-1] / initial - 1) / math.pi
-    return round(1 / (1 - share))
-
-
-def trained(finished, pattern, rate):
-    """Return the steps that the tables ``pattern`` tell of, where ``rate`` gives each table's initial learning rate."""
-    total = 0
-    for path in sorted((finished / "results/tiny").glob(pattern)):
-        table = pd.read_csv(path)
-        budgets = table.groupby("budget") if "budget" in table else [(None, table)]
-        total += sum(
-            steps_of(metrics, rate(path.relative_to(finished / "results/tiny"))) for _, metrics in budgets
-        )
-    return total
+def steps_of(path, initial):
+    """Return the steps that a table of metrics tells of, by each budget's last learning rate in its cosine."""
+    metrics = pd.read_csv(path)
+    rates = metrics.groupby("budget")["lr"].last() if "budget" in metrics else metrics["lr"].tail(1)
+    shares = (math.acos(2 * rate / initial - 1) / math.pi for rate in rates)
+    return sum(round(1 / (1 - share)) for share in shares)
 
 
 def test_as_many_steps_as_a_finished_run_took(finished):
     config, jobs = plan(finished, TINY[3:])
-    schedules, optimizers = config.pretraining.schedules, config.finetune.optimizers
-    rates = {
-        "train_weights": ("initial_weights/*.csv", lambda path: config.model.initial_weights.lr),
-        "pretrain_limited": ("pretrain/limited*/**/metrics.csv", lambda path: schedules[path.parts[2]].lr),
-        "linear": ("finetune/*/*/linear/**/metrics.csv", lambda path: optimizers[path.parts[1]].lr),
-        "end_to_end": ("finetune/*/*/end_to_end/**/metrics.csv", lambda path: optimizers[path.parts[1]].lr),
-    }
-    for rule, (pattern, rate) in rates.items():
-        taken = trained(finished, pattern, rate)
-        assert taken == sum(job.steps for job in jobs if job.rule == rule) > 0, rule
+    run, taken = finished / "results/tiny", Counter()
+    for path in run.glob("initial_weights/*.csv"):
+        taken["train_weights"] += steps_of(path, config.model.initial_weights.lr)
+    for path in run.glob("pretrain/**/metrics.csv"):
+        # A source, or a source, its target, the percentage and the subset.
+        source, *subset = path.relative_to(run / "pretrain").parent.parts
+        rule = "pretrain_limited" if subset else "pretrain"
+        rule = "pretrain_size" if source in config.controls.size else rule
+        taken[rule] += steps_of(path, config.pretraining.schedules[subset[0] if subset else source].lr)
+    for path in run.glob("finetune/**/metrics.csv"):
+        target, _, rule, *_ = path.relative_to(run / "finetune").parts
+        taken[rule] += steps_of(path, config.finetune.optimizers[target].lr)
+    expected = Counter()
     for job in jobs:
-        if job.rule in ("pretrain", "pretrain_size"):
-            source = job.benchmark.removeprefix("pretrain/")
-            metrics = f"{job.benchmark}/metrics.csv"
-            assert trained(finished, metrics, lambda path: schedules[path.parts[1]].lr) == job.steps, source
+        expected[job.rule] += job.steps
+    assert set(taken) == {
+        "train_weights",
+        "pretrain",
+        "pretrain_size",
+        "pretrain_limited",
+        "linear",
+        "end_to_end",
+    }
+    assert taken == {rule: expected[rule] for rule in taken}
 
 
 def test_as_many_features_and_predictions_as_a_finished_run_wrote(finished):
     _, jobs = plan(finished, TINY[3:])
     run = finished / "results/tiny"
-    predicted = sum(pq.read_metadata(path).num_rows for path in run.glob("finetune/**/predictions.parquet"))
-    assert predicted == sum(job.rows for job in jobs if job.rule in ("linear", "end_to_end"))
-    limited = sum(len(np.load(path)) for path in run.glob("embed/limited*/**/rows.npy"))
-    assert limited == sum(job.rows for job in jobs if job.rule == "embed_limited")
+    sizes = Counter()
     for job in jobs:
-        if job.rule == "embed":
-            source, target = job.benchmark.removeprefix("embed/").rsplit("-", 1)
-            rows = len(np.load(run / "embed" / source / target / "rows.npy"))
-            # Of several subsets of a third of the images only the expected union is known beforehand.
-            assert rows == job.rows if target == "spine" else rows == pytest.approx(job.rows, rel=0.1)
-
-
-def test_a_finished_run_measures_the_hours(finished):
-    config, jobs = plan(finished, TINY[3:])
-    with inside(finished):
-        speed = measured_speed(config, jobs)
-    timed = [job for job in jobs if job.benchmark]
-    benchmarks = list((finished / "results/tiny/benchmarks").glob("**/*.tsv"))
-    taken = sum(
-        float(pd.read_csv(path, sep="\t")["s"].iloc[0])
-        for path in benchmarks
-        if str(path.relative_to(finished / "results/tiny/benchmarks"))[:-4]
-        in {job.benchmark for job in timed}
+        sizes[job.rule] += job.size
+    predicted = 0
+    for path in run.glob("finetune/**/predictions.parquet"):
+        classes = 1 if path.relative_to(run / "finetune").parts[0] == "spine" else 14
+        predicted += pq.read_metadata(path).num_rows * (LOGIT_BYTES * classes + NAME_BYTES)
+    assert predicted == sizes["linear"] + sizes["end_to_end"]
+    assert (
+        sum(np.load(path).nbytes for path in run.glob("embed/limited*/**/features.npy"))
+        == sizes["embed_limited"]
     )
-    assert sum(speed.hours(job) for job in timed) * 3600 == pytest.approx(taken, rel=1e-6)
+    # Of several subsets only the expected union is known beforehand.
+    found = sum(np.load(path).nbytes for path in run.glob("embed/*/*/features.npy"))
+    assert found == pytest.approx(sizes["embed"], rel=0.1)
+    packed = sum(
+        np.load(path, mmap_mode="r").nbytes for path in finished.glob("results/data/*/*/store/images.npy")
+    )
+    assert packed == sizes["pack"]

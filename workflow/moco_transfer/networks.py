@@ -1,9 +1,8 @@
-"""Backbones by name, with random weights or with those of a file.
+"""Backbones: networks without their classifier, built by name with random weights or with the weights of a file.
 
-DenseNet (Huang et al. 2017), the paper's network.
-
-It has torchvision's layers under torchvision's parameter names, so that its published weights load and a test can hold
-the two against each other; it stands here because importing torchvision takes longer than most jobs.
+DenseNet (Huang et al. 2017), the paper's network, is written out here, because importing torchvision takes longer than most
+jobs. It has torchvision's layers under torchvision's parameter names, so that published weights load and a test can compare
+the two. Every other classification model of torchvision is built by ``backbones``.
 """
 
 from __future__ import annotations
@@ -24,16 +23,16 @@ from moco_transfer.files import replacing
 
 
 def build_backbone(name: str, key: int, input_size: int | None = None) -> nn.Module:
-    """Return the backbone ``name`` (see ``backbones``) with the random weights of the stream ``key``.
+    """Return the backbone ``name`` with random weights from the stream ``key``.
 
     Parameters
     ----------
     name : a DenseNet, whose weights are drawn as in He et al. 2015, or any classification model of torchvision, which
         draws its own
-    input_size : side of the images in pixels, for the networks that fix it when they are made; None is the size their
+    input_size : side of the images in pixels, for networks that fix it when they are built; None is the size that their
         published weights are for
 
-    Raises UserError for a name that is neither, and for a size that the network cannot take.
+    Raises UserError for an unknown name, and for a size that the network cannot take.
     """
     with seeded(key):
         if name not in DENSENETS:
@@ -48,7 +47,7 @@ def build_backbone(name: str, key: int, input_size: int | None = None) -> nn.Mod
 
 
 class seeded:
-    """Draw PyTorch's CPU random numbers from the stream ``key`` inside the block, and put the state back after it."""
+    """Draw PyTorch's CPU random numbers from the stream ``key`` inside the block, and restore the state after it."""
 
     def __init__(self, key: int) -> None:
         self.key = key
@@ -65,27 +64,27 @@ def save_weights(network: nn.Module, path: str | Path) -> None:
     """Write the weights of ``network`` to ``path`` as safetensors, whole or not at all."""
     tensors = {name: value.detach().cpu().contiguous() for name, value in network.state_dict().items()}
     with replacing(path) as temporary:
-        # Not by save_file, which lets nobody but the owner read what a group shares.
+        # Not save_file, which makes files that only their owner can read.
         temporary.write_bytes(save(tensors))
 
 
 def load_weights(network: nn.Module, path: str | Path) -> None:
-    """Load the safetensors file ``path`` into ``network``; raises UserError where names or shapes differ."""
+    """Load the safetensors file ``path`` into ``network``; raises UserError if names or shapes differ."""
     load_state(network, load_file(path), path)
 
 
 def load_state(network: nn.Module, state: Mapping[str, Tensor], origin: str | Path) -> None:
-    """Load ``state`` into the backbone ``network``, leaving a classifier out.
+    """Load ``state`` into the backbone ``network``, without the classifier; ``origin`` is for the error message.
 
-    Raises UserError where names or shapes differ.
+    Raises UserError if names or shapes differ.
     """
-    # The published DenseNets of 2017 call a dense layer's parts norm.1, conv.1, ...; torchvision renames them so too.
+    # The published DenseNets of 2017 call a dense layer's parts norm.1, conv.1, ...; torchvision renames them likewise.
     renamed = {
         re.sub(r"(denselayer\d+)\.(norm|conv)\.([12])\.", r"\1.\2\3.", name): value
         for name, value in state.items()
     }
     kept = OrderedDict((key, value) for key, value in renamed.items() if not key.startswith(network.left_out))
-    kept._metadata = {"": {"version": network._version}}  # MNASNet refuses weights that do not say theirs
+    kept._metadata = {"": {"version": network._version}}  # MNASNet refuses weights without a version
     try:
         network.load_state_dict(kept)
     except RuntimeError as error:
@@ -97,7 +96,7 @@ def load_state(network: nn.Module, state: Mapping[str, Tensor], origin: str | Pa
         ) from None
 
 
-# The layers of figure 3: the first convolution, and the output of each dense block.
+# The layers of figure 3: the first convolution and the output of each dense block.
 TAPS = {
     "CV1": "features.conv0",
     "DB1": "features.denseblock1",
@@ -123,7 +122,7 @@ class DenseLayer(nn.Module):
 
 
 class DenseBlock(nn.Module):
-    """Layers that each see the concatenation of the block's input and all earlier layers' outputs."""
+    """Layers, each of which sees the concatenation of the block's input and the outputs of all earlier layers."""
 
     def __init__(self, channels: int, layers: int, growth: int) -> None:
         super().__init__()
@@ -149,7 +148,7 @@ class Transition(nn.Module):
 
 
 class DenseNet(nn.Module):
-    """DenseNet without its classifier: images [n, 3, h, w] to pooled features [n, ``width``]."""
+    """DenseNet without its classifier: from images [n, 3, h, w] to pooled features [n, ``width``]."""
 
     left_out = ("classifier.",)
 

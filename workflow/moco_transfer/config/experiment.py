@@ -167,8 +167,11 @@ class Config(Section):
         optimizers, what = self.finetune.optimizers, "among them"
         _require("finetune.optimizers must have every target", list(self.targets), optimizers, what)
         for name, target in self.targets.items():
-            if self.datasets[name].split.validation == 0 or self.datasets[name].split.test == 0:
-                raise ValueError(f"datasets.{name}.split: a target needs validation and test images")
+            split = self.datasets[name].split
+            if 0 in (split.train, split.validation, split.test):
+                raise ValueError(
+                    f"datasets.{name}.split: a target needs training, validation and test images"
+                )
             if len(set(map(float, target.percents))) < len(target.percents):
                 raise ValueError(f"targets.{name}.percents: one is there twice")
             _require(f"targets.{name}.limited", target.limited, target.percents, "among its percents")

@@ -1,6 +1,8 @@
-"""How alike two datasets are, by the activations of one network on both; arrays in, a table out.
+"""Similarity of datasets by the activations of one network, and of encoders on the same images.
 
-``networks`` asks the other question, how alike two networks are on the same images.
+``activations`` records the layers of a network. ``pairwise`` makes the table behind figure 3 from the measures in ``svcca``
+(rows are images, as in the paper) and ``subspaces`` (channels that both datasets share). ``encoders`` asks the other
+question: how far pretraining moved an encoder.
 """
 
 from moco_transfer.similarity.pairwise import compare

@@ -1,6 +1,7 @@
-"""Activations of a dataset's images at the taps of a network, averaged over each map.
+"""The activations of a network for the images of one dataset: recorded at its taps, averaged over each map, and kept in a file.
 
-The activations of one dataset's images as a file: an array for each layer, which keep the order they are given in.
+A tap is a layer whose output is compared (see ``backbones.taps``). The file holds one array [images, channels] per layer and
+remembers their order, which is that of the figures.
 """
 
 from __future__ import annotations
@@ -31,10 +32,10 @@ def layer_activations(
     device: torch.device,
     batch: int = 128,
 ) -> dict[str, np.ndarray]:
-    """Return, for each tap, the means of its output over all positions for all images, float32 [n, channels].
+    """Return the mean output of each tap over all positions, float32 [n, channels], for the n images of ``pool``.
 
-    ``taps`` maps name to path, see ``backbones.taps``. One pass in evaluation mode. Maps are averaged because a row of
-    SVCCA is one image (#18). Of a layer that runs several times for one image, the last output counts.
+    ``taps`` maps name to path. The images pass once, in evaluation mode. Maps are averaged because a row of SVCCA is one
+    image (#18). If a layer runs several times for one image, its last output counts.
 
     Raises UserError for a tap that does not run, or whose output is not one array of numbers.
     """
@@ -46,9 +47,9 @@ def layer_activations(
     def record(tap: str, output: object) -> None:
         if not isinstance(output, Tensor):
             raise UserError(
-                f"config: model.taps.{tap} gives more than one array; choose a layer within or behind it"
+                f"config: model.taps.{tap} gives more than one array; choose a layer inside or after it"
             )
-        # Averaged at once: a layer behind may work in place.
+        # Average at once: the next layer may work in place.
         latest[tap] = channel_means(output, channels_last)
 
     hooks = [
@@ -63,7 +64,7 @@ def layer_activations(
         for tap, parts in collected.items():
             if tap not in latest:
                 raise UserError(
-                    f"config: model.taps.{tap} is a layer that images do not pass; choose another"
+                    f"config: model.taps.{tap} is a layer that images do not pass through; choose another"
                 )
             parts.append(latest.pop(tap).cpu().numpy())
     for hook in hooks:
@@ -73,14 +74,14 @@ def layer_activations(
 
 def write_layers(path: str | Path, layers: Mapping[str, NDArray[np.float32]]) -> None:
     """Write the arrays [images, channels] by layer to ``path``, whole or not at all."""
-    # Safetensors sorts arrays by name: features.10 would stand before features.2 in every figure.
+    # Safetensors sorts arrays by name, which would put features.10 before features.2 in every figure.
     with replacing(path) as temporary:
-        # Not by save_file, which lets nobody but the owner read what a group shares.
+        # Not save_file, which makes files that only their owner can read.
         temporary.write_bytes(save(dict(layers), metadata={"layers": json.dumps(list(layers))}))
 
 
 def read_layers(path: str | Path) -> dict[str, NDArray[np.float32]]:
-    """Return what ``write_layers`` wrote, layers in the order given there; raises UserError for any other file."""
+    """Return what ``write_layers`` wrote, in its order; raises UserError for any other file."""
     try:
         with safe_open(path, framework="numpy") as file:
             order = json.loads((file.metadata() or {})["layers"])

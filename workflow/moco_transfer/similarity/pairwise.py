@@ -1,12 +1,12 @@
-"""Every pair of datasets, every layer, every measure: the table behind figure 3.
+"""The similarity of each pair of datasets at each layer, by each measure: the table behind figure 3.
 
-The literal SVCCA stands with its permutation null. The measures on shared channels stand between two marks: a null,
-the value after a random rotation of one dataset's channels (those that vary in either: channels that are dead in both
-would lend the rotation room that no dataset uses), and a ceiling, the value of one half of a dataset against its other
-half. All three are taken on halves, because these measures are biased by the number of images: so two
-samples of one population score 1 after normalisation, and datasets whose channels are unrelated score 0. Halves are
-drawn many times. The spread of the values over the draws stands beside them; a statistic of random halves scatters about
-as one of fresh draws of all the images does (the jackknife that deletes half, Shao and Wu, 1989).
+The literal SVCCA stands beside its permutation null. A measure on shared channels stands between a null and a ceiling. Its
+null is the value after a random rotation of one dataset's channels. (Only channels that vary in either dataset are rotated:
+channels that are dead in both would give the rotation room that neither dataset uses.) Its ceiling is the value of one half
+of a dataset against its other half. Value, null and ceiling are all computed on random halves, because these measures are
+biased by the number of images. So after normalisation two samples of one population score 1, and datasets whose channels are
+unrelated score 0. Halves are drawn many times, and the table gives the spread over the draws: a statistic of random halves
+scatters about as much as one of new draws of all images does (the delete-half jackknife, Shao and Wu, 1989).
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from __future__ import annotations
 import logging
 from collections import defaultdict
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import combinations
 
 import numpy as np
@@ -25,23 +25,14 @@ from moco_transfer.config import Similarity
 from moco_transfer.errors import UserError
 from moco_transfer.seeds import stream
 from moco_transfer.similarity import subspaces, svcca
-from moco_transfer.similarity.svcca import check_rows
+from moco_transfer.similarity.subspaces import Spectrum
 
 log = logging.getLogger(__name__)
 
 COLUMNS = [
     *("measure", "layer", "dataset_a", "dataset_b", "value", "value_lower", "value_upper"),
-    *(
-        "null_mean",
-        "null_lower",
-        "null_upper",
-        "ceiling",
-        "normalised",
-        "images",
-        "kept_a",
-        "kept_b",
-        "forced",
-    ),
+    *("null_mean", "null_lower", "null_upper", "ceiling", "normalised"),
+    *("images", "kept_a", "kept_b", "forced"),
 ]
 
 
@@ -49,11 +40,15 @@ COLUMNS = [
 class ChannelMeasure:
     """A measure on two spectra and ``k``.
 
-    ``directed`` where a to b differs from b to a, ``bounded`` where it is at most 1, ``limited`` names the sides that
-    enter with their leading k directions alone, ``averages_cosines`` where it is a mean over pairs of directions.
+    Attributes
+    ----------
+    directed : whether a to b differs from b to a
+    bounded : whether it is at most 1
+    limited : the sides that enter with their leading k directions only
+    averages_cosines : whether it is a mean over pairs of directions
     """
 
-    value: Callable[[subspaces.Spectrum, subspaces.Spectrum, int], float]
+    value: Callable[[Spectrum, Spectrum, int], float]
     directed: bool = False
     bounded: bool = True
     limited: tuple[str, ...] = ()
@@ -68,6 +63,8 @@ CHANNEL_MEASURES = {
     "frechet": ChannelMeasure(lambda a, b, k: subspaces.frechet_distance(a, b), bounded=False),
     "variance_share": ChannelMeasure(subspaces.variance_share, directed=True, limited=("kept_a",)),
 }
+# Values by (measure, dataset a, dataset b), one per draw of halves or of the null.
+Draws = defaultdict[tuple[str, str, str], list[float]]
 
 
 def compare(
@@ -75,28 +72,30 @@ def compare(
 ) -> pd.DataFrame:
     """Return the similarity of each pair of datasets at each layer by each measure, one row each.
 
-    ``activations`` maps dataset to layer to [images, channels], of one network. Every dataset is cut to the number of
-    images of the smallest, so that all pairs meet the same sampling error.
+    ``activations`` maps dataset to layer to [images, channels], all of one network. Every dataset is cut to the number of
+    images of the smallest, so that all pairs have the same sampling error.
 
-    Columns: measure, layer, dataset_a, dataset_b, value, value_lower and value_upper (5 and 95 percentiles over the
-    draws of halves, whose mean is the value; NaN for ``svcca``), null_mean, null_lower and null_upper (5 and 95
-    percentiles of ``settings.null_draws`` draws), ceiling (mean of the two datasets' own, or that of dataset_b for the directed
-    ``variance_share``; NaN for ``svcca``, whose value depends on the number of images), normalised ((value - null) /
-    (ceiling - null), NaN for ``svcca`` and ``frechet``), images (halves for the measures on channels), kept_a and
-    kept_b (directions used; the fewest of all halves), forced (how many of the correlations that are averaged are 1
-    whatever the data, as ``svcca.forced_correlations`` counts them; 0 for the measures that average none).
-    ``variance_share`` is the share of dataset_b's variance in dataset_a's leading directions, and the only measure with
-    both orders.
+    Columns, of which those marked * are NaN for ``svcca``, whose value depends on the number of images:
 
-    Raises UserError where datasets differ in layers or channels, a value is not finite, or images are fewer than 4.
+    - measure, layer, dataset_a, dataset_b: ``variance_share`` is the share of dataset_b's variance in dataset_a's leading
+      directions, and the only measure with both orders
+    - value, value_lower*, value_upper*: mean, 5th and 95th percentile over the draws of halves
+    - null_mean, null_lower, null_upper: mean, 5th and 95th percentile over ``settings.null_draws`` draws
+    - ceiling*: the mean of the two datasets' own; that of dataset_b for ``variance_share``
+    - normalised*: (value - null_mean) / (ceiling - null_mean); NaN for ``frechet`` too
+    - images: of a half, for the measures on channels
+    - kept_a, kept_b: directions used, the fewest of all halves
+    - forced: how many of the correlations that are averaged are 1 whatever the data (see ``svcca.forced_correlations``); 0
+      for measures that average none
+
+    Raises UserError if datasets differ in layers or channels, a value is not finite, or there are fewer than 4 images.
     """
     images = _check(activations)
     most = max(len(rows) for by_layer in activations.values() for rows in by_layer.values())
     if images < max(most, settings.images):
-        log.info("every dataset is cut to %d images, as many as the smallest has", images)
-    layers = list(next(iter(activations.values())))
+        log.info("every dataset is cut to %d images, the number that the smallest has", images)
     rows = []
-    for layer in layers:
+    for layer in next(iter(activations.values())):
         rows_of = {dataset: by_layer[layer][:images] for dataset, by_layer in activations.items()}
         rows += _literal_rows(layer, rows_of, settings, seed)
         rows += _channel_rows(layer, rows_of, settings, seed)
@@ -120,7 +119,7 @@ def _check(activations: Mapping[str, Mapping[str, NDArray]]) -> int:
                     f"similarity: {dataset} {layer} has the shape {rows.shape}, but {first} has "
                     f"{reference[layer].shape}; expected [images, channels] of one network"
                 )
-            check_rows(dataset, layer, rows)
+            svcca.check_rows(dataset, layer, rows)
     return min(len(rows) for by_layer in activations.values() for rows in by_layer.values())
 
 
@@ -129,109 +128,75 @@ def _literal_rows(layer: str, rows_of: Mapping[str, NDArray], settings: Similari
     rows = []
     for a, b in combinations(bases, 2):
         draws = (stream(seed, "similarity", "svcca", layer, a, b, i) for i in range(settings.null_draws))
-        null = svcca.permutation_null(bases[a], bases[b], draws)
-        row = _row("svcca", layer, a, b, svcca.mean_canonical_correlation(bases[a], bases[b]), null)
-        images, kept_a = bases[a].shape
-        row |= {"images": images, "kept_a": kept_a, "kept_b": bases[b].shape[1]}
+        row = {"measure": "svcca", "layer": layer, "dataset_a": a, "dataset_b": b}
+        row["value"] = svcca.mean_canonical_correlation(bases[a], bases[b])
+        row |= _null(svcca.permutation_null(bases[a], bases[b], draws))
+        row["images"], row["kept_a"], row["kept_b"] = *bases[a].shape, bases[b].shape[1]
         # Centred rows leave images - 1 dimensions.
-        row["forced"] = svcca.forced_correlations(kept_a, row["kept_b"], images - 1)
+        row["forced"] = svcca.forced_correlations(row["kept_a"], row["kept_b"], row["images"] - 1)
         rows.append(row)
     return rows
 
 
 def _channel_rows(layer: str, rows_of: Mapping[str, NDArray], settings: Similarity, seed: int) -> list[dict]:
-    scores = _score_halves(layer, rows_of, settings, seed)
-    rows = []
-    for (measure, a, b), values in scores.values.items():
-        of = CHANNEL_MEASURES[measure]
-        row = _row(measure, layer, a, b, float(np.mean(values)), np.array(scores.nulls[measure, a, b]))
-        row["value_lower"], row["value_upper"] = np.percentile(values, [5, 95])
-        own = [b] if of.directed else [a, b]
-        row["ceiling"] = float(np.mean([np.mean(scores.ceilings[measure, name]) for name in own]))
-        # Where k directions are all there are, null and ceiling are both 1 and nothing lies between.
-        if of.bounded and row["ceiling"] - row["null_mean"] > 1e-6:
-            row["normalised"] = (row["value"] - row["null_mean"]) / (row["ceiling"] - row["null_mean"])
-        for side, name in (("kept_a", a), ("kept_b", b)):
-            row[side] = min(scores.ranks[name])
-            if side in of.limited:
-                row[side] = min(row[side], settings.directions)
-        row["images"] = len(rows_of[a]) // 2
-        if of.averages_cosines:
-            alive = np.count_nonzero(_alive(rows_of[a]) | _alive(rows_of[b]))
-            row["forced"] = svcca.forced_correlations(row["kept_a"], row["kept_b"], alive)
-        rows.append(row)
-    return rows
-
-
-@dataclass(frozen=True)
-class _Scores:
-    """The measures of one layer over all splits: by (measure, a, b), ceilings by (measure, dataset), ranks by dataset."""
-
-    values: defaultdict[tuple[str, str, str], list[float]] = field(default_factory=lambda: defaultdict(list))
-    nulls: defaultdict[tuple[str, str, str], list[float]] = field(default_factory=lambda: defaultdict(list))
-    ceilings: defaultdict[tuple[str, str], list[float]] = field(default_factory=lambda: defaultdict(list))
-    ranks: defaultdict[str, list[int]] = field(default_factory=lambda: defaultdict(list))
-
-
-def _score_halves(layer: str, rows_of: Mapping[str, NDArray], settings: Similarity, seed: int) -> _Scores:
-    scores = _Scores()
     k = settings.directions
-    alive = {name: _alive(rows) for name, rows in rows_of.items()}
+    varying = {name: np.ptp(rows, axis=0) > 0 for name, rows in rows_of.items()}
+    values, nulls, ceilings = Draws(list), Draws(list), Draws(list)
+    ranks = defaultdict(list)
     for split in range(settings.split_halves):
         halves = {}
         for name, rows in rows_of.items():
             order = stream(seed, "similarity", "halves", layer, name, name, split).permutation(len(rows))
             half = len(rows) // 2
-            one = halves[name] = subspaces.channel_spectrum(rows[order[:half]])
+            halves[name] = subspaces.channel_spectrum(rows[order[:half]])
             other = subspaces.channel_spectrum(rows[order[half : 2 * half]])
-            scores.ranks[name].append(one.rank)
+            ranks[name].append(halves[name].rank)
             for measure, of in CHANNEL_MEASURES.items():
-                scores.ceilings[measure, name].append(of.value(one, other, k))
+                ceilings[measure, name, name].append(of.value(halves[name], other, k))
         for a, b in combinations(halves, 2):
-            _score_pair(scores.values, (a, halves[a]), (b, halves[b]), k)
-            turned = alive[a] | alive[b]
-            # The null draws are spread over the splits, so that they carry the same sampling error as the values.
+            _append(values, a, b, (halves[a], halves[b]), k)
+            turned = varying[a] | varying[b]
+            # The null draws are spread over the splits, so that they have the same sampling error as the values.
             for draw in range(split, settings.null_draws, settings.split_halves):
                 generator = stream(seed, "similarity", "rotation", layer, a, b, draw)
                 rotation = subspaces.random_rotation(np.count_nonzero(turned), generator)
-                other = subspaces.rotated(halves[b], rotation, turned)
-                _score_pair(scores.nulls, (a, halves[a]), (b, other), k)
-    return scores
+                _append(nulls, a, b, (halves[a], subspaces.rotated(halves[b], rotation, turned)), k)
+    rows = []
+    for (measure, a, b), drawn in values.items():
+        of = CHANNEL_MEASURES[measure]
+        row = {
+            "measure": measure,
+            "layer": layer,
+            "dataset_a": a,
+            "dataset_b": b,
+            "value": float(np.mean(drawn)),
+        }
+        row["value_lower"], row["value_upper"] = np.percentile(drawn, [5, 95])
+        row |= _null(np.array(nulls[measure, a, b]))
+        own = [b] if of.directed else [a, b]
+        row["ceiling"] = float(np.mean([np.mean(ceilings[measure, name, name]) for name in own]))
+        # If the k directions are all there are, null and ceiling are both 1 and nothing lies between.
+        if of.bounded and row["ceiling"] - row["null_mean"] > 1e-6:
+            row["normalised"] = (row["value"] - row["null_mean"]) / (row["ceiling"] - row["null_mean"])
+        row["images"] = len(rows_of[a]) // 2
+        for side, name in (("kept_a", a), ("kept_b", b)):
+            row[side] = min([*ranks[name], *([k] if side in of.limited else [])])
+        row["forced"] = 0
+        if of.averages_cosines:
+            dimensions = np.count_nonzero(varying[a] | varying[b])
+            row["forced"] = svcca.forced_correlations(row["kept_a"], row["kept_b"], dimensions)
+        rows.append(row)
+    return rows
 
 
-def _alive(rows: NDArray) -> NDArray[np.bool_]:
-    """Return which channels of ``rows`` [images, channels] vary at all: [channels]."""
-    return np.ptp(rows, axis=0) > 0
-
-
-def _score_pair(
-    lists: dict[tuple[str, str, str], list[float]],
-    first: tuple[str, subspaces.Spectrum],
-    second: tuple[str, subspaces.Spectrum],
-    k: int,
-) -> None:
-    """Append the value of every measure on the pair to its list, in both orders where the order matters."""
-    (a, spectrum_a), (b, spectrum_b) = first, second
+def _append(draws: Draws, a: str, b: str, pair: tuple[Spectrum, Spectrum], k: int) -> None:
+    """Append the value of every measure on ``pair``, the datasets ``a`` and ``b``, in both orders if the order matters."""
     for measure, of in CHANNEL_MEASURES.items():
-        lists[measure, a, b].append(of.value(spectrum_a, spectrum_b, k))
+        draws[measure, a, b].append(of.value(*pair, k))
         if of.directed:
-            lists[measure, b, a].append(of.value(spectrum_b, spectrum_a, k))
+            draws[measure, b, a].append(of.value(*reversed(pair), k))
 
 
-def _row(measure: str, layer: str, a: str, b: str, value: float, null: NDArray) -> dict:
-    lower, upper = np.percentile(null, [5, 95])
-    return {
-        "measure": measure,
-        "layer": layer,
-        "dataset_a": a,
-        "dataset_b": b,
-        "value": value,
-        "value_lower": float("nan"),
-        "value_upper": float("nan"),
-        "null_mean": float(null.mean()),
-        "null_lower": float(lower),
-        "null_upper": float(upper),
-        "ceiling": float("nan"),
-        "normalised": float("nan"),
-        "forced": 0,
-    }
+def _null(draws: NDArray) -> dict[str, float]:
+    lower, upper = np.percentile(draws, [5, 95])
+    return {"null_mean": float(draws.mean()), "null_lower": float(lower), "null_upper": float(upper)}

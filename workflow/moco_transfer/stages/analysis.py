@@ -121,8 +121,8 @@ def compare_networks(
     from moco_transfer.backbones.taps import choose_taps
     from moco_transfer.files import write_parquet
     from moco_transfer.networks import build_backbone, load_weights
-    from moco_transfer.similarity import networks as paired
     from moco_transfer.similarity.activations import layer_activations
+    from moco_transfer.similarity.encoders import compare_encoders
     from moco_transfer.training.device import open_device
     from moco_transfer.training.images import ImagePool
 
@@ -142,7 +142,7 @@ def compare_networks(
             layers[target, source] = layer_activations(network, taps, pool, size, where)
     initial, *others = settings["sources"]
     tables = [
-        paired.compare_networks(
+        compare_encoders(
             layers[target, initial],
             {source: layers[target, source] for source in others},
             target,

@@ -1,4 +1,4 @@
-"""Two networks on the same images: CKA against its definition, and what must leave both measures as they are."""
+"""Two encoders on the same images: CKA against its definition, the table, and what must leave both measures unchanged."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ import pandas as pd
 import pytest
 
 from moco_transfer.errors import UserError
-from moco_transfer.similarity.networks import PERMUTATIONS, compare_networks, linear_cka
+from moco_transfer.similarity.encoders import compare_encoders, linear_cka
+from moco_transfer.similarity.subspaces import random_rotation
 from moco_transfer.similarity.svcca import leading_directions, mean_canonical_correlation
 
 
@@ -113,7 +114,7 @@ def test_one_image_that_differs_leaves_rounding_and_no_value():
 def test_svcca_of_a_collapsed_layer_is_high_and_cka_and_the_directions_kept_tell():
     before = np.random.default_rng(4).standard_normal((400, 62))
     collapsed = before[:, :2] @ np.random.default_rng(5).standard_normal((2, 62))
-    table = compare_networks({"DB4": before}, {"chest": {"DB4": collapsed}}, "spine", 0.99, 0)
+    table = compare_encoders({"DB4": before}, {"chest": {"DB4": collapsed}}, "spine", 0.99, 0)
     svcca, cka = (table.set_index("measure").loc[measure] for measure in ("svcca", "cka"))
     assert svcca["value"] > 0.95 and svcca["kept"] == 2 and svcca["kept_initial"] > 55
     assert cka["value"] < 0.4
@@ -122,7 +123,7 @@ def test_svcca_of_a_collapsed_layer_is_high_and_cka_and_the_directions_kept_tell
 def test_the_table_holds_value_and_chance_of_each_layer_and_source():
     a, b = two_sides(60, 8, 8)
     unrelated = np.random.default_rng(3).standard_normal((60, 8))
-    table = compare_networks(
+    table = compare_encoders(
         {"DB1": a, "DB2": b},
         {"same": {"DB1": a, "DB2": b}, "other": {"DB1": b, "DB2": unrelated}},
         "spine",
@@ -145,7 +146,7 @@ def test_the_table_holds_value_and_chance_of_each_layer_and_source():
 
 def test_directions_are_told_and_with_few_images_what_they_force():
     a, b = two_sides(12, 30, 8)
-    table = compare_networks({"DB1": a}, {"x": {"DB1": b}}, "spine", 1.0, 0).set_index("measure")
+    table = compare_encoders({"DB1": a}, {"x": {"DB1": b}}, "spine", 1.0, 0).set_index("measure")
     assert table.loc["svcca", ["kept_initial", "kept", "forced"]].to_list() == [11, 8, 8]
     assert table.loc["svcca", "value"] == pytest.approx(1) and table.loc["svcca", "chance"] == pytest.approx(
         1
@@ -160,21 +161,21 @@ def test_bad_activations_are_named(spoilt):
     sides[spoilt] = {"DB1": np.where(np.arange(10)[:, None] == 3, np.inf, a)}
     name = {"initial": "the initial network", "other": "x"}[spoilt]
     with pytest.raises(UserError, match=f"{name} DB1 holds a value that is not finite"):
-        compare_networks(sides["initial"], {"x": sides["other"]}, "spine", 0.99, 0)
+        compare_encoders(sides["initial"], {"x": sides["other"]}, "spine", 0.99, 0)
     with pytest.raises(UserError, match="has 3 images; at least 4"):
-        compare_networks({"DB1": a[:3]}, {"x": {"DB1": b[:3]}}, "spine", 0.99, 0)
+        compare_encoders({"DB1": a[:3]}, {"x": {"DB1": b[:3]}}, "spine", 0.99, 0)
 
 
 def test_chance_is_drawn_from_named_streams():
     a, b = two_sides(30, 5, 5)
-    one, two = (compare_networks({"DB1": a}, {"x": {"DB1": b}}, "spine", 0.99, seed) for seed in (0, 0))
-    assert one.equals(two) and PERMUTATIONS > 1
-    assert not one.equals(compare_networks({"DB1": a}, {"x": {"DB1": b}}, "spine", 0.99, 1))
+    one, two = (compare_encoders({"DB1": a}, {"x": {"DB1": b}}, "spine", 0.99, seed) for seed in (0, 0))
+    assert one.equals(two)
+    assert not one.equals(compare_encoders({"DB1": a}, {"x": {"DB1": b}}, "spine", 0.99, 1))
 
 
 def test_the_stage_passes_the_same_images_through_every_encoder(tmp_path):
     from moco_transfer.networks import build_backbone, save_weights
-    from moco_transfer.stages.analysis import compare_networks as stage
+    from moco_transfer.stages.analysis import compare_networks
 
     images = np.random.default_rng(4).integers(0, 256, (40, 36, 36), dtype=np.uint8)
     np.save(tmp_path / "images.npy", images)
@@ -182,7 +183,7 @@ def test_the_stage_passes_the_same_images_through_every_encoder(tmp_path):
         save_weights(build_backbone("densenet_small", key, 32), tmp_path / f"{key}.safetensors")
     settings = {"sources": ["none", "copy", "other"], "targets": ["spine"], "images": 30, "variance": 0.99}
     settings |= {"model": "densenet_small", "input_size": 32, "taps": None, "seed": 1}
-    stage(
+    compare_networks(
         settings,
         encoders=[tmp_path / f"{key}.safetensors" for key in (1, 1, 2)],
         images=[tmp_path / "images.npy"],
@@ -196,3 +197,33 @@ def test_the_stage_passes_the_same_images_through_every_encoder(tmp_path):
     }
     np.testing.assert_allclose(value["copy"], 1)
     assert (value["other"] < 0.999).all()
+
+
+@pytest.fixture(scope="module")
+def moved():
+    """The same images in encoders that are one, turned, half replaced, or unrelated."""
+    before, unrelated = (
+        np.random.default_rng([i, 1]).standard_normal((300, 64))
+        * np.arange(1, 65) ** -0.5
+        @ random_rotation(64, np.random.default_rng(i))
+        for i in (3, 4)
+    )
+    half = np.where(np.arange(64) < 32, before, unrelated)
+    turned = before @ random_rotation(64, np.random.default_rng(5))
+    others = {"same": before, "turned": turned, "half": half, "unrelated": unrelated}
+    table = compare_encoders({"DB4": before}, {name: {"DB4": o} for name, o in others.items()}, "x", 0.99, 1)
+    return table.set_index(["measure", "source"])
+
+
+@pytest.mark.parametrize("measure", ["svcca", "cka"])
+def test_one_encoder_scores_1_and_unrelated_ones_chance(moved, measure):
+    value, chance = moved.loc[measure, "value"], moved.loc[measure, "chance"]
+    assert value["same"] == pytest.approx(1, abs=1e-6)
+    assert value["turned"] == pytest.approx(1, abs=1e-4)
+    assert value["unrelated"] == pytest.approx(chance["unrelated"], abs=0.03)
+    assert chance["unrelated"] + 0.15 < value["half"] < 0.95
+
+
+def test_chance_is_0_for_the_unbiased_cka_and_far_above_it_for_svcca(moved):
+    assert moved.loc["cka", "chance"].abs().max() < 0.03
+    assert moved.loc["svcca", "chance"].min() > 0.3
