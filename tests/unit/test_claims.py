@@ -12,14 +12,14 @@ import pytest
 from scipy import stats
 
 from moco_transfer.statistics.claims import claims_table
-from moco_transfer.statistics.evidence import Cell, Evidence, read_reference
+from moco_transfer.statistics.evidence import EstimateKey, Evidence, read_reference
 
 REFERENCE = [Path(__file__).parents[2] / "workflow" / "reference" / f"table{n}.csv" for n in (2, 3)]
 
 
 def evidence(values: dict[tuple, float], se: float = 0.002, seeds: int = 3) -> Evidence:
     """Return a run with independent cells, each with the standard error ``se`` and no scatter between seeds."""
-    cells = {Cell(*key): value for key, value in values.items()}
+    cells = {EstimateKey(*key): value for key, value in values.items()}
     return Evidence(
         cells,
         {(cell, cell): se**2 for cell in cells},

@@ -11,7 +11,7 @@ from moco_transfer.config.experiment import Controls
 from moco_transfer.data.split import draw_images
 from moco_transfer.errors import UserError
 from moco_transfer.statistics.controls import control_questions, controls_table, subset_scatter
-from moco_transfer.statistics.evidence import Cell, Contrast, Evidence
+from moco_transfer.statistics.evidence import Contrast, EstimateKey, Evidence
 from moco_transfer.tables.controls import controls_summary, subsets_summary
 
 CONTROLS = Controls.model_validate(
@@ -28,7 +28,7 @@ ALONE = {"spine": "spine", "chest": "chest"}
 
 def evidence(values: dict[tuple[str, str, str], list[float]], variance: float = 1e-6) -> Evidence:
     """Evidence on spine of (source, mode, percent) -> AUROCs by seed, test sets' errors independent."""
-    cells = {Cell("spine", *names): aurocs for names, aurocs in values.items()}
+    cells = {EstimateKey("spine", *names): aurocs for names, aurocs in values.items()}
     return Evidence(
         {cell: float(np.mean(aurocs)) for cell, aurocs in cells.items()},
         {(cell, cell): variance for cell in cells},
@@ -89,7 +89,7 @@ def test_no_says_that_the_opposite_is_shown():
 
 
 def test_further_subsets_tell_the_variance_and_enter_no_average():
-    a, b = (Cell("spine", source, "linear", "1", 100) for source in ("spine", "none"))
+    a, b = (EstimateKey("spine", source, "linear", "1", 100) for source in ("spine", "none"))
     frame = pd.DataFrame([a, b], columns=["target", "source", "mode", "percent", "epochs"])
     estimates = frame.assign(auroc=[0.8, 0.7], selected=True, n_subsets=3)
     generator = np.random.default_rng(0)

@@ -7,9 +7,9 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from moco_transfer.statistics.evidence import Cell, Contrast, Evidence, read_reference
+from moco_transfer.statistics.evidence import Contrast, EstimateKey, Evidence, read_reference
 
-A, B = (Cell("spine", source, "linear", "1") for source in ("spine", "none"))
+A, B = (EstimateKey("spine", source, "linear", "1") for source in ("spine", "none"))
 
 
 def two_cells(
@@ -96,7 +96,7 @@ def test_a_run_is_read_from_the_frames_of_its_evaluation():
         columns=[f"{name}_a" for name in names[1:]] + [f"{name}_b" for name in names[1:]] + ["covariance"],
     )
     evidence = Evidence.from_run(estimates, {"spine": covariance}, seeds)
-    moco, imagenet = (Cell("spine", source, "end_to_end", "1") for source in ("spine", "none"))
+    moco, imagenet = (EstimateKey("spine", source, "end_to_end", "1") for source in ("spine", "none"))
     subsets = np.var([0.01, 0.02], ddof=1) / 2
     selected = evidence.contrast({moco: 1.0, imagenet: -1.0})
     assert (selected.effect, selected.se) == pytest.approx((0.1, np.sqrt(6 + 5 - 2 * 3 + subsets)))
@@ -114,7 +114,7 @@ def test_published_tables_give_independent_errors_from_their_quantiles(tmp_path)
     )
     evidence = Evidence.from_tables(read_reference(path))
     assert evidence.percents("spine") == ["0.10"]
-    spine, chest = (Cell("spine", source, "linear", "0.10") for source in ("spine", "chest"))
+    spine, chest = (EstimateKey("spine", source, "linear", "0.10") for source in ("spine", "chest"))
     contrast = evidence.contrast({spine: 1.0, chest: -1.0})
     se = np.hypot(0.714 - 0.683, 0.694 - 0.665) / (2 * 1.6448536)
     assert (contrast.effect, contrast.se, contrast.subset_share) == pytest.approx((0.02, se, 0))

@@ -9,8 +9,9 @@ import pytest
 from moco_transfer.config import Similarity
 from moco_transfer.similarity import compare
 from moco_transfer.similarity.subspaces import random_rotation
-from moco_transfer.statistics.claims import claims_table, measure_verdict
+from moco_transfer.statistics.claims import claims_table
 from moco_transfer.statistics.evidence import Evidence
+from moco_transfer.statistics.similarity_ranks import measure_verdict
 
 PAIRS = [("spine", "chest"), ("spine", "natural"), ("natural", "chest")]
 

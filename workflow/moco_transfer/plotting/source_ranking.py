@@ -12,7 +12,7 @@ from matplotlib.lines import Line2D
 
 from moco_transfer.plotting.similarity import MEASURE_LABELS
 from moco_transfer.report import style
-from moco_transfer.statistics.claims import DISTANCES
+from moco_transfer.statistics.similarity_ranks import DISTANCES
 
 LABELS = {"svcca": "SVCCA\n(images as rows)"} | MEASURE_LABELS
 # Percentages of one source share their similarity; their bars stand side by side, this share of the axis apart.

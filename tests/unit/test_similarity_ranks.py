@@ -8,7 +8,7 @@ import pytest
 from scipy import stats
 
 from moco_transfer.plotting.source_ranking import LABELS, draw_gain_by_similarity
-from moco_transfer.statistics.evidence import Cell, Evidence
+from moco_transfer.statistics.evidence import EstimateKey, Evidence
 from moco_transfer.statistics.similarity_ranks import source_gains, source_ranks
 from moco_transfer.tables.source_ranking import ranks_summary
 
@@ -44,7 +44,7 @@ SIMILARITY = pd.DataFrame(
 
 def evidence(aurocs=AUROCS, subsets=2) -> tuple[pd.DataFrame, Evidence]:
     """Estimates and evidence on the target spine, without scatter between subsets."""
-    cells = {Cell("spine", s, "linear", p): auroc for s, auroc in aurocs.items() for p in LABELED}
+    cells = {EstimateKey("spine", s, "linear", p): auroc for s, auroc in aurocs.items() for p in LABELED}
     by_seed = {cell: dict.fromkeys(range(subsets), auroc) for cell, auroc in cells.items()}
     estimates = pd.DataFrame([("spine", p, n) for p, n in LABELED.items()])
     return (
