@@ -1,4 +1,4 @@
-"""The paper's claims on its own tables, and on made-up runs in which each is true, false, open or out of reach."""
+"""The paper's claims on its own tables, and on made-up runs in which each is true, false, undecided or untestable."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from moco_transfer.statistics.evidence import EstimateKey, Evidence, read_refere
 REFERENCE = [Path(__file__).parents[2] / "workflow" / "reference" / f"table{n}.csv" for n in (2, 3)]
 
 
-def evidence(values: dict[tuple, float], se: float = 0.002, seeds: int = 3) -> Evidence:
-    """Return a run with independent cells, each with the standard error ``se`` and no scatter between seeds."""
+def evidence(values: dict[tuple, float], se: float = 0.002, n_subsets: int = 3) -> Evidence:
+    """Return a run with independent AUROCs, each with the standard error ``se`` and no scatter between subsets."""
     cells = {EstimateKey(*key): value for key, value in values.items()}
     return Evidence(
         cells,
         {(cell, cell): se**2 for cell in cells},
-        {cell: dict.fromkeys(range(1, seeds + 1), value) for cell, value in cells.items()},
+        {cell: dict.fromkeys(range(1, n_subsets + 1), value) for cell, value in cells.items()},
     )
 
 
@@ -149,7 +149,7 @@ def test_every_claim_is_supported_by_a_run_in_which_it_holds():
     assert not any(name.startswith("paper_") for name in table)
 
 
-def test_every_claim_is_open_where_errors_are_large():
+def test_every_claim_is_undecided_if_errors_are_large():
     table = claims_table(evidence(run_as_the_paper_says(), se=0.5), None, None, 0.02, 0.05)
     assert set(verdicts(table).values()) == {"undecided", "cannot be tested"}
     assert not table["verdict"].isin(["supported", "not supported"]).any()
@@ -177,7 +177,7 @@ def test_one_cell_against_it_refutes_a_claim_about_all_of_them(claim, key, shift
     assert "not supported" in set(cells)
 
 
-def test_often_needs_more_than_half_and_can_needs_one():
+def test_most_needs_more_than_half_and_some_needs_one():
     values = run_as_the_paper_says()
     few = [("spine", "1"), ("spine", "10"), ("chest", "1")]
     ahead = [(t, s, "linear", p) for (t, p), s in product(few, ("none", "spine", "chest"))]
@@ -230,13 +230,13 @@ def test_a_winner_by_chance_at_one_budget_is_no_crossing():
 
 
 def test_one_subset_alone_decides_nothing():
-    table = claims_table(evidence(run_as_the_paper_says(), seeds=1), None, None, 0.02, 0.05)
+    table = claims_table(evidence(run_as_the_paper_says(), n_subsets=1), None, None, 0.02, 0.05)
     assert set(table["verdict"]) == {"cannot be tested"}
     assert single(table, "1", "spine 1%: spine - none")["effect"] == pytest.approx(0.045)
     assert "one labelled subset" in single(table, "1", "spine 1%: spine - none")["remark"]
 
 
-def test_a_run_without_the_papers_names_crashes_nothing():
+def test_a_run_without_the_papers_names_is_judged_as_far_as_possible():
     values = {
         ("knee", source, mode, "20"): 0.7 for source in ("none", "knee") for mode in ("linear", "end_to_end")
     }

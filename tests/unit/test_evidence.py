@@ -60,13 +60,13 @@ def test_without_scatter_between_subsets_it_is_the_normal_test():
     assert contrast.interval(0.05)[0] == pytest.approx(0.02 - stats.norm.ppf(0.95) * 0.01)
 
 
-def test_one_subset_leaves_the_error_unknown_and_no_variance_is_no_certainty():
+def test_one_subset_leaves_the_error_unknown_and_zero_variance_is_not_certainty():
     contrast = two_estimates([0.7], [0.6]).contrast({A: 1.0, B: -1.0})
     assert np.isnan(contrast.p_above(0.0)) and np.isnan(contrast.interval(0.05)).all()
     assert Contrast(0.1, 0.0).p_above(0.0) == 1.0
 
 
-def test_quantiles_are_those_of_both_parts_weighed_and_p_values_invert_them():
+def test_quantiles_are_those_of_both_parts_weighted_and_p_values_invert_them():
     contrast = Contrast(0.03, 0.01, subset_share=0.4, df=2)
     for p in (0.3, 0.05, 0.004, 1e-6):
         quantile = 0.6 * stats.norm.isf(p) + 0.4 * stats.t.isf(p, 2)
@@ -78,7 +78,7 @@ def test_quantiles_are_those_of_both_parts_weighed_and_p_values_invert_them():
 
 @pytest.mark.parametrize("ratio", [0.25, 1, 4])
 def test_three_subsets_err_no_more_often_than_the_level_says(ratio):
-    """20,000 null contrasts, subset variance of the mean ``ratio`` times the test set's; 0.4% is 5% among twelve."""
+    """20,000 null contrasts, subset variance of the mean ``ratio`` times the test set's; 0.4% is 5% / 12."""
     generator = np.random.default_rng(0)
     chance = 0.01 * generator.normal(size=(20_000, 1))  # of the test set, shared by the subsets
     by_subset = chance + generator.normal(scale=0.01 * np.sqrt(3 * ratio), size=(20_000, 3))
@@ -151,18 +151,15 @@ def test_holm_rejects_what_its_step_down_procedure_rejects(p, level):
 
 
 @given(P_VALUES)
-def test_all_of_them_is_the_intersection_union_test_and_some_of_them_bonferronis(p):
+def test_all_is_the_intersection_union_test_some_is_bonferronis_and_most_is_more_than_half(p):
     m = len(p)
     assert at_least(p, required("all", m)) == max(p)
     assert at_least(p, required("some", m)) == pytest.approx(min(1.0, m * min(p)))
-
-
-def test_most_is_more_than_half():
-    assert [required("most", m) for m in (1, 2, 3, 8, 9)] == [1, 2, 2, 5, 5]
+    assert m / 2 < required("most", m) <= m / 2 + 1
 
 
 def test_two_true_of_three_are_not_taken_for_three_nor_one_for_two():
-    """2,000 families with one hypothesis short of the claim, the others plain: errors stay near the level."""
+    """In 2,000 families with one true hypothesis too few for the claim, errors stay near the level."""
     generator = np.random.default_rng(0)
     for u, true in ((3, 2), (2, 1), (1, 0)):
         p = generator.random((2000, 3))
