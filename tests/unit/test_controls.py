@@ -27,7 +27,7 @@ ALONE = {"spine": "spine", "chest": "chest"}
 
 
 def evidence(values: dict[tuple[str, str, str], list[float]], variance: float = 1e-6) -> Evidence:
-    """Evidence on spine of (source, mode, percent) -> AUROCs by seed, test sets' errors independent."""
+    """Evidence on spine of (source, mode, percent) -> AUROCs by subset, with independent errors of the test set."""
     cells = {EstimateKey("spine", *names): aurocs for names, aurocs in values.items()}
     return Evidence(
         {cell: float(np.mean(aurocs)) for cell, aurocs in cells.items()},
@@ -60,14 +60,17 @@ def test_every_control_asks_its_questions_of_its_cells():
 
 
 def test_an_answer_is_the_paired_contrast_and_holm_counts_the_cells_of_its_question():
-    seeds = {"1": ([0.80, 0.82, 0.83], [0.70, 0.73, 0.72]), "10": ([0.84, 0.85, 0.86], [0.84, 0.86, 0.85])}
+    by_percent = {
+        "1": ([0.80, 0.82, 0.83], [0.70, 0.73, 0.72]),
+        "10": ([0.84, 0.85, 0.86], [0.84, 0.86, 0.85]),
+    }
     values = {}
-    for percent, (spine, sample) in seeds.items():
+    for percent, (spine, sample) in by_percent.items():
         values["spine", "linear", percent] = spine
         values["chest-as-spine", "linear", percent] = sample
     table = answers(values)
     assert list(table["percent"]) == ["1", "10"]  # no chest here: the question of size is left out
-    difference = np.subtract(*seeds["1"])
+    difference = np.subtract(*by_percent["1"])
     se = np.sqrt(2e-6 + difference.var(ddof=1) / 3)
     contrast = Contrast(difference.mean(), se, difference.var(ddof=1) / 3 / se**2, 2)
     first = table.iloc[0]
@@ -88,7 +91,7 @@ def test_no_says_that_the_opposite_is_shown():
     assert list(table["answer"]) == ["no"] and table["effect"].item() < 0
 
 
-def test_further_subsets_tell_the_variance_and_enter_no_average():
+def test_further_subsets_inform_the_variance_and_enter_no_average():
     a, b = (EstimateKey("spine", source, "linear", "1", 100) for source in ("spine", "none"))
     frame = pd.DataFrame([a, b], columns=["target", "source", "mode", "percent", "epochs"])
     estimates = frame.assign(auroc=[0.8, 0.7], selected=True, n_subsets=3)
