@@ -1,4 +1,4 @@
-"""Made-up files of predictions for the tests of selection and evaluation: a small target, quick to write."""
+"""Made-up files of predictions for the tests of budgets and evaluation: a small target, quick to write."""
 
 from __future__ import annotations
 

@@ -9,7 +9,7 @@ from advice import advice_summary
 from scipy import stats
 
 from moco_transfer.statistics.advice import advice_table
-from moco_transfer.statistics.evidence import Cell, Evidence
+from moco_transfer.statistics.evidence import EstimateKey, Evidence
 
 LEVEL = 0.05
 TITLES = {"spine": "VinDr-SpineXR"}
@@ -17,7 +17,7 @@ TITLES = {"spine": "VinDr-SpineXR"}
 
 def advise(ways: dict[tuple[str, str], list[float]], variance: float = 1e-4) -> pd.DataFrame:
     """The advice on spine at 1%, from (source, mode) -> AUROCs by subset, test sets' errors independent."""
-    cells = {Cell("spine", source, mode, "1"): aurocs for (source, mode), aurocs in ways.items()}
+    cells = {EstimateKey("spine", source, mode, "1"): aurocs for (source, mode), aurocs in ways.items()}
     evidence = Evidence(
         {cell: float(np.mean(aurocs)) for cell, aurocs in cells.items()},
         {(cell, cell): variance for cell in cells},

@@ -1,46 +1,44 @@
-"""The bootstrap against the naive one: repeat the drawn images, and score them with scikit-learn."""
+"""The bootstrap against repeating the drawn images; the logit interval against its formula and a large bootstrap."""
 
 from __future__ import annotations
 
 import numba
 import numpy as np
 import pytest
-from sklearn.metrics import roc_auc_score
+from scipy.stats import t as student
 
-from moco_transfer.statistics.auroc import auroc_by_class, average, positives_by_class
-from moco_transfer.statistics.bootstrap import bootstrap_auroc, bootstrap_by_class, resample_counts
+from moco_transfer.statistics.auroc import (
+    auroc_by_class,
+    average_auroc,
+    influence_by_class,
+    standard_errors,
+)
+from moco_transfer.statistics.bootstrap import (
+    bootstrap_auroc,
+    bootstrap_by_class,
+    logit_interval,
+    rarer_units,
+    resample_counts,
+)
 
 
-def multilabel_sample(n: int, seeds: int, decimals: int = 1, masked: float = 0.0):
+def multilabel_sample(n: int, subsets: int, decimals: int = 1, masked: float = 0.0):
     generator = np.random.default_rng(n)
     labels = (generator.random((n, 3)) < [0.1, 0.4, 0.8]).astype(np.float32)
-    scores = np.round(generator.normal(size=(seeds, n, 3)) + labels, decimals).astype(np.float32)
+    scores = np.round(generator.normal(size=(subsets, n, 3)) + labels, decimals).astype(np.float32)
     labels[generator.random(labels.shape) < masked] = np.nan
     return labels, scores
 
 
 @pytest.mark.parametrize("how", ["weighted", "macro"])
 def test_equals_repeating_the_drawn_images(how):
-    labels, scores = multilabel_sample(80, seeds=2, masked=0.1)
+    labels, scores = multilabel_sample(80, subsets=2, masked=0.1)
     counts = resample_counts(np.arange(80), 40, 7, "test")
     naive = []
     for drawn in counts.T:
         rows = np.repeat(np.arange(80), drawn)
-        y = labels[rows]
-        naive.append(
-            np.mean([average(auroc_by_class(y, s[rows]), positives_by_class(y), how) for s in scores])
-        )
+        naive.append(np.mean([average_auroc(labels[rows], each[rows], how) for each in scores]))
     np.testing.assert_allclose(bootstrap_auroc(labels, scores, counts, how), naive, rtol=1e-13)
-
-
-def test_equals_scikit_learn_with_counts_as_weights():
-    labels, scores = multilabel_sample(120, seeds=1)
-    counts = resample_counts(np.arange(120), 10, 3, "test")
-    expected = [
-        roc_auc_score(labels[:, 1], scores[0, :, 1], sample_weight=drawn.astype(float)) for drawn in counts.T
-    ]
-    ours = bootstrap_auroc(labels[:, 1:2], scores[:, :, 1:2], counts, "weighted")
-    np.testing.assert_allclose(ours, expected, rtol=1e-12)
 
 
 def test_a_class_lost_in_a_resample_is_left_out_and_weights_are_those_of_the_resample():
@@ -64,7 +62,7 @@ def test_counts_draw_as_many_units_as_there_are_and_patients_as_a_whole():
     assert (counts[[0, 1, 3]].sum(axis=0) == 3).all()
 
 
-def test_counts_follow_the_ids_whatever_the_order_of_rows_and_the_stream_by_name():
+def test_counts_follow_the_ids_not_the_order_of_rows_and_depend_on_the_stream():
     ids = np.array([f"i{k}" for k in range(30)])
     shuffled = np.random.default_rng(0).permutation(30)
     first = resample_counts(ids, 5, 2023, "bootstrap", "spine")
@@ -75,8 +73,13 @@ def test_counts_follow_the_ids_whatever_the_order_of_rows_and_the_stream_by_name
     assert not np.array_equal(resample_counts(ids, 5, 2024, "bootstrap", "spine"), first)
 
 
+def test_counts_are_the_same_draws_however_many_replicates_follow():
+    many = resample_counts(np.arange(40), 70, 1, "test")
+    np.testing.assert_array_equal(resample_counts(np.arange(40), 33, 1, "test"), many[:, :33])
+
+
 def test_the_number_of_threads_changes_no_bit(monkeypatch):
-    labels, scores = multilabel_sample(300, seeds=2, masked=0.1)
+    labels, scores = multilabel_sample(300, subsets=2, masked=0.1)
     counts = resample_counts(np.arange(300), 30, 5, "test")
     results = []
     for threads in (1, 3):
@@ -85,15 +88,51 @@ def test_the_number_of_threads_changes_no_bit(monkeypatch):
     assert results[0].tobytes() == results[1].tobytes()
 
 
-def test_values_by_class_are_nan_where_a_resample_has_lost_the_class():
-    labels = np.array([[1, 1], [0, 0], [0, np.nan]], dtype=float)
-    scores = np.array([[3, 1], [2, 2], [4, 3]], dtype=float)
-    counts = np.array([[2, 0, 1], [1, 3, 1], [0, 0, 1]], dtype=np.uint16)
-    values, positives = bootstrap_by_class(labels, scores, counts)
-    np.testing.assert_array_equal(values, [[1, 0], [np.nan, np.nan], [0.5, 0]])
-    np.testing.assert_array_equal(positives, [[2, 2], [0, 0], [1, 1]])
+def test_the_logit_interval_equals_the_formula_by_hand():
+    lower, upper = logit_interval(0.9, 0.03, 20, [2.5, 97.5])
+    reach = student.ppf(0.975, 19) * 0.03 * np.sqrt(20 / 19) / 0.09
+    odds = 9 * np.exp([-reach, reach])
+    assert [lower, upper] == pytest.approx((odds / (1 + odds)).tolist(), rel=1e-12)
 
 
-def test_counts_are_the_same_draws_however_many_replicates_follow():
-    many = resample_counts(np.arange(40), 70, 1, "test")
-    np.testing.assert_array_equal(resample_counts(np.arange(40), 33, 1, "test"), many[:, :33])
+def test_exchanging_the_labels_mirrors_the_logit_interval_which_stays_within_0_and_1():
+    aurocs = np.array([0.5, 0.7, 0.95, 0.99])
+    lower, upper = logit_interval(aurocs, 0.03, 15, [5, 95])
+    mirrored = logit_interval(1 - aurocs, 0.03, 15, [5, 95])
+    np.testing.assert_allclose(mirrored, [1 - upper, 1 - lower], atol=1e-12)
+    assert (lower > 0).all() and (lower < aurocs).all() and (aurocs < upper).all() and (upper < 1).all()
+    assert (aurocs - lower > upper - aurocs)[1:].all()
+
+
+def test_fewer_positives_widen_the_logit_interval_at_the_same_standard_error():
+    lower, upper = logit_interval(np.full(3, 0.8), 0.05, np.array([200, 20, 5]), [5, 95])
+    assert (np.diff(lower) < 0).all() and (np.diff(upper) > 0).all()
+
+
+@pytest.mark.parametrize(
+    ("auroc", "se", "rarer"), [(1.0, 0.0, 9), (0.0, 0.0, 9), (0.8, np.nan, 9), (0.8, 0.1, 1)]
+)
+def test_the_logit_interval_is_nan_if_it_cannot_be_computed(auroc, se, rarer):
+    assert np.isnan(logit_interval(auroc, se, rarer, [5, 95])).all()
+
+
+def test_the_rarer_label_is_counted_in_units_without_masked_images():
+    labels = np.array([[1, 1], [1, 0], [0, np.nan], [0, 0], [np.nan, 0]])
+    assert rarer_units(labels, np.array(["a", "a", "b", "c", "d"])).tolist() == [1, 1]
+    assert rarer_units(labels, np.arange(5)).tolist() == [2, 1]
+    assert rarer_units(np.ones((5, 1)), np.arange(5)).tolist() == [0]
+
+
+def test_the_logit_interval_agrees_with_the_percentiles_of_10_000_replicates_of_many_positives():
+    """Patients of four images; on the logit scale, where both should be near normal, ends differ by a tenth of the reach."""
+    generator = np.random.default_rng(3)
+    patients = np.arange(1200) // 4
+    labels = (generator.random(300) < [[0.3], [0.5]])[:, patients].T.astype(float)
+    scores = labels + generator.normal(size=(300, 2))[patients] + generator.normal(size=labels.shape)
+    aurocs = auroc_by_class(labels, scores)
+    se = standard_errors(influence_by_class(labels, scores).T, patients)
+    logit = np.array(logit_interval(aurocs, se, rarer_units(labels, patients), [5, 95]))
+    counts = resample_counts(patients, 10_000, 1, "test")
+    replicates, _ = bootstrap_by_class(labels, scores, counts)
+    percentile = np.percentile(replicates, [5, 95], axis=0)
+    np.testing.assert_allclose(logit, percentile, atol=0.1 * np.ptp(percentile, axis=0).min() / 2)

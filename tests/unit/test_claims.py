@@ -1,4 +1,4 @@
-"""The paper's claims on its own tables, and on made-up runs in which each is true, false, open or out of reach."""
+"""The paper's claims on its own tables, and on made-up runs in which each is true, false, undecided or untestable."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ import pytest
 from scipy import stats
 
 from moco_transfer.statistics.claims import claims_table
-from moco_transfer.statistics.evidence import Cell, Evidence, read_reference
+from moco_transfer.statistics.evidence import EstimateKey, Evidence, read_reference
 
 REFERENCE = [Path(__file__).parents[2] / "workflow" / "reference" / f"table{n}.csv" for n in (2, 3)]
 
 
-def evidence(values: dict[tuple, float], se: float = 0.002, seeds: int = 3) -> Evidence:
-    """Return a run with independent cells, each with the standard error ``se`` and no scatter between seeds."""
-    cells = {Cell(*key): value for key, value in values.items()}
+def evidence(values: dict[tuple, float], se: float = 0.002, n_subsets: int = 3) -> Evidence:
+    """Return a run with independent AUROCs, each with the standard error ``se`` and no scatter between subsets."""
+    cells = {EstimateKey(*key): value for key, value in values.items()}
     return Evidence(
         cells,
         {(cell, cell): se**2 for cell in cells},
-        {cell: dict.fromkeys(range(1, seeds + 1), value) for cell, value in cells.items()},
+        {cell: dict.fromkeys(range(1, n_subsets + 1), value) for cell, value in cells.items()},
     )
 
 
@@ -43,6 +43,11 @@ def run_as_the_paper_says() -> dict[tuple, float]:
             if (source, mode) != ("limited", "end_to_end"):
                 values[target, source, mode, percent] = base + shrink * gain
     return values
+
+
+def judged(values: dict[tuple, float], margin: float = 0.02, **settings) -> pd.DataFrame:
+    """Return the claims table of a run alone."""
+    return claims_table(evidence(values, **settings), None, None, margin, 0.05)
 
 
 def verdicts(table: pd.DataFrame, column: str = "verdict") -> dict[str, str]:
@@ -122,12 +127,12 @@ def test_one_cell_without_an_auroc_hides_no_refutation():
     values = run_as_the_paper_says()
     values["chest", "spine", "linear", "10"] -= 0.10
     values["spine", "chest", "linear", "1"] = float("nan")
-    table = claims_table(evidence(values), None, None, 0.02, 0.05)
+    table = judged(values)
     assert verdicts(table)["2"] == "not supported"
     cell = single(table, "2", "spine 1%: chest - none")
     assert cell["verdict"] == "cannot be tested" and "not defined" in cell["remark"]
     values["chest", "spine", "linear", "10"] += 0.10
-    whole = single(claims_table(evidence(values), None, None, 0.02, 0.05), "2", "all")
+    whole = single(judged(values), "2", "all")
     assert whole["verdict"] == "cannot be tested" and np.isnan(whole["effect"])
 
 
@@ -141,7 +146,7 @@ def test_the_papers_numbers_are_differences_of_its_medians(paper):
 
 
 def test_every_claim_is_supported_by_a_run_in_which_it_holds():
-    table = claims_table(evidence(run_as_the_paper_says(), se=1e-4), None, None, 0.02, 0.05)
+    table = judged(run_as_the_paper_says(), se=1e-4)
     assert {n: v for n, v in verdicts(table).items() if v != "supported"} == {
         "10": "cannot be tested",
         "11": "cannot be tested",
@@ -149,8 +154,8 @@ def test_every_claim_is_supported_by_a_run_in_which_it_holds():
     assert not any(name.startswith("paper_") for name in table)
 
 
-def test_every_claim_is_open_where_errors_are_large():
-    table = claims_table(evidence(run_as_the_paper_says(), se=0.5), None, None, 0.02, 0.05)
+def test_every_claim_is_undecided_if_errors_are_large():
+    table = judged(run_as_the_paper_says(), se=0.5)
     assert set(verdicts(table).values()) == {"undecided", "cannot be tested"}
     assert not table["verdict"].isin(["supported", "not supported"]).any()
 
@@ -171,13 +176,13 @@ def test_every_claim_is_open_where_errors_are_large():
 def test_one_cell_against_it_refutes_a_claim_about_all_of_them(claim, key, shift):
     values = run_as_the_paper_says()
     values[key] += shift
-    table = claims_table(evidence(values), None, None, 0.02, 0.05)
+    table = judged(values)
     assert verdicts(table)[claim] == "not supported"
     cells = table[(table["claim"] == claim) & (table["cell"] != "all")]["verdict"]
     assert "not supported" in set(cells)
 
 
-def test_often_needs_more_than_half_and_can_needs_one():
+def test_most_needs_more_than_half_and_some_needs_one():
     values = run_as_the_paper_says()
     few = [("spine", "1"), ("spine", "10"), ("chest", "1")]
     ahead = [(t, s, "linear", p) for (t, p), s in product(few, ("none", "spine", "chest"))]
@@ -185,14 +190,14 @@ def test_often_needs_more_than_half_and_can_needs_one():
         changed = dict(values)
         for key in ahead[:reversed_cells]:
             changed[key] -= 0.2
-        table = claims_table(evidence(changed), None, None, 0.02, 0.05)
+        table = judged(changed)
         assert verdicts(table)["6"] == says
     for key in values:
         if key[:2] in (("spine", "chest"), ("chest", "spine")):
             values[key] -= 0.2
-    assert verdicts(claims_table(evidence(values), None, None, 0.02, 0.05))["8"] == "not supported"
+    assert verdicts(judged(values))["8"] == "not supported"
     values["spine", "chest", "linear", "1"] += 0.22
-    assert verdicts(claims_table(evidence(values), None, None, 0.02, 0.05))["8"] == "supported"
+    assert verdicts(judged(values))["8"] == "supported"
 
 
 def test_the_margin_decides_equivalence_and_non_inferiority():
@@ -200,7 +205,7 @@ def test_the_margin_decides_equivalence_and_non_inferiority():
     values["spine", "spine+chest", "linear", "1"] = values["spine", "chest", "linear", "1"] + 0.015
     values["spine", "limited", "linear", "1"] = values["spine", "chest", "linear", "1"] + 0.015
     for margin, says in ((0.025, "supported"), (0.005, "not supported")):
-        found = verdicts(claims_table(evidence(values, se=1e-3), None, None, margin, 0.05))
+        found = verdicts(judged(values, margin, se=1e-3))
         assert (found["4"], found["3"]) == (says, says)
 
 
@@ -211,7 +216,7 @@ def test_budgets_change_the_winner_or_do_not(crossing):
         for epochs, winner in ((25, "spine"), (50, "chest" if crossing else "spine"))
         for source in ("none", "spine", "chest")
     }
-    table = claims_table(evidence(values), None, None, 0.02, 0.05)
+    table = judged(values)
     assert verdicts(table)["11"] == ("supported" if crossing else "not supported")
     effect = single(table, "11", "spine 1%: lead of a second winner")["effect"]
     assert effect == pytest.approx(0.05 if crossing else -0.05)
@@ -225,22 +230,22 @@ def test_a_winner_by_chance_at_one_budget_is_no_crossing():
             ("spine", source, "end_to_end", "1", epochs): 0.7 + generator.normal(scale=0.01)
             for source, epochs in product(("none", "spine", "chest"), (25, 50, 100, 200))
         }
-        found.append(verdicts(claims_table(evidence(values, se=0.01), None, None, 0.02, 0.05))["11"])
+        found.append(verdicts(judged(values, se=0.01))["11"])
     assert found.count("supported") <= 10
 
 
 def test_one_subset_alone_decides_nothing():
-    table = claims_table(evidence(run_as_the_paper_says(), seeds=1), None, None, 0.02, 0.05)
+    table = judged(run_as_the_paper_says(), n_subsets=1)
     assert set(table["verdict"]) == {"cannot be tested"}
     assert single(table, "1", "spine 1%: spine - none")["effect"] == pytest.approx(0.045)
     assert "one labelled subset" in single(table, "1", "spine 1%: spine - none")["remark"]
 
 
-def test_a_run_without_the_papers_names_crashes_nothing():
+def test_a_run_without_the_papers_names_is_judged_as_far_as_possible():
     values = {
         ("knee", source, mode, "20"): 0.7 for source in ("none", "knee") for mode in ("linear", "end_to_end")
     }
-    found = verdicts(claims_table(evidence(values), None, None, 0.02, 0.05))
+    found = verdicts(judged(values))
     assert found["1"] != "cannot be tested"
     assert {found[number] for number in ("2", "3", "4", "7a", "7b", "8", "9")} == {"cannot be tested"}
 

@@ -13,7 +13,7 @@ from moco_transfer.config.experiment import Controls
 from moco_transfer.data.split import draw_images
 from moco_transfer.errors import UserError
 from moco_transfer.statistics.controls import control_questions, controls_table, subset_scatter
-from moco_transfer.statistics.evidence import Cell, Contrast, Evidence
+from moco_transfer.statistics.evidence import Contrast, EstimateKey, Evidence
 
 CONTROLS = Controls.model_validate(
     {
@@ -28,8 +28,8 @@ ALONE = {"spine": "spine", "chest": "chest"}
 
 
 def evidence(values: dict[tuple[str, str, str], list[float]], variance: float = 1e-6) -> Evidence:
-    """Evidence on spine of (source, mode, percent) -> AUROCs by seed, test sets' errors independent."""
-    cells = {Cell("spine", *names): aurocs for names, aurocs in values.items()}
+    """Evidence on spine of (source, mode, percent) -> AUROCs by subset, with independent errors of the test set."""
+    cells = {EstimateKey("spine", *names): aurocs for names, aurocs in values.items()}
     return Evidence(
         {cell: float(np.mean(aurocs)) for cell, aurocs in cells.items()},
         {(cell, cell): variance for cell in cells},
@@ -61,14 +61,17 @@ def test_every_control_asks_its_questions_of_its_cells():
 
 
 def test_an_answer_is_the_paired_contrast_and_holm_counts_the_cells_of_its_question():
-    seeds = {"1": ([0.80, 0.82, 0.83], [0.70, 0.73, 0.72]), "10": ([0.84, 0.85, 0.86], [0.84, 0.86, 0.85])}
+    by_percent = {
+        "1": ([0.80, 0.82, 0.83], [0.70, 0.73, 0.72]),
+        "10": ([0.84, 0.85, 0.86], [0.84, 0.86, 0.85]),
+    }
     values = {}
-    for percent, (spine, sample) in seeds.items():
+    for percent, (spine, sample) in by_percent.items():
         values["spine", "linear", percent] = spine
         values["chest-as-spine", "linear", percent] = sample
     table = answers(values)
     assert list(table["percent"]) == ["1", "10"]  # no chest here: the question of size is left out
-    difference = np.subtract(*seeds["1"])
+    difference = np.subtract(*by_percent["1"])
     se = np.sqrt(2e-6 + difference.var(ddof=1) / 3)
     contrast = Contrast(difference.mean(), se, difference.var(ddof=1) / 3 / se**2, 2)
     first = table.iloc[0]
@@ -89,8 +92,8 @@ def test_no_says_that_the_opposite_is_shown():
     assert list(table["answer"]) == ["no"] and table["effect"].item() < 0
 
 
-def test_further_subsets_tell_the_variance_and_enter_no_average():
-    a, b = (Cell("spine", source, "linear", "1", 100) for source in ("spine", "none"))
+def test_further_subsets_inform_the_variance_and_enter_no_average():
+    a, b = (EstimateKey("spine", source, "linear", "1", 100) for source in ("spine", "none"))
     frame = pd.DataFrame([a, b], columns=["target", "source", "mode", "percent", "epochs"])
     estimates = frame.assign(auroc=[0.8, 0.7], selected=True, n_subsets=3)
     generator = np.random.default_rng(0)

@@ -1,4 +1,4 @@
-"""The coverage of the intervals that the results rest on, and the simulation that shows it."""
+"""The coverage of the intervals in the results, and the simulation that shows it."""
 
 from __future__ import annotations
 
@@ -20,23 +20,23 @@ def simulated(scenario: Scenario) -> pd.Series:
 
 
 @pytest.mark.parametrize("auroc", [0.8, 0.95])
-def test_with_200_positives_both_intervals_hold_the_truth_as_often_as_they_say(auroc):
+def test_with_200_positives_both_intervals_have_their_nominal_coverage(auroc):
     assert simulated(Scenario(auroc, 200, 400)).between(0.88, 0.92).all()
 
 
-def test_with_20_positives_percentiles_cover_too_little_and_the_logit_interval_mends_it():
+def test_with_20_positives_percentiles_cover_too_little_and_the_logit_interval_does_not():
     covered = simulated(Scenario(0.95, 20, 80))["image"]
     assert 0.79 < covered["percentile"] < 0.86
     assert 0.87 < covered["logit"] < 0.92
 
 
-def test_of_correlated_images_only_intervals_by_patient_cover():
+def test_only_intervals_by_patient_cover_if_a_patients_images_are_correlated():
     covered = simulated(Scenario(0.8, 100, 200, images=3))
     assert (covered["image"] < 0.82).all()
     assert covered["patient"].between(0.88, 0.92).all()
 
 
-def test_scores_have_the_auroc_they_are_said_to_and_share_half_their_variance_within_a_patient():
+def test_scores_have_the_scenarios_auroc_and_share_half_their_variance_within_a_patient():
     scenario = Scenario(0.8, 300, 500, images=2)
     scores = scenario.scores(200, np.random.default_rng(1))
     labels = np.tile(scenario.labels()[:, None], 200)

@@ -1,29 +1,41 @@
-"""Contrasts against sums written out, and their error rate under no effect."""
+"""Contrasts against sums written out and classical tests; corrections for many comparisons; error rates."""
 
 from __future__ import annotations
 
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from scipy import stats
 
-from moco_transfer.statistics.evidence import Cell, Contrast, Evidence, read_reference
+from moco_transfer.statistics.evidence import (
+    Contrast,
+    EstimateKey,
+    Evidence,
+    at_least,
+    holm,
+    read_reference,
+    required,
+    verdict,
+)
 
-A, B = (Cell("spine", source, "linear", "1") for source in ("spine", "none"))
+A, B = (EstimateKey("spine", source, "linear", "1") for source in ("spine", "none"))
+P_VALUES = st.lists(st.floats(0, 1), min_size=1, max_size=12)
 
 
-def two_cells(
+def two_estimates(
     a: list[float], b: list[float], test_variance: float = 1e-4, correlation: float = 0.5
 ) -> Evidence:
     covariance = {(A, A): test_variance, (B, B): test_variance}
     covariance |= {(A, B): correlation * test_variance, (B, A): correlation * test_variance}
-    by_seed = {A: dict(enumerate(a, 1)), B: dict(enumerate(b, 1))}
-    return Evidence({A: np.mean(a), B: np.mean(b)}, covariance, by_seed)
+    by_subset = {A: dict(enumerate(a, 1)), B: dict(enumerate(b, 1))}
+    return Evidence({A: np.mean(a), B: np.mean(b)}, covariance, by_subset)
 
 
 def test_variance_is_the_paired_test_sets_plus_the_paired_subsets():
     a, b = [0.70, 0.74, 0.81], [0.66, 0.71, 0.75]
-    contrast = two_cells(a, b).contrast({A: 1.0, B: -1.0})
+    contrast = two_estimates(a, b).contrast({A: 1.0, B: -1.0})
     test = 1e-4 + 1e-4 - 2 * 0.5e-4
     subsets = np.var(np.subtract(a, b), ddof=1) / 3
     assert contrast.effect == pytest.approx(np.mean(a) - np.mean(b))
@@ -33,7 +45,7 @@ def test_variance_is_the_paired_test_sets_plus_the_paired_subsets():
 
 def test_without_a_test_sets_variance_it_is_the_paired_t_test():
     a, b = [0.70, 0.74, 0.81, 0.78], [0.66, 0.71, 0.75, 0.77]
-    contrast = two_cells(a, b, test_variance=0.0).contrast({A: 1.0, B: -1.0})
+    contrast = two_estimates(a, b, test_variance=0.0).contrast({A: 1.0, B: -1.0})
     expected = stats.ttest_rel(a, b, alternative="greater")
     assert contrast.p_above(0.0) == pytest.approx(expected.pvalue)
     assert contrast.interval(0.05) == pytest.approx(stats.ttest_rel(a, b).confidence_interval(0.90))
@@ -43,18 +55,18 @@ def test_without_a_test_sets_variance_it_is_the_paired_t_test():
 
 
 def test_without_scatter_between_subsets_it_is_the_normal_test():
-    contrast = two_cells([0.7, 0.7], [0.68, 0.68]).contrast({A: 1.0, B: -1.0})
+    contrast = two_estimates([0.7, 0.7], [0.68, 0.68]).contrast({A: 1.0, B: -1.0})
     assert contrast.p_above(0.0) == pytest.approx(stats.norm.sf(0.02 / 0.01))
     assert contrast.interval(0.05)[0] == pytest.approx(0.02 - stats.norm.ppf(0.95) * 0.01)
 
 
-def test_one_subset_leaves_the_error_unknown_and_no_variance_is_no_certainty():
-    contrast = two_cells([0.7], [0.6]).contrast({A: 1.0, B: -1.0})
+def test_one_subset_leaves_the_error_unknown_and_zero_variance_is_not_certainty():
+    contrast = two_estimates([0.7], [0.6]).contrast({A: 1.0, B: -1.0})
     assert np.isnan(contrast.p_above(0.0)) and np.isnan(contrast.interval(0.05)).all()
     assert Contrast(0.1, 0.0).p_above(0.0) == 1.0
 
 
-def test_quantiles_are_those_of_both_parts_weighed_and_p_values_invert_them():
+def test_quantiles_are_those_of_both_parts_weighted_and_p_values_invert_them():
     contrast = Contrast(0.03, 0.01, subset_share=0.4, df=2)
     for p in (0.3, 0.05, 0.004, 1e-6):
         quantile = 0.6 * stats.norm.isf(p) + 0.4 * stats.t.isf(p, 2)
@@ -65,12 +77,12 @@ def test_quantiles_are_those_of_both_parts_weighed_and_p_values_invert_them():
 
 
 @pytest.mark.parametrize("ratio", [0.25, 1, 4])
-def test_three_seeds_err_no_more_often_than_the_level_says(ratio):
-    """20,000 null contrasts, subset variance of the mean ``ratio`` times the test set's; 0.4% is 5% among twelve."""
+def test_three_subsets_err_no_more_often_than_the_level_says(ratio):
+    """20,000 null contrasts, subset variance of the mean ``ratio`` times the test set's; 0.4% is 5% / 12."""
     generator = np.random.default_rng(0)
-    chance = 0.01 * generator.normal(size=(20_000, 1))  # of the test set, shared by the seeds
-    by_seed = chance + generator.normal(scale=0.01 * np.sqrt(3 * ratio), size=(20_000, 3))
-    effect, subsets = by_seed.mean(axis=1), by_seed.var(axis=1, ddof=1) / 3
+    chance = 0.01 * generator.normal(size=(20_000, 1))  # of the test set, shared by the subsets
+    by_subset = chance + generator.normal(scale=0.01 * np.sqrt(3 * ratio), size=(20_000, 3))
+    effect, subsets = by_subset.mean(axis=1), by_subset.var(axis=1, ddof=1) / 3
     share, t = subsets / (1e-4 + subsets), effect / np.sqrt(1e-4 + subsets)
     for level, most in ((0.05, 0.053), (0.004, 0.005)):
         reach = [-Contrast(0.0, 1.0, each, 2).interval(level)[0] for each in share]
@@ -84,7 +96,7 @@ def test_a_run_is_read_from_the_frames_of_its_evaluation():
     estimates = pd.DataFrame(cells, columns=names).assign(
         auroc=[0.6, 0.7, 0.8], selected=[False, True, True], n_subsets=2
     )
-    seeds = pd.concat(
+    subsets = pd.concat(
         [
             pd.DataFrame(cells, columns=names).assign(subset=seed, auroc=[0.6, 0.7, 0.8 + seed / 100])
             for seed in (1, 2)
@@ -95,8 +107,8 @@ def test_a_run_is_read_from_the_frames_of_its_evaluation():
         [(*a[1:], *b[1:], matrix[i, j]) for i, a in enumerate(cells) for j, b in enumerate(cells)],
         columns=[f"{name}_a" for name in names[1:]] + [f"{name}_b" for name in names[1:]] + ["covariance"],
     )
-    evidence = Evidence.from_run(estimates, {"spine": covariance}, seeds)
-    moco, imagenet = (Cell("spine", source, "end_to_end", "1") for source in ("spine", "none"))
+    evidence = Evidence.from_run(estimates, {"spine": covariance}, subsets)
+    moco, imagenet = (EstimateKey("spine", source, "end_to_end", "1") for source in ("spine", "none"))
     subsets = np.var([0.01, 0.02], ddof=1) / 2
     selected = evidence.contrast({moco: 1.0, imagenet: -1.0})
     assert (selected.effect, selected.se) == pytest.approx((0.1, np.sqrt(6 + 5 - 2 * 3 + subsets)))
@@ -114,8 +126,49 @@ def test_published_tables_give_independent_errors_from_their_quantiles(tmp_path)
     )
     evidence = Evidence.from_tables(read_reference(path))
     assert evidence.percents("spine") == ["0.10"]
-    spine, chest = (Cell("spine", source, "linear", "0.10") for source in ("spine", "chest"))
+    spine, chest = (EstimateKey("spine", source, "linear", "0.10") for source in ("spine", "chest"))
     contrast = evidence.contrast({spine: 1.0, chest: -1.0})
     se = np.hypot(0.714 - 0.683, 0.694 - 0.665) / (2 * 1.6448536)
     assert (contrast.effect, contrast.se, contrast.subset_share) == pytest.approx((0.02, se, 0))
     assert contrast.effect / contrast.se == pytest.approx(1.55, abs=0.01)
+
+
+def test_holm_on_a_worked_example():
+    assert holm([0.01, 0.04, 0.03, 0.005]).tolist() == pytest.approx([0.03, 0.06, 0.06, 0.02])
+    with_gap = holm([0.01, np.nan, 0.04])
+    assert np.isnan(with_gap[1])
+    assert with_gap[[0, 2]].tolist() == pytest.approx([0.02, 0.04])
+
+
+@given(P_VALUES, st.floats(0.001, 0.2))
+def test_holm_rejects_what_its_step_down_procedure_rejects(p, level):
+    rejected = set()
+    for step, i in enumerate(np.argsort(p, kind="stable")):
+        if p[i] * (len(p) - step) >= level:
+            break
+        rejected.add(int(i))
+    assert set(np.flatnonzero(holm(p) < level).tolist()) == rejected
+
+
+@given(P_VALUES)
+def test_all_is_the_intersection_union_test_some_is_bonferronis_and_most_is_more_than_half(p):
+    m = len(p)
+    assert at_least(p, required("all", m)) == max(p)
+    assert at_least(p, required("some", m)) == pytest.approx(min(1.0, m * min(p)))
+    assert m / 2 < required("most", m) <= m / 2 + 1
+
+
+def test_two_true_of_three_are_not_taken_for_three_nor_one_for_two():
+    """In 2,000 families with one true hypothesis too few for the claim, errors stay near the level."""
+    generator = np.random.default_rng(0)
+    for u, true in ((3, 2), (2, 1), (1, 0)):
+        p = generator.random((2000, 3))
+        p[:, :true] = 0.0
+        assert np.mean([at_least(each, u) < 0.05 for each in p]) < 0.065
+
+
+def test_verdicts():
+    assert verdict(0.01, 0.99, 0.05) == "supported"
+    assert verdict(0.99, 0.01, 0.05) == "not supported"
+    assert verdict(0.3, 0.7, 0.05) == "undecided"
+    assert verdict(float("nan"), float("nan"), 0.05) == "cannot be tested"

@@ -8,7 +8,7 @@ import pytest
 from scipy import stats
 from similarity_ranks import LABELS, draw, ranks_summary
 
-from moco_transfer.statistics.evidence import Cell, Evidence
+from moco_transfer.statistics.evidence import EstimateKey, Evidence
 from moco_transfer.statistics.similarity_ranks import source_gains, source_ranks
 
 DATASETS = {"none": "natural", "spine": "spine", "chest": "chest", "hand": "hand"}
@@ -24,14 +24,14 @@ def alike(measure: str, a: str, b: str, value: float, layer: str = "DB4") -> dic
 
 SIMILARITY = pd.DataFrame(
     [
-        # Undirected: the target stands on either side.
+        # Undirected: the target is on either side.
         *(alike("cka_covariance", *row) for row in [("spine", "chest", 0.8), ("hand", "spine", 0.5)]),
         alike("cka_covariance", "spine", "natural", 0.4),
-        # Directed: both orders, of which that from the source to the target counts.
+        # Directed: of both orders, the one from the source to the target counts.
         *(alike("variance_share", *row) for row in [("spine", "chest", 0.95), ("chest", "spine", 0.6)]),
         *(alike("variance_share", *row) for row in [("spine", "hand", 0.1), ("hand", "spine", 0.7)]),
         alike("variance_share", "natural", "spine", 0.5),
-        # A distance: the smaller, the more alike.
+        # A distance: smaller values mean more alike.
         *(alike("frechet", *row) for row in [("spine", "chest", 0.1), ("spine", "hand", 9.0)]),
         alike("frechet", "spine", "natural", 5.0),
         # Inside its null.
@@ -43,12 +43,12 @@ SIMILARITY = pd.DataFrame(
 
 def evidence(aurocs=AUROCS, subsets=2) -> tuple[pd.DataFrame, Evidence]:
     """Estimates and evidence on the target spine, without scatter between subsets."""
-    cells = {Cell("spine", s, "linear", p): auroc for s, auroc in aurocs.items() for p in LABELED}
-    by_seed = {cell: dict.fromkeys(range(subsets), auroc) for cell, auroc in cells.items()}
+    cells = {EstimateKey("spine", s, "linear", p): auroc for s, auroc in aurocs.items() for p in LABELED}
+    by_subset = {cell: dict.fromkeys(range(subsets), auroc) for cell, auroc in cells.items()}
     estimates = pd.DataFrame([("spine", p, n) for p, n in LABELED.items()])
     return (
         estimates.set_axis(["target", "percent", "n_labeled"], axis=1),
-        Evidence(cells, {(cell, cell): 1e-4 for cell in cells}, by_seed),
+        Evidence(cells, {(cell, cell): 1e-4 for cell in cells}, by_subset),
     )
 
 
@@ -85,7 +85,7 @@ def test_the_most_similar_is_compared_with_every_rival(gains):
         "svcca": "chest",
     }
     assert set(ranks["best"]) == {"chest"}
-    # Its smallest lead decides; against it stands the best of two rivals, Bonferroni's.
+    # Its smallest lead decides; p_against is that of the best of two rivals, with Bonferroni's correction.
     assert ranks["effect"]["cka_covariance"] == pytest.approx(0.05)
     assert ranks["p"]["cka_covariance"] == pytest.approx(stats.norm.sf(0.05 / SE))
     assert ranks["p_against"]["variance_share"] == pytest.approx(2 * stats.norm.sf(0.05 / SE))
@@ -107,14 +107,14 @@ def test_a_lead_within_the_error_is_undecided(gains):
     assert ranks_of(gains, AUROCS | {"hand": 0.69})["first"]["cka_covariance"] == "undecided"
 
 
-def test_one_subset_tests_nothing_and_is_drawn_all_the_same():
+def test_one_subset_tests_nothing_but_is_drawn():
     estimates, one = evidence(subsets=1)
     gains = source_gains(SIMILARITY, estimates, one, DATASETS, 0.05)
     assert set(source_ranks(gains, one, 0.05)["first"]) == {"cannot be tested"}
     draw(gains, {}, list(AUROCS)).draw_without_rendering()
 
 
-def test_a_target_with_one_source_of_another_domain_ranks_nothing():
+def test_a_target_with_one_out_of_domain_source_has_no_ranks():
     assert source_gains(SIMILARITY, *evidence(), {"none": "natural", "spine": "spine"}, 0.05).empty
 
 

@@ -1,9 +1,8 @@
-"""From predictions to conclusions: AUROC, its bootstrap and its influence function, budgets, and the paper's claims.
+"""From predictions to conclusions: AUROCs with their uncertainty, the choice of budgets, and tests of the paper's claims.
 
-Read it in this order: ``auroc`` (the measure), ``bootstrap`` (the paper's intervals), ``influence`` (standard errors and
-covariances), ``intervals`` (for rare classes), ``coverage`` (what intervals hold, simulated), ``predictions`` (what a
-finetuning job writes), ``selection`` (the budget, on validation images alone), ``evaluation`` (one target's results),
-``evidence`` (contrasts of them), ``verdicts`` (many tests at once), ``claims``, ``similarity_claim`` and ``claims_table``
-(what the paper says, tested), ``controls``, ``source_ranking`` (does similarity predict the best source?) and ``advice``
-(what to do). Nothing here imports torch.
+Read it in this order: ``auroc`` (the measure and its standard error), ``bootstrap`` (the paper's intervals, and those of
+rare classes), ``coverage`` (how often intervals contain the truth, simulated), ``predictions`` (what a finetuning job
+writes), ``budgets`` (chosen on validation images alone), ``evaluation`` (one target's results), ``evidence`` (contrasts
+of them, p-values and verdicts), ``claims`` (what the paper says, tested), ``controls`` (domain, size or compute?),
+``similarity_ranks`` (does similarity predict the best source?) and ``advice`` (what to do). Nothing here imports torch.
 """

@@ -1,15 +1,17 @@
-"""Which way to train for a number of labels: the best source and mode, and which others may be the best instead.
+"""Which way to train for a given number of labels: the best source and mode, and which others may be the best instead.
 
-The best of many estimates is partly the luckiest, so neither its AUROC nor its lead can be taken at face value. What is
-sure is a confidence set of the best (Gupta 1965; Edwards and Hsu 1983): every way that is not significantly worse than
-any other. All ways are compared with all, not with the winner alone, so that the choice of the winner costs nothing. A
-way leaves the set where the smallest of its one-sided p-values against the others, times their number (Bonferroni), is
-below the level; the truly best leaves it that seldom. The same bounds, read upwards, say what taking a way that is not
-the best may cost (Hsu's multiple comparisons with the best, 1984). As in all of ``evidence``, each is a statement about
-the encoders and the selected budgets of this run: neither the scatter between repeated pretrainings nor that of the
-selection, by which other validation images might have chosen another budget, is counted. Simulated, the set of eight
-equal ways at 5% leaves out the best in 2 to 5% of runs, with two subsets or twenty, whether the subsets' variance is that
-of the test set or four times as much.
+The best of many estimates is partly the luckiest, so neither its AUROC nor its lead can be taken at face value. What can be
+stated with confidence is a confidence set of the best (Gupta 1965; Edwards and Hsu 1983): every way to train that is not
+significantly worse than any other. All ways are compared with all others, not with the winner alone, so choosing the winner
+needs no further correction. A way leaves the set if the smallest of its one-sided p-values against the others, times
+their number (Bonferroni), is below the level; the truly best way leaves it no more often than that. The same bounds, read
+upwards, say how much AUROC one may lose by taking a way that is not the best (Hsu's multiple comparisons with the best,
+1984).
+
+As everywhere in ``evidence``, each statement is about the encoders and the selected budgets of this run. Neither the scatter
+between repeated pretrainings is counted, nor that of the selection (other validation images might have chosen another
+budget). In simulations, the 5% set of eight equal ways leaves out the best in 2 to 5% of runs, with two subsets or twenty,
+whether the subsets' variance equals that of the test set or is four times as large.
 """
 
 from __future__ import annotations
@@ -17,7 +19,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from moco_transfer.statistics.evidence import Cell, Contrast, Evidence
+from moco_transfer.statistics.evidence import Contrast, EstimateKey, Evidence
 
 COLUMNS = [
     *("target", "percent", "n_labeled", "source", "mode", "epochs", "n_subsets", "auroc"),
@@ -28,12 +30,12 @@ COLUMNS = [
 def advice_table(estimates: pd.DataFrame, evidence: Evidence, level: float) -> pd.DataFrame:
     """Return every way to train for each target and percentage, best AUROC first, with how sure that is.
 
-    ``estimates`` holds the sources that may be chosen, with the columns of ``evaluation.evaluate_target``; end-to-end
-    cells count at their selected budget alone. Returns target, percent, n_labeled, source, mode, epochs, n_subsets, auroc, best
-    (the highest AUROC), behind (that AUROC less this one), p_best (of "this is the best", Bonferroni's over the others),
-    may_be_best (p_best is not below ``level``: the set that holds the truly best in 1 - ``level`` of runs) and may_cost: at
-    the same confidence, the most AUROC that taking this way instead of the best may lose.
-    p_best and may_cost are NaN where standard errors are unknown, and nothing is then ruled out.
+    ``estimates`` holds the sources that may be chosen, in the columns of ``evaluation.evaluate_target``; end-to-end
+    training counts at its selected budget alone. Returns target, percent, n_labeled, source, mode, epochs, n_subsets,
+    auroc, best (the highest AUROC), behind (that AUROC minus this one), p_best (the p-value of "this is the best", with
+    Bonferroni's correction over the others), may_be_best (p_best is not below ``level``; this set contains the truly best
+    way in 1 - ``level`` of runs) and may_cost: at the same confidence, the most AUROC that one may lose by taking this way
+    instead of the best. p_best and may_cost are NaN if standard errors are unknown, and nothing is then ruled out.
     """
     chosen = estimates[estimates["selected"]]
     rows = []
@@ -46,15 +48,15 @@ def advice_table(estimates: pd.DataFrame, evidence: Evidence, level: float) -> p
 
 def _ways(ways: pd.DataFrame, evidence: Evidence, level: float) -> list[dict]:
     """Return the rows of one target and percentage, in the order of ``ways``."""
-    cells = [Cell(way.target, way.source, way.mode, way.percent) for way in ways.itertuples()]
+    keys = [EstimateKey(way.target, way.source, way.mode, way.percent) for way in ways.itertuples()]
     rows = []
-    for way, cell in zip(ways.itertuples(), cells, strict=True):
-        others = [evidence.contrast({other: 1.0, cell: -1.0}) for other in cells if other != cell]
+    for way, key in zip(ways.itertuples(), keys, strict=True):
+        others = [evidence.contrast({other: 1.0, key: -1.0}) for other in keys if other != key]
         p_best = _p_best(others)
         rows.append(
             {
                 **{name: getattr(way, name) for name in COLUMNS[:8]},
-                "best": cell == cells[0],
+                "best": key == keys[0],
                 "behind": ways["auroc"].iloc[0] - way.auroc,
                 "p_best": p_best,
                 "may_be_best": not p_best < level,
@@ -65,7 +67,7 @@ def _ways(ways: pd.DataFrame, evidence: Evidence, level: float) -> list[dict]:
 
 
 def _p_best(others: list[Contrast]) -> float:
-    """Return the p-value of "none of the others, each less this way, is above 0"."""
+    """Return the p-value of "this way is the best", from the contrasts of each other way minus this one."""
     p = np.array([other.p_above(0.0) for other in others])
     if np.isnan(p).all():
         return float("nan") if others else 1.0
@@ -73,9 +75,9 @@ def _p_best(others: list[Contrast]) -> float:
 
 
 def _may_cost(others: list[Contrast], level: float) -> float:
-    """Return the largest upper bound of the others' lead over this way, from 0 (the best for sure) to 1."""
+    """Return the largest upper bound of the others' lead over this way, from 0 (surely the best) to 1."""
     if not others:
         return 0.0
-    # A standard error of zero is a degenerate sample, not certainty.
+    # A standard error of zero shows a degenerate sample, not certainty.
     ends = [other.interval(level / len(others))[1] if other.se > 0 else float("nan") for other in others]
     return float(np.clip(np.max(ends), 0.0, 1.0))

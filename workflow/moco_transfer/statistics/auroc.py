@@ -1,17 +1,14 @@
-"""The area under the ROC curve, of one class and averaged over classes.
+"""The area under the ROC curve: per class, averaged over classes, and its standard error without resampling.
 
-The AUROC is the share of (positive, negative) pairs of images in which the positive one has the higher score, a tie
-counting half. It is counted here exactly, in integers, whatever the ties. A label of NaN is masked: that image takes no
-part in that class. A class without a positive or without a negative has no AUROC: it is NaN, and averages leave it out.
+The AUROC is the share of (positive, negative) pairs of images in which the positive one has the higher score; a tie counts
+half. It is counted exactly, in integers, whatever the ties. A label of NaN is masked: the image takes no part in that
+class. A class without a positive or without a negative has no AUROC: it is NaN, and averages leave it out.
 
-
-Standard errors and covariances of AUROCs from one test set, without resampling.
-
-An estimate's influence function says how much each image moves it. For the AUROC it is DeLong's placement value: the
-share of the negatives that a positive image outranks, or the share of the positives that outrank a negative one. Sums of
-its products over images, or over patients where one patient's images are not independent, give variances, and
-covariances between models scored on the same images. The weighted average over classes is treated as the bootstrap
-treats it: the weights, being counts of positives in the sample, are random as well.
+Standard errors come from influence functions. An estimate's influence function says how much each image moves it. For the
+AUROC it is DeLong's placement value: the share of the negatives that a positive image outranks, or the share of the
+positives that outrank a negative one. Sums of products of influences, over images or over patients (if the images of one
+patient are not independent), give variances, and covariances between models that scored the same images. The weighted
+average over classes is treated as in the bootstrap: its weights, numbers of positives in the sample, are random too.
 """
 
 from __future__ import annotations
@@ -24,10 +21,10 @@ Average = Literal["weighted", "macro"]
 
 
 def tie_groups(labels: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return the groups of equal scores of one class, in ascending order of the score.
+    """Group the images of one class by equal scores, in ascending order.
 
-    ``labels`` and ``scores`` are [n]; labels are 0 or 1, none of them masked. Returns the group of each image [n], and
-    the number of positives and of negatives in each group [groups].
+    ``labels`` [n] are 0 or 1, not masked; ``scores`` are [n]. Returns the group of each image [n], and the numbers of
+    positives and of negatives in each group [groups].
     """
     values, group = np.unique(scores, return_inverse=True)
     positives = np.bincount(group[labels == 1], minlength=len(values))
@@ -35,10 +32,10 @@ def tie_groups(labels: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, np.n
 
 
 def auroc(labels: np.ndarray, scores: np.ndarray) -> float:
-    """Return the AUROC of one class; NaN where the labels do not hold both 0 and 1.
+    """Return the AUROC of one class; NaN unless the labels hold both 0 and 1.
 
-    ``labels`` [n] are 0, 1 or NaN (masked), ``scores`` [n] are any finite numbers. Raises ValueError where a score of an
-    image that takes part is NaN, because a rank cannot be given to it.
+    ``labels`` [n] are 0, 1 or NaN (masked), ``scores`` [n] are any finite numbers. Raises ValueError if a score of an
+    image that takes part is NaN, because NaN has no rank.
     """
     labelled = ~np.isnan(labels)
     labels, scores = labels[labelled], scores[labelled]
@@ -65,8 +62,8 @@ def positives_by_class(labels: np.ndarray) -> np.ndarray:
 def average(per_class: np.ndarray, positives: np.ndarray, how: Average) -> np.ndarray:
     """Return the average over the last axis of ``per_class`` [..., c].
 
-    ``weighted`` weighs each class by its number of ``positives`` [..., c], ``macro`` weighs them alike. Classes that are
-    NaN are left out and the weights renormalised; where no class is left, the average is NaN.
+    ``weighted`` weights each class by its number of ``positives`` [..., c], ``macro`` weights all classes equally. Classes
+    that are NaN are left out and the weights renormalised; if no class is left, the average is NaN.
     """
     defined = ~np.isnan(per_class)
     weights = np.where(defined, positives if how == "weighted" else 1.0, 0.0)
@@ -75,12 +72,17 @@ def average(per_class: np.ndarray, positives: np.ndarray, how: Average) -> np.nd
     return np.where(total > 0, summed / np.where(total > 0, total, 1.0), np.nan)
 
 
+def average_auroc(labels: np.ndarray, scores: np.ndarray, how: Average) -> float:
+    """Return the AUROC averaged over classes, from ``labels`` [n, c] and ``scores`` [n, c]."""
+    return float(average(auroc_by_class(labels, scores), positives_by_class(labels), how))
+
+
 def auroc_influence(labels: np.ndarray, scores: np.ndarray, how: Average) -> np.ndarray:
     """Return the influence of each image on the average AUROC: [n], which sums to zero.
 
-    ``labels`` [n, c] are 0, 1 or NaN (masked), ``scores`` [n, c]. The variance of the estimate over images that are
-    independent is ``(influence**2).sum() / n**2``. With P_k positives, shares w_k = P_k / n and AUROCs A_k of the classes
-    that have one, the weighted average is sum(w_k A_k) / sum(w_k), and by the product and quotient rules
+    ``labels`` [n, c] are 0, 1 or NaN (masked), ``scores`` [n, c]. If images are independent, the variance of the estimate
+    is ``(influence**2).sum() / n**2``. With P_k positives, shares w_k = P_k / n and AUROCs A_k of the classes that have
+    one, the weighted average is sum(w_k A_k) / sum(w_k), and by the product and quotient rules
     ``influence_i = sum_k(w_k influence_ik + (A_k - average) [label_ik = 1]) / sum_k(w_k)``.
     """
     by_class = influence_by_class(labels, scores)
@@ -106,36 +108,11 @@ def influence_by_class(labels: np.ndarray, scores: np.ndarray) -> np.ndarray:
     return np.stack([_class_influence(labels[:, k], scores[:, k]) for k in classes], axis=1)
 
 
-def influence_covariance(influences: np.ndarray, units: np.ndarray) -> np.ndarray:
-    """Return the covariance [m, m] of m estimates from one sample, clustered by unit.
-
-    ``influences`` [m, n] hold each estimate's influence of each image, ``units`` [n] the ids of what is independent
-    (patients, or images). Influences are summed within a unit; with G units the result carries the factor G / (G - 1)
-    that makes the variance of a mean unbiased. NaN where there is one unit alone.
-    """
-    sums, scale = _unit_sums(influences, units)
-    return sums @ sums.T * scale
-
-
-def standard_errors(influences: np.ndarray, units: np.ndarray) -> np.ndarray:
-    """Return the standard error of each of m estimates [m]: the roots of the diagonal of ``influence_covariance``."""
-    sums, scale = _unit_sums(influences, units)
-    return np.sqrt((sums**2).sum(axis=1) * scale)
-
-
-def _unit_sums(influences: np.ndarray, units: np.ndarray) -> tuple[np.ndarray, float]:
-    """Return the influences summed within each unit [m, G], and what makes a covariance of sums of their products."""
-    distinct, unit = np.unique(np.asarray(units), return_inverse=True)
-    groups, images = len(distinct), influences.shape[1]
-    sums = np.stack([np.bincount(unit, weights=each, minlength=groups) for each in influences])
-    return sums, groups / (groups - 1) / images**2 if groups > 1 else np.nan
-
-
 def _class_influence(labels: np.ndarray, scores: np.ndarray) -> np.ndarray:
     """Return the influence of each image on one class's AUROC: [n].
 
-    The AUROC is a mean over positives times negatives, so a positive's placement counts n / positives, and a negative's
-    n / negatives.
+    The AUROC is a mean over pairs, so a positive's placement counts n / positives times and a negative's n / negatives
+    times.
     """
     labelled = ~np.isnan(labels)
     group, positives, negatives = tie_groups(labels[labelled], scores[labelled])
@@ -152,3 +129,28 @@ def _class_influence(labels: np.ndarray, scores: np.ndarray) -> np.ndarray:
         (outranking[group] - area) * len(labels) / negatives.sum(),
     )
     return influence
+
+
+def influence_covariance(influences: np.ndarray, units: np.ndarray) -> np.ndarray:
+    """Return the covariance [m, m] of m estimates from one sample, clustered by unit.
+
+    ``influences`` [m, n] hold the influence of each image on each estimate, ``units`` [n] the ids of the independent units
+    (patients, or images). Influences are summed within a unit. With G units the result has the factor G / (G - 1), which
+    makes the variance of a mean unbiased; it is NaN for a single unit.
+    """
+    sums, scale = _unit_sums(influences, units)
+    return sums @ sums.T * scale
+
+
+def standard_errors(influences: np.ndarray, units: np.ndarray) -> np.ndarray:
+    """Return the standard errors of m estimates [m]: the square roots of the diagonal of ``influence_covariance``."""
+    sums, scale = _unit_sums(influences, units)
+    return np.sqrt((sums**2).sum(axis=1) * scale)
+
+
+def _unit_sums(influences: np.ndarray, units: np.ndarray) -> tuple[np.ndarray, float]:
+    """Return the influences summed within each unit [m, G], and the factor from their products to a covariance."""
+    distinct, unit = np.unique(np.asarray(units), return_inverse=True)
+    groups, images = len(distinct), influences.shape[1]
+    sums = np.stack([np.bincount(unit, weights=each, minlength=groups) for each in influences])
+    return sums, groups / (groups - 1) / images**2 if groups > 1 else np.nan

@@ -1,19 +1,17 @@
-"""The interval of an AUROC from its standard error, for classes too rare for the percentiles of a bootstrap.
+"""Intervals of AUROCs: the bootstrap of the test set, as in the paper, and the logit interval for rare classes.
 
-An AUROC ends at 1, so that of few positives its sampling distribution is skewed: an interval that is symmetric about the
-estimate reaches past 1, and percentiles of a bootstrap are too narrow. On the scale of the logit the distribution is close to
-normal. An interval is made there and carried back: it stays within 0 and 1 and reaches further towards 0.5. Its standard
-error is itself estimated from the few: with P of them its variance is taken P / (P - 1) times, as DeLong's has it, and
-Student's quantiles with P - 1 degrees of freedom replace the normal ones. ``coverage`` shows what each interval holds.
+One resample of the test set serves every model and every labelled subset of a target, so differences between models are
+paired, and a replicate's value is the mean over the subsets. A resample is just a count per image: how often the image was
+drawn. So scores are sorted once, and each replicate's AUROC is counted in one pass over the sorted images. The pass covers
+all replicates at once, in integers, and ties are exact. Classes are counted in as many threads as numba may use
+(``NUMBA_NUM_THREADS``), each by one thread, so the number of threads changes nothing.
 
-
-The bootstrap of the test set: the paper's intervals.
-
-One resample of the test set serves every model and every labelled subset of a target, so that differences between models are paired,
-and a replicate's value is the mean over the subsets. A resample is nothing but a count for each image: how often it was
-drawn. So scores are sorted once, and each replicate's AUROC is counted in one pass over the sorted images; the pass runs
-over all replicates at a time, in integers, and ties are exact. Classes are counted in as many threads as numba may use
-(``NUMBA_NUM_THREADS``); each is counted by one thread, so that their number changes nothing.
+For classes with few positives, percentiles of a bootstrap are too narrow: an AUROC ends at 1, its sampling distribution is
+skewed, and an interval symmetric about the estimate reaches past 1. On the logit scale the distribution is close to normal.
+The logit interval is made there and transformed back, so it stays within 0 and 1 and reaches further towards 0.5. Its
+standard error is itself estimated from few units: with P of them its variance is multiplied by P / (P - 1), as in DeLong's
+estimator, and Student's quantiles with P - 1 degrees of freedom replace the normal ones. ``coverage`` shows how often each
+interval contains the truth.
 """
 
 from __future__ import annotations
@@ -30,47 +28,17 @@ from moco_transfer.seeds import stream
 from moco_transfer.statistics.auroc import Average, average
 
 
-def logit_interval(
-    auroc: ArrayLike, se: ArrayLike, rarer: ArrayLike, percentiles: Sequence[float]
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return the lower and upper ends of the logit interval of each ``auroc`` with standard error ``se``.
-
-    ``rarer`` is the number of independent units of the rarer label, from ``rarer_units``; ``percentiles`` are those of a
-    bootstrap interval of the same confidence, such as 5 and 95. By the delta method the standard error of logit(A) is
-    se / (A (1 - A)) (Pepe 2003, The Statistical Evaluation of Medical Tests for Classification and Prediction, chapter
-    5). An AUROC of 0 or 1 has no logit, one unit alone no standard error, and a standard error of 0 (all scores are equal) is
-    a degenerate sample, not certainty: both ends are then NaN.
-    """
-    auroc, se, df = (np.asarray(each, dtype=float) for each in (auroc, se, np.asarray(rarer) - 1))
-    known = (auroc > 0) & (auroc < 1) & (df > 0) & (se > 0)
-    value = np.where(known, auroc, np.nan)
-    spread = se * np.sqrt((df + 1) / np.where(known, df, 1)) / (value * (1 - value))
-    lower, upper = (
-        expit(logit(value) + stdtrit(np.where(known, df, 1), p / 100) * spread) for p in percentiles
-    )
-    return lower, upper
-
-
-def rarer_units(labels: np.ndarray, units: np.ndarray) -> np.ndarray:
-    """Return, by class, in how many units the rarer label occurs: [c].
-
-    ``labels`` [n, c] are 0, 1 or NaN (masked), ``units`` [n] the ids of what is independent: patients, or images.
-    """
-    holding = [[len(np.unique(units[column == value])) for value in (0, 1)] for column in labels.T]
-    return np.array(holding).min(axis=1)
-
-
 def resample_counts(units: np.ndarray, replicates: int, seed: int, *names: str | int) -> np.ndarray:
     """Return how often each image is drawn in each resample: uint16 [n, replicates].
 
-    ``units`` [n] says what is drawn as a whole: the image ids for a bootstrap of images, the patient ids for one of
-    patients; as many units are drawn as there are, with replacement. The draws come from the stream ``names`` under the
-    root ``seed`` and go to the units in their sorted order: they do not depend on the order of the rows.
+    ``units`` [n] are the ids of what is drawn as a whole: images, or patients with all their images. As many units are
+    drawn as there are, with replacement. The draws come from the stream ``names`` of the root ``seed`` and go to the units
+    in sorted order, so they do not depend on the order of the rows.
     """
     distinct, unit = np.unique(np.asarray(units, dtype=str), return_inverse=True)
     generator = stream(seed, *names)
     by_image = np.empty((len(unit), replicates), dtype=np.uint16)
-    # A few replicates at a time, whose counts stay in the processor's cache while they are turned into columns.
+    # A few replicates at a time: their counts stay in the processor's cache while they are turned into columns.
     for start in range(0, replicates, 32):
         drawn = np.zeros((min(32, replicates - start), len(distinct)), dtype=np.uint16)
         for counts in drawn:
@@ -82,9 +50,9 @@ def resample_counts(units: np.ndarray, replicates: int, seed: int, *names: str |
 def bootstrap_auroc(labels: np.ndarray, scores: np.ndarray, counts: np.ndarray, how: Average) -> np.ndarray:
     """Return the AUROC of each resample, averaged over classes and then over subsets: [replicates].
 
-    ``labels`` [n, c] are 0, 1 or NaN (masked), ``scores`` [subsets, n, c], ``counts`` [n, replicates]. In each resample a
-    class is weighed by its positives there; one that has lost its positives or its negatives is left out. A replicate
-    in which no class is left is NaN.
+    ``labels`` [n, c] are 0, 1 or NaN (masked), ``scores`` [subsets, n, c], ``counts`` [n, replicates]. Each class is weighted
+    by its positives in the resample and left out if it has lost its positives or its negatives. A replicate without any
+    class left is NaN.
     """
     return np.mean([average(*bootstrap_by_class(labels, each, counts), how) for each in scores], axis=0)
 
@@ -94,8 +62,8 @@ def bootstrap_by_class(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return the AUROC of each class in each resample and its number of positives there: both [replicates, c].
 
-    ``labels`` [n, c] are 0, 1 or NaN (masked), ``scores`` [n, c], ``counts`` [n, replicates]. An AUROC is NaN where a
-    resample holds no positive or no negative of the class.
+    ``labels`` [n, c] are 0, 1 or NaN (masked), ``scores`` [n, c], ``counts`` [n, replicates]. An AUROC is NaN if the
+    resample has no positive or no negative of the class.
     """
     values = np.full((labels.shape[1], counts.shape[1]), np.nan)
     positives = np.zeros(values.shape)
@@ -122,11 +90,12 @@ def _add_picks(picks, counts):
 
 @numba.njit(cache=True, nogil=True)
 def _count_pairs(order, starts, positive, counts):
-    """Return, by replicate, twice the pairs that are ranked rightly (a tie is half a pair), positives and negatives.
+    """Return, per replicate, twice the number of correctly ranked pairs (a tie is half a pair), positives and negatives.
 
-    ``order`` are the images by ascending score; ties group g is ``order[starts[g]:starts[g + 1]]``. A positive image is
-    met before its group's negatives are added and once more after: tied negatives count once, lower ones twice. Images
-    are counted in 32 bits and pairs in 64: a resample holds fewer than 2**31 images, and half the width is twice the speed.
+    ``order`` are the images by ascending score; images ``order[starts[g]:starts[g + 1]]`` are tied. A positive image counts
+    the negatives so far twice, once before its tied negatives are added and once after: so tied negatives count once, lower
+    ones twice. Images are counted in 32 bits and pairs in 64: a resample has fewer than 2**31 images, and half the width
+    is twice the speed.
     """
     replicates = counts.shape[1]
     wins = np.zeros(replicates, np.int64)
@@ -134,7 +103,7 @@ def _count_pairs(order, starts, positive, counts):
     negatives = np.zeros(replicates, np.int32)
     for g in range(len(starts) - 1):
         group = order[starts[g] : starts[g + 1]]
-        if len(group) == 1 and positive[group[0]]:  # nothing is tied: once over the replicates is enough
+        if len(group) == 1 and positive[group[0]]:  # no tie: one pass over the replicates is enough
             i = group[0]
             for r in range(replicates):
                 wins[r] += 2 * (np.int64(counts[i, r]) * negatives[r])
@@ -154,3 +123,33 @@ def _count_pairs(order, starts, positive, counts):
                     wins[r] += np.int64(counts[i, r]) * negatives[r]
                     positives[r] += counts[i, r]
     return wins, positives, negatives
+
+
+def logit_interval(
+    auroc: ArrayLike, se: ArrayLike, rarer: ArrayLike, percentiles: Sequence[float]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the lower and upper ends of the logit interval of each ``auroc`` with standard error ``se``.
+
+    ``rarer`` is the number of independent units with the rarer label, from ``rarer_units``; ``percentiles`` are those of a
+    bootstrap interval with the same confidence, such as 5 and 95. By the delta method the standard error of logit(A) is
+    se / (A (1 - A)) (Pepe 2003, The Statistical Evaluation of Medical Tests for Classification and Prediction, chapter
+    5). Both ends are NaN for an AUROC of 0 or 1, which has no logit, for a single unit, which has no standard error, and
+    for a standard error of 0 (all scores are equal), which shows a degenerate sample, not certainty.
+    """
+    auroc, se, df = (np.asarray(each, dtype=float) for each in (auroc, se, np.asarray(rarer) - 1))
+    known = (auroc > 0) & (auroc < 1) & (df > 0) & (se > 0)
+    value = np.where(known, auroc, np.nan)
+    spread = se * np.sqrt((df + 1) / np.where(known, df, 1)) / (value * (1 - value))
+    lower, upper = (
+        expit(logit(value) + stdtrit(np.where(known, df, 1), p / 100) * spread) for p in percentiles
+    )
+    return lower, upper
+
+
+def rarer_units(labels: np.ndarray, units: np.ndarray) -> np.ndarray:
+    """Return the number of units that have the rarer label of each class: [c].
+
+    ``labels`` [n, c] are 0, 1 or NaN (masked), ``units`` [n] the ids of the independent units: patients, or images.
+    """
+    holding = [[len(np.unique(units[column == value])) for value in (0, 1)] for column in labels.T]
+    return np.array(holding).min(axis=1)

@@ -1,9 +1,9 @@
-"""The budget of end-to-end training, chosen on validation images: protocol decisions 14 and 14a.
+"""The budget of end-to-end training (its number of epochs), chosen on validation images: protocol decisions 14 and 14a.
 
-For each source and percentage the number of epochs with the best validation AUROC, averaged over subsets, is selected: by
-all validation images ('full'), and by as many of them as were labelled for training ('matched'). Both choices are made,
-so that they can be compared; the configured one counts. Nothing here reads a test image, and test labels cannot reach
-what does: tests/unit/test_test_labels_stay_out.py.
+For each source and percentage, the budget with the best validation AUROC, averaged over labelled subsets, is selected:
+once by all validation images ('full'), and once by as many of them as were labelled for training ('matched'). Both choices
+are made so that they can be compared; the configured one counts. Nothing here reads a test image, and test labels cannot
+reach what does: tests/unit/test_test_labels_stay_out.py.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import pandas as pd
 
 from moco_transfer.errors import UserError
 from moco_transfer.seeds import stream
-from moco_transfer.statistics.auroc import Average, auroc_by_class, average, positives_by_class
+from moco_transfer.statistics.auroc import Average, average_auroc
 from moco_transfer.statistics.predictions import PredictionsFile, read_split
 
 ValidationImages = Literal["full", "matched"]
@@ -30,12 +30,12 @@ def validation_aurocs(
     how: Average,
     seed: int,
 ) -> pd.DataFrame:
-    """Return the validation AUROC of every budget of end-to-end ``files`` on full and on matched validation images.
+    """Return the validation AUROC of every budget in end-to-end ``files``, on full and on matched validation images.
 
-    Columns are source, percent, subset, epochs, images_full, images_matched (how many), auroc_full and auroc_matched. The
-    matched images are as many as were labelled for training (``n_labeled`` by percent), or all where there are fewer,
-    drawn from a stream of (target, subset): all sources share them, and a smaller percentage's are among a larger one's.
-    An AUROC is NaN where the images hold no class with both values.
+    Columns are source, percent, subset, epochs, images_full, images_matched (how many), auroc_full and auroc_matched.
+    There are as many matched images as were labelled for training (``n_labeled`` by percent), or all if there are fewer.
+    They are drawn from a stream of (target, subset): all sources share them, and a larger percentage's include a smaller
+    one's. An AUROC is NaN if the images hold no class with both values.
     """
     rows = []
     for file in files:
@@ -43,10 +43,8 @@ def validation_aurocs(
             order = stream(seed, "matched validation", target, file.subset).permutation(len(scored.labels))
             row = {"source": file.source, "percent": file.percent, "subset": file.subset, "epochs": epochs}
             for name, kept in (("full", slice(None)), ("matched", order[: n_labeled[file.percent]])):
-                labels = scored.labels[kept]
-                by_class = auroc_by_class(labels, scored.scores[kept])
-                row[f"images_{name}"] = len(labels)
-                row[f"auroc_{name}"] = float(average(by_class, positives_by_class(labels), how))
+                row[f"images_{name}"] = len(scored.labels[kept])
+                row[f"auroc_{name}"] = average_auroc(scored.labels[kept], scored.scores[kept], how)
             rows.append(row)
     columns = ["source", "percent", "subset", "epochs", *_both("images"), *_both("auroc")]
     return pd.DataFrame(rows, columns=columns)
@@ -55,11 +53,11 @@ def validation_aurocs(
 def select_budgets(validation: pd.DataFrame, images: ValidationImages) -> pd.DataFrame:
     """Return every budget with its validation AUROCs, and which one is selected.
 
-    ``validation`` is the frame of ``validation_aurocs``. Returns source, percent, epochs, validation_auroc and selected,
-    which go by ``images``, the configured validation images; then images, validation_auroc and selected of full and of
-    matched ones, as columns that end in _full and _matched. A validation AUROC is the mean over subsets (those without one
-    are left out). Exactly one budget is selected for each (source, percent), the smaller one of equals; none by images
-    on which no budget of the cell has an AUROC. Raises UserError where these are the configured ones.
+    ``validation`` is the frame of ``validation_aurocs``. Returns source, percent, epochs, and validation_auroc and selected
+    by ``images``, the configured validation images; then images, validation_auroc and selected by full and by matched
+    images, in columns that end in _full and _matched. A validation AUROC is the mean over the subsets that have one. For each
+    (source, percent) exactly one budget is selected, the smallest of equally good ones. None is selected by images on which
+    no budget of the cell has an AUROC; if these are the configured images, UserError is raised.
     """
     budgets = (
         validation.groupby(["source", "percent", "epochs"], sort=False)[[*_both("images"), *_both("auroc")]]
@@ -78,7 +76,7 @@ def select_budgets(validation: pd.DataFrame, images: ValidationImages) -> pd.Dat
             elif name == images:
                 raise UserError(
                     f"{source}, {percent}%: no validation image set with both values of a class, so no budget can be "
-                    "chosen; take more validation images (split.validation, evaluation.validation: full)"
+                    "chosen; use more validation images (split.validation, evaluation.validation: full)"
                 )
     budgets.insert(3, "validation_auroc", budgets[f"validation_auroc_{images}"])
     budgets.insert(4, "selected", budgets[f"selected_{images}"])
@@ -86,10 +84,10 @@ def select_budgets(validation: pd.DataFrame, images: ValidationImages) -> pd.Dat
 
 
 def read_budgets(path: str | Path) -> pd.DataFrame:
-    """Return a table of budgets written as CSV, with its percentages as the strings they are."""
+    """Return a table of budgets from CSV, with percentages kept as strings."""
     return pd.read_csv(path, dtype={"source": str, "percent": str})
 
 
 def _both(column: str) -> list[str]:
-    """Return the names of a column of full and of matched validation images."""
+    """Return the names of a column for full and for matched validation images."""
     return [f"{column}_{name}" for name in VALIDATION_IMAGES]

@@ -1,8 +1,9 @@
-"""What the controls say: whether domain, size or compute makes the difference that the paper puts down to domain.
+"""What the controls say: does domain, size or compute make the difference that the paper attributes to domain?
 
-In the paper the in-domain set, the larger set and the longer pretraining are varied together. Each control takes some of
-that apart, so that a difference of two sources answers one question, which says what differs; it is asked of every cell
-and corrected by Holm within the question.
+The paper varies the domain, the size of the dataset and the length of pretraining together. Each control separates some
+of them, so that the difference of two sources answers one question, which says in what they differ. A question is asked of
+every cell (target, mode, percentage), with Holm's correction within the question. The module also says how much labelled
+subsets of one size scatter.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import pandas as pd
 from scipy.special import chdtri
 
 from moco_transfer.config.experiment import LIMITED, LIMITED_STEPS, NONE_LONGER, Controls
-from moco_transfer.statistics.evidence import Cell, Evidence, holm, verdict
+from moco_transfer.statistics.evidence import ANSWERS, Evidence, difference, holm, verdict
 
 DOMAIN = "At equal size and steps, is the domain of {a} better than that of {b}?"
 SIZE = "Do more images, and the steps they take, make {a} better than {b}?"
@@ -28,10 +29,10 @@ PRETRAINING = "Does in-domain MoCo, at the best of the budgets, beat as much mor
 
 @dataclass(frozen=True)
 class Question:
-    """A control's question of one cell: whether source ``a`` is above source ``b``."""
+    """One question about one cell: is source ``a`` better than source ``b``?"""
 
     control: str
-    text: str
+    question: str
     target: str
     mode: str
     percent: str
@@ -44,7 +45,7 @@ def control_questions(
 ) -> Iterator[Question]:
     """Yield every question that ``controls`` answer.
 
-    ``percents`` are those of each target; ``alone`` names the source that sees just one dataset, by dataset.
+    ``percents`` maps each target to its percentages; ``alone`` maps a dataset to the source that sees only this dataset.
     """
     for sample, control in controls.size.items():
         for text, dataset in ((DOMAIN, control.as_many_as), (SIZE, control.dataset)):
@@ -71,58 +72,49 @@ def control_questions(
 def controls_table(questions: Sequence[Question], evidence: Evidence, level: float) -> pd.DataFrame:
     """Return the answers: control, question, target, mode, percent, a, b, effect, lower, upper, p, p_against, answer.
 
-    The effect is the AUROC of ``a`` less that of ``b``, its interval covers 1 - 2 ``level``; the one-sided p-values are
-    Holm's within the question. An answer is 'yes', 'no' (the opposite is shown), 'undecided' or 'cannot be tested'.
-    A question whose cells are not known is left out.
+    The effect is the AUROC of ``a`` minus that of ``b``; its interval covers 1 - 2 ``level``. The one-sided p-values have
+    Holm's correction within the question. An answer is 'yes', 'no' (the opposite is shown), 'undecided' or 'cannot be
+    tested'. Questions about estimates that are not known are left out.
     """
     rows = []
-    for text in dict.fromkeys(question.text for question in questions):
+    for text in dict.fromkeys(question.question for question in questions):
         asked, contrasts = [], []
         for question in questions:
-            cells = [
-                Cell(question.target, s, question.mode, question.percent) for s in (question.a, question.b)
-            ]
-            if question.text == text and evidence.has(*cells):
+            weights = difference(question.target, question.mode, question.percent, question.a, question.b)
+            if question.question == text and evidence.has(*weights):
                 asked.append(question)
-                contrasts.append(evidence.contrast(dict(zip(cells, (1.0, -1.0), strict=True))))
+                contrasts.append(evidence.contrast(weights))
         above = holm([contrast.p_above(0.0) for contrast in contrasts])
         below = holm([contrast.p_below(0.0) for contrast in contrasts])
         for question, contrast, p, p_against in zip(asked, contrasts, above, below, strict=True):
             lower, upper = contrast.interval(level)
-            names = {"control": question.control, "question": text, "target": question.target}
-            names |= {"mode": question.mode, "percent": question.percent, "a": question.a, "b": question.b}
-            numbers = {"effect": contrast.effect, "lower": lower, "upper": upper}
-            said = ANSWERS[verdict(p, p_against, level)]
-            rows.append(names | numbers | {"p": p, "p_against": p_against, "answer": said})
+            numbers = {
+                "effect": contrast.effect,
+                "lower": lower,
+                "upper": upper,
+                "p": p,
+                "p_against": p_against,
+            }
+            rows.append(vars(question) | numbers | {"answer": ANSWERS[verdict(p, p_against, level)]})
     return pd.DataFrame(rows)
 
 
-ANSWERS = {
-    "supported": "yes",
-    "not supported": "no",
-    "undecided": "undecided",
-    "cannot be tested": "cannot be tested",
-}
-
-
 def subset_scatter(subsets: pd.DataFrame, extra: pd.DataFrame, level: float) -> pd.DataFrame:
-    """Return the standard deviation between labelled subsets of each linear cell, with its interval.
+    """Return the standard deviation between labelled subsets for each linear cell, with its interval.
 
-    ``subsets`` (of the run) and ``extra`` (further subsets) are frames with target, source, mode, percent, subset and auroc.
-    Returns target, percent, source, subsets, sd, lower, upper (1 - 2 ``level``, from the chi-squared distribution, as
-    of normal AUROCs) and run_sd, what the run's own subsets alone would have said.
+    ``subsets`` (the run's own) and ``extra`` (further subsets) are frames with target, source, mode, percent, subset and
+    auroc. Returns target, percent, source, subsets (how many), sd, lower and upper (1 - 2 ``level``, from the chi-squared
+    distribution, which assumes normal AUROCs) and run_sd, the standard deviation of the run's own subsets alone.
     """
+    linear = subsets[subsets["mode"] == "linear"]
     rows = []
-    for cell, more in extra.groupby(["target", "percent", "source"], sort=False):
-        own = subsets[
-            (subsets["mode"] == "linear")
-            & (subsets[["target", "percent", "source"]] == list(cell)).all(axis="columns")
-        ]["auroc"]
+    for (target, percent, source), more in extra.groupby(["target", "percent", "source"], sort=False):
+        same_cell = (linear[["target", "percent", "source"]] == [target, percent, source]).all(axis="columns")
+        own = linear.loc[same_cell, "auroc"]
         every = np.concatenate([own, more["auroc"]])
         df, sd = len(every) - 1, float(np.std(every, ddof=1))
         # chdtri inverts the upper tail.
-        ends = [sd * np.sqrt(df / chdtri(df, tail)) for tail in (level, 1 - level)]
-        target, percent, source = cell
+        lower, upper = (sd * np.sqrt(df / chdtri(df, tail)) for tail in (level, 1 - level))
         names = {"target": target, "percent": percent, "source": source, "subsets": len(every)}
-        rows.append(names | {"sd": sd, "lower": ends[0], "upper": ends[1], "run_sd": float(own.std(ddof=1))})
+        rows.append(names | {"sd": sd, "lower": lower, "upper": upper, "run_sd": float(own.std(ddof=1))})
     return pd.DataFrame(rows)

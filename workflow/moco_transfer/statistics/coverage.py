@@ -1,10 +1,10 @@
-"""How often an interval holds the true AUROC: a simulation, in which the truth is known.
+"""How often an interval contains the true AUROC: a simulation, in which the truth is known.
 
 Scores are binormal: those of positives lie ``sqrt(2)`` times the normal quantile of the AUROC above those of negatives, both
-with variance 1. Two questions are asked. Of independent images: how many positives does an interval need? Of patients with
-several images, whose scores share half their variance: what does it cost to take the images as independent? Trials take
-the place of classes in the functions that the results rest on, so that those very functions are tried; all trials of a
-scenario share their resamples, as all models share those of a test set.
+with variance 1. The simulation answers two questions. With independent images, how many positives does an interval need?
+With several images per patient, whose scores share half their variance, what does it cost to treat the images as
+independent? Trials take the place of classes in the functions that compute the results, so these very functions are tested.
+All trials of a scenario share their resamples, as all models share those of a test set.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ TRIALS = 2000
 
 @dataclass(frozen=True)
 class Scenario:
-    """A simulated test set of one class: its AUROC, its patients with and without the finding, and images of each."""
+    """A simulated test set of one class: its AUROC, numbers of patients with and without the finding, images per patient."""
 
     auroc: float
     positives: int
@@ -59,13 +59,13 @@ class Scenario:
 
 
 INDEPENDENT_IMAGES = [Scenario(auroc, each, 4 * each) for auroc in AUROCS for each in POSITIVES]
-"""One image a patient, a fifth of them with the finding, from few to many."""
+"""One image per patient, a fifth of the patients with the finding, from few to many."""
 IMAGES_OF_PATIENTS = [Scenario(AUROCS[0], 100, 200, images) for images in IMAGES_PER_PATIENT]
-"""Several images a patient, a third of the patients with the finding."""
+"""Several images per patient, a third of the patients with the finding."""
 
 
 def coverage_table(percentiles: Sequence[float], replicates: int, seed: int) -> pd.DataFrame:
-    """Return ``simulate_coverage`` of both questions, told apart by the column study: 'positives' or 'patients'."""
+    """Return ``simulate_coverage`` for both questions, with a column study: 'positives' or 'patients'."""
     studies = {"positives": INDEPENDENT_IMAGES, "patients": IMAGES_OF_PATIENTS}
     parts = [
         simulate_coverage(scenarios, percentiles, replicates, TRIALS, seed).assign(study=study)
@@ -77,12 +77,12 @@ def coverage_table(percentiles: Sequence[float], replicates: int, seed: int) -> 
 def simulate_coverage(
     scenarios: Sequence[Scenario], percentiles: Sequence[float], replicates: int, trials: int, seed: int
 ) -> pd.DataFrame:
-    """Return how often each interval holds the truth: a row for each scenario, unit and interval.
+    """Return how often each interval contains the truth: one row per scenario, unit and interval.
 
-    The columns are auroc, positives and negatives (patients), images (of each), unit ('image' or 'patient'), interval
-    ('percentile' or 'logit'), trials, coverage (the share of them), below and above (share of trials whose interval lies
-    entirely on that side of the truth) and undefined (share of trials without an interval, which count as not covering).
-    Where a patient has one image, the two units are one and 'patient' is left out.
+    The columns are auroc, positives and negatives (patients), images (per patient), unit ('image' or 'patient'), interval
+    ('percentile' or 'logit'), trials, coverage (the share of trials), below and above (the share of trials whose interval
+    lies entirely on that side of the truth) and undefined (the share of trials without an interval, which count as not
+    covering). With one image per patient the two units are the same, and 'patient' is left out.
     """
     rows = []
     for scenario in scenarios:
@@ -112,7 +112,7 @@ def _intervals(
             continue
         counts = resample_counts(ids, replicates, seed, *name, unit)
         drawn, _ = bootstrap_by_class(labels, scores, counts)
-        # Of few positives a resample may hold none. The function that leaves NaN out is far slower: not without need.
+        # With few positives a resample may have none. nanpercentile is far slower, so it is used only if needed.
         quantile = np.nanpercentile if np.isnan(drawn).any() else np.percentile
         yield unit, "percentile", *quantile(drawn, percentiles, axis=0)
         rarer = rarer_units(labels[:, :1], ids)

@@ -1,15 +1,15 @@
-"""The results of one target: every estimate with its interval and standard errors, by cell, subset and class.
+"""The test results of one target: every estimate with its interval and standard errors, per cell, subset and class.
 
-A cell is one (source, mode, percent, epochs): an average over labelled subsets. Intervals
-are percentiles of the bootstrap, as in the paper, which hold the subsets fixed. Standard errors are ours: the test set's
-part from influence functions, always clustered by patient because one patient's images are not independent, and the
-subsets' part from the scatter between them. A single class may be too rare for percentiles: its interval is the logit
-interval. Files of predictions are read one at a time.
+A cell is one (source, mode, percent, epochs): an average over labelled subsets. Intervals are percentiles of the
+bootstrap, as in the paper, and take the subsets as fixed. Standard errors are our addition. The test set's part comes from
+influence functions, always clustered by patient, because images of one patient are not independent; the subsets' part
+comes from the scatter between them. A single class may be too rare for percentiles, so it gets the logit interval. Files
+of predictions are read one at a time.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import groupby
 
 import numpy as np
@@ -30,6 +30,15 @@ from moco_transfer.statistics.bootstrap import bootstrap_auroc, logit_interval, 
 from moco_transfer.statistics.predictions import PredictionsFile, Scored, read_split, require_same_images
 
 CELL = ["source", "mode", "percent", "epochs"]
+COLUMNS = {
+    "estimates": [
+        *("target", "source", "mode", "percent", "n_labeled", "epochs", "selected", "n_subsets", "auroc"),
+        *("macro", "mean", "median", "lower", "upper", "se_test", "se_subset", "se"),
+    ],
+    "subsets": ["target", *CELL, "subset", "auroc", "macro"],
+    "classes": ["target", *CELL, "class", "positives", "auroc", "lower", "upper", "se_test"],
+    "replicates": ["target", *CELL, "replicate", "auroc"],
+}
 
 
 def evaluate_target(
@@ -42,60 +51,51 @@ def evaluate_target(
 ) -> dict[str, pd.DataFrame]:
     """Return the frames 'estimates', 'subsets', 'classes', 'replicates' and 'covariance' of ``target``.
 
-    ``budgets`` is what ``selection.select_budgets`` returned, ``n_labeled`` the number of labelled images by percent,
-    ``seed`` the root of the random streams. The covariance is that of the subset-mean AUROCs over test sets, between all
-    pairs of cells and in long format (source_a, ..., epochs_b, covariance). Raises UserError where two files do not hold
-    the same images, or an end-to-end cell has no selected budget among its epochs.
+    ``budgets`` comes from ``budgets.select_budgets``, ``n_labeled`` is the number of labelled images by percent, ``seed``
+    the root of the random streams. The covariance is that of the subset-mean AUROCs over test sets, between all pairs of
+    cells, in long format (source_a, ..., epochs_b, covariance). Raises UserError if two files do not hold the same images,
+    or if an end-to-end cell has no selected budget among its epochs.
     """
     chosen = {(row.source, row.percent): row.epochs for row in budgets[budgets["selected"]].itertuples()}
-    test: Scored | None = None
-    counts = np.empty((0, 0), dtype=np.uint16)
-    parts: dict[str, list[pd.DataFrame]] = {"estimates": [], "subsets": [], "classes": [], "replicates": []}
+    files = sorted(files, key=_place)
+    test = next(iter(read_split(files[0].path, "test").values()))
+    units = test.patients if settings.unit == "patient" else test.images
+    counts = resample_counts(units, settings.replicates, seed, "bootstrap", target)
+    parts: dict[str, list[pd.DataFrame]] = {name: [] for name in COLUMNS}
     cells: list[tuple] = []
     influences: list[np.ndarray] = []
-    for (source, mode, percent), jobs in _by_cell(files):
-        subsets: dict[int, list[_SubsetResult]] = {}
-        for job in jobs:
-            by_budget = read_split(job.path, "test")
-            if subsets and subsets.keys() != by_budget.keys():
-                raise UserError(
-                    f"{job.path}: predictions after {sorted(by_budget)} epochs, but {sorted(subsets)} in the subsets before it; "
-                    "delete it and run again"
-                )
-            for epochs, scored in by_budget.items():
-                if test is None:
-                    test = scored
-                    units = test.patients if settings.unit == "patient" else test.images
-                    counts = resample_counts(units, settings.replicates, seed, "bootstrap", target)
-                require_same_images(test, scored, job.path)
-                subsets.setdefault(epochs, []).append(_SubsetResult(job.subset, scored, counts, settings))
-        if mode == "end_to_end" and chosen.get((source, percent)) not in subsets:
+    for (source, mode, percent), jobs in groupby(files, lambda file: (file.source, file.mode, file.percent)):
+        by_budget = _by_budget(jobs, test, counts, settings)
+        if mode == "end_to_end" and chosen.get((source, percent)) not in by_budget:
             raise UserError(
-                f"{target}: no selected budget for source '{source}' at {percent}% among {sorted(subsets)} epochs; "
+                f"{target}: no selected budget for source '{source}' at {percent}% among {sorted(by_budget)} epochs; "
                 "select budgets again from these predictions"
             )
-        for epochs, results in sorted(subsets.items()):
+        for epochs, subsets in sorted(by_budget.items()):
             cell = {"target": target, "source": source, "mode": mode, "percent": percent, "epochs": epochs}
             selected = mode == "linear" or chosen[source, percent] == epochs
-            facts = {"n_labeled": n_labeled[percent], "selected": selected}
-            parts["estimates"].append(_estimate(results, settings.percentiles).assign(**cell, **facts))
-            parts["subsets"].append(_by_subset(results).assign(**cell))
-            parts["classes"].append(_by_class(results, test, settings.percentiles).assign(**cell))
-            parts["replicates"].append(_by_replicate(results).assign(**cell))
+            frames = {
+                "estimates": _estimate(subsets, settings.percentiles).assign(
+                    n_labeled=n_labeled[percent], selected=selected
+                ),
+                "subsets": _by_subset(subsets),
+                "classes": _by_class(subsets, test, settings.percentiles),
+                "replicates": _by_replicate(subsets),
+            }
+            for name, frame in frames.items():
+                parts[name].append(frame.assign(**cell))
             cells.append((source, mode, percent, epochs))
-            influences.append(np.mean([result.influence for result in results], axis=0))
-    if test is None:
-        raise UserError(f"{target}: no predictions to evaluate")
+            influences.append(np.mean([subset.influence for subset in subsets], axis=0))
     covariance = influence_covariance(np.stack(influences), test.patients)
     frames = {name: pd.concat(part, ignore_index=True) for name, part in parts.items()}
     frames["estimates"]["se_test"] = np.sqrt(np.diag(covariance))
     frames["estimates"]["se"] = np.hypot(frames["estimates"]["se_test"], frames["estimates"]["se_subset"])
-    frames = {name: frame[_COLUMNS[name]] for name, frame in frames.items()}
+    frames = {name: frame[COLUMNS[name]] for name, frame in frames.items()}
     return frames | {"covariance": _long_covariance(cells, covariance)}
 
 
 class _SubsetResult:
-    """What one subset's predictions at one budget say: values that outlive the predictions themselves."""
+    """The results of one subset at one budget: values that are kept when the predictions are not."""
 
     def __init__(self, subset: int, scored: Scored, counts: np.ndarray, settings: Evaluation):
         self.subset = subset
@@ -108,37 +108,30 @@ class _SubsetResult:
         self.influence_by_class = influence_by_class(scored.labels, scored.scores)
 
 
-_COLUMNS = {
-    "estimates": [
-        "target",
-        "source",
-        "mode",
-        "percent",
-        "n_labeled",
-        "epochs",
-        "selected",
-        "n_subsets",
-        "auroc",
-        "macro",
-    ]
-    + ["mean", "median", "lower", "upper", "se_test", "se_subset", "se"],
-    "subsets": ["target", *CELL, "subset", "auroc", "macro"],
-    "classes": ["target", *CELL, "class", "positives", "auroc", "lower", "upper", "se_test"],
-    "replicates": ["target", *CELL, "replicate", "auroc"],
-}
+def _place(file: PredictionsFile) -> tuple:
+    return file.mode, float(file.percent), file.percent, file.source, file.subset
 
 
-def _by_cell(
-    files: Iterable[PredictionsFile],
-) -> Iterator[tuple[tuple[str, str, str], Iterator[PredictionsFile]]]:
-    def place(file: PredictionsFile) -> tuple:
-        return file.mode, float(file.percent), file.percent, file.source, file.subset
-
-    return groupby(sorted(files, key=place), key=lambda file: (file.source, file.mode, file.percent))
+def _by_budget(
+    jobs: Iterable[PredictionsFile], test: Scored, counts: np.ndarray, settings: Evaluation
+) -> dict[int, list[_SubsetResult]]:
+    """Return the results of each subset, by the budgets that all subsets share."""
+    by_budget: dict[int, list[_SubsetResult]] = {}
+    for job in jobs:
+        scored_by_budget = read_split(job.path, "test")
+        if by_budget and by_budget.keys() != scored_by_budget.keys():
+            raise UserError(
+                f"{job.path}: predictions after {sorted(scored_by_budget)} epochs, but {sorted(by_budget)} in the subsets "
+                "before it; delete it and run again"
+            )
+        for epochs, scored in scored_by_budget.items():
+            require_same_images(test, scored, job.path)
+            by_budget.setdefault(epochs, []).append(_SubsetResult(job.subset, scored, counts, settings))
+    return by_budget
 
 
 def _estimate(results: list[_SubsetResult], percentiles: Sequence[float]) -> pd.DataFrame:
-    """Return the one row of a cell, all but the test set's standard error."""
+    """Return the one row of a cell, except for the test set's standard error."""
     replicates = _by_replicate(results)["auroc"].dropna()
     ends = [percentiles[0], 50, percentiles[1]]
     lower, median, upper = np.percentile(replicates, ends) if len(replicates) else [np.nan] * 3
@@ -151,7 +144,7 @@ def _estimate(results: list[_SubsetResult], percentiles: Sequence[float]) -> pd.
         "median": median,
         "lower": lower,
         "upper": upper,
-        # Of one subset the scatter between subsets is unknown, and so is the standard error: NaN, not zero.
+        # With one subset the scatter between subsets is unknown, and so is the standard error: NaN, not zero.
         "se_subset": subsets["auroc"].std(ddof=1) / np.sqrt(len(subsets)),
     }
     return pd.DataFrame([row])
@@ -167,20 +160,12 @@ def _by_class(results: list[_SubsetResult], test: Scored, percentiles: Sequence[
     influences = np.mean([result.influence_by_class for result in results], axis=0)
     se = standard_errors(influences.T, test.patients)
     lower, upper = logit_interval(aurocs, se, rarer_units(test.labels, test.patients), percentiles)
-    return pd.DataFrame(
-        {
-            "class": test.classes,
-            "positives": positives_by_class(test.labels),
-            "auroc": aurocs,
-            "lower": lower,
-            "upper": upper,
-            "se_test": se,
-        }
-    )
+    columns = {"class": test.classes, "positives": positives_by_class(test.labels), "auroc": aurocs}
+    return pd.DataFrame(columns | {"lower": lower, "upper": upper, "se_test": se})
 
 
 def _by_replicate(results: list[_SubsetResult]) -> pd.DataFrame:
-    """Return the replicates; one in which no class could be scored is NaN, and says nothing of the interval."""
+    """Return the replicates. One in which no class could be scored is NaN and plays no part in the interval."""
     aurocs = np.mean([result.replicates for result in results], axis=0)
     return pd.DataFrame({"replicate": np.arange(len(aurocs)), "auroc": aurocs})
 

@@ -1,30 +1,33 @@
-"""What is known about a set of AUROCs, and what follows for any contrast of them.
+"""Estimated AUROCs as evidence: contrasts between them, standard errors, p-values and verdicts.
 
-A contrast is a weighted sum of cells, such as "MoCo less ImageNet alone". Its variance has two parts: that of the test
-set, from the paired covariance of the cells, and that of the labelled subsets, from the scatter of the contrast over
-the subsets, each of which all sources share. Few subsets make the second part uncertain, and the more so the
-further out in the tails, where Holm's correction leads. Cochran's quantiles account for it: simulated, whatever the ratio
-of the parts, null contrasts err in at most 5.2% at a nominal 5% with two subsets or more, and at 0.5% in 0.6% with three and
-1.1% with two. Satterthwaite's degrees of freedom would err in up to 1.9% and 3.9% there, and families of twelve in 12%
-instead of 5%. What no contrast knows is the scatter between MoCo pretrainings, of which there is one for each source, and
-that of the budget's selection, which is taken as given: every statement is about these encoders and these budgets. The
-paper's own tables enter by the same door, with what they hold: no covariance (cells as independent, which overstates the
-variance of differences on one test set) and no subsets (no subset variance, which understates it).
+A contrast is a weighted sum of AUROCs, such as "MoCo minus ImageNet alone". Its variance has two parts: the test set's,
+from the paired covariance of the AUROCs, and the labelled subsets', from the scatter of the contrast over the subsets
+(all sources share each subset). With few subsets the second part is uncertain, and this matters most far out in the
+tails, where Holm's correction leads. Cochran's quantiles account for it. In simulations of null contrasts, whatever the
+ratio of the two parts, they err in at most 5.2% at a nominal 5% with two subsets or more; at a nominal 0.5% they err in
+0.6% with three subsets and in 1.1% with two. Satterthwaite's degrees of freedom would err there in up to 1.9% and 3.9%,
+and families of twelve in 12% instead of 5%.
 
+No contrast knows the scatter between MoCo pretrainings, because there is one per source, nor that of the choice of the
+budget, which is taken as given. Every statement is about these encoders and these budgets.
 
-From p-values to verdicts, for one comparison and for a claim about several.
+The paper's own tables enter in the same way, with what they report. They give no covariance, so estimates count as
+independent, which overstates the variance of differences on one test set. They give no values per subset, so the subsets'
+variance is missing, which understates it.
 
-Each comparison is asked in two directions, one-sided: for the claim and against it. "Supported" and "not supported" are
+Each comparison is tested in two directions, one-sided: for the claim and against it. "Supported" and "not supported" are
 both findings; "undecided" is the lack of one. A claim about several comparisons says that it holds in all of them, in
-most, or in some. With m comparisons and a claim about at least u, the p-value is (m - u + 1) times the u-th smallest
-(Benjamini and Heller 2008, partial conjunction, valid under any dependence): for all of them the largest p-value, the
-intersection-union test; for some, Bonferroni's smallest. The claim is contradicted where at least m - u + 1 are.
+most, or in some. For m comparisons and a claim about at least u of them, the p-value is (m - u + 1) times the u-th
+smallest (partial conjunction, Benjamini and Heller 2008, valid under any dependence): the largest p-value if the claim is
+about all (the intersection-union test), m times the smallest if it is about some (Bonferroni). The claim is contradicted
+if at least m - u + 1 comparisons are.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -32,11 +35,19 @@ import numpy as np
 import pandas as pd
 from scipy.special import ndtr, ndtri, stdtrit
 
-REFERENCE_DTYPES = {"target": str, "percent": str, "mode": str, "source": str}
+Quantifier = Literal["all", "most", "some"]
+Verdict = Literal["supported", "not supported", "undecided", "cannot be tested"]
+# A verdict on a question instead of a claim.
+ANSWERS: dict[Verdict, str] = {
+    "supported": "yes",
+    "not supported": "no",
+    "undecided": "undecided",
+    "cannot be tested": "cannot be tested",
+}
 
 
-class Cell(NamedTuple):
-    """One average over subsets. ``epochs`` None stands for the selected budget."""
+class EstimateKey(NamedTuple):
+    """Names one estimate: an AUROC averaged over labelled subsets. ``epochs`` None means the selected budget."""
 
     target: str
     source: str
@@ -45,13 +56,16 @@ class Cell(NamedTuple):
     epochs: int | None = None
 
 
+Weights = Mapping[EstimateKey, float]
+
+
 @dataclass(frozen=True)
 class Contrast:
     """An estimated effect with its standard error.
 
-    ``subset_share`` is the part of its variance that comes from the labelled subsets, and ``df`` the degrees of freedom of
-    that part. The part of the test set, of hundreds of images, counts as known. Quantiles are Cochran's (1964): those of
-    Student and of the normal distribution, weighed by the two parts of the variance.
+    ``subset_share`` is the share of its variance that comes from the labelled subsets, and ``df`` are that part's degrees
+    of freedom. The test set's part, from hundreds of images, counts as known. Quantiles are Cochran's (1964): the average of
+    Student's and the normal quantile, weighted by the two parts of the variance.
     """
 
     effect: float
@@ -62,7 +76,8 @@ class Contrast:
     def p_above(self, threshold: float) -> float:
         """Return the one-sided p-value for "the effect is above ``threshold``".
 
-        NaN where the standard error is unknown. A standard error of zero is a degenerate sample, not certainty: 1.
+        It is NaN if the standard error is unknown. A standard error of zero shows a degenerate sample, not certainty:
+        the p-value is then 1.
         """
         if np.isnan(self.se):
             return float("nan")
@@ -75,23 +90,23 @@ class Contrast:
         return replace(self, effect=-self.effect).p_above(-threshold)
 
     def interval(self, level: float) -> tuple[float, float]:
-        """Return the 1 - 2 ``level`` interval, whose ends are what one-sided tests at ``level`` can exclude."""
+        """Return the 1 - 2 ``level`` interval; one-sided tests at ``level`` exclude what lies beyond its ends."""
         reach = self._upper_quantile(level) * self.se
         return self.effect - reach, self.effect + reach
 
     def _upper_quantile(self, p: float) -> float:
-        """Return how many standard errors are exceeded by chance with probability ``p``."""
+        """Return the number of standard errors that chance exceeds with probability ``p``."""
         if self.subset_share == 0:
             return -float(ndtri(p))
         return -float((1 - self.subset_share) * ndtri(p) + self.subset_share * stdtrit(self.df, p))
 
     def _upper_tail(self, t: float) -> float:
-        """Return the probability whose upper quantile is ``t``, by bisection: no formula inverts the quantile."""
+        """Return the probability whose upper quantile is ``t``, by bisection: the quantile has no inverse formula."""
         if t < 0:
             return 1 - self._upper_tail(-t)
         if self.subset_share == 0:
             return float(ndtr(-t))
-        # On the scale of normal quantiles, of which Cochran's is never the smaller; beyond 20 lie p-values below 1e-88.
+        # Bisect on the scale of normal quantiles, which never exceed Cochran's. Beyond 20, p-values are below 1e-88.
         low, high = 0.0, min(t, 20.0)
         for _ in range(50):
             middle = (low + high) / 2
@@ -99,23 +114,20 @@ class Contrast:
         return float(ndtr(-high))
 
 
+@dataclass(frozen=True)
 class Evidence:
-    """AUROCs by cell with their covariance over test sets and, for a run of ours, their values by subset."""
+    """AUROCs with their covariance over test sets and, for a run of ours, their values per labelled subset.
 
-    def __init__(
-        self,
-        values: Mapping[Cell, float],
-        covariance: Mapping[tuple[Cell, Cell], float],
-        by_subset: Mapping[Cell, Mapping[int, float]] | None,
-        averaged: Mapping[Cell, int] | None = None,
-    ):
-        """Take the AUROC of each cell, the covariance of pairs of cells (absent: zero), and each cell's AUROC by subset.
+    ``by_subset`` None means that the scatter between subsets is out of reach; contrasts then leave it out. It may hold
+    more subsets than the AUROC averages; ``n_averaged`` then says how many the average has. Pairs that ``covariance``
+    lacks have none. ``selected`` gives the budget that a key without epochs means; a key that it lacks stands for itself.
+    """
 
-        ``by_subset`` None says that the scatter between subsets is out of reach, and leaves it out. It may hold more subsets
-        than the AUROC is the average of; then ``averaged`` says of how many it is.
-        """
-        self._values, self._covariance, self._by_subset = values, covariance, by_subset
-        self._averaged = averaged or {}
+    values: Mapping[EstimateKey, float]
+    covariance: Mapping[tuple[EstimateKey, EstimateKey], float]
+    by_subset: Mapping[EstimateKey, Mapping[int, float]] | None
+    n_averaged: Mapping[EstimateKey, int] = field(default_factory=dict)
+    selected: Mapping[EstimateKey, int] = field(default_factory=dict)
 
     @classmethod
     def from_run(
@@ -127,107 +139,124 @@ class Evidence:
     ) -> Evidence:
         """Return the evidence of a run, from the frames of ``evaluation.evaluate_target``.
 
-        ``estimates`` and ``subsets`` hold all targets, ``covariances`` one frame for each target. ``extra`` holds AUROCs on
-        further labelled subsets, with the columns of ``subsets``: they tell the variance between subsets, and enter no
+        ``estimates`` and ``subsets`` hold all targets, ``covariances`` one frame per target. ``extra`` holds AUROCs on
+        further labelled subsets, in the columns of ``subsets``: they inform the variance between subsets and enter no
         average.
         """
-        chosen = {
-            (row.target, row.source, row.mode, row.percent): row.epochs
-            for row in estimates[estimates["selected"]].itertuples()
-        }
-
-        def cells(target: str, source: str, mode: str, percent: str, epochs: int) -> list[Cell]:
-            named = [Cell(target, source, mode, percent, epochs)]
-            selected = chosen.get((target, source, mode, percent)) == epochs
-            return [*named, Cell(target, source, mode, percent)] if selected else named
-
-        def every(rows: pd.DataFrame) -> Iterable[tuple[Cell, tuple]]:
-            for row in rows.itertuples():
-                for cell in cells(row.target, row.source, row.mode, row.percent, row.epochs):
-                    yield cell, row
-
-        by_subset: dict[Cell, dict[int, float]] = {}
-        for cell, row in every(subsets if extra is None else pd.concat([subsets, extra], ignore_index=True)):
-            by_subset.setdefault(cell, {})[row.subset] = row.auroc
-        averaged = {cell: row.n_subsets for cell, row in every(estimates)}
-        covariance = {
-            (a, b): row.covariance
-            for target, frame in covariances.items()
-            for row in frame.itertuples()
-            for a in cells(target, row.source_a, row.mode_a, row.percent_a, row.epochs_a)
-            for b in cells(target, row.source_b, row.mode_b, row.percent_b, row.epochs_b)
-        }
-        values = {cell: row.auroc for cell, row in every(estimates)}
-        return cls(values, covariance, by_subset, averaged)
+        keys = _keys(estimates)
+        by_subset: dict[EstimateKey, dict[int, float]] = {}
+        for frame in [subsets] if extra is None else [subsets, extra]:
+            for key, subset, auroc in zip(_keys(frame), frame["subset"], frame["auroc"], strict=True):
+                by_subset.setdefault(key, {})[subset] = auroc
+        covariance = {}
+        for target, frame in covariances.items():
+            pairs = zip(_keys(frame, target, "_a"), _keys(frame, target, "_b"), strict=True)
+            covariance |= dict(zip(pairs, frame["covariance"], strict=True))
+        return cls(
+            values=dict(zip(keys, estimates["auroc"], strict=True)),
+            covariance=covariance,
+            by_subset=by_subset,
+            n_averaged=dict(zip(keys, estimates["n_subsets"], strict=True)),
+            selected={
+                key._replace(epochs=None): key.epochs for key in _keys(estimates[estimates["selected"]])
+            },
+        )
 
     @classmethod
     def from_tables(cls, tables: pd.DataFrame) -> Evidence:
         """Return the evidence of published ``tables``: medians, and standard errors from their 5% and 95% quantiles.
 
         The columns are target, percent, n_labeled, mode, source, auroc_median, q05 and q95. They are rounded to three
-        decimals, which is no small part of the chest intervals (0.003 wide).
+        decimals, which matters for the chest intervals (0.003 wide).
         """
         values, covariance = {}, {}
         for row in tables.itertuples():
-            cell = Cell(row.target, row.source, row.mode, row.percent)
-            values[cell] = row.auroc_median
-            covariance[cell, cell] = ((row.q95 - row.q05) / (2 * ndtri(0.95))) ** 2
+            key = EstimateKey(row.target, row.source, row.mode, row.percent)
+            values[key] = row.auroc_median
+            covariance[key, key] = ((row.q95 - row.q05) / (2 * ndtri(0.95))) ** 2
         return cls(values, covariance, None)
 
-    def scattered(self, sd: float, subsets: int) -> Evidence:
-        """Return this evidence, were each AUROC a mean over ``subsets`` labelled subsets that scatter by ``sd`` on their own."""
+    def scattered(self, sd: float, n_subsets: int) -> Evidence:
+        """Return this evidence as if each AUROC were a mean over ``n_subsets`` subsets that scatter independently by ``sd``."""
         variances = {
-            (cell, cell): self._covariance.get((cell, cell), 0.0) + sd**2 / subsets for cell in self._values
+            (key, key): self.covariance.get((key, key), 0.0) + sd**2 / n_subsets for key in self.values
         }
-        return Evidence(self._values, {**self._covariance, **variances}, self._by_subset, self._averaged)
+        return replace(self, covariance={**self.covariance, **variances})
 
     def targets(self) -> list[str]:
-        """Return the targets in the order in which they came."""
-        return list(dict.fromkeys(cell.target for cell in self._values))
+        """Return the targets in their order of appearance."""
+        return list(dict.fromkeys(key.target for key in self.values))
 
     def percents(self, target: str) -> list[str]:
         """Return the percentages of ``target``, ascending."""
-        return sorted({cell.percent for cell in self._values if cell.target == target}, key=float)
+        return sorted({key.percent for key in self.values if key.target == target}, key=float)
+
+    def cells(self) -> list[tuple[str, str]]:
+        """Return all pairs of a target and a percentage."""
+        return [(target, percent) for target in self.targets() for percent in self.percents(target)]
 
     def budgets(self, target: str, percent: str, sources: Collection[str]) -> list[int]:
-        """Return the budgets of end-to-end training from ``sources`` that are known one by one, ascending."""
+        """Return the end-to-end budgets of ``sources`` whose AUROCs are known, ascending."""
         return sorted(
             {
-                cell.epochs
-                for cell in self._values
-                if (cell.target, cell.mode, cell.percent) == (target, "end_to_end", percent)
-                and cell.source in sources
-                and cell.epochs is not None
+                key.epochs
+                for key in self.values
+                if (key.target, key.mode, key.percent) == (target, "end_to_end", percent)
+                and key.source in sources
+                and key.epochs is not None
             }
         )
 
-    def has(self, *cells: Cell) -> bool:
-        """Return whether all ``cells`` are known."""
-        return all(cell in self._values for cell in cells)
+    def has(self, *keys: EstimateKey) -> bool:
+        """Return whether all estimates ``keys`` are known."""
+        return all(self._resolved(key) in self.values for key in keys)
 
-    def contrast(self, weights: Mapping[Cell, float]) -> Contrast:
-        """Return the sum of ``weights`` times the AUROCs of their cells, with its standard error.
+    def contrast(self, weights: Weights) -> Contrast:
+        """Return the sum of ``weights`` times their AUROCs, with its standard error.
 
-        The variance over test sets is w'Cw. That over subsets is the variance between subsets of the contrast, computed
-        within each of the S subsets that its cells share, with S - 1 degrees of freedom, over the number of subsets that the
-        AUROCs are averages of; with one subset it is unknown, and the standard error NaN. The scatter between subsets holds some of the test set's chance as well, so that the sum errs,
-        if at all, on the side of caution. Raises KeyError for a cell that is not known.
+        The variance over test sets is w'Cw. The variance over labelled subsets is the contrast's variance between the S
+        subsets that all its estimates share (S - 1 degrees of freedom), divided by the number of subsets that the AUROCs
+        average. With one subset it is unknown and the standard error is NaN. The scatter between subsets includes some of
+        the test set's chance variation, so the sum errs, if at all, on the side of caution. Raises KeyError for an
+        estimate that is not known.
         """
-        effect = sum(weight * self._values[cell] for cell, weight in weights.items())
+        weights = {self._resolved(key): weight for key, weight in weights.items()}
+        effect = sum(weight * self.values[key] for key, weight in weights.items())
         pairs = ((a, b) for a in weights for b in weights)
-        test = max(sum(weights[a] * weights[b] * self._covariance.get((a, b), 0.0) for a, b in pairs), 0.0)
-        if self._by_subset is None:
+        test = max(sum(weights[a] * weights[b] * self.covariance.get((a, b), 0.0) for a, b in pairs), 0.0)
+        if self.by_subset is None:
             return Contrast(effect, float(np.sqrt(test)))
-        shared = set.intersection(*(set(self._by_subset[cell]) for cell in weights))
+        shared = set.intersection(*(set(self.by_subset[key]) for key in weights))
         if len(shared) < 2:
             return Contrast(effect, float("nan"))
         by_subset = [
-            sum(w * self._by_subset[cell][subset] for cell, w in weights.items()) for subset in sorted(shared)
+            sum(weight * self.by_subset[key][subset] for key, weight in weights.items())
+            for subset in sorted(shared)
         ]
-        averaged = min(self._averaged.get(cell, len(by_subset)) for cell in weights)
-        scatter = float(np.var(by_subset, ddof=1)) / averaged
+        n_averaged = min(self.n_averaged.get(key, len(by_subset)) for key in weights)
+        scatter = float(np.var(by_subset, ddof=1)) / n_averaged
         share = scatter / (test + scatter) if scatter > 0 else 0.0
         return Contrast(effect, float(np.sqrt(test + scatter)), share, len(by_subset) - 1)
+
+    def _resolved(self, key: EstimateKey) -> EstimateKey:
+        return key._replace(epochs=self.selected.get(key)) if key.epochs is None else key
+
+
+def _keys(frame: pd.DataFrame, target: str | None = None, suffix: str = "") -> list[EstimateKey]:
+    """Return the estimate that each row of ``frame`` is about; its columns end in ``suffix``."""
+    columns = [frame[name + suffix] for name in EstimateKey._fields[1:]]
+    targets = frame["target"] if target is None else [target] * len(frame)
+    return [EstimateKey(*names) for names in zip(targets, *columns, strict=True)]
+
+
+def difference(
+    target: str, mode: str, percent: str, better: str, worse: str, epochs: int | None = None
+) -> dict[EstimateKey, float]:
+    """Return the weights of source ``better`` minus source ``worse``."""
+    return {
+        EstimateKey(target, better, mode, percent, epochs): 1.0,
+        EstimateKey(target, worse, mode, percent, epochs): -1.0,
+    }
 
 
 def read_run(
@@ -236,7 +265,7 @@ def read_run(
     subsets: Sequence[str | Path],
     extra: Sequence[str | Path] = (),
 ) -> tuple[pd.DataFrame, Evidence]:
-    """Return the estimates of a run and the evidence in it, from files of one target each, the first two in step."""
+    """Return a run's estimates and evidence, from files of one target each; the first two lists are in the same order."""
     frames = [pd.read_parquet(path) for path in estimates]
     by_target = {
         frame["target"].iloc[0]: pd.read_parquet(path)
@@ -248,38 +277,18 @@ def read_run(
 
 
 def read_all(paths: Sequence[str | Path]) -> pd.DataFrame:
-    """Return the Parquet files ``paths`` one below the other."""
+    """Return the concatenated rows of the Parquet files ``paths``."""
     return pd.concat([pd.read_parquet(path) for path in paths], ignore_index=True)
 
 
 def read_reference(*paths: str | Path) -> pd.DataFrame:
-    """Return the paper's tables, read from CSV with percentages as the strings they are, one below the other."""
-    return pd.concat([pd.read_csv(path, dtype=REFERENCE_DTYPES) for path in paths], ignore_index=True)
-
-
-Quantifier = Literal["all", "most", "some"]
-Verdict = Literal["supported", "not supported", "undecided", "cannot be tested"]
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """One comparison: its effect with an interval, and the p-values for the claim and against it.
-
-    ``holds`` says on which side the estimate lies, whatever its uncertainty. p-values are NaN where no test is possible; ``remark`` then says why.
-    """
-
-    cell: str
-    effect: float
-    lower: float
-    upper: float
-    holds: bool
-    p: float
-    p_against: float
-    remark: str = ""
+    """Return the concatenated rows of the paper's tables, from CSV, with percentages kept as strings."""
+    names = dict.fromkeys(["target", "percent", "mode", "source"], str)
+    return pd.concat([pd.read_csv(path, dtype=names) for path in paths], ignore_index=True)
 
 
 def holm(p_values: Sequence[float]) -> np.ndarray:
-    """Return Holm's adjusted p-values of a family, in its order (Holm 1979); NaNs are no members of it."""
+    """Return Holm's adjusted p-values of a family, in its order (Holm 1979). NaNs do not count as members."""
     p_values = np.asarray(p_values, dtype=float)
     adjusted = np.full(len(p_values), np.nan)
     order = np.argsort(p_values)[: np.count_nonzero(~np.isnan(p_values))]
@@ -291,24 +300,30 @@ def holm(p_values: Sequence[float]) -> np.ndarray:
 def at_least(p_values: Sequence[float], u: int) -> float:
     """Return the p-value for "at least ``u`` of the family's hypotheses hold" (Benjamini and Heller 2008).
 
-    NaNs, of comparisons that cannot be tested, count as the largest.
+    NaNs, from comparisons that cannot be tested, count as the largest.
     """
     ordered = np.sort(np.asarray(p_values, dtype=float))
     return float(min((len(ordered) - u + 1) * ordered[u - 1], 1.0))
 
 
 def required(quantifier: Quantifier, m: int) -> int:
-    """Return how many of ``m`` comparisons a claim about all, most (more than half) or some of them is about."""
+    """Return how many of ``m`` comparisons must hold if a claim is about all, most (more than half) or some of them."""
     return {"all": m, "most": m // 2 + 1, "some": 1}[quantifier]
 
 
 def verdict(p: float, p_against: float, level: float) -> Verdict:
-    """Return what the two one-sided p-values say at ``level``; NaN says that no test was possible.
+    """Return what the two one-sided p-values say at ``level``; NaN means that no test was possible.
 
-    A claim about several comparisons of which one cannot be tested may still be contradicted by the others.
+    If one comparison of a claim cannot be tested, the others may still contradict the claim.
     """
     if p < level:
         return "supported"
     if p_against < level:
         return "not supported"
     return "cannot be tested" if np.isnan(p) else "undecided"
+
+
+def count_verdicts(findings: Mapping[str, dict]) -> str:
+    """Return how often ``findings`` have each verdict, in words."""
+    counts = Counter(finding["verdict"] for finding in findings.values())
+    return ", ".join(f"{count} {name}" for name, count in counts.items())

@@ -1,7 +1,7 @@
-"""What a finetuning job leaves behind: the labels and logits of validation and test images, read one split at a time.
+"""Predictions of finetuning jobs: labels and logits of validation and test images, read one split at a time.
 
-A file of predictions holds one row for each image of a split and each budget of epochs. Whoever reads validation images
-gets no test row to see: the filter is part of the reading.
+A file of predictions holds one row per image and budget of epochs. Code that reads validation images never sees a test
+row, because reading filters by split.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from moco_transfer.errors import UserError
 
 @dataclass(frozen=True)
 class PredictionsFile:
-    """Where one finetuning job's predictions lie, and which job it was. Seeds count from 1."""
+    """The path of one finetuning job's predictions, and which job it was. Subsets count from 1."""
 
     source: str
     mode: str
@@ -40,8 +40,8 @@ class Scored:
 def read_split(path: str | Path, split: str) -> dict[int, Scored]:
     """Return the images of ``split`` ('validation' or 'test') of one file of predictions, by budget, ascending.
 
-    Raises UserError, naming the file, where columns are missing, the split has no row, budgets hold different images,
-    or a score is not finite (a training that diverged).
+    Raises UserError, naming the file, if columns are missing, the split has no row, budgets hold different images, or a
+    score is not finite (the training diverged).
     """
     frame = pd.read_parquet(path, filters=[("split", "==", split)])
     classes = tuple(name.removeprefix("label_") for name in frame.columns if name.startswith("label_"))
@@ -49,7 +49,7 @@ def read_split(path: str | Path, split: str) -> dict[int, Scored]:
     missing = [name for name in needed if name not in frame.columns]
     if missing or not classes:
         raise UserError(
-            f"{path}: expected the columns of predictions, found no '{(missing or ['label_...'])[0]}'; "
+            f"{path}: expected the columns of predictions, but there is no '{(missing or ['label_...'])[0]}'; "
             "delete it and run again"
         )
     if frame.empty:

@@ -1,23 +1,47 @@
-"""Does similarity predict the best source? For each target, its out-of-domain sources by similarity and by AUROC.
+"""What the similarity of datasets says: the paper's claim 10, and whether similarity predicts the best source.
 
-A source of one dataset is as similar to a target as that dataset is; ``none`` stands for the dataset of the initial
-weights. A source of several datasets has no single similarity and is left out, as are those that hold the target's own
-images. What remains is two or three sources a target, of which a measure that knows nothing names the best one in two
-or three times: no number of layers, percentages or measures makes more pairs of datasets of it. So there is no
-correlation coefficient here, only which source each measure names, and whether that one is the best in AUROC. The literal
-SVCCA names none: it cannot leave its null but by chance (decision 18), so that leaving it means nothing.
+Claim 10 says that the similarity of spine and chest exceeds that of either with ImageNet, in every layer. It is judged
+measure by measure. A measure that stays inside its null at some layer is no evidence, whatever the order of its values:
+then it cannot test the claim, and that is the finding. Note that leaving the null is a low bar. The network itself gives
+its channels a shape, so any two sets of images, even noise, are more alike than randomly rotated channels; only the order
+of the pairs says something about the datasets.
+
+The other measures are judged by their 5 to 95% intervals over random halves of the images. A half scatters about the
+whole as the whole does about fresh draws (the delete-half jackknife, Shao and Wu 1989), although the halves overlap.
+Asking that two intervals lie apart is stricter than asking that the interval of the difference excludes zero, whatever
+the dependence between two pairs that share a dataset. In simulations without any difference (200 to 256 normal or
+heavy-tailed images, 32 to 128 channels, also with two dependent images per patient), intervals lie apart in a given
+direction in at most 4%. So there is no p-value. A claim about all layers needs no correction. One comparison in any layer
+is enough to contradict it, so intervals are stretched for that, as Bonferroni's correction stretches normal ones. Values
+are compared as they are: the intervals do not include that few images lower the similarity of one pair more than
+another's (see ``normalised``).
+
+The second question ranks, for each target, its out-of-domain sources by similarity and by AUROC. A source of one dataset
+is as similar to a target as that dataset is; ``none`` stands for the dataset of the initial weights. Sources of several
+datasets have no single similarity and are left out, as are those that contain the target's own images. Two or three
+sources per target remain, of which a measure that knows nothing names the best one in two or three times; more layers,
+percentages or measures do not add pairs of datasets. So there is no correlation coefficient here, only which source each
+measure names and whether that one has the best AUROC. The literal SVCCA names none: it leaves its null only by chance
+(decision 18), so leaving it means nothing.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Literal
 
 import numpy as np
 import pandas as pd
+from scipy.special import ndtri
 
-from moco_transfer.statistics.claims import DISTANCES
-from moco_transfer.statistics.controls import ANSWERS
-from moco_transfer.statistics.evidence import Cell, Contrast, Evidence, verdict
+from moco_transfer.statistics.evidence import ANSWERS, Contrast, Evidence, count_verdicts, difference, verdict
+
+SPINE, CHEST, NATURAL = "spine", "chest", "natural"
+RELATED = frozenset((SPINE, CHEST))
+RIVALS = [frozenset((SPINE, NATURAL)), frozenset((CHEST, NATURAL))]
+DISTANCES = ("frechet",)  # smaller values mean more alike
+LEVEL = 0.05  # of each end of value_lower to value_upper
+BY_HALVES = "by intervals over halves of the images, layer by layer"
 
 GAIN_COLUMNS = [
     *("target", "percent", "n_labeled", "measure", "layer", "source", "dataset"),
@@ -28,6 +52,81 @@ RANK_COLUMNS = [
     *("best", "effect", "lower", "upper", "p", "p_against", "first"),
 ]
 
+Standing = Literal["inside its null", "unknown", "behind", "level", "ahead"]
+
+
+def measure_verdict(similarity: pd.DataFrame, measure: str, measures: int = 1) -> tuple[float, str, str]:
+    """Judge claim 10 by one ``measure``: return the smallest lead of spine-chest over the layers, the verdict and a remark.
+
+    ``similarity`` has the columns measure, layer, dataset_a, dataset_b, value, value_lower, value_upper, null_lower and
+    null_upper. The lead is the value of spine-chest minus the larger value of the other two pairs, with the sign turned
+    for a distance. A directed measure has both orders of each pair, and the claim must hold for the worst of them. The
+    measure leaves its null at a layer if some pair is more alike than the null's interval allows.
+
+    The claim is supported if the interval of spine-chest lies above those of the other pairs at every layer. It is not
+    supported if the interval lies below one of them at any layer, with intervals stretched for the number of comparisons
+    in all ``measures`` that are judged together. Otherwise it is undecided. It cannot be tested without a value or an
+    interval (dead channels, the literal SVCCA).
+    """
+    rows = similarity[similarity["measure"] == measure]
+    pair = [frozenset(each) for each in zip(rows["dataset_a"], rows["dataset_b"], strict=True)]
+    rows = rows.assign(pair=pair)[pd.Series(pair, rows.index).isin([RELATED, *RIVALS])]
+    layers = dict(list(rows.groupby("layer", sort=False)))
+    if not layers or any(of["pair"].nunique() < 3 for of in layers.values()):
+        return np.nan, "cannot be tested", "needs the datasets spine, chest and natural"
+    comparisons = sum((of["pair"] == RELATED).sum() * (of["pair"] != RELATED).sum() for of in layers.values())
+    stretch = ndtri(LEVEL / (comparisons * measures)) / ndtri(LEVEL)
+    judged = {layer: _standing(of, measure in DISTANCES, stretch) for layer, of in layers.items()}
+    lead = float(np.min([lead for lead, _ in judged.values()]))
+    for standing, outcome, remark in (
+        ("inside its null", "cannot be tested", "does not leave its null at {}"),
+        ("unknown", "cannot be tested", "has no value or no interval over halves at {}"),
+        ("behind", "not supported", f"less alike than another pair at {{}}; {BY_HALVES}"),
+        ("level", "undecided", f"not apart from another pair at {{}}; {BY_HALVES}"),
+    ):
+        if found := [layer for layer, (_, each) in judged.items() if each == standing]:
+            return lead, outcome, remark.format(", ".join(found))
+    return lead, "supported", BY_HALVES
+
+
+def judge_claim(similarity: pd.DataFrame) -> dict[str, dict]:
+    """Return the effect (the smallest lead), verdict and remark of claim 10 by each measure, and first as a whole ('all').
+
+    As a whole the claim holds if every measure that can test it supports it.
+    """
+    cells = {}
+    for measure in similarity["measure"].unique():
+        lead, says, remark = measure_verdict(similarity, measure)
+        cells[measure] = {"effect": lead, "verdict": says, "remark": remark}
+    testing = [measure for measure, cell in cells.items() if cell["verdict"] != "cannot be tested"]
+    # Any one of them may contradict the whole, so they are judged as one family, by a stricter standard for that.
+    as_one = [measure_verdict(similarity, measure, len(testing))[1] for measure in testing]
+    # The whole gets the first of these verdicts that any measure has.
+    ranked = ["not supported", "undecided", "supported"]
+    whole = min(as_one, key=ranked.index, default="cannot be tested")
+    remark = f"said of all: {count_verdicts(cells)}"
+    return {"all": {"effect": np.nan, "verdict": whole, "remark": remark}} | cells
+
+
+def _standing(rows: pd.DataFrame, distance: bool, stretch: float) -> tuple[float, Standing]:
+    """Return the lead of spine-chest at one layer (NaN if a value is) and where its interval stands.
+
+    'behind' is decided by intervals ``stretch`` times as long.
+    """
+    sign, ends = (-1.0, ["upper", "lower"]) if distance else (1.0, ["lower", "upper"])
+    value = sign * rows["value"]
+    low, high = (sign * rows[f"value_{end}"] for end in ends)
+    related = rows["pair"] == RELATED
+    lead = value[related].min(skipna=False) - value[~related].max(skipna=False)
+    if not (value > sign * rows[f"null_{ends[1]}"]).any():
+        return lead, "inside its null"
+    if np.isnan([value, low, high]).any():
+        return lead, "unknown"
+    stretched_high, stretched_low = value + stretch * (high - value), value - stretch * (value - low)
+    if stretched_high[related].min() < stretched_low[~related].max():
+        return lead, "behind"
+    return lead, "ahead" if low[related].min() > high[~related].max() else "level"
+
 
 def source_gains(
     similarity: pd.DataFrame,
@@ -36,48 +135,48 @@ def source_gains(
     datasets: Mapping[str, str],
     level: float,
 ) -> pd.DataFrame:
-    """Return each out-of-domain source of each target with its similarity and what it gains over no MoCo.
+    """Return each out-of-domain source of each target with its similarity and its gain over no MoCo.
 
     ``similarity`` is the frame of the similarity stage, ``estimates`` that of ``evaluation.evaluate_target`` (for the
-    numbers of labels), ``datasets`` maps source to its one dataset. Returns target, percent, n_labeled, measure, layer,
-    source, dataset, similarity (of a directed measure, from the source's dataset to the target), outside_null (more alike
-    than 95% of the null; never of the literal SVCCA), gain (linear test AUROC less that of ``none``), lower and upper (its 1 - 2 ``level`` interval).
-    A target with fewer than two such sources is left out, and a similarity that has no value (dead channels).
+    numbers of labels); ``datasets`` maps each source to its one dataset. Returns target, percent, n_labeled, measure,
+    layer, source, dataset, similarity (of a directed measure: from the source's dataset to the target), outside_null
+    (more alike than 95% of the null; never for the literal SVCCA), gain (linear test AUROC minus that of ``none``), and
+    lower and upper, its 1 - 2 ``level`` interval. Targets with fewer than two such sources are left out, as are
+    similarities without a value (dead channels).
     """
     labels = estimates.drop_duplicates(["target", "percent"]).set_index(["target", "percent"])["n_labeled"]
     parts = []
-    for target in evidence.targets():
-        for percent in evidence.percents(target):
-            known = {
-                source: rows
-                for source, dataset in datasets.items()
-                if dataset != target
-                and evidence.has(*(Cell(target, each, "linear", percent) for each in (source, "none")))
-                and not (rows := _to_target(similarity, dataset, target)).empty
-            }
-            if len(known) < 2:
-                continue
-            for source, rows in known.items():
-                # Of 'none' less itself nothing is left, and nothing is uncertain.
-                contrast = Contrast(0.0, 0.0)
-                if source != "none":
-                    contrast = evidence.contrast(_difference(target, percent, source, "none"))
-                lower, upper = contrast.interval(level)
-                names = {"target": target, "percent": percent, "n_labeled": labels[target, percent]}
-                names |= {"source": source, "dataset": datasets[source]}
-                parts.append(rows.assign(**names, gain=contrast.effect, lower=lower, upper=upper))
+    for target, percent in evidence.cells():
+        known = {
+            source: rows
+            for source, dataset in datasets.items()
+            if dataset != target
+            and evidence.has(*difference(target, "linear", percent, source, "none"))
+            and not (rows := _to_target(similarity, dataset, target)).empty
+        }
+        if len(known) < 2:
+            continue
+        for source, rows in known.items():
+            # 'none' minus itself is exactly zero.
+            contrast = Contrast(0.0, 0.0)
+            if source != "none":
+                contrast = evidence.contrast(difference(target, "linear", percent, source, "none"))
+            lower, upper = contrast.interval(level)
+            names = {"target": target, "percent": percent, "n_labeled": labels[target, percent]}
+            names |= {"source": source, "dataset": datasets[source]}
+            parts.append(rows.assign(**names, gain=contrast.effect, lower=lower, upper=upper))
     return pd.concat(parts, ignore_index=True)[GAIN_COLUMNS] if parts else pd.DataFrame(columns=GAIN_COLUMNS)
 
 
 def source_ranks(gains: pd.DataFrame, evidence: Evidence, level: float) -> pd.DataFrame:
-    """Return whether the most similar out-of-domain source is the best: one row a target, percentage, measure and layer.
+    """Return whether the most similar source is the best, one row per target, percentage, measure and layer.
 
     ``gains`` is the frame of ``source_gains``. Returns target, percent, n_labeled, measure, layer, sources (how many),
-    most_similar, outside_null (whether any of them leaves its null: else the measure says nothing), best (by AUROC),
-    effect (AUROC of the most similar less that of its best rival), lower, upper, p (the largest against any rival), p_against
-    (the smallest for a rival, Bonferroni's over them) and first: 'yes', 'no' (another is shown to be better), 'undecided'
-    or 'cannot be tested', as by a measure inside its null. Intervals cover 1 - 2 ``level``; nothing is adjusted for the
-    number of rows.
+    most_similar, outside_null (whether any source leaves the null; otherwise the measure says nothing), best (by AUROC),
+    effect (AUROC of the most similar source minus that of its best rival), lower, upper, p (the largest against any
+    rival), p_against (the smallest in favour of a rival, with Bonferroni's correction over them) and first: 'yes', 'no'
+    (another source is shown to be better), 'undecided' or 'cannot be tested' (also if the measure stays inside its null).
+    Intervals cover 1 - 2 ``level``; nothing is adjusted for the number of rows.
     """
     rows = []
     cell = ["target", "percent", "n_labeled", "measure", "layer"]
@@ -89,26 +188,20 @@ def source_ranks(gains: pd.DataFrame, evidence: Evidence, level: float) -> pd.Da
         gain = sources.set_index("source")["gain"]
         most = alike.idxmax()
         rivals = gain.drop(most).sort_values(ascending=False).index
-        contrasts = [evidence.contrast(_difference(target, percent, most, rival)) for rival in rivals]
+        contrasts = [
+            evidence.contrast(difference(target, "linear", percent, most, rival)) for rival in rivals
+        ]
         p = np.max([contrast.p_above(0.0) for contrast in contrasts])
         p_against = np.minimum(np.min([contrast.p_below(0.0) for contrast in contrasts]) * len(rivals), 1.0)
-        named = bool(sources["outside_null"].any())
-        first = ANSWERS[verdict(p, p_against, level) if named else "cannot be tested"]
-        lower, upper = contrasts[0].interval(level)
-        row = dict(zip(cell, names, strict=True))
-        row |= {"sources": len(sources), "most_similar": most, "outside_null": named}
-        row |= {"best": gain.idxmax(), "effect": contrasts[0].effect, "lower": lower, "upper": upper}
-        row |= {"p": p, "p_against": p_against, "first": first}
-        rows.append(row)
+        outside_null = bool(sources["outside_null"].any())
+        first = ANSWERS[verdict(p, p_against, level) if outside_null else "cannot be tested"]
+        numbers = (contrasts[0].effect, *contrasts[0].interval(level), p, p_against)
+        rows.append((*names, len(sources), most, outside_null, gain.idxmax(), *numbers, first))
     return pd.DataFrame(rows, columns=RANK_COLUMNS)
 
 
-def _difference(target: str, percent: str, source: str, other: str) -> dict[Cell, float]:
-    return {Cell(target, source, "linear", percent): 1.0, Cell(target, other, "linear", percent): -1.0}
-
-
 def _to_target(similarity: pd.DataFrame, dataset: str, target: str) -> pd.DataFrame:
-    """Return measure, layer, similarity and outside_null of one dataset to ``target``; directed measures that way."""
+    """Return measure, layer, similarity and outside_null from ``dataset`` to ``target``, in that order if it matters."""
     there = similarity[(similarity["dataset_a"] == dataset) & (similarity["dataset_b"] == target)]
     back = similarity[(similarity["dataset_a"] == target) & (similarity["dataset_b"] == dataset)]
     rows = (
