@@ -22,7 +22,7 @@ from moco_transfer.training.images import ImagePool, normalise
 from moco_transfer.training.log import MetricsLog
 from moco_transfer.training.loop import SGD
 from moco_transfer.training.probe import LinearProbe
-from moco_transfer.training.ranks import ALONE, Ranks, SharedCheckpoint
+from moco_transfer.training.ranks import ALONE, Ranks
 from moco_transfer.training.schedule import cosine, epoch_order, full_batches, full_steps
 
 METRICS = ("loss", "contrast_accuracy", "alignment", "uniformity")
@@ -45,7 +45,7 @@ def pretrain(
     seed: int,
     stream_name: Sequence[str | int],
     device: torch.device,
-    checkpoint: Checkpoint | SharedCheckpoint,
+    checkpoint: Checkpoint,
     ranks: Ranks = ALONE,
 ) -> None:
     """Pretrain the initial weights on the images ``parts`` (paths of images.npy, rows) and write the backbone.
@@ -212,7 +212,7 @@ def _measure(out: dict[str, Tensor]) -> Tensor:
 
 
 @torch.no_grad()
-def _sum_over_ranks(network: moco.MoCo, measured: Tensor, checkpoint: SharedCheckpoint) -> None:
+def _sum_over_ranks(network: moco.MoCo, measured: Tensor, checkpoint: Checkpoint) -> None:
     """Make gradients, running statistics and measures of one rank's share those of the batch, in one message.
 
     Every rank has equally many groups, so that the mean over ranks of the running statistics is that over groups. With

@@ -35,8 +35,8 @@ from moco_transfer.experiment import (
 )
 from moco_transfer.job_environment import export_package, keep_freed_memory
 from moco_transfer.tables.hyperparameters import hyperparameter_rows
-from moco_transfer.training.gpus import count_gpus
-from moco_transfer.training.attempt import expect_second_jobs
+from moco_transfer.training.attempt import forget_finished
+from moco_transfer.training.device import count_gpus
 
 export_package(PACKAGE.parent)
 keep_freed_memory()
