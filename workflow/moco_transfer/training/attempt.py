@@ -68,21 +68,21 @@ def attempt(
         return
     finished, record = folder / "finished", {**fingerprint, "code": _code()}
     with _locked(folder / "lock"):
-        if not ranks.hear(not _put_back(finished, record, outputs)):
+        if ranks.hear(not _put_back(finished, record, outputs)):
+            shutil.rmtree(finished, ignore_errors=True)
+            # Temporary files of processes that were killed while they wrote; under the lock nobody else writes here.
+            for written in (path, *outputs):
+                for left in written.parent.glob(f".{glob.escape(written.stem)}.*{written.suffix}"):
+                    left.unlink()
+            with Checkpoint(path, fingerprint, ranks) as checkpoint:
+                train(checkpoint)
+            _keep(finished, record, outputs)
+        else:
             log.info(
                 "nothing to do: this training has finished since the job was sent; its files are put back (to train "
                 "again, delete %s)",
-                folder,
+                finished,
             )
-            return
-        shutil.rmtree(finished, ignore_errors=True)
-        # Temporary files of processes that were killed while they wrote: nobody else writes here while we hold the lock.
-        for written in (path, *outputs):
-            for left in written.parent.glob(f".{glob.escape(written.stem)}.*{written.suffix}"):
-                left.unlink()
-        with Checkpoint(path, fingerprint, ranks) as checkpoint:
-            train(checkpoint)
-        _keep(finished, record, outputs)
         for state in folder.glob("*.pt"):
             state.unlink()
 
