@@ -32,8 +32,8 @@ wildcard_constraints:
 report: "workflow/report/workflow.rst"
 
 
-onstart:
-    expect_second_jobs(Path(f"results/{CONFIG.run}"))
+onsuccess:
+    forget_finished(Path(f"results/{CONFIG.run}"))
 
 
 localrules:

@@ -176,7 +176,6 @@ def test_what_a_training_made_outlives_a_second_job_that_starts_when_it_has_ende
     try:
         second = submitted(folder, "--profile", "--config", short, **run_again)
         assert int(pretraining("PENDING")) > int(orphan)
-        assert (folder / ENCODER).parent.joinpath("state/second_job_sent").exists()
         go_on()
         wait_for(
             lambda: f"{orphan}|COMPLETED" in output("squeue", "--states=all", "--format=%i|%T"),

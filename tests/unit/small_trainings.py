@@ -70,8 +70,9 @@ class Job:
         return self.written(out)
 
     def written(self, out: Path) -> dict[str, bytes]:
-        """Return the bytes of the outputs by name; nothing but events for TensorBoard may be left in ``out`` beside them."""
-        found = {path.name: path.read_bytes() for path in out.iterdir() if path.name != "tensorboard"}
+        """Return the bytes of the outputs by name. Beside them ``out`` may hold only events and what a second job needs."""
+        assert sorted(path.name for path in (out / "state").iterdir()) == ["finished", "lock"]
+        found = {path.name: path.read_bytes() for path in out.iterdir() if path.is_file()}
         assert sorted(found) == sorted(self.outputs)
         return found
 

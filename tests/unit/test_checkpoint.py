@@ -1,7 +1,9 @@
 """The state on disk: whole or not there, never another training's, and saved once more when a signal comes."""
 
+import json
 import os
 import resource
+import shutil
 import signal
 
 import pytest
@@ -9,7 +11,8 @@ import torch
 
 from moco_transfer.errors import UserError
 from moco_transfer.training import checkpoint as module
-from moco_transfer.training.checkpoint import Checkpoint
+from moco_transfer.training.checkpoint import Checkpoint, changed, fingerprint
+from moco_transfer.training.ranks import Ranks
 
 KNOWN = {"lr": "0.1", "initial": "abc"}
 STATE = {
@@ -100,9 +103,87 @@ def test_a_signal_saves_the_next_step_and_ends_the_process(path, monkeypatch, nu
     monkeypatch.setattr(module, "SECONDS_BETWEEN_SAVES", 1e9)
     before = signal.getsignal(number)
     with pytest.raises(SystemExit) as caught, Checkpoint(path, KNOWN) as checkpoint:
+        checkpoint.read()
         checkpoint.after_step(lambda: {"step": 1})
         assert not path.exists()
         os.kill(os.getpid(), number)
         checkpoint.after_step(lambda: {"step": 2})
     assert caught.value.code == status and signal.getsignal(number) is before
     assert Checkpoint(path, KNOWN).read() == {"step": 2}
+
+
+def test_a_signal_before_the_state_is_read_ends_the_process_at_once(path):
+    with pytest.raises(SystemExit) as caught, Checkpoint(path, KNOWN):
+        os.kill(os.getpid(), signal.SIGTERM)
+        pytest.fail("went on")
+    assert caught.value.code == 143
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+def test_ranks_stop_when_all_agree_and_not_when_a_signal_has_just_come(path, monkeypatch, rank):
+    monkeypatch.setattr(module, "SECONDS_BETWEEN_SAVES", 1e9)
+    checkpoint = Checkpoint(path, KNOWN, Ranks(rank, 2))
+    if rank == 1:
+        checkpoint.received = signal.SIGTERM  # after the others were told that there is none
+    checkpoint.after_step(lambda: {"step": 1})
+    assert not path.exists()
+    checkpoint.agree(True)
+    with pytest.raises(SystemExit) as stopped:
+        checkpoint.after_step(lambda: {"step": 2})
+    assert stopped.value.code == 143
+    assert path.exists() == (rank == 0)  # rank 0 alone writes
+
+
+SETTINGS = {"model": "m", "schedule": {"lr": 0.1, "epochs": 3}, "stream": ["spine", 1], "average": None}
+
+
+@pytest.fixture
+def folder(tmp_path):
+    folder = tmp_path / "here"
+    folder.mkdir()
+    (folder / "manifest.json").write_text(json.dumps({"sha256": {"images.npy": "123"}, "versions": {}}))
+    (folder / "initial").write_text("weights")
+    (folder / "splits").write_text("rows")
+    return folder
+
+
+def found(folder, settings=SETTINGS):
+    files = {"initial": [folder / "initial"], "rows": [folder / "splits", folder / "splits"]}
+    return fingerprint(settings, [folder / "images.npy"], files)
+
+
+def test_another_place_is_the_same_training(folder, tmp_path):
+    moved = shutil.copytree(folder, tmp_path / "there")
+    assert found(folder) == found(moved)
+
+
+def test_every_setting_has_a_name(folder):
+    names = {"model", "schedule.lr", "schedule.epochs", "stream", "average", "initial", "rows", "images"}
+    assert set(found(folder)) == names
+
+
+@pytest.mark.parametrize(
+    "name, settings",
+    [
+        ("schedule.lr", SETTINGS | {"schedule": {"lr": 0.2, "epochs": 3}}),
+        ("stream", SETTINGS | {"stream": ["spine", "1"]}),
+        ("average", {key: value for key, value in SETTINGS.items() if key != "average"}),
+    ],
+)
+def test_another_setting_is_named(folder, name, settings):
+    assert changed(found(folder), found(folder, settings)) == [name]
+
+
+@pytest.mark.parametrize(
+    "name, file", [("initial", "initial"), ("rows", "splits"), ("images", "manifest.json")]
+)
+def test_another_input_is_named(folder, name, file):
+    before = found(folder)
+    (folder / file).write_text(json.dumps({"sha256": {"images.npy": "456"}}))
+    assert changed(before, found(folder)) == [name]
+
+
+def test_a_store_without_its_manifest_is_refused(folder):
+    (folder / "manifest.json").unlink()
+    with pytest.raises(UserError, match=r"manifest.json: not there.*run again"):
+        found(folder)

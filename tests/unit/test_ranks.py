@@ -17,8 +17,7 @@ from shared_trainings import CASES, STEPS
 from small_trainings import RUN, small_trainings
 
 from moco_transfer.errors import UserError
-from moco_transfer.training.checkpoint import Checkpoint
-from moco_transfer.training.ranks import Ranks, SharedCheckpoint, open_ranks
+from moco_transfer.training.ranks import Ranks, open_ranks
 
 SHARED = Path(shared_trainings.__file__)
 
@@ -117,21 +116,6 @@ def test_a_signal_to_torchrun_stops_all_ranks_and_a_restart_ends_in_the_same_byt
     statuses, said = finish(start(["-c", RUN, *job.arguments(out)]))
     assert statuses == [0, 0] and "attempt 2" in said[0] and "attempt" not in said[1], said
     assert job.written(out) == undisturbed
-
-
-@pytest.mark.parametrize("rank", [0, 1])
-def test_ranks_stop_when_all_agree_and_not_when_a_signal_has_just_come(tmp_path, rank):
-    checkpoint = Checkpoint(tmp_path / "checkpoint.pt", {})
-    shared = SharedCheckpoint(checkpoint, Ranks(rank, 2))
-    if rank == 1:
-        checkpoint.received = signal.SIGTERM  # after the others were told that there is none
-    shared.after_step(lambda: {"step": 1})
-    assert not checkpoint.path.exists()
-    shared.agree(True)
-    with pytest.raises(SystemExit) as stopped:
-        shared.after_step(lambda: {"step": 2})
-    assert stopped.value.code == 143
-    assert checkpoint.path.exists() == (rank == 0)  # rank 0 alone writes
 
 
 def test_what_is_wrong_on_another_rank_names_it(monkeypatch):

@@ -10,7 +10,6 @@ from small_trainings import small_trainings
 from moco_transfer import cli
 from moco_transfer.training import checkpoint as module
 from moco_transfer.training.checkpoint import Checkpoint
-from moco_transfer.training.log import MetricsLog
 
 EPOCHS = 3
 
@@ -81,24 +80,6 @@ def test_sgd_and_the_last_epoch_resume_as_well(jobs, tmp_path, monkeypatch):
     undisturbed = run(jobs["end-to-end"], tmp_path / "undisturbed", **settings)
     killed_after(monkeypatch, 3, jobs["end-to-end"], tmp_path / "killed", **settings)
     assert run(jobs["end-to-end"], tmp_path / "killed", **settings) == undisturbed
-
-
-def test_the_log_counts_the_time_of_all_attempts(monkeypatch, capsys):
-    clock = [0.0]
-    monkeypatch.setattr("moco_transfer.training.log.time.monotonic", lambda: clock[0])
-    first = MetricsLog("MoCo", 2, 100)
-    clock[0] = 10.0
-    first.epoch(epoch=1, loss=1.0)
-    state = first.state()
-    clock[0] = 1000.0
-    second = MetricsLog("MoCo", 2, 100)
-    second.load_state(state)
-    clock[0] = 1010.0
-    second.epoch(epoch=2, loss=1.0)
-    *_, goes_on, last = capsys.readouterr().err.splitlines()
-    assert goes_on == "MoCo: attempt 2 goes on after 1 of 2 epochs, 10 s so far"
-    assert last == "MoCo: epoch 2/2, loss 1, 10 images/s, 20 s, 0 s left (attempt 2)"
-    assert [row["epoch"] for row in second.rows] == [1, 2]
 
 
 def test_other_settings_start_anew(jobs, tmp_path, monkeypatch, caplog):

@@ -20,13 +20,14 @@ from moco_transfer.data.labels import label_columns, read_targets, split_rows, s
 from moco_transfer.errors import UserError
 from moco_transfer.networks import build_backbone, load_weights, save_weights, seeded
 from moco_transfer.seeds import stream, stream_key
+from moco_transfer.training.attempt import attempt
 from moco_transfer.training.checkpoint import Checkpoint, fingerprint
 from moco_transfer.training.device import autocast, open_device
 from moco_transfer.training.images import ImagePool, normalise
 from moco_transfer.training.log import MetricsLog
 from moco_transfer.training.loop import SGD, refuse_nonfinite
 from moco_transfer.training.probe import LinearProbe
-from moco_transfer.training.ranks import ALONE, Ranks, SharedCheckpoint, open_ranks, shared_attempt
+from moco_transfer.training.ranks import ALONE, Ranks, open_ranks
 from moco_transfer.training.schedule import cosine, epoch_order, epochs_for_steps, full_batches, full_steps
 
 METRICS = ("loss", "contrast_accuracy", "alignment", "uniformity")
@@ -63,7 +64,7 @@ def pretrain(
     files = {"initial": [initial], "index": tables, "splits": splits, "subset": [subset] if subset else []}
     with open_ranks() as ranks:
 
-        def train(checkpoint: Checkpoint | SharedCheckpoint) -> None:
+        def train(checkpoint: Checkpoint) -> None:
             where = open_device(device)
             probes = _open_probes(settings, stores, splits, subset) if ranks.rank == 0 else {}
             pool = ImagePool(list(zip(images, rows, strict=True)))
@@ -77,12 +78,12 @@ def pretrain(
                 log.write(metrics)
                 save_weights(trained, encoder)
 
-        shared_attempt(
+        attempt(
             train,
-            ranks,
             folder=encoder.parent / "state",
             fingerprint=fingerprint(settings.model_dump(), images, files),
             outputs=[encoder, metrics],
+            ranks=ranks,
         )
 
 
@@ -92,7 +93,7 @@ def train_moco(
     pool: ImagePool,
     probes: Mapping[str, LinearProbe],
     device: torch.device,
-    checkpoint: Checkpoint | SharedCheckpoint,
+    checkpoint: Checkpoint,
     log: MetricsLog | None,
     ranks: Ranks = ALONE,
 ) -> nn.Module:
@@ -291,7 +292,7 @@ def _measure(out: dict[str, Tensor]) -> Tensor:
 
 
 @torch.no_grad()
-def _sum_over_ranks(network: moco.MoCo, measured: Tensor, checkpoint: SharedCheckpoint) -> None:
+def _sum_over_ranks(network: moco.MoCo, measured: Tensor, checkpoint: Checkpoint) -> None:
     """Turn one rank's gradients, running statistics and measures into those of the whole batch, in one message.
 
     All ranks have the same number of groups, so the mean of the running statistics over ranks is the mean over groups. The

@@ -35,7 +35,7 @@ from moco_transfer.experiment import (
     table_names,
     used_datasets,
 )
-from moco_transfer.training.attempt import expect_second_jobs
+from moco_transfer.training.attempt import forget_finished
 
 # Jobs find the package and this Python, whichever environment or container runs them, and whether or not the environment
 # is activated. The GNU C library returns large blocks to the system and clears each page of the next one; a training frees

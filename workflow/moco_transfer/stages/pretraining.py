@@ -85,9 +85,10 @@ def pretrain(
     from moco_transfer import config
     from moco_transfer.data.labels import split_rows, subset_rows
     from moco_transfer.pretrain import pretrain
+    from moco_transfer.training.attempt import attempt
     from moco_transfer.training.checkpoint import Checkpoint, fingerprint
     from moco_transfer.training.device import open_device
-    from moco_transfer.training.ranks import SharedCheckpoint, open_ranks, shared_attempt
+    from moco_transfer.training.ranks import open_ranks
     from moco_transfer.training.schedule import epochs_for_steps
 
     rows = [split_rows(path, settings["images"].split("+")) for path in splits]
@@ -100,7 +101,7 @@ def pretrain(
     files = {"initial": [initial], "index": index, "splits": splits}
     with open_ranks() as ranks:
 
-        def train(checkpoint: Checkpoint | SharedCheckpoint) -> None:
+        def train(checkpoint: Checkpoint) -> None:
             opened = open_device(device)
             pretrain(
                 list(zip(images, rows, strict=True)),
@@ -122,14 +123,14 @@ def pretrain(
                 ranks=ranks.on(opened),
             )
 
-        shared_attempt(
+        attempt(
             train,
-            ranks,
             folder=encoder.parent / "state",
             fingerprint=fingerprint(
                 settings, images, files | {"subset": [subset] if subset is not None else []}
             ),
             outputs=[encoder, metrics],
+            ranks=ranks,
         )
 
 

@@ -1,4 +1,8 @@
-"""Images for a network: rows of one or more stores as uint8 batches, and the step from uint8 to network input."""
+"""Images for a network: rows of one or more stores as uint8 batches on its device, and the step to network input.
+
+The images of a pool stay in GPU memory if they fit; otherwise a thread reads the next batches while the network is at
+work. Which way they come changes nothing but the speed.
+"""
 
 from __future__ import annotations
 
@@ -15,14 +19,14 @@ from torch import Tensor
 
 from moco_transfer.errors import UserError
 
-# ImageNet's mean and deviation of each channel, for radiographs as well (#19).
+# ImageNet's mean and standard deviation of each channel, for radiographs as well (decision 19).
 MEAN = (0.485, 0.456, 0.406)
 DEVIATION = (0.229, 0.224, 0.225)
 
-# Below this many bytes the chosen rows are read into memory once; above it each batch is read from the mapped file.
+# Up to this many bytes, the chosen rows are read into memory once; beyond, each batch is read from the mapped files.
 IN_MEMORY_BYTES = 2 * 2**30
 
-# Batches that a thread reads while the network is at work on the one before them.
+# Batches that a thread reads while the network works on the one before them.
 AHEAD = 2
 UPLOADED_AT_ONCE = 1024
 
@@ -34,11 +38,11 @@ class ImagePool:
 
     Parameters
     ----------
-    parts : pairs (path of images.npy, rows of it, int [m]); the stores must agree in size and number of channels.
+    parts : pairs (path of images.npy, rows of it, int [m]); the stores must agree in size and number of channels
     """
 
     def __init__(self, parts: Sequence[tuple[Path, np.ndarray]]) -> None:
-        # Plain arrays over the maps: indexing a np.memmap costs as much again as the copy.
+        # Plain arrays over the maps, because indexing an np.memmap takes twice as long.
         stores = [np.asarray(np.load(path, mmap_mode="r")) for path, _ in parts]
         shapes = {store.shape[1:] for store in stores}
         if len(shapes) != 1:
@@ -52,9 +56,8 @@ class ImagePool:
         self.shape = shapes.pop()
         self._offsets = np.cumsum([0, *(len(r) for r in rows)])
         if self._offsets[-1] * int(np.prod(self.shape)) <= IN_MEMORY_BYTES:
-            self._images = np.concatenate([store[r] for store, r in zip(stores, rows, strict=True)])
-        else:
-            self._images = None
+            stores = [np.concatenate([store[r] for store, r in zip(stores, rows, strict=True)])]
+            rows = [np.arange(len(self))]
         self._stores, self._rows = stores, rows
         self._delivered: dict[torch.device, tuple[Delivery, Tensor | None]] = {}
 
@@ -68,10 +71,9 @@ class ImagePool:
     def batches(
         self, batches: Sequence[np.ndarray], device: torch.device
     ) -> Iterator[tuple[np.ndarray, Tensor]]:
-        """Yield each of ``batches`` (int [n]) with its images on ``device``: those of ``batch``, as fast as they come.
+        """Yield each of ``batches`` (int [n]) with its images on ``device``, the images that ``batch`` returns.
 
-        On a GPU all images of the pool stay in its memory from the first call on, if they take at most half of what is
-        free then. Otherwise, and on the processor from mapped files, a thread reads ahead. It ends with the iterator.
+        How they get there is decided in the first call (``delivery``). A thread that reads ahead ends with the iterator.
         """
         if not batches:
             return
@@ -81,7 +83,7 @@ class ImagePool:
             self._delivered[device] = way, self._upload(device) if way == "resident" else None
         way, resident = self._delivered[device]
         if resident is not None:
-            # All numbers in one copy: a copy a step would wait for the step before it.
+            # All numbers in one copy, because a copy in each step would wait for the step before it.
             parts = torch.from_numpy(np.concatenate(batches)).to(device).split([len(b) for b in batches])
             images = (resident.index_select(0, numbers) for numbers in parts)
         elif way == "plain":
@@ -89,20 +91,18 @@ class ImagePool:
         else:
             images = read_ahead(self._read, batches, pin=way == "pinned")
         for numbers, found in zip(batches, images, strict=True):
-            # Pinned memory is copied while this process goes on, and PyTorch keeps it until then.
+            # This process goes on while pinned memory is copied; PyTorch keeps it until then.
             yield numbers, _channels_first(found.to(device, non_blocking=True))
 
     def _read(self, numbers: np.ndarray) -> Tensor:
         """Return the images ``numbers`` as they are stored, uint8 [n, h, w] or [n, h, w, 3]."""
-        if self._images is not None:
-            images = self._images[numbers]
-        elif len(self._stores) == 1:
-            images = self._stores[0][self._rows[0][numbers]]
-        else:
-            images = np.empty((len(numbers), *self.shape), dtype=np.uint8)
-            part = np.searchsorted(self._offsets, numbers, side="right") - 1
-            for i, (p, number) in enumerate(zip(part.tolist(), numbers.tolist(), strict=True)):
-                images[i] = self._stores[p][self._rows[p][number - self._offsets[p]]]
+        if len(self._stores) == 1:
+            return torch.from_numpy(self._stores[0][self._rows[0][numbers]])
+        images = np.empty((len(numbers), *self.shape), dtype=np.uint8)
+        parts = np.searchsorted(self._offsets, numbers, side="right") - 1
+        for part, (store, rows) in enumerate(zip(self._stores, self._rows, strict=True)):
+            chosen = parts == part
+            images[chosen] = store[rows[numbers[chosen] - self._offsets[part]]]
         return torch.from_numpy(images)
 
     def _upload(self, device: torch.device) -> Tensor:
@@ -115,10 +115,12 @@ class ImagePool:
 
 
 def delivery(size: int, device: str, free: int) -> Delivery:
-    """Return how a pool of ``size`` bytes comes to a device of the kind ``device``, a GPU with ``free`` bytes of memory.
+    """Return how a pool of ``size`` bytes gets to a device of the kind ``device``, a GPU with ``free`` bytes of memory.
 
-    'resident': all of it is held there. 'pinned': read ahead into memory that the GPU copies from by itself. 'ahead':
-    read ahead, where images lie in mapped files. 'plain': read in turn, as a copy within memory is cheaper than a thread.
+    - resident: the GPU holds all images, which take at most half of its free memory.
+    - pinned: a thread reads ahead into memory from which the GPU copies by itself.
+    - ahead: a thread reads ahead from mapped files.
+    - plain: batches are read in turn, because a copy within memory is cheaper than a thread.
     """
     if device == "cuda":
         return "resident" if size <= free // 2 else "pinned"
@@ -130,8 +132,8 @@ def read_ahead(
 ) -> Iterator[Tensor]:
     """Yield ``read(batch)`` of each batch in order, read by one thread that is ``AHEAD`` batches ahead.
 
-    ``pin`` puts them into page-locked memory. What ``read`` raises is raised here, in its turn. When the iterator is
-    closed, the batch that is being read is the last, and is waited for.
+    ``pin`` puts them into page-locked memory. An error of ``read`` is raised here, in its turn. Closing the iterator waits
+    for the batch that is being read, which is the last.
     """
 
     def fetch(batch: np.ndarray) -> Tensor:
@@ -164,7 +166,7 @@ def centre_crop(images: Tensor, size: int) -> Tensor:
 def normalise(images: Tensor) -> Tensor:
     """Return network input, float32 [n, 3, h, w], of grey or colour images with values from 0 to 255."""
     n, _, height, width = images.shape
-    # Channels last, and scaled in place by rows of all channels: a third of the time of broadcasting over three.
+    # Channels last, and scaled in place by rows of all channels, takes a third of the time of broadcasting over three.
     scaled = torch.empty(n, height, width, 3, device=images.device)
     scaled.copy_(images.permute(0, 2, 3, 1))
     mean, deviation = (values.repeat(width) for values in _mean_and_deviation(images.device))
@@ -175,7 +177,7 @@ def normalise(images: Tensor) -> Tensor:
 
 @cache
 def _mean_and_deviation(device: torch.device) -> tuple[Tensor, Tensor]:
-    # Kept, because a copy to a GPU waits for all that has been given to it before.
+    # Cached, because a copy to a GPU waits for all work that was given to it before.
     return torch.tensor(MEAN, device=device), torch.tensor(DEVIATION, device=device)
 
 

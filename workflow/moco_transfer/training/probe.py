@@ -1,13 +1,12 @@
-"""A linear probe: how well a linear classifier on a backbone's frozen features tells a dataset's labels apart.
+"""A linear probe: how well a linear classifier on a backbone's frozen features predicts a dataset's labels.
 
-Contrast accuracy alone proves nothing of a pretraining: without a slow key encoder it is high and the features are worse.
-The classifier is ridge regression in closed form, so a probe costs one pass over a few images, and draws nothing.
+Contrast accuracy alone proves nothing about a pretraining: without a slow key encoder it is high and the features are
+worse. So some labelled images are embedded now and then, and scored by a logistic regression for each class.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +16,10 @@ from moco_transfer.seeds import stream
 from moco_transfer.statistics.auroc import auroc_by_class, average, positives_by_class
 from moco_transfer.training.images import ImagePool, predict
 
+# Inverse strengths of the L2 penalty; cross-validation chooses one for each class. Features are standardised.
+PENALTIES = (1e-4, 1e-3, 1e-2, 1e-1)
+FOLDS = 3
+
 
 class LinearProbe:
     """Labelled training images and validation images, chosen once; ``auroc`` scores any backbone on them.
@@ -25,7 +28,7 @@ class LinearProbe:
     ----------
     images : the store's images.npy
     labels : float32 [rows of the store, classes], 0, 1 or NaN (masked)
-    train, validation : rows of the store to choose from; those without any label are passed over
+    train, validation : rows of the store to choose from; rows without any label are passed over
     images_each : at most as many training images, and as many validation images
     size : side of the network's input, a centre crop, in pixels
     seed, stream_name : name the streams that choose
@@ -54,62 +57,48 @@ class LinearProbe:
         self._pools = {role: ImagePool([(images, rows)]) for role, rows in self.rows.items()}
 
     def auroc(self, backbone: torch.nn.Module, device: torch.device) -> float:
-        """Return the validation AUROC, averaged over classes by their positives, of a probe on ``backbone``'s features.
+        """Return the validation AUROC of a probe on ``backbone``'s features, averaged over classes by their positives.
 
-        The backbone computes in evaluation mode and comes back as it was. Classes that have but one value among the
-        training images or among the validation images are left out; where none is left, or a feature is not finite, the
-        AUROC is NaN.
+        The backbone computes in evaluation mode and gets its modes back. A class is left out if fewer than two training
+        images have it or fewer than two lack it, or if all validation images agree on it. The AUROC is NaN if no class
+        is left, or if a feature is not finite.
         """
         if not all(len(pool) for pool in self._pools.values()):
             return float("nan")
-        with _modes_kept(backbone):
+        modes = {module: module.training for module in backbone.modules()}
+        try:
             features = {
                 role: predict(backbone, pool, self.size, device) for role, pool in self._pools.items()
             }
+        finally:
+            for module, training in modes.items():
+                module.training = training
         if not all(np.isfinite(values).all() for values in features.values()):
             return float("nan")
-        scores = ridge_scores(features["train"], self._labels["train"], features["validation"])
+        scores = np.full(self._labels["validation"].shape, np.nan)
+        for number, answers in enumerate(self._labels["train"].T):
+            known = ~np.isnan(answers)
+            if min((answers == 0).sum(), (answers == 1).sum()) >= 2:
+                scores[:, number] = _scores(features["train"][known], answers[known], features["validation"])
         labels = np.where(np.isnan(scores), np.nan, self._labels["validation"])
         aurocs = auroc_by_class(labels, np.nan_to_num(scores))
         return float(average(aurocs, positives_by_class(labels), "weighted"))
 
 
-def ridge_scores(features: np.ndarray, labels: np.ndarray, others: np.ndarray) -> np.ndarray:
-    """Return the scores of ``others`` [m, width] by a ridge regression for each class, float64 [m, classes].
+def _scores(features: np.ndarray, answers: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """Return the scores of ``others`` [m, width] by a classifier fitted to ``answers`` [n], at least two of each value."""
+    # Imported here, because it takes a second and most trainings have no probe.
+    from sklearn.linear_model import LogisticRegressionCV
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
 
-    Each column of ``labels`` [n, classes] (0, 1 or NaN) is regressed on ``features`` [n, width], standardised over all
-    n: w = (X'X + p I)^-1 X'y (Hoerl and Kennard 1970; as a classifier Rifkin, Yeo and Poggio 2003), X [p, width] and y
-    [p] being centred over the p images that the class is known of. So the penalty is the mean variance of a direction,
-    1: what varies less is shrunk. The intercept, which ranks nobody, is left out. A class with one value is NaN.
-    """
-    features, others = features.astype(np.float64), others.astype(np.float64)
-    mean, deviation = features.mean(axis=0), features.std(axis=0)
-    deviation[(features == features[:1]).all(axis=0)] = 1.0  # rounding may leave a constant some deviation
-    features, others = (features - mean) / deviation, (others - mean) / deviation
-    scores = np.full((len(others), labels.shape[1]), np.nan)
-    known = ~np.isnan(labels)
-    # Classes known of the same images share one matrix.
-    patterns, pattern_of = np.unique(known, axis=1, return_inverse=True)
-    for number in range(patterns.shape[1]):
-        images = patterns[:, number]
-        classes = np.flatnonzero(pattern_of.reshape(-1) == number)
-        answers = labels[np.ix_(images, classes)].astype(np.float64)
-        varied = (answers != answers[:1]).any(axis=0)
-        if not varied.any():
-            continue
-        x = features[images] - features[images].mean(axis=0)
-        y = answers[:, varied] - answers[:, varied].mean(axis=0)
-        weights = np.linalg.solve(x.T @ x + len(x) * np.eye(x.shape[1]), x.T @ y)
-        scores[:, classes[varied]] = others @ weights
-    return scores
-
-
-@contextmanager
-def _modes_kept(network: torch.nn.Module) -> Iterator[None]:
-    """Put each module of ``network`` back into the mode (training or evaluation) it had before the block."""
-    modes = [(module, module.training) for module in network.modules()]
-    try:
-        yield
-    finally:
-        for module, training in modes:
-            module.training = training
+    regression = LogisticRegressionCV(
+        Cs=PENALTIES,
+        cv=min(FOLDS, int((answers == 0).sum()), int((answers == 1).sum())),
+        scoring="neg_log_loss",
+        max_iter=1000,
+        l1_ratios=(0.0,),
+        use_legacy_attributes=False,
+    )
+    classifier = make_pipeline(StandardScaler(), regression).fit(features.astype(np.float64), answers)
+    return classifier.decision_function(others.astype(np.float64))

@@ -1,27 +1,18 @@
-"""The processes that share a training, one a GPU: those that torchrun has started, or this one alone.
+"""The processes that share a training, one per GPU: those that torchrun has started, or this process alone.
 
-Plain data parallelism: every rank has the whole network, knows the whole batch, computes its share of it and adds what
-it found to what the others found. A batch is cut where grouped batch normalisation cuts it (``moco``), so that each group
-lies within one rank, and any number of ranks gives what one process with as many groups gives.
-
-
-An attempt at a training that several processes share: rank 0 holds the lock, the state and the outputs.
-
-The other ranks wait until rank 0 has the lock, read the state that it has found good, and stop after the same step as it
-does: whether a signal has come to any of them travels with the gradients.
+This is plain data parallelism: every rank holds the whole network and knows the whole batch, computes its share of the
+batch and adds its results to those of the others. A batch is cut where grouped batch normalisation cuts it (``moco``), so
+that each group lies within one rank, and any number of ranks gives what one process with as many groups gives.
 """
 
 from __future__ import annotations
 
 import os
-import signal
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from itertools import pairwise
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -29,18 +20,16 @@ from torch import Tensor
 from torch import distributed as dist
 
 from moco_transfer.errors import UserError
-from moco_transfer.training.attempt import STATE, attempt
-from moco_transfer.training.checkpoint import Checkpoint
 
-# Rank 0 may wait for days until another job lets go of the training's lock. A rank that dies is torchrun's to notice.
+# Rank 0 may wait for days until another job releases the training's lock. If a rank dies, torchrun notices.
 PATIENCE = timedelta(days=30)
 
 
 @dataclass(frozen=True)
 class Ranks:
-    """``rank`` is this process's number among ``size``, from 0. Where ``size`` is 1 nothing is sent anywhere.
+    """``rank`` is this process's number among ``size``, from 0. If ``size`` is 1, nothing is sent anywhere.
 
-    ``group`` carries the tensors that ``gather`` and ``sum`` send; None is the one that ``open_ranks`` has opened.
+    ``group`` carries the tensors that ``gather`` and ``sum`` send; None is the group that ``open_ranks`` has opened.
     """
 
     rank: int = 0
@@ -48,7 +37,7 @@ class Ranks:
     group: dist.ProcessGroup | None = None
 
     def on(self, device: torch.device) -> Ranks:
-        """Return these ranks with tensors sent from GPU to GPU (NCCL) where ``device`` is one; all ranks call this."""
+        """Return these ranks, with tensors sent from GPU to GPU (NCCL) if ``device`` is one; all ranks call this."""
         if self.size == 1 or device.type != "cuda":
             return self
         return replace(self, group=dist.new_group(backend="nccl", timeout=PATIENCE))
@@ -56,16 +45,15 @@ class Ranks:
     def shares(self, n: int, groups: int) -> list[tuple[int, int]]:
         """Return first row and end of each rank's share of ``n`` rows in ``groups``, cut as ``tensor_split`` does."""
         ends = np.cumsum([0, *(len(group) for group in np.array_split(np.arange(n), groups))]).tolist()
-        cuts = ends[:: groups // self.size]
-        return list(pairwise(cuts))
+        return list(pairwise(ends[:: groups // self.size]))
 
     @torch.no_grad()
     def gather(self, rows: Tensor, shares: Sequence[tuple[int, int]]) -> Tensor:
-        """Return the rows of all ranks, [n, ...], of which this rank's share is ``rows``; gradients stay behind."""
+        """Return the rows of all ranks, [n, ...], of which this rank's share is ``rows``, without gradients."""
         if self.size == 1:
             return rows.detach()
         sizes = [stop - start for start, stop in shares]
-        # Collectives want equal sizes; shares differ by at most one row for each of their groups.
+        # Collectives need equal sizes; shares differ by at most one row for each of their groups.
         padded = rows.new_zeros(max(sizes), *rows.shape[1:])
         padded[: len(rows)] = rows
         found = [torch.empty_like(padded) for _ in sizes]
@@ -74,7 +62,7 @@ class Ranks:
 
     @torch.no_grad()
     def sum(self, tensors: Sequence[Tensor]) -> None:
-        """Replace ``tensors``, of one type and device, by their sums over all ranks: as one message."""
+        """Replace ``tensors``, of one type and device, by their sums over all ranks, in one message."""
         if self.size == 1:
             return
         flat = torch.cat([tensor.reshape(-1) for tensor in tensors])
@@ -97,10 +85,10 @@ ALONE = Ranks()
 
 @contextmanager
 def open_ranks() -> Iterator[Ranks]:
-    """Join the other processes that torchrun has started, or be alone where it has not.
+    """Join the other processes that torchrun has started; without torchrun this process is alone.
 
-    Messages go by gloo, between processors; no GPU is touched, so one may still be chosen. A UserError of another rank
-    than 0 names its rank.
+    Messages travel between processors (gloo) and touch no GPU, so that each rank can still choose its GPU. A UserError of
+    a rank other than 0 names the rank.
     """
     if not dist.is_torchelastic_launched() or os.environ["WORLD_SIZE"] == "1":
         yield ALONE
@@ -114,61 +102,3 @@ def open_ranks() -> Iterator[Ranks]:
             raise
         raise UserError(f"rank {ranks.rank}: {error}") from None
     dist.destroy_process_group()
-
-
-class SharedCheckpoint:
-    """What a rank sees of the training's ``checkpoint``: all read it, rank 0 writes it."""
-
-    def __init__(self, checkpoint: Checkpoint, ranks: Ranks) -> None:
-        self._checkpoint, self._ranks = checkpoint, ranks
-        self._stops = False
-
-    @property
-    def received(self) -> int | None:
-        """The signal that has come to this rank, or None."""
-        return self._checkpoint.received
-
-    def agree(self, stops: bool) -> None:
-        """Have ``after_step`` stop all ranks; all call this in every step, with the same value."""
-        self._stops = stops
-
-    def read(self) -> dict[str, Any] | None:
-        """Return the state that was saved last, or None."""
-        # Rank 0 comes first, because it may set a state aside that no rank shall read.
-        state = self._checkpoint.read() if self._ranks.rank == 0 else None
-        self._ranks.hear(True)
-        return state if self._ranks.rank == 0 else self._checkpoint.read()
-
-    def after_step(self, state: Callable[[], dict[str, Any]]) -> None:
-        """Save ``state()`` on rank 0 if it is time to, and after a signal end every rank by SystemExit."""
-        stopped_by = (self.received or signal.SIGTERM) if self._stops else None
-        if self._ranks.rank == 0:
-            self._checkpoint.save_if_due(state, stopped_by)
-        elif stopped_by is not None:
-            raise SystemExit(128 + stopped_by)
-
-
-def shared_attempt(
-    train: Callable[[Checkpoint | SharedCheckpoint], None],
-    ranks: Ranks,
-    folder: Path,
-    fingerprint: Mapping[str, str],
-    outputs: Sequence[Path],
-) -> None:
-    """Run ``train`` as ``attempt`` does, on every rank; where rank 0 finds nothing to do, none does anything."""
-    if ranks.size == 1:
-        attempt(train, folder, fingerprint, outputs)
-    elif ranks.rank == 0:
-        started = False
-
-        def lead(checkpoint: Checkpoint) -> None:
-            nonlocal started
-            started = ranks.hear(True)
-            train(SharedCheckpoint(checkpoint, ranks))
-
-        attempt(lead, folder, fingerprint, outputs)
-        if not started:
-            ranks.hear(False)
-    elif ranks.hear(True):
-        with Checkpoint(folder / STATE, fingerprint) as checkpoint:
-            train(SharedCheckpoint(checkpoint, ranks))
