@@ -10,11 +10,11 @@ import numpy as np
 import pandas as pd
 import pytest
 from made_up_images import write_images
+from moco_transfer.data.manifest import file_sha256
 from whole_store import pack
 
 from moco_transfer.cli import main
 from moco_transfer.config import Store as Settings
-from moco_transfer.data.manifest import file_sha256
 from moco_transfer.data.verify import verify
 from moco_transfer.errors import UserError
 

@@ -170,15 +170,14 @@ def _expected(config: Config, name: str, dataset: Dataset) -> _Found:
 
 
 def _of_table(name: str, dataset: Dataset) -> _Found:
-    from moco_transfer.data.adapters import tables
+    from moco_transfer.data.adapters.tables import read_table
 
     table = dataset.table
     if not find_tables("table", dataset.root, file=table.file)[0]:
         missing = describe_missing({name: ("table", dataset.root, dataset.labeler, table.file)})
         raise UserError(f"{missing.splitlines()[0]}, or nothing tells how many images there are")
     path = Path(dataset.root, table.file)
-    read = tables.read_parquet_columns if tables.is_parquet(path) else tables.read_csv_columns
-    rows = read(path, [table.official_split or table.path])
+    rows = read_table(path, [table.official_split or table.path])
     official = Counter(rows[table.official_split]) if table.official_split else {}
     return _Found(len(rows), official, f"the rows of {path}", True)
 

@@ -18,7 +18,7 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from moco_transfer.data import window
+from moco_transfer.data import display
 from moco_transfer.data.dicom import dataset_start, read_dicom
 from moco_transfer.errors import UnreadableImage
 
@@ -73,7 +73,7 @@ def _orientation(picture: Image.Image) -> int:
 def _eight_bits(picture: Image.Image) -> np.ndarray:
     if picture.mode.startswith("I"):  # 16 bits, as I;16 or, in an older Pillow, as I
         words = np.asarray(picture).astype(np.uint16)
-        return window.to_uint8(words, lambda values, counts: window.robust(values, counts()))
+        return display.to_uint8(words, lambda values, counts: display.robust(values, counts()))
     if picture.has_transparency_data:
         black = Image.new("RGBA", picture.size, (0, 0, 0, 255))
         picture = Image.alpha_composite(black, picture.convert("RGBA"))

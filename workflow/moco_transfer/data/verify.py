@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from moco_transfer.data.decode import decode, fit
-from moco_transfer.data.manifest import FILES, file_sha256, package_versions
+from moco_transfer.data.store import FILES, file_sha256, package_versions
 from moco_transfer.errors import UnreadableImage, UserError
 
 
