@@ -15,7 +15,7 @@ from made_up_releases import touch, write_chest, write_nih
 
 from moco_transfer.config.datasets import Table
 from moco_transfer.data.adapters import read_release
-from moco_transfer.data.adapters.tables import read_csv_columns as read_columns
+from moco_transfer.data.adapters.tables import read_table as read_columns
 from moco_transfer.data.index import check
 from moco_transfer.errors import UserError
 

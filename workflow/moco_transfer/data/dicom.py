@@ -34,34 +34,13 @@ COLOUR = ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT")
 # Photometric interpretations of the standard that are refused. Any other text might be anything, and is not repeated.
 REFUSED = ("YBR_PARTIAL_422", "YBR_PARTIAL_420", "HSV", "ARGB", "CMYK", "XYB")
 KEPT = [
-    "SamplesPerPixel",
-    "PhotometricInterpretation",
-    "PlanarConfiguration",
-    "NumberOfFrames",
-    "Rows",
-    "Columns",
-    "BitsAllocated",
-    "BitsStored",
-    "HighBit",
-    "PixelRepresentation",
-    "PixelPaddingValue",
-    "PixelPaddingRangeLimit",
-    "WindowCenter",
-    "WindowWidth",
-    "VOILUTFunction",
-    "RescaleSlope",
-    "RescaleIntercept",
-    "ModalityLUTSequence",
+    "SamplesPerPixel", "PhotometricInterpretation", "PlanarConfiguration", "NumberOfFrames", "Rows", "Columns",
+    "BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation", "PixelPaddingValue", "PixelPaddingRangeLimit",
+    "WindowCenter", "WindowWidth", "VOILUTFunction", "RescaleSlope", "RescaleIntercept", "ModalityLUTSequence",
     "VOILUTSequence",
-] + [
-    name.format(colour)
-    for colour in ("Red", "Green", "Blue")
-    for name in (
-        "{}PaletteColorLookupTableDescriptor",
-        "{}PaletteColorLookupTableData",
-        "Segmented{}PaletteColorLookupTableData",
-    )
-]
+]  # fmt: skip
+for _lut in ("RedPaletteColorLookupTable", "GreenPaletteColorLookupTable", "BluePaletteColorLookupTable"):
+    KEPT += [f"{_lut}Descriptor", f"{_lut}Data", f"Segmented{_lut}Data"]
 UNDEFINED_LENGTH = 0xFFFFFFFF
 PIXEL_DATA, FLOAT_PIXEL_DATA, DOUBLE_PIXEL_DATA = 0x7FE00010, 0x7FE00008, 0x7FE00009
 # The header of a radiograph has some hundred elements; junk of many megabytes would have millions, and take minutes.
@@ -293,18 +272,17 @@ def _decompressed(file: DicomFile, about: ImagePixels, most_bytes: int) -> tuple
         if len(frame) > 128 + 2 * about.rows * about.columns * about.samples * about.allocated // 8:
             raise UnreadableImage("a DICOM whose run lengths exceed its size")
         return _decoded(data, RLELossless, about), about
-    says = _read_codestream(frame)
-    if (says.height, says.width, says.components) != (about.rows, about.columns, about.samples):
+    syntax, height, width, components, precision = _read_codestream(frame)
+    if (height, width, components) != (about.rows, about.columns, about.samples):
         raise UnreadableImage(
             f"a DICOM of {about.columns} x {about.rows} pixels in {about.samples} channels whose compressed frame has "
-            f"{says.width} x {says.height} in {says.components}"
+            f"{width} x {height} in {components}"
         )
-    if not 2 <= says.precision <= 16:
-        raise UnreadableImage(f"a DICOM whose compressed frame has {says.precision} bits per pixel")
-    stored = min(about.stored, says.precision)
-    allocated = 8 if says.precision <= 8 else 16
-    about = about._replace(allocated=allocated, stored=stored, high_bit=stored - 1)
-    return _decoded(data, file.syntax or says.syntax, about, says.precision), about
+    if not 2 <= precision <= 16:
+        raise UnreadableImage(f"a DICOM whose compressed frame has {precision} bits per pixel")
+    stored = min(about.stored, precision)
+    about = about._replace(allocated=8 if precision <= 8 else 16, stored=stored, high_bit=stored - 1)
+    return _decoded(data, file.syntax or syntax, about, precision), about
 
 
 def _decoded(data: bytes, syntax: str, about: ImagePixels, precision: int | None = None) -> np.ndarray:
@@ -327,20 +305,10 @@ def _decoded(data: bytes, syntax: str, about: ImagePixels, precision: int | None
     return get_decoder(syntax).as_array(frame, decoding_plugin=plugin)[0]
 
 
-class _Codestream(NamedTuple):
-    """What a compressed frame says of itself; ``syntax`` is a transfer syntax for its kind, ``precision`` in bits."""
+def _read_codestream(frame: bytes) -> tuple[str, int, int, int, int]:
+    """Return what a compressed ``frame`` says of itself: a transfer syntax of its kind, height, width, components, bits.
 
-    syntax: str
-    height: int
-    width: int
-    components: int
-    precision: int
-
-
-def _read_codestream(frame: bytes) -> _Codestream:
-    """Return what the JPEG, JPEG-LS or JPEG 2000 ``frame`` says; raises UnreadableImage if it is none of them.
-
-    Markers are those of JPEG (ITU-T T.81 B.2.2), JPEG-LS (T.87 C.2.2) and JPEG 2000 (T.800 A.5.1).
+    Raises UnreadableImage if it is neither JPEG, JPEG-LS nor JPEG 2000. Markers are those of JPEG (ITU-T T.81 B.2.2), JPEG-LS (T.87 C.2.2) and JPEG 2000 (T.800 A.5.1).
     """
     try:
         if frame[:2] == b"\xff\xd8":
@@ -354,7 +322,7 @@ def _read_codestream(frame: bytes) -> _Codestream:
     raise UnreadableImage("a DICOM whose compressed frame is neither JPEG, JPEG-LS nor JPEG 2000")
 
 
-def _jpeg(frame: bytes) -> _Codestream:
+def _jpeg(frame: bytes) -> tuple[str, int, int, int, int]:
     from pydicom.uid import JPEGBaseline8Bit, JPEGExtended12Bit, JPEGLossless, JPEGLSNearLossless
 
     # frame headers: SOF0 to SOF15, without the Huffman tables, the extension and the conditioning between them
@@ -373,14 +341,14 @@ def _jpeg(frame: bytes) -> _Codestream:
             if frame.find(b"\xff\xd9", position) < 0:
                 raise UnreadableImage("a DICOM whose compressed frame is cut short")
             precision, height, width, components = struct.unpack_from(">BHHB", frame, position + 4)
-            return _Codestream(frames[marker], height, width, components, precision)
+            return frames[marker], height, width, components, precision
         (length,) = struct.unpack_from(">H", frame, position + 2)
         position += 2 + length
 
 
-def _jpeg_2000(frame: bytes, start: int) -> _Codestream:
+def _jpeg_2000(frame: bytes, start: int) -> tuple[str, int, int, int, int]:
     from pydicom.uid import JPEG2000
 
     right, lower, left, upper = struct.unpack_from(">4I", frame, start + 4)
     components, depth = struct.unpack_from(">HB", frame, start + 36)
-    return _Codestream(JPEG2000, lower - upper, right - left, components, (depth & 0x7F) + 1)
+    return JPEG2000, lower - upper, right - left, components, (depth & 0x7F) + 1
