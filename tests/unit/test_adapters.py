@@ -41,7 +41,7 @@ def test_image_folder_is_one_hot(tmp_path: Path, caplog: pytest.LogCaptureFixtur
     for column in ("patient_id", "study_id", "path"):
         assert index[column].equals(index["image_id"])
     np.testing.assert_array_equal(index[["cat", "dog"]], [[1, 0], [0, 1], [0, 1]])
-    assert "left out 1 entries that are not images" in caplog.text
+    assert "entries left out because they are not images: 1" in caplog.text
 
 
 def test_a_class_may_not_take_the_name_of_a_column(tmp_path: Path) -> None:
@@ -289,7 +289,7 @@ def test_nih_takes_the_official_lists(nih: Path) -> None:
     assert read_release("nih_chestxray14", nih)["official_split"].tolist() == ["train", "train", "test"]
     (nih / "train_val_list.txt").write_text("00000001_000.png\n")
     (nih / "test_list.txt").write_text("00000001_001.png\n")
-    with pytest.raises(UserError, match="patient_id of this image also in another official split"):
+    with pytest.raises(UserError, match="patient_id of this image is also in another official split"):
         read_release("nih_chestxray14", nih)
     (nih / "train_val_list.txt").write_text("00000001_001.png\n")
     with pytest.raises(UserError, match=r"1 images are in both train_val_list\.txt and test_list\.txt"):

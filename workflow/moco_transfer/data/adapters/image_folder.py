@@ -49,5 +49,5 @@ def _images(folder: Path) -> list[str]:
             f"{folder}: no image in this class ({', '.join(sorted(SUFFIXES))}); found {layout.contents(folder)}"
         )
     if len(images) < len(files):
-        log.warning("%s: left out %d entries that are not images", folder, len(files) - len(images))
+        log.warning("%s: entries left out because they are not images: %d", folder, len(files) - len(images))
     return images
