@@ -74,6 +74,7 @@ def test_broken_files_give_a_reason_that_does_not_name_them(tmp_path: Path, name
         b"<html>not found</html>",
         b"GIF89a" + bytes(500),
         bytes(500),
+        b"10000032" * 40,
         b"RIFF\0\0\0\0WEBPVP8 ",
     ]
     for whole in contents(tmp_path).values():

@@ -12,7 +12,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from moco_transfer.config import Labels, Split
-from moco_transfer.data import split as module
 from moco_transfer.data.index import build
 from moco_transfer.data.split import assign_splits, draw_subset, subset_size
 from moco_transfer.errors import UserError
@@ -124,15 +123,6 @@ def test_images_without_labels_are_dropped_on_demand_and_count_in_no_share() -> 
         .isna()
         .any()
     )
-
-
-def test_official_validation_and_test_leave_the_rest_to_training() -> None:
-    official = ["train"] * 6 + ["validation"] * 2 + ["test"] * 2
-    index = index_of(np.arange(10), official)
-    splits = assign_splits(
-        index, Split(unit="patient", train=1, validation="official", test="official"), KEEP, 0
-    )
-    assert splits["split"].tolist() == official
 
 
 @pytest.mark.parametrize(
@@ -313,19 +303,6 @@ def test_rows_added_at_the_end_move_few_units(
     rank = after[before.index].map(RANK)
     for earlier, later in pairwise(side for side in RANK if (before == side).any()):
         assert rank[before == earlier].max() <= rank[before == later].min()
-
-
-def test_the_bound_on_moves_is_reached_in_the_worst_case(monkeypatch: pytest.MonkeyPatch) -> None:
-    # keys in the order of the identifiers: the new units come last
-    monkeypatch.setattr(module, "stream_key", lambda root, *names: int(names[-1].removeprefix("i")))
-
-    def moved(old: int, new: int, split: Split) -> int:
-        before, after = (side_of_units(index_of(np.arange(n)), split, 0) for n in (old, old + new))
-        return (after[before.index] != before).sum()
-
-    # 99 units are 48, 49 and 2, and 100 are 49, 50 and 1: both floors grow by one at once
-    assert moved(99, 1, Split(unit="image", train=0.49, validation=0.5, test=0.01)) == 3
-    assert moved(99, 1, Split(unit="image", train=0.99, validation=0.01, test=0)) == 1
 
 
 def test_a_fifth_more_patients_move_a_few_in_a_hundred() -> None:

@@ -81,6 +81,7 @@ def test_tables_that_are_not_aligned_are_found(packed: Path, name: str) -> None:
         (lambda manifest: manifest.update(indexed=13), "do not add up to indexed"),
         (lambda manifest: manifest.update(quarantined=2), "lists 1 images"),
         (lambda manifest: manifest.update(reasons={"truncated": 1}), "other reasons"),
+        (lambda manifest: manifest.pop("settings"), "lacks settings"),
     ],
 )
 def test_counts_and_shapes_that_disagree_are_found(

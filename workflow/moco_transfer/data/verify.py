@@ -46,13 +46,17 @@ def verify(store: Path, root: Path | None = None, sample: int = 100) -> str:
 def _read_manifest(store: Path) -> dict[str, Any]:
     path = store / "manifest.json"
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        manifest = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise UserError(
             f"{store}: no manifest.json, so this is not a store, or it was never finished; pack it again"
         ) from None
     except ValueError:
         raise UserError(f"{path}: not JSON; pack the dataset again") from None
+    needed = {"indexed", "stored", "quarantined", "reasons", "settings", "versions", "sha256"}
+    if lacking := needed - manifest.keys():  # written by an older version
+        raise UserError(f"{path}: it lacks {', '.join(sorted(lacking))}; pack the dataset again")
+    return manifest
 
 
 def _check_counts(
