@@ -138,16 +138,8 @@ def test_spine_is_abnormal_unless_no_finding_is_among_its_rows(spine: Path) -> N
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        (
-            "lesion_type",
-            "lesion type",
-            r"train\.csv: column 'lesion_type' is missing; .*did you mean 'lesion type'\?",
-        ),
-        (
-            "Surgical implant",
-            "",
-            r"train\.csv, line 5, column 'lesion_type': expected a finding.*found a blank",
-        ),
+        ("lesion_type", "lesion type", r"column 'lesion_type' is missing; .*did you mean 'lesion type'\?"),
+        ("Surgical implant", "", r"train\.csv, line 5, column 'lesion_type': .*found a blank"),
         ("s1,e,i2", "s1,e,i3", r"train\.csv, line 4: this image_id has another study_id"),
         ("s2,", "s3,", "row 4 of the index; 1 such rows"),
         ("i1", "i4", "image_id occurs for the second time"),
@@ -208,7 +200,7 @@ def test_the_tables_of_release_2_1_are_found_beside_its_own_addition(chest: Path
             "chexpert",
             "-1.0",
             "2",
-            r"chexpert\.csv\.gz, line 2, column 'Edema': expected 1, 0, -1 or a blank, found '2'",
+            r"chexpert\.csv\.gz, line 2, column 'Edema': expected 1, 0, -1 .*found '2'",
         ),
         ("chexpert", "-1.0", "yes", r"line 2, column 'Edema': .*found 'yes'"),
         ("chexpert", "-1.0", "nan", r"line 2, column 'Edema': .*found 'nan'"),
@@ -216,15 +208,10 @@ def test_the_tables_of_release_2_1_are_found_beside_its_own_addition(chest: Path
             "chexpert",
             "11000011,50000009",
             "10000032,50000001",
-            "line 3: this subject_id, study_id is also on an earlier line",
+            "line 3: this subject_id, study_id is also on",
         ),
         ("chexpert", ",5", ",6", r"not one image of the metadata is in mimic-cxr-2\.\*-chexpert"),
-        (
-            "split",
-            "validate",
-            "dev",
-            r"split\.csv\.gz, line 3, column 'split': expected train, validate, test, found 'dev'",
-        ),
+        ("split", "validate", "dev", r"line 3, column 'split': expected train, validate, test, found 'dev'"),
         ("split", "d1,50000001,10000032,train", "d1,50000001,10000032,test", "also in another official"),
         ("metadata", "d2", "d1", "image_id occurs for the second time"),
         ("metadata", "11000011", "", r"patient_id is blank.*row 3"),
@@ -256,12 +243,7 @@ def test_chest_releases_that_are_partial_or_mixed_are_named(chest: Path) -> None
 
 def test_images_without_an_official_split_are_counted(chest: Path, caplog: pytest.LogCaptureFixture) -> None:
     edit(chest / "mimic-cxr-2.0.0-split.csv.gz", "d2,50000001,10000032,train\n", "")
-    assert read_release("mimic_cxr_jpg", chest)["official_split"].isna().tolist() == [
-        False,
-        True,
-        False,
-        False,
-    ]
+    assert np.flatnonzero(read_release("mimic_cxr_jpg", chest)["official_split"].isna()).tolist() == [1]
     assert "images without an official split: 1" in caplog.text
 
 

@@ -1,6 +1,6 @@
-"""One DICOM file to the image that a viewer shows.
+"""From one DICOM file to the image that a viewer shows.
 
-pydicom parses the elements and decodes the pixels. What surrounds it here makes reading safe for files from anywhere:
+pydicom parses the elements and decodes the pixels. The code around it makes it safe to read files from anywhere:
 
 - Parsing stops before the pixels, so that a file can be refused before anything large is read. Only the attributes that
   say how pixels are stored and shown are kept: names and dates of patients are never parsed.
@@ -111,7 +111,7 @@ def read_dicom(path: Path, start: int, max_pixels: int) -> np.ndarray:
     except (UnreadableImage, MemoryError):
         raise
     except Exception as error:
-        # what pydicom and its decoders raise repeats attributes of the file, so only its kind is told
+        # the messages of pydicom and its decoders repeat attributes of the file, so only the kind of error is told
         if isinstance(error, OSError) and error.errno:
             raise
         raise UnreadableImage(f"a broken DICOM ({type(error).__name__})") from error
@@ -222,7 +222,7 @@ def _image_pixels(header: Dataset, max_pixels: int) -> ImagePixels:
 def _read_pixels(file: DicomFile, about: ImagePixels, most_bytes: int) -> tuple[np.ndarray, ImagePixels]:
     """Return the stored words of ``file``, uint8 or uint16 [rows, columns] or, as RGB, [rows, columns, 3].
 
-    They come with ``about``, corrected if a compressed frame stores fewer bits than the file says. Raises
+    ``about`` comes back, too, corrected if a compressed frame stores fewer bits than the file says. Raises
     UnreadableImage for pixel data of another size than ``about`` says, or of more than ``most_bytes`` compressed bytes.
     """
     from pydicom.uid import UID, AllTransferSyntaxes, ExplicitVRLittleEndian
@@ -301,7 +301,7 @@ def _decoded(data: bytes, syntax: str, about: ImagePixels, precision: int | None
     frame.file_meta.TransferSyntaxUID = syntax
     frame.Rows, frame.Columns, frame.SamplesPerPixel = about.rows, about.columns, about.samples
     frame.PhotometricInterpretation, frame.PlanarConfiguration = about.photometric, about.planar
-    # all bits, and none a sign: which of them count is for ImagePixels.values to say
+    # all bits as an unsigned number: ImagePixels.values knows which of them count
     frame.BitsAllocated, frame.BitsStored = about.allocated, precision or about.allocated
     frame.PixelRepresentation = 0
     frame.PixelData = data

@@ -75,7 +75,7 @@ def pack_shard(
     unreadable: dict[int, str] = {}
     with room_for(len(rows) * int(np.prod(shape_of(settings))), out):
         for left_by_a_kill in out.glob(".images.*.npy"):
-            left_by_a_kill.unlink()
+            left_by_a_kill.unlink(missing_ok=True)
         with replacing(out / "images.npy") as temporary, temporary.open("w+b") as images:
             write_header(images, (0, *shape_of(settings)))
             for reading in _read_all(rows["path"].tolist(), root, settings, workers):

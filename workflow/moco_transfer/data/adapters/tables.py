@@ -1,10 +1,10 @@
 """Reading a table of a release, CSV or Parquet, as text; and naming the row at which something is wrong.
 
-PyArrow reads the CSV. Python's csv module checks what PyArrow would let pass (it takes an unclosed quote to the end of
-the file for one field) and finds the line of a fault; files without quotes and faults, as most are, it does not see.
+PyArrow reads a CSV. Files with quotes or faults first pass through Python's csv module, which knows the line of each
+record and is stricter: to PyArrow, everything from an unclosed quote to the end of the file is one field.
 
-Everything that is not as it should be ends in a UserError that says what was expected, what is there instead, and what
-to do. The index of a table holds the line of each row, as an editor counts it, or the row's number in a Parquet file.
+Every fault ends in a UserError that says what was expected, what is there instead, and what to do. The index of a table
+holds the line of each row, as an editor counts it, or the number of the row in a Parquet file.
 """
 
 from __future__ import annotations
@@ -157,8 +157,8 @@ def _records(content: bytes) -> csv.reader:
 def _checked(content: bytes, path: Path) -> tuple[list[int], bytes]:
     """Return the line at which each record of a CSV begins, and the CSV with just the fields of its header.
 
-    Blank lines are no records. Blank fields beyond the header, and absent ones below a nameless column, as spreadsheets
-    write them, hold nothing and are let pass. Raises UserError for other records that are too short or too long.
+    Blank lines are skipped. Blank fields beyond the header and absent fields below a nameless column, as spreadsheets
+    write them, hold nothing and are allowed. Raises UserError for other records that are too short or too long.
     """
     plain = io.StringIO()
     writer = csv.writer(plain)
