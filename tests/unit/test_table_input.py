@@ -131,6 +131,7 @@ def test_latin_1_is_read_with_one_warning(tmp_path: Path, caplog: pytest.LogCapt
         (TEXT.replace("finding", "name").replace("größe", "finding").encode(), "column 'größe' is missing"),
         (TEXT.replace("finding\n", "finding,name\n").replace("0\n", "0,\n").encode(), "column 'name' occurs 2 times"),
         (TEXT.replace("name", "Name").encode(), r"column 'name' is missing; found .* did you mean 'Name'\?"),
+        (b'name,"gr\n\xc3\xb6\xc3\x9fe",finding\na,1,1\n', "did you mean 'gr"),
         (b"10000032,50414267,1\n", "are missing; found none of them among 3; is the first line a header"),
     ],
 )  # fmt: skip

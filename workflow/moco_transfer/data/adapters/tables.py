@@ -212,10 +212,11 @@ def _require_columns(columns: Sequence[str], present: Sequence[str], path: Path)
     if missing:
         names = ", ".join(f"'{column}'" for column in missing)
         verb = f"column {names} is" if len(missing) == 1 else f"columns {names} are"
-        found = f"found {', '.join(present)}"
+        shown = [" ".join(name.split()) for name in present]  # a name may hold a line break
+        found = f"found {', '.join(shown)}"
         if len(missing) == len(set(columns)):
             found = f"found none of them among {len(present)}; is the first line a header?"
-        raise UserError(f"{path}: {verb} missing; {found}{_suggestions(missing, present)}")
+        raise UserError(f"{path}: {verb} missing; {found}{_suggestions(missing, shown)}")
     for column in columns:
         if present.count(column) > 1:
             raise UserError(
