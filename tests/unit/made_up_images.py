@@ -1,12 +1,16 @@
-"""Folders of small PNGs whose pixels are known, and their index."""
+"""Folders of small PNGs whose pixels are known, their index, and a store packed in one call."""
 
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from PIL import Image
 
+from moco_transfer.config import Store
 from moco_transfer.data.index import build
+from moco_transfer.data.packing import pack_shard
+from moco_transfer.data.store import join
 
 
 def write_images(
@@ -31,3 +35,12 @@ def write_images(
 def files_in(folder: Path) -> dict[str, bytes]:
     """Return the contents of every file in ``folder``, by name."""
     return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def pack(index: pd.DataFrame, root: Path, settings: Store, out: Path, workers: int = 1) -> None:
+    """Pack all shards of ``index`` one after another and join them in ``out``; ``out``/shards goes when all is well."""
+    folders = [out / "shards" / str(shard) for shard in range(1, settings.shards + 1)]
+    for shard, folder in enumerate(folders, start=1):
+        pack_shard(index, root, settings, folder, shard, settings.shards, workers)
+    join(index, folders, settings, out)
+    shutil.rmtree(out / "shards")

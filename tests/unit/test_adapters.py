@@ -1,21 +1,27 @@
-"""What holds for every adapter: one index table, the filter on views, and errors that name no patient."""
+"""Adapters: one index table from every release's layout, broken releases named in one line, no patient in a message."""
 
 from __future__ import annotations
 
 import logging
+import os
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
-from made_up_releases import WRITE, touch, write_chest, write_nih, write_spine
+from made_up_releases import WRITE, edit, touch, write_chest, write_nih, write_spine
 
-from moco_transfer.data.adapters import image_folder, read_release
+from moco_transfer.config import Labels, Split
+from moco_transfer.data.adapters import mimic_cxr_jpg, nih_chestxray14, read_release
 from moco_transfer.data.index import build
 from moco_transfer.data.labels import COLUMNS, label_columns
 from moco_transfer.data.releases import describe_missing, find_tables
+from moco_transfer.data.split import assign_splits
 from moco_transfer.errors import UserError
 from moco_transfer.files import write_parquet
+
+REAL = os.environ.get("MOCO_TRANSFER_REAL_DATA")
 
 
 @pytest.mark.parametrize("adapter", WRITE)
@@ -39,7 +45,7 @@ def test_image_folder_is_one_hot(tmp_path: Path, caplog: pytest.LogCaptureFixtur
     for column in ("patient_id", "study_id", "path"):
         assert index[column].equals(index["image_id"])
     np.testing.assert_array_equal(index[["cat", "dog"]], [[1, 0], [0, 1], [0, 1]])
-    assert "entries that are no images, left out: 1" in caplog.text
+    assert "entries left out because they are not images: 1" in caplog.text
 
 
 def test_a_class_may_not_take_the_name_of_a_column(tmp_path: Path) -> None:
@@ -56,8 +62,8 @@ def test_wrong_roots_say_what_was_looked_for_and_what_is_there(tmp_path: Path) -
         read_release("vindr_spinexr", tmp_path / "annotations")
     with pytest.raises(UserError, match="no image in this class"):
         read_release("image_folder", tmp_path)
-    with pytest.raises(UserError, match="a folder for each class was expected, found test"):
-        image_folder.read(tmp_path / "annotations")
+    with pytest.raises(UserError, match="expected one folder per class, found test"):
+        read_release("image_folder", tmp_path / "annotations")
 
 
 def test_only_the_views_asked_for_are_kept_and_the_rest_is_counted(
@@ -82,16 +88,6 @@ def test_views_that_never_occur_and_releases_without_views_are_errors(tmp_path: 
         read_release("nih_chestxray14", tmp_path / "nih", views=[])
     with pytest.raises(UserError, match="it names no views"):
         read_release("vindr_spinexr", tmp_path / "spine", views=["AP"])
-
-
-def test_messages_name_no_identifier() -> None:
-    columns = pd.DataFrame(
-        {name: ["10000032", "10000032"] for name in ("image_id", "patient_id", "study_id", "path")}
-    )
-    with pytest.raises(UserError) as caught:
-        build(columns, pd.DataFrame({"finding": [0, 1]}), "test")
-    assert "row 2 of the index" in str(caught.value)
-    assert "10000032" not in str(caught.value)
 
 
 def test_what_a_wrong_root_holds_is_named_without_patients_and_images(tmp_path: Path) -> None:
@@ -120,3 +116,268 @@ def test_the_workflow_looks_for_the_labelers_table_and_the_users_own(tmp_path: P
     assert line.startswith(f"dataset 'own', a table of your own: no {name} in ") and "get it from" not in line
     (tmp_path / name).touch()
     assert find_tables("table", tmp_path, file=name) == ([str(tmp_path / name)], [])
+
+
+@pytest.fixture
+def spine(tmp_path: Path) -> Path:
+    write_spine(tmp_path)
+    return tmp_path
+
+
+def test_spine_is_abnormal_unless_no_finding_is_among_its_rows(spine: Path) -> None:
+    index = read_release("vindr_spinexr", spine)
+    assert index["image_id"].tolist() == ["i3", "i1", "i2", "i4"]
+    assert label_columns(index.columns) == ["abnormal"]
+    assert index["abnormal"].tolist() == [1, 0, 1, 0]
+    assert index["study_id"].tolist() == index["patient_id"].tolist() == ["s2", "s1", "s1", "s3"]
+    assert index["path"].tolist()[2:] == ["train_images/i2.dicom", "test_images/i4.dicom"]
+    assert index["official_split"].tolist() == ["train"] * 3 + ["test"]
+    assert index["view"].isna().all()
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("lesion_type", "lesion type", r"column 'lesion_type' is missing; .*did you mean 'lesion type'\?"),
+        ("Surgical implant", "", r"train\.csv, line 5, column 'lesion_type': .*found a blank"),
+        ("s1,e,i2", "s1,e,i3", r"train\.csv, line 4: this image_id has another study_id"),
+        ("s2,", "s3,", "row 4 of the index; 1 such rows"),
+        ("i1", "i4", "image_id occurs for the second time"),
+        ("i1", "../i1", "path leaves the dataset's root"),
+    ],
+)
+def test_broken_spine_tables_are_named(spine: Path, old: str, new: str, message: str) -> None:
+    edit(spine / "annotations" / "train.csv", old, new)
+    with pytest.raises(UserError, match=message):
+        read_release("vindr_spinexr", spine)
+
+
+@pytest.fixture
+def chest(tmp_path: Path) -> Path:
+    write_chest(tmp_path)
+    return tmp_path
+
+
+def test_chest_joins_images_splits_and_labels(chest: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.INFO):
+        index = read_release("mimic_cxr_jpg", chest)
+    assert index["image_id"].tolist() == ["d1", "d2", "d3", "d4"]
+    assert index["path"].tolist()[:3] == [
+        "files/p10/p10000032/s50000001/d1.jpg",
+        "files/p10/p10000032/s50000001/d2.jpg",
+        "files/p11/p11000011/s50000009/d3.jpg",
+    ]
+    assert index["patient_id"].tolist() == ["10000032", "10000032", "11000011", "10000032"]
+    assert index["official_split"].tolist() == ["train", "train", "validation", "train"]
+    assert index["view"].tolist()[:2] == ["PA", "LATERAL"]
+    assert index["view"].isna().tolist() == [False, False, True, False]
+    assert label_columns(index.columns) == list(mimic_cxr_jpg.LABELS)
+    np.testing.assert_array_equal(index["Edema"], [1, 1, -1, np.nan])
+    np.testing.assert_array_equal(index["Fracture"], [0, 0, np.nan, np.nan])
+    assert "studies with images but without a row of labels: 1;" in caplog.text
+
+
+def test_the_labeler_chooses_the_labels_and_needs_no_other(chest: Path) -> None:
+    (chest / "mimic-cxr-2.0.0-chexpert.csv.gz").unlink()
+    index = read_release("mimic_cxr_jpg", chest, labeler="negbio")
+    np.testing.assert_array_equal(index["Edema"], [np.nan, np.nan, 0, np.nan])
+    with pytest.raises(
+        UserError, match=r"no file 'mimic-cxr-2\.\*-chexpert\.csv\.gz'; found .*-negbio\.csv\.gz"
+    ):
+        read_release("mimic_cxr_jpg", chest)
+
+
+def test_the_tables_of_release_2_1_are_found_beside_its_own_addition(chest: Path) -> None:
+    # 2.1.0 keeps the names of 2.0.0, and adds one table that no stage reads
+    (chest / "mimic-cxr-2.1.0-test-set-labeled.csv").write_text("study_id,Edema\n50000009,1\n")
+    assert len(read_release("mimic_cxr_jpg", chest)) == 4
+
+
+@pytest.mark.parametrize(
+    ("table", "old", "new", "message"),
+    [
+        (
+            "chexpert",
+            "-1.0",
+            "2",
+            r"chexpert\.csv\.gz, line 2, column 'Edema': expected 1, 0, -1 .*found '2'",
+        ),
+        ("chexpert", "-1.0", "yes", r"line 2, column 'Edema': .*found 'yes'"),
+        ("chexpert", "-1.0", "nan", r"line 2, column 'Edema': .*found 'nan'"),
+        (
+            "chexpert",
+            "11000011,50000009",
+            "10000032,50000001",
+            "line 3: this subject_id, study_id is also on",
+        ),
+        ("chexpert", ",5", ",6", r"not one image of the metadata is in mimic-cxr-2\.\*-chexpert"),
+        ("split", "validate", "dev", r"line 3, column 'split': expected train, validate, test, found 'dev'"),
+        ("split", "d1,50000001,10000032,train", "d1,50000001,10000032,test", "also in another official"),
+        ("metadata", "d2", "d1", "image_id occurs for the second time"),
+        ("metadata", "11000011", "", r"patient_id is blank.*row 3"),
+        ("metadata", "11000011", "12000011", "p12 missing, found p10"),
+    ],
+)
+def test_broken_chest_tables_are_named(chest: Path, table: str, old: str, new: str, message: str) -> None:
+    edit(chest / f"mimic-cxr-2.0.0-{table}.csv.gz", old, new)
+    with pytest.raises(UserError, match=message):
+        read_release("mimic_cxr_jpg", chest)
+
+
+def test_chest_releases_that_are_partial_or_mixed_are_named(chest: Path) -> None:
+    whole = (chest / "mimic-cxr-2.0.0-split.csv.gz").read_bytes()
+    (chest / "mimic-cxr-2.1.0-split.csv.gz").write_bytes(whole)
+    with pytest.raises(
+        UserError, match=r"found mimic-cxr-2\.0\.0-split\.csv\.gz, mimic-cxr-2\.1\.0-split\.csv\.gz"
+    ):
+        read_release("mimic_cxr_jpg", chest)
+    (chest / "mimic-cxr-2.0.0-split.csv.gz").unlink()
+    assert len(read_release("mimic_cxr_jpg", chest)) == 4
+    (chest / "mimic-cxr-2.1.0-split.csv.gz").write_bytes(whole[:-20])
+    with pytest.raises(UserError, match=r"split\.csv\.gz: not a readable CSV \(.*\); download it again"):
+        read_release("mimic_cxr_jpg", chest)
+    (chest / "mimic-cxr-2.1.0-split.csv.gz").unlink()
+    with pytest.raises(UserError, match=r"no file 'mimic-cxr-2\.\*-split\.csv\.gz'; found files, mimic"):
+        read_release("mimic_cxr_jpg", chest)
+
+
+def test_images_without_an_official_split_are_counted(chest: Path, caplog: pytest.LogCaptureFixture) -> None:
+    edit(chest / "mimic-cxr-2.0.0-split.csv.gz", "d2,50000001,10000032,train\n", "")
+    assert np.flatnonzero(read_release("mimic_cxr_jpg", chest)["official_split"].isna()).tolist() == [1]
+    assert "images without an official split: 1" in caplog.text
+
+
+@pytest.fixture
+def nih(tmp_path: Path) -> Path:
+    write_nih(tmp_path)
+    return tmp_path
+
+
+def test_nih_keeps_what_is_there_and_counts_what_is_not(nih: Path, caplog: pytest.LogCaptureFixture) -> None:
+    index = read_release("nih_chestxray14", nih)
+    assert index["image_id"].tolist() == ["00000001_000", "00000001_001", "00000002_000"]
+    assert index["path"].tolist()[2] == "images_002/images/00000002_000.png"
+    assert index["patient_id"].tolist() == ["1", "1", "2"]
+    assert index["official_split"].isna().all()
+    labels = index[label_columns(index.columns)]
+    assert labels.columns.tolist() == list(nih_chestxray14.LABELS)
+    positive = [set(labels.columns[row == 1]) for row in labels.to_numpy()]
+    assert positive == [{"Effusion", "Pleural_Thickening"}, set(), {"Hernia"}]
+    assert labels.isin([0, 1]).all(axis=None)
+    assert "1 of 4 images are not in the parts that are there" in caplog.text
+
+
+def test_nih_takes_the_official_lists(nih: Path) -> None:
+    (nih / "train_val_list.txt").write_text("00000001_000.png\n00000001_001.png\n")
+    with pytest.raises(UserError, match=r"train_val_list\.txt is there, test_list\.txt is not"):
+        read_release("nih_chestxray14", nih)
+    (nih / "test_list.txt").write_text("00000002_000.png\r\n00000003_000.png\r\n")
+    assert read_release("nih_chestxray14", nih)["official_split"].tolist() == ["train", "train", "test"]
+    (nih / "train_val_list.txt").write_text("00000001_000.png\n")
+    (nih / "test_list.txt").write_text("00000001_001.png\n")
+    with pytest.raises(UserError, match="patient_id of this image is also in another official split"):
+        read_release("nih_chestxray14", nih)
+    (nih / "train_val_list.txt").write_text("00000001_001.png\n")
+    with pytest.raises(UserError, match=r"1 images are in both train_val_list\.txt and test_list\.txt"):
+        read_release("nih_chestxray14", nih)
+    (nih / "test_list.txt").write_bytes(b"\xff\xfe0\x00")
+    with pytest.raises(UserError, match=r"test_list\.txt: not a list of file names"):
+        read_release("nih_chestxray14", nih)
+
+
+def test_the_older_table_with_a_comma_at_the_end_is_read(nih: Path) -> None:
+    path = nih / "Data_Entry_2017_v2020.csv"
+    lines = path.read_text().splitlines()
+    whole = read_release("nih_chestxray14", nih)
+    for header, row in ((",", ","), (",", ""), ("", ",")):
+        path.write_text("\n".join([lines[0] + header, *(line + row for line in lines[1:])]) + "\n")
+        pd.testing.assert_frame_equal(read_release("nih_chestxray14", nih), whole)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("Hernia", "Hernya", r"line 4, column 'Finding Labels': expected 'Hernia', found 'Hernya'"),
+        ("No Finding", "", r"line 3, column 'Finding Labels': .*found a blank"),
+        (".png", ".jpg", r"none of the 4 images .* is in images_\*/images/"),
+    ],
+)
+def test_broken_nih_tables_are_named(nih: Path, old: str, new: str, message: str) -> None:
+    edit(nih / "Data_Entry_2017_v2020.csv", old, new)
+    with pytest.raises(UserError, match=message):
+        read_release("nih_chestxray14", nih)
+
+
+@pytest.mark.skipif(REAL is None, reason="MOCO_TRANSFER_REAL_DATA names no folder with NIH ChestX-ray14")
+def test_real_labels() -> None:
+    root = Path(REAL)
+    index = read_release("nih_chestxray14", root)
+    table = pd.read_csv(root / "Data_Entry_2017_v2020.csv")
+    assert len(index) == len(table) == 96
+    for name in nih_chestxray14.LABELS:
+        expected = table["Finding Labels"].map(lambda findings, name=name: name in findings.split("|"))
+        np.testing.assert_array_equal(index[name], expected)
+
+
+SECRETS = ("SECRET-IMAGE", "SECRET-PATIENT", "SECRET-STUDY", "SECRET-FOLDER")
+KEEP = Labels(uncertain="zero", unlabeled="zero")
+SHARES = Split(unit="patient", train=0.6, validation=0.2, test=0.2)
+
+
+def columns() -> pd.DataFrame:
+    number = np.arange(6).astype(str).astype(object)
+    return pd.DataFrame(
+        {
+            "image_id": "SECRET-IMAGE-" + number,
+            "patient_id": "SECRET-PATIENT-" + number[np.arange(6) // 2],
+            "study_id": "SECRET-STUDY-" + number,
+            "path": "SECRET-FOLDER/SECRET-IMAGE-" + number + ".png",
+            "official_split": "train",
+        }
+    )
+
+
+def index_with(column: str, row: int, value: object, undivided: str | None = None) -> pd.DataFrame:
+    table = columns()
+    table.loc[row, column] = value
+    return build(table, pd.DataFrame({"finding": np.arange(6.0) % 2}), "a table", undivided)
+
+
+def assert_silent(call: Callable[[], object], part: str) -> None:
+    with pytest.raises(UserError) as caught:
+        call()
+    message = str(caught.value)
+    assert part in message and "\n" not in message
+    assert not [secret for secret in SECRETS if secret in message]
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "part"),
+    [
+        ("image_id", "SECRET-IMAGE-0", "for the second time"),
+        ("patient_id", None, "blank"),
+        ("path", "../SECRET-FOLDER/x.png", "leaves the dataset's root"),
+        ("official_split", "SECRET-STUDY", "official_split must be"),
+    ],
+)
+def test_of_an_index_that_is_wrong_the_row_is_named(column: str, value: str | None, part: str) -> None:
+    assert_silent(lambda: index_with(column, 3, value), part)
+
+
+def test_of_a_patient_on_two_official_sides_the_row_is_named() -> None:
+    assert_silent(lambda: index_with("official_split", 3, "test", "patient_id"), "row 4")
+
+
+def test_of_a_split_that_does_not_serve_the_numbers_are_named() -> None:
+    index = index_with("official_split", 3, "test")
+    official = SHARES.model_copy(update={"train": 0.5, "validation": 0.5, "test": "official"})
+    assert_silent(lambda: assign_splits(index, official, KEEP, 0), "divides 1 of 3")
+    few = SHARES.model_copy(update={"train": 0.1, "validation": 0.1, "test": 0.8})
+    assert_silent(lambda: assign_splits(index, few, KEEP, 0), "too few")
+
+
+@pytest.mark.parametrize("adapter", ["mimic_cxr_jpg", "vindr_spinexr"])
+def test_a_root_that_is_a_folder_of_patients_is_not_listed(adapter: str, tmp_path: Path) -> None:
+    for number in range(3):
+        (tmp_path / f"SECRET-PATIENT-{number}").mkdir()
+    assert_silent(lambda: read_release(adapter, tmp_path), "Check the root")

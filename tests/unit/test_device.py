@@ -274,15 +274,6 @@ def test_gpus_are_read_as_cuda_reads_them():
     assert named("3, GPU-8f,MIG-01") == ["3", "GPU-8f", "MIG-01"]
 
 
-def test_gpus_are_counted_without_cuda(tmp_path):
-    assert count_gpus({}, driver=tmp_path / "none") == 0
-    for folder in ("0000:01:00.0", "0000:41:00.0", "0000:81:00.0"):
-        (tmp_path / folder).mkdir()
-    assert count_gpus({}, driver=tmp_path) == 3
-    assert count_gpus({"CUDA_VISIBLE_DEVICES": "4,5"}, driver=tmp_path) == 2
-    assert count_gpus({"CUDA_VISIBLE_DEVICES": ""}, driver=tmp_path) == 0
-
-
 def test_what_snakemake_imports_does_not_import_torch():
     code = "import sys; from moco_transfer.training import attempt, device; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

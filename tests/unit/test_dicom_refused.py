@@ -48,10 +48,10 @@ def reason(path: Path) -> str:
             {"PhotometricInterpretation": "10000032"},
             "a DICOM in an unknown photometric interpretation, which cannot be shown",
         ),
-        ({"PhotometricInterpretation": "RGB"}, "a DICOM in RGB with 1 samples a pixel"),
-        ({"SamplesPerPixel": 3}, "a DICOM in MONOCHROME2 with 3 samples a pixel"),
-        ({"BitsAllocated": 32}, "a DICOM of 32 bits a pixel, not 8 or 16"),
-        ({"BitsStored": 17}, "a DICOM with 17 of 16 bits stored"),
+        ({"PhotometricInterpretation": "RGB"}, "a DICOM in RGB with 1 samples per pixel"),
+        ({"SamplesPerPixel": 3}, "a DICOM in MONOCHROME2 with 3 samples per pixel"),
+        ({"BitsAllocated": 32}, "a DICOM of 32 bits per pixel, not 8 or 16"),
+        ({"BitsStored": 17}, "a DICOM with 17 of 16 bits stored, the highest bit 11"),
         ({"HighBit": 16}, "a DICOM with 12 of 16 bits stored, the highest bit 16"),
         ({"Rows": 0}, "a DICOM of 17 x 0 pixels"),
         ({"Columns": None}, "a DICOM of 0 x 31 pixels"),
@@ -82,7 +82,7 @@ def test_transfer_syntax_must_be_known_and_true(tmp_path: Path) -> None:
     path.write_bytes(whole.replace(b"1.2.840.10008.1.2.1\0", b"1.2.840.10008.1.9.9\0"))
     assert reason(path) == "a DICOM in an unknown transfer syntax"
     path.write_bytes(whole.replace(b"1.2.840.10008.1.2.1\0", b"1.2.840.10008.1.2.5\0"))
-    assert reason(path) == "a DICOM whose pixel data do not lie as RLE Lossless has them"
+    assert reason(path) == "a DICOM whose pixel data are not in RLE Lossless, as its header says"
 
 
 def test_an_odd_number_of_bytes_may_be_padded(tmp_path: Path) -> None:

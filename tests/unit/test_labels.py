@@ -1,7 +1,9 @@
-"""Raw label values become targets by a table that can be read off decision 5."""
+"""Raw label values become targets (decision 5); columns of Parquet files are read as pandas reads them, without it."""
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +11,7 @@ import pandas as pd
 import pytest
 
 from moco_transfer.data.labels import COLUMNS, has_labels, label_columns, read_targets
+from moco_transfer.files import as_numpy, read_columns, rows_among
 
 
 @pytest.fixture
@@ -36,3 +39,41 @@ def test_uncertain_is_a_choice_and_blank_is_always_zero(
 
 def test_an_uncertain_label_is_a_label(index: pd.DataFrame) -> None:
     np.testing.assert_array_equal(has_labels(index), [True, True, True, False])
+
+
+def test_numbers_and_rows_are_those_of_pandas(tmp_path: Path) -> None:
+    generator = np.random.default_rng(0)
+    frame = pd.DataFrame(
+        {
+            "row": generator.permutation(1000),
+            "label": generator.random(1000).astype(np.float32),
+            "blank": np.where(generator.random(1000) < 0.3, np.nan, 1.0),
+            "split": generator.choice(["train", "validation", "test", None], 1000),
+        }
+    )
+    frame["missing"] = frame["blank"].astype("Float64")
+    path = tmp_path / "table.parquet"
+    frame.to_parquet(path, row_group_size=300)
+    table = read_columns(path, [*frame.columns, "absent"])
+    for name in ("row", "label", "blank", "missing"):
+        found = as_numpy(table[name])
+        np.testing.assert_array_equal(
+            found,
+            frame[name].to_numpy(dtype=found.dtype, na_value=np.nan) if name == "missing" else frame[name],
+        )
+        assert found.dtype == (np.float64 if name == "missing" else frame[name].dtype)
+    for names in (["train"], ["validation", "test"], ["nothing"]):
+        np.testing.assert_array_equal(
+            rows_among(table["split"], names), np.flatnonzero(frame["split"].isin(names))
+        )
+
+
+def test_reading_imports_no_pandas(tmp_path: Path) -> None:
+    path = tmp_path / "table.parquet"
+    pd.DataFrame({"row": [3, 1], "split": ["train", "test"]}).to_parquet(path)
+    code = (
+        "import sys; from pathlib import Path; from moco_transfer.data.labels import split_rows, subset_rows; "
+        f"path = Path({str(path)!r}); assert subset_rows(path).tolist() == [3, 1]; "
+        "assert split_rows(path, ['test']).tolist() == [1]; assert 'pandas' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from made_up_images import pack
 from PIL import Image
-from whole_store import pack
 
 from moco_transfer.config import Store
 from moco_transfer.config.datasets import Table

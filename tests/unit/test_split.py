@@ -1,8 +1,9 @@
-"""Splits and subsets: the paper's own counts, groups that stay whole, and independence of the order of rows."""
+"""Splits and subsets: the paper's counts, units that stay whole, any order of rows, and datasets that grow."""
 
 from __future__ import annotations
 
 from fractions import Fraction
+from itertools import pairwise
 
 import numpy as np
 import pandas as pd
@@ -17,6 +18,7 @@ from moco_transfer.errors import UserError
 
 KEEP = Labels(uncertain="zero", unlabeled="zero")
 DROP = Labels(uncertain="zero", unlabeled="drop")
+RANK = {"train": 0, "validation": 1, "test": 2}
 COUNTED = {"image": "image_id", "study": "study_id", "patient": "patient_id"}
 
 
@@ -121,15 +123,6 @@ def test_images_without_labels_are_dropped_on_demand_and_count_in_no_share() -> 
         .isna()
         .any()
     )
-
-
-def test_official_validation_and_test_leave_the_rest_to_training() -> None:
-    official = ["train"] * 6 + ["validation"] * 2 + ["test"] * 2
-    index = index_of(np.arange(10), official)
-    splits = assign_splits(
-        index, Split(unit="patient", train=1, validation="official", test="official"), KEEP, 0
-    )
-    assert splits["split"].tolist() == official
 
 
 @pytest.mark.parametrize(
@@ -278,3 +271,63 @@ def test_no_training_image_is_an_error() -> None:
         draw_subset(splits_of(0, 5), None, "10", 1, 7)
     with pytest.raises(ValueError, match="needs the labels"):
         draw_subset(splits_of(5), None, "10", 1, 7, "stratified")
+
+
+def side_of_units(index: pd.DataFrame, split: Split, seed: int) -> pd.Series:
+    sides = assign_splits(index, split, KEEP, seed)["split"].groupby(index[COUNTED[split.unit]]).unique()
+    assert (sides.map(len) == 1).all()
+    return sides.map(lambda side: side[0])
+
+
+@given(
+    old=st.lists(st.integers(0, 40), min_size=40, max_size=60),
+    new=st.lists(st.integers(0, 80), max_size=40),
+    unit=st.sampled_from(["image", "study", "patient"]),
+    shares=st.sampled_from([(0.6, 0.2, 0.2), (0.49, 0.5, 0.01), (0.7, 0.3, 0.0), (0.5, 0.0, 0.5)]),
+    seed=st.integers(0, 5),
+)
+@settings(max_examples=40, deadline=None)
+def test_rows_added_at_the_end_move_few_units(
+    old: list[int], new: list[int], unit: str, shares: tuple, seed: int
+) -> None:
+    split = Split(unit=unit, train=shares[0], validation=shares[1], test=shares[2])
+    before = side_of_units(index_of(np.array(old)), split, seed)
+    after = side_of_units(index_of(np.array(old + new)), split, seed)
+    added = len(after) - len(before)
+    moved = (after[before.index] != before).sum()
+    cuts = sum(share > 0 for share in shares) - 1
+    assert moved <= (added if cuts == 1 else 2 * added + 1)
+    if added == 0:
+        assert moved == 0
+    # the old units keep their order: whoever was on an earlier side than another is never on a later one now
+    rank = after[before.index].map(RANK)
+    for earlier, later in pairwise(side for side in RANK if (before == side).any()):
+        assert rank[before == earlier].max() <= rank[before == later].min()
+
+
+def test_a_fifth_more_patients_move_a_few_in_a_hundred() -> None:
+    split = Split(unit="patient", train=0.6, validation=0.2, test=0.2)
+    before = side_of_units(index_of(np.arange(1000)), split, 1)
+    after = side_of_units(index_of(np.arange(1200)), split, 1)
+    # two cuts, each by some sqrt(200) = 14 patients at most; the bound is 401
+    assert (after[before.index] != before).sum() < 40
+
+
+@given(
+    old=st.integers(1, 120),
+    new=st.integers(0, 60),
+    seed=st.integers(1, 3),
+    percent=st.sampled_from(["5", "50"]),
+)
+@settings(max_examples=40, deadline=None)
+def test_old_images_of_a_nested_subset_keep_their_order(old: int, new: int, seed: int, percent: str) -> None:
+    names = [f"i{number}" for number in range(old + new)]
+    splits = pd.DataFrame(
+        {"image_id": names, "patient_id": names, "split": pd.Series(["train"] * len(names))}
+    )
+    before = draw_subset(splits.head(old), None, "100", seed, 7)["image_id"].tolist()
+    after = draw_subset(splits, None, "100", seed, 7)["image_id"].tolist()
+    assert [name for name in after if int(name[1:]) < old] == before
+    subset = draw_subset(splits, None, percent, seed, 7)["image_id"].tolist()
+    kept = [name for name in subset if int(name[1:]) < old]
+    assert kept == before[: len(kept)]

@@ -1,6 +1,6 @@
-"""The one exception that means: the user can mend this.
+"""The two exceptions with a meaning: the user can mend this, and: this image cannot be used.
 
-The exception for an image that cannot be used: packing quarantines it with its reason and goes on.
+Packing puts an image that cannot be used into quarantine, with its reason, and goes on.
 """
 
 from __future__ import annotations

@@ -1,17 +1,13 @@
-"""Files that are either whole or absent: written beside their place, flushed to disk, then renamed.
+"""Reading and writing files: whole or not at all, quickly, and with one clear line if the disk is full.
 
-Columns of a Parquet file, for jobs of less than a second: without what PyArrow imports on the way.
-
-Its ``read_table`` imports its datasets, its ``to_numpy`` pandas: half a second that a linear head takes itself.
-
-
-Room on the disk: asked for before something large is written, and a full or read-only disk told in one line.
+Every writer here writes a temporary file in the same folder, flushes it to disk and renames it, so a kill at any moment
+leaves either the old file or the new one. The Parquet readers avoid ``pq.read_table``, which imports PyArrow's
+datasets, and ``to_numpy``, which imports pandas: half a second, as long as a linear head trains.
 """
 
 from __future__ import annotations
 
 import errno
-import logging
 import os
 import shutil
 from collections.abc import Collection, Iterator, Sequence
@@ -31,7 +27,7 @@ if TYPE_CHECKING:
 
 @contextmanager
 def replacing(path: str | Path) -> Iterator[Path]:
-    """Yield a temporary path in the folder of ``path``; on success it becomes ``path``, on error it is removed.
+    """Yield a temporary path in the folder of ``path``: renamed to ``path`` on success, removed on an error.
 
     The temporary name keeps the suffix, because writers such as Matplotlib choose their format by it.
     """
@@ -48,7 +44,7 @@ def replacing(path: str | Path) -> Iterator[Path]:
 
 
 def write_text(path: str | Path, text: str) -> None:
-    """Write ``text`` to ``path`` as UTF-8, whole or not at all."""
+    """Write ``text`` to ``path`` as UTF-8."""
     with replacing(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
 
@@ -66,67 +62,64 @@ def write_csv(frame: pd.DataFrame, path: str | Path, float_format: str | None = 
 
 
 def write_array(array: np.ndarray, path: str | Path) -> None:
-    """Write ``array`` to ``path`` as .npy, whole or not at all."""
+    """Write ``array`` to ``path`` as .npy."""
     with replacing(path) as temporary, temporary.open("wb") as handle:
         np.save(handle, array)
 
 
 def read_columns(path: Path, columns: Sequence[str]) -> pa.Table:
-    """Return the ``columns`` of the Parquet file ``path``; one that is not there is left out."""
+    """Return the ``columns`` of the Parquet file ``path``; names that it does not have are left out."""
     with pq.ParquetFile(path) as file:
         return file.read(columns=list(columns), use_threads=False)
 
 
 def as_numpy(column: pa.ChunkedArray) -> np.ndarray:
-    """Return a column of numbers; a missing one is NaN."""
+    """Return a column of numbers; nulls become NaN."""
     if column.null_count:
         return column.to_numpy()
     return np.concatenate([np.empty(0, column.type.to_pandas_dtype()), *map(np.from_dlpack, column.chunks)])
 
 
 def rows_among(column: pa.ChunkedArray, names: Collection[str]) -> np.ndarray:
-    """Return the places in a column of text, int64 ascending, that hold one of ``names``."""
+    """Return the rows at which a column of text holds one of ``names``: int64, ascending."""
     encoded = column.combine_chunks().dictionary_encode(null_encoding="encode")
     wanted = [code for code, name in enumerate(encoded.dictionary.to_pylist()) if name in names]
     return np.flatnonzero(np.isin(np.from_dlpack(encoded.indices), wanted))
 
 
-# EFBIG: the limit that some schedulers set on the size of one file.
+# EFBIG: the limit that some schedulers set on the size of a file.
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 READ_ONLY = (errno.EROFS, errno.EACCES, errno.EPERM)
-
-log = logging.getLogger(__name__)
 
 
 @contextmanager
 def room_for(needed: int, folder: Path) -> Iterator[None]:
-    """Make ``folder``, and run the block only if ``needed`` bytes are free there; what it writes goes into ``folder``.
+    """Make ``folder``, check that ``needed`` bytes are free there, and run the block, which writes into ``folder``.
 
-    Raises UserError if they are not, or if while the block runs the disk, a quota or a limit on one file's size turns
-    out to be full, or the folder may not be written to.
+    Raises UserError if there is too little space, or if the block meets a full disk, a quota, a limit on the size of a
+    file, or a folder that may not be written to.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
         free = shutil.disk_usage(folder).free
         if free < needed:
             raise UserError(_no_space(needed, folder, f"{_readable(free)} are free"))
-        log.info("%s to be written to %s, where %s are free", _readable(needed), folder, _readable(free))
         yield
     except OSError as error:
         if error.errno in FULL:
             raise UserError(_no_space(needed, folder, error.strerror or "disk full")) from None
         if error.errno in READ_ONLY:
             raise UserError(
-                f"{folder}: cannot be written to ({error.strerror}); give this user the right to, or link results/ to "
-                "a disk that can be written"
+                f"{folder}: cannot be written to ({error.strerror}); give this user write permission, or link "
+                "results/ to a disk that can be written"
             ) from None
         raise
 
 
 def _no_space(needed: int, folder: Path, found: str) -> str:
     return (
-        f"no space left on {folder}: needs about {_readable(needed)}; {found}. Free some, or link results/ to a larger "
-        "disk, and run again: what is packed is kept"
+        f"no space left on {folder}: needs about {_readable(needed)}; {found}. Free some space, or link results/ to a "
+        "larger disk, and run again: finished shards are kept"
     )
 
 

@@ -125,7 +125,6 @@ def _official_splits(config: Config, name: str) -> tuple[Counter[str | None], st
         from moco_transfer.data.adapters import tables
 
         path, column = Path(dataset.root, dataset.table.file), dataset.table.official_split
-        read = tables.read_parquet_columns if tables.is_parquet(path) else tables.read_csv_columns
         rows = read(path, [column or dataset.table.path])
         return Counter(rows[column] if column else [None] * len(rows)), str(path)
     else:
@@ -200,7 +199,7 @@ class _Jobs:
             dataset = self.config.datasets[name]
             pixels = dataset.store.size**2 * (3 if dataset.store.colour else 1)
             yield from map(Job, ["phantom", "index"] if dataset.phantom else ["index"])
-            yield from [Job("pack_shard")] * dataset.store.shards
+            yield from [Job("pack")] * dataset.store.shards
             yield Job("pack", size=pixels * self.images[name].sides.total())
             yield Job("split")
         for target in self.config.targets.values():

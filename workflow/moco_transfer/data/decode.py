@@ -1,10 +1,8 @@
-"""JPEG and PNG as they look: upright, on black where they are transparent, 16 bits through a window.
+"""One image file to one uint8 array as it looks, and that array to the square that the store keeps.
 
-One image file to one uint8 array, and that array to the square that the store keeps.
-
-Files come from other people: the format is told by the first bytes and not by the name, images beyond a number of
-pixels are refused before they are decoded, and whatever goes wrong inside a decoder becomes UnreadableImage with a
-reason in one line.
+Pictures come out upright, on black if they are transparent; 16 bits are shown through a window. Files come from other
+people: the first bytes tell the format, not the name; images of too many pixels are refused before they are decoded; and
+whatever goes wrong inside a decoder becomes UnreadableImage with a reason in one line.
 """
 
 from __future__ import annotations
@@ -18,15 +16,15 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from moco_transfer.data import window
+from moco_transfer.data import display
 from moco_transfer.data.dicom import dataset_start, read_dicom
 from moco_transfer.errors import UnreadableImage
 
-# Our own limit, max_pixels, is checked before anything is decoded; Pillow's would be a second one beside it.
+# Our own limit, max_pixels, is checked before anything is decoded, so Pillow's is switched off.
 Image.MAX_IMAGE_PIXELS = None
 
-# What a reduced JPEG is larger than needed, so that resampling it still looks like resampling the whole: at 1.2 real
-# radiographs differ by 0.5 grey levels on average, at 1 by more than 0.7.
+# How much larger than needed a reduced JPEG is, so that resampling it still looks like resampling the whole: at 1.2,
+# real radiographs differ by 0.5 grey levels on average, at 1 by more than 0.7.
 SPARE = 1.2
 ORIENTATION = 0x0112
 UPRIGHT = {
@@ -40,18 +38,17 @@ UPRIGHT = {
 }
 
 
-def read_picture(path: Path, max_pixels: int, smallest_side: int | None) -> tuple[np.ndarray, int, int]:
-    """Return the JPEG or PNG at ``path`` and the height and width of the upright image in the file.
+def _read_picture(path: Path, max_pixels: int, smallest_side: int | None) -> tuple[np.ndarray, int, int]:
+    """Return the JPEG or PNG at ``path``, uint8 [h, w] or [h, w, 3], and the sides of the upright image in the file.
 
-    The pixels are uint8 [h, w] or [h, w, 3]; ``smallest_side`` is that of ``decode``. Raises UnreadableImage for more
-    than ``max_pixels``, and whatever Pillow raises for a file that is broken.
+    Raises UnreadableImage for more than ``max_pixels``, and whatever Pillow raises for a broken file.
     """
     with Image.open(path, formats=("JPEG", "PNG")) as picture:
         width, height = picture.size
         if width * height > max_pixels:
             raise UnreadableImage(f"{width} x {height} pixels, more than max_pixels ({max_pixels})")
         orientation = _orientation(picture)
-        # not where it is turned: the last row and column, which a reduction may leave half full, would come first
+        # not if it is turned: the last row and column, which a reduction may leave half full, would come first
         if smallest_side is not None and orientation == 1:
             enough = math.ceil(SPARE * smallest_side)
             picture.draft(None, (enough, enough))
@@ -62,7 +59,7 @@ def read_picture(path: Path, max_pixels: int, smallest_side: int | None) -> tupl
 
 
 def _orientation(picture: Image.Image) -> int:
-    """Return the EXIF orientation of ``picture``, 1 (upright) to 8; broken EXIF data say nothing."""
+    """Return the EXIF orientation of ``picture``, 1 (upright) to 8; broken EXIF data count as 1."""
     try:
         orientation = picture.getexif().get(ORIENTATION, 1)
     except Exception:  # EXIF holds whatever a camera, or an accident, put there
@@ -73,7 +70,7 @@ def _orientation(picture: Image.Image) -> int:
 def _eight_bits(picture: Image.Image) -> np.ndarray:
     if picture.mode.startswith("I"):  # 16 bits, as I;16 or, in an older Pillow, as I
         words = np.asarray(picture).astype(np.uint16)
-        return window.to_uint8(words, lambda values, counts: window.robust(values, counts()))
+        return display.to_uint8(words, lambda values, counts: display.robust(values, counts()))
     if picture.has_transparency_data:
         black = Image.new("RGBA", picture.size, (0, 0, 0, 255))
         picture = Image.alpha_composite(black, picture.convert("RGBA"))
@@ -81,8 +78,8 @@ def _eight_bits(picture: Image.Image) -> np.ndarray:
     return np.asarray(picture if picture.mode in ("L", "RGB") else picture.convert("L" if gray else "RGB"))
 
 
-# What the decoders say beside their result repeats paths and attributes of the file, which may be identifiers. For the
-# whole process, because images are decoded in threads.
+# The warnings of the decoders repeat paths and attributes of the file, which may be identifiers. They are silenced for
+# the whole process, because images are decoded in threads.
 warnings.filterwarnings("ignore", module=r"pydicom|PIL")
 for library in ("pydicom", "pylibjpeg", "libjpeg", "openjpeg"):
     logging.getLogger(library).addHandler(logging.NullHandler())
@@ -109,10 +106,10 @@ class Decoded(NamedTuple):
 def decode(path: Path, max_pixels: int, smallest_side: int | None = None) -> Decoded:
     """Return the DICOM, JPEG or PNG at ``path`` as displayed: uint8 [height, width], or [height, width, 3] if coloured.
 
-    An image whose three channels agree is gray. A gray image of 16 bits is shown through a robust window. Pixels are
+    An image whose three channels agree is gray. A gray PNG of 16 bits is shown through a robust window. Pixels are
     taken as square, whatever a file says of their spacing. If ``smallest_side`` is given, a JPEG may come out 2, 4 or 8
-    times smaller than it is stored, though with no side below 1.2 times that number: its decoder averages blocks in the
-    frequency domain, which saves half of the time. Raises UnreadableImage.
+    times smaller than it is stored, but with no side below 1.2 times that number: its decoder averages blocks in the
+    frequency domain, which halves the time. Raises UnreadableImage.
     """
     try:
         with path.open("rb") as handle:
@@ -121,11 +118,11 @@ def decode(path: Path, max_pixels: int, smallest_side: int | None = None) -> Dec
             raise UnreadableImage("the file is empty")
         start = dataset_start(head)
         if start is None:
-            pixels, height, width = read_picture(path, max_pixels, smallest_side)
+            pixels, height, width = _read_picture(path, max_pixels, smallest_side)
         else:
             pixels = read_dicom(path, start, max_pixels)
             height, width = pixels.shape[:2]
-        return Decoded(_gray_where_it_is(pixels), height, width)
+        return Decoded(_gray_if_equal(pixels), height, width)
     except (UnreadableImage, MemoryError):
         raise
     except FileNotFoundError:
@@ -173,7 +170,7 @@ def _resize(
     return picture.resize(size, Image.Resampling.BILINEAR, box=box, reducing_gap=3.0)
 
 
-def _gray_where_it_is(pixels: np.ndarray) -> np.ndarray:
+def _gray_if_equal(pixels: np.ndarray) -> np.ndarray:
     if pixels.ndim == 2:
         return pixels
     red = pixels[..., 0]

@@ -1,41 +1,18 @@
-"""The Image Pixel attributes of a DICOM (PS3.3 C.7.6.3), read and checked before its pixels are.
+"""From one DICOM file to the image that a viewer shows.
 
-What a compressed frame says of itself: its kind and size, read before a decoder sees it.
+pydicom parses the elements and decodes the pixels. The code around it makes it safe to read files from anywhere:
 
-The decoders allocate what the frame claims, whatever the attributes beside it say, so the claim is read first. Markers
-are those of JPEG (ITU-T T.81 B.2.2), JPEG-LS (T.87 C.2.2) and JPEG 2000 (T.800 A.5.1).
+- Parsing stops before the pixels, so that a file can be refused before anything large is read. Only the attributes that
+  say how pixels are stored and shown are kept: names and dates of patients are never parsed.
+- Decoders allocate what a compressed frame claims, whatever the attributes say, so the claim is read and compared first.
+- Every refusal is an UnreadableImage whose reason repeats nothing from the file but numbers.
 
-
-Colour pixels of a DICOM as 8-bit RGB: photographs, screen captures, and gray images that were saved as colour.
-
-
-A DICOM file up to its pixels: where the data set starts, how it is written, and the attributes that decoding needs.
-
-pydicom parses the elements, and stops before the pixels, so that a file can be refused before anything large is read.
-Only the attributes that say how pixels are stored and shown are kept: names and dates of patients are never parsed. A
-file that lost its header is read when its first bytes look like a data set.
-
-
-Gray pixels as a viewer shows them: modality LUT, then VOI LUT or window, then the photometric sense.
-
-Stored values mean nothing by themselves: the modality LUT (or rescale slope and intercept) turns them into the device's
-units, the VOI LUT or window picks the range of interest, and MONOCHROME1 means that high values are dark. The order is
-that of the DICOM standard, PS3.3 C.11 and PS3.4 N.2.
-
-
-The stored pixels of a DICOM in every encoding: bytes as they lie, or frames that pydicom's decoders take apart.
-
-What comes out are words, unsigned and still uninterpreted; which bits count, and whether they have a sign, is said by
-the attributes that come with them.
-
-
-One DICOM file to the image that a viewer shows: file, attributes, pixels, display, in that order.
+A file that lost its header is read if its first bytes look like a data set.
 """
 
 from __future__ import annotations
 
 import io
-import math
 import struct
 import zlib
 from functools import cache
@@ -44,7 +21,7 @@ from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 
 import numpy as np
 
-from moco_transfer.data import window
+from moco_transfer.data.display import show_colour, show_gray, show_palette
 from moco_transfer.errors import UnreadableImage
 
 if TYPE_CHECKING:
@@ -54,12 +31,41 @@ if TYPE_CHECKING:
 GRAY = ("MONOCHROME1", "MONOCHROME2")
 PALETTE = "PALETTE COLOR"
 COLOUR = ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT")
-# Photometric interpretations of the standard that are refused; any other text might be anything, and is not repeated.
+# Photometric interpretations of the standard that are refused. Any other text might be anything, and is not repeated.
 REFUSED = ("YBR_PARTIAL_422", "YBR_PARTIAL_420", "HSV", "ARGB", "CMYK", "XYB")
+KEPT = [
+    "SamplesPerPixel", "PhotometricInterpretation", "PlanarConfiguration", "NumberOfFrames", "Rows", "Columns",
+    "BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation", "PixelPaddingValue", "PixelPaddingRangeLimit",
+    "WindowCenter", "WindowWidth", "VOILUTFunction", "RescaleSlope", "RescaleIntercept", "ModalityLUTSequence",
+    "VOILUTSequence",
+]  # fmt: skip
+for _lut in ("RedPaletteColorLookupTable", "GreenPaletteColorLookupTable", "BluePaletteColorLookupTable"):
+    KEPT += [f"{_lut}Descriptor", f"{_lut}Data", f"Segmented{_lut}Data"]
+UNDEFINED_LENGTH = 0xFFFFFFFF
+PIXEL_DATA, FLOAT_PIXEL_DATA, DOUBLE_PIXEL_DATA = 0x7FE00010, 0x7FE00008, 0x7FE00009
+# The header of a radiograph has some hundred elements; junk of many megabytes would have millions, and take minutes.
+MOST_ELEMENTS = 100_000
+# What a file may hold beside its pixels, which are three channels of 16 bits at most.
+HEADER_BYTES = 16 << 20
+
+
+class DicomFile(NamedTuple):
+    """A data set read up to its pixels; ``body`` stands at their first byte.
+
+    ``syntax`` is the transfer syntax, None if the file does not say. ``length`` is that of the pixel data in bytes,
+    UNDEFINED_LENGTH if they are encapsulated (compressed); ``vr`` their value representation, if it is explicit.
+    """
+
+    header: Dataset
+    syntax: str | None
+    little_endian: bool
+    body: BinaryIO
+    vr: str | None
+    length: int
 
 
 class ImagePixels(NamedTuple):
-    """How the pixels of an image are stored; ``stored`` of the ``allocated`` bits count, ``high_bit`` the uppermost."""
+    """How pixels are stored (PS3.3 C.7.6.3): ``stored`` of the ``allocated`` bits count, up to ``high_bit``."""
 
     rows: int
     columns: int
@@ -77,165 +83,6 @@ class ImagePixels(NamedTuple):
         return kept - ((kept >> (self.stored - 1)) << self.stored) if self.signed else kept
 
 
-def image_pixels(header: Dataset, max_pixels: int) -> ImagePixels:
-    """Return the attributes in ``header``; raises UnreadableImage for an image that is not one frame to display."""
-    rows, columns = int(header.get("Rows") or 0), int(header.get("Columns") or 0)
-    frames = int(header.get("NumberOfFrames") or 1)
-    samples = int(header.get("SamplesPerPixel") or 1)
-    allocated = int(header.get("BitsAllocated") or 0)
-    stored = _or(header.get("BitsStored"), allocated)
-    high_bit = _or(header.get("HighBit"), stored - 1)
-    photometric = str(header.get("PhotometricInterpretation") or "")
-    if frames > 1:
-        raise UnreadableImage(f"a multi-frame DICOM ({frames} frames)")
-    if photometric not in (*GRAY, PALETTE, *COLOUR):
-        named = photometric if photometric in REFUSED else "an unknown photometric interpretation"
-        raise UnreadableImage(f"a DICOM in {named}, which cannot be shown")
-    if samples != (3 if photometric in COLOUR else 1):
-        raise UnreadableImage(f"a DICOM in {photometric} with {samples} samples a pixel")
-    if allocated not in (8, 16):
-        raise UnreadableImage(f"a DICOM of {allocated} bits a pixel, not 8 or 16")
-    if not 1 <= stored <= allocated:
-        raise UnreadableImage(f"a DICOM with {stored} of {allocated} bits stored")
-    if not stored <= high_bit + 1 <= allocated:
-        raise UnreadableImage(f"a DICOM with {stored} of {allocated} bits stored, the highest bit {high_bit}")
-    if rows < 1 or columns < 1:
-        raise UnreadableImage(f"a DICOM of {columns} x {rows} pixels")
-    if rows * columns > max_pixels:
-        raise UnreadableImage(f"{columns} x {rows} pixels, more than max_pixels ({max_pixels})")
-    signed = bool(header.get("PixelRepresentation") or 0)
-    planar = int(header.get("PlanarConfiguration") or 0)
-    return ImagePixels(rows, columns, samples, photometric, allocated, stored, high_bit, signed, planar)
-
-
-def _or(value: object, default: int) -> int:
-    return default if value is None or value == "" else int(value)
-
-
-JPEG_2000 = b"\xff\x4f\xff\x51"
-JPEG_LS_FRAME = 0xF7
-END_OF_IMAGE = b"\xff\xd9"
-# SOF0 to SOF15, without the Huffman tables, the extension and the arithmetic conditioning between them
-JPEG_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
-
-
-class Codestream(NamedTuple):
-    """``syntax``: the DICOM transfer syntax that holds such frames; ``precision`` in bits a sample."""
-
-    syntax: str
-    height: int
-    width: int
-    components: int
-    precision: int
-
-
-def read_codestream(frame: bytes) -> Codestream:
-    """Return what the JPEG, JPEG-LS or JPEG 2000 ``frame`` says; raises UnreadableImage if it is none of them."""
-    try:
-        if frame[:2] == b"\xff\xd8":
-            return _jpeg(frame)
-        # some writers wrap the codestream in the boxes of a JP2 file
-        start = frame.find(JPEG_2000, 0, 4096)
-        if start >= 0:
-            return _jpeg_2000(frame, start + len(JPEG_2000))
-    except (struct.error, IndexError):
-        raise UnreadableImage("a DICOM whose compressed frame is cut short") from None
-    raise UnreadableImage("a DICOM whose compressed frame is neither JPEG, JPEG-LS nor JPEG 2000")
-
-
-def _jpeg(frame: bytes) -> Codestream:
-    from pydicom.uid import JPEGBaseline8Bit, JPEGExtended12Bit, JPEGLossless, JPEGLSNearLossless
-
-    syntaxes = {0xC0: JPEGBaseline8Bit, 0xC3: JPEGLossless, JPEG_LS_FRAME: JPEGLSNearLossless}
-    position = 2
-    while True:
-        if frame[position] != 0xFF:
-            raise UnreadableImage("a DICOM whose JPEG has no frame header")
-        marker = frame[position + 1]
-        if marker == 0xFF:  # fill bytes
-            position += 1
-            continue
-        if marker in JPEG_FRAMES or marker == JPEG_LS_FRAME:
-            # no coded data hold these two bytes; without them libjpeg would make up the rest of the image
-            if frame.find(END_OF_IMAGE, position) < 0:
-                raise UnreadableImage("a DICOM whose compressed frame is cut short")
-            precision, height, width, components = struct.unpack_from(">BHHB", frame, position + 4)
-            return Codestream(syntaxes.get(marker, JPEGExtended12Bit), height, width, components, precision)
-        (length,) = struct.unpack_from(">H", frame, position + 2)
-        position += 2 + length
-
-
-def _jpeg_2000(frame: bytes, start: int) -> Codestream:
-    from pydicom.uid import JPEG2000
-
-    right, lower, left, upper = struct.unpack_from(">4I", frame, start + 4)
-    components, depth = struct.unpack_from(">HB", frame, start + 36)
-    return Codestream(str(JPEG2000), lower - upper, right - left, components, (depth & 0x7F) + 1)
-
-
-def from_palette(words: np.ndarray, about: ImagePixels, header: Dataset) -> np.ndarray:
-    """Return the colours that ``words`` [rows, columns] stand for, uint8 [rows, columns, 3] (PS3.3 C.7.6.3.1.5)."""
-    from pydicom.pixels import apply_color_lut
-
-    every_word = np.arange(np.iinfo(words.dtype).max + 1)
-    colours = apply_color_lut(about.values(every_word), header)
-    if colours.dtype == np.uint16:
-        colours = colours >> 8
-    return colours.astype(np.uint8)[words]
-
-
-def to_eight_bits(channels: np.ndarray, about: ImagePixels) -> np.ndarray:
-    """Return RGB ``channels`` (uint8 or uint16 [rows, columns, 3]) as uint8, full scale to full scale."""
-    if about.stored == 8:
-        return channels.astype(np.uint8)
-    return np.rint(about.values(channels) * (255 / (2**about.stored - 1))).astype(np.uint8)
-
-
-UNDEFINED_LENGTH = 0xFFFFFFFF
-PIXEL_DATA, FLOAT_PIXEL_DATA, DOUBLE_PIXEL_DATA = 0x7FE00010, 0x7FE00008, 0x7FE00009
-KEPT = [
-    "SamplesPerPixel",
-    "PhotometricInterpretation",
-    "PlanarConfiguration",
-    "NumberOfFrames",
-    "Rows",
-    "Columns",
-    "BitsAllocated",
-    "BitsStored",
-    "HighBit",
-    "PixelRepresentation",
-    "PixelPaddingValue",
-    "PixelPaddingRangeLimit",
-    "WindowCenter",
-    "WindowWidth",
-    "VOILUTFunction",
-    "RescaleSlope",
-    "RescaleIntercept",
-    "ModalityLUTSequence",
-    "VOILUTSequence",
-]
-KEPT += [f"{colour}PaletteColorLookupTableDescriptor" for colour in ("Red", "Green", "Blue")]
-KEPT += [f"{colour}PaletteColorLookupTableData" for colour in ("Red", "Green", "Blue")]
-KEPT += [f"Segmented{colour}PaletteColorLookupTableData" for colour in ("Red", "Green", "Blue")]
-# A header of a radiograph has some hundred elements; junk of many megabytes would have millions, and take minutes.
-MOST_ELEMENTS = 100_000
-
-
-class DicomFile(NamedTuple):
-    """A data set read up to its pixels; ``body`` stands at their first byte.
-
-    ``syntax`` is the transfer syntax, None where the file does not say. ``length`` is that of the pixel data in bytes,
-    UNDEFINED_LENGTH where they are encapsulated (compressed); ``vr`` their value representation, where it is explicit.
-    """
-
-    header: Dataset
-    syntax: str | None
-    little_endian: bool
-    body: BinaryIO
-    vr: str | None
-    length: int
-
-
 def dataset_start(head: bytes) -> int | None:
     """Return where the data elements start in a file with these first 132 bytes or more, None if it is no DICOM."""
     if head[128:132] == b"DICM":
@@ -244,11 +91,37 @@ def dataset_start(head: bytes) -> int | None:
     return 0 if head[:2] in (b"\x02\x00", b"\x08\x00", b"\x00\x08") else None
 
 
-def read_until_pixels(handle: BinaryIO, start: int, most_bytes: int) -> DicomFile:
-    """Return the data set in ``handle`` up to its pixels; ``start`` is from ``dataset_start``.
+def read_dicom(path: Path, start: int, max_pixels: int) -> np.ndarray:
+    """Return the single frame at ``path`` as displayed, uint8 [height, width] or [height, width, 3] if coloured.
 
-    Raises UnreadableImage for a data set without pixels or that inflates to more than ``most_bytes``, and whatever
-    pydicom and zlib raise for a file that is broken.
+    ``start`` is where its elements start, from ``dataset_start``. Raises UnreadableImage for whatever is not one frame
+    of at most ``max_pixels``, of 8 or 16 bits, gray, palette or RGB and its kin, and for a file that is broken.
+    """
+    most_bytes = 6 * max_pixels + HEADER_BYTES
+    try:
+        with path.open("rb") as handle:
+            file = _read_until_pixels(handle, start, most_bytes)
+            about = _image_pixels(file.header, max_pixels)
+            words, about = _read_pixels(file, about, most_bytes)
+        if about.photometric == PALETTE:
+            return show_palette(words, about, file.header)
+        if about.photometric in COLOUR:
+            return show_colour(words, about)
+        return show_gray(words, about, file.header)
+    except (UnreadableImage, MemoryError):
+        raise
+    except Exception as error:
+        # the messages of pydicom and its decoders repeat attributes of the file, so only the kind of error is told
+        if isinstance(error, OSError) and error.errno:
+            raise
+        raise UnreadableImage(f"a broken DICOM ({type(error).__name__})") from error
+
+
+def _read_until_pixels(handle: BinaryIO, start: int, most_bytes: int) -> DicomFile:
+    """Return the data set in ``handle`` up to its pixels.
+
+    Raises UnreadableImage for a data set without pixels or one that inflates to more than ``most_bytes``, and whatever
+    pydicom and zlib raise for a broken file.
     """
     # importing pydicom takes 1.5 s, and most datasets hold no DICOM
     from pydicom.filereader import read_dataset
@@ -303,7 +176,7 @@ def _inflated(handle: BinaryIO, most_bytes: int) -> BinaryIO:
 
 
 def _encoding(syntax: str | None, handle: BinaryIO) -> tuple[bool, bool]:
-    """Return whether VRs are implicit, and whether bytes are little-endian; where no syntax says, the data tell."""
+    """Return whether VRs are implicit and bytes little-endian; if no syntax says so, the first element tells."""
     from pydicom.uid import ExplicitVRBigEndian, ImplicitVRLittleEndian
 
     if syntax is not None:
@@ -314,97 +187,42 @@ def _encoding(syntax: str | None, handle: BinaryIO) -> tuple[bool, bool]:
     return not explicit, not (explicit and first[:2] == b"\x00\x08")
 
 
-WINDOWS = {"LINEAR": window.linear, "LINEAR_EXACT": window.linear_exact, "SIGMOID": window.sigmoid}
+def _image_pixels(header: Dataset, max_pixels: int) -> ImagePixels:
+    """Return the attributes in ``header``; raises UnreadableImage for an image that is not one frame to display."""
+
+    def number(name: str, default: int) -> int:
+        value = header.get(name)
+        return default if value is None or value == "" else int(value)
+
+    rows, columns = number("Rows", 0), number("Columns", 0)
+    samples = number("SamplesPerPixel", 1) or 1
+    allocated = number("BitsAllocated", 0)
+    stored = number("BitsStored", allocated)
+    high_bit = number("HighBit", stored - 1)
+    photometric = str(header.get("PhotometricInterpretation") or "")
+    if (frames := number("NumberOfFrames", 1)) > 1:
+        raise UnreadableImage(f"a multi-frame DICOM ({frames} frames)")
+    if photometric not in (*GRAY, PALETTE, *COLOUR):
+        named = photometric if photometric in REFUSED else "an unknown photometric interpretation"
+        raise UnreadableImage(f"a DICOM in {named}, which cannot be shown")
+    if samples != (3 if photometric in COLOUR else 1):
+        raise UnreadableImage(f"a DICOM in {photometric} with {samples} samples per pixel")
+    if allocated not in (8, 16):
+        raise UnreadableImage(f"a DICOM of {allocated} bits per pixel, not 8 or 16")
+    if not 1 <= stored <= high_bit + 1 <= allocated:
+        raise UnreadableImage(f"a DICOM with {stored} of {allocated} bits stored, the highest bit {high_bit}")
+    if rows < 1 or columns < 1:
+        raise UnreadableImage(f"a DICOM of {columns} x {rows} pixels")
+    if rows * columns > max_pixels:
+        raise UnreadableImage(f"{columns} x {rows} pixels, more than max_pixels ({max_pixels})")
+    signed, planar = bool(number("PixelRepresentation", 0)), number("PlanarConfiguration", 0)
+    return ImagePixels(rows, columns, samples, photometric, allocated, stored, high_bit, signed, planar)
 
 
-def display(words: np.ndarray, about: ImagePixels, header: Dataset) -> np.ndarray:
-    """Return the stored ``words`` (uint8 or uint16 [rows, columns]) as displayed, uint8 of the same shape.
+def _read_pixels(file: DicomFile, about: ImagePixels, most_bytes: int) -> tuple[np.ndarray, ImagePixels]:
+    """Return the stored words of ``file``, uint8 or uint16 [rows, columns] or, as RGB, [rows, columns, 3].
 
-    Raises UnreadableImage if a LUT or the rescale is unusable.
-    """
-
-    def brightness(every_word: np.ndarray, counts: window.Counts) -> np.ndarray:
-        values = about.values(every_word)
-        padding = _padding(values, about, header)
-        units = _modality(values, header)
-        shown = np.clip(_voi(units, lambda: np.where(padding, 0, counts()), header), 0, 1)
-        return 1 - shown if about.photometric == "MONOCHROME1" else shown
-
-    return window.to_uint8(words, brightness)
-
-
-def _padding(values: np.ndarray, about: ImagePixels, header: Dataset) -> np.ndarray:
-    """Return which ``values`` stand for no image at all: the padding value, or all up to its range limit."""
-    first = header.get("PixelPaddingValue")
-    if first is None or first == "":
-        return np.zeros(len(values), dtype=bool)
-    last = header.get("PixelPaddingRangeLimit")
-    ends = about.values(np.array([int(first), int(first if last is None or last == "" else last)]))
-    return (values >= ends.min()) & (values <= ends.max())
-
-
-def _modality(values: np.ndarray, header: Dataset) -> np.ndarray:
-    """Return stored ``values`` in the device's units."""
-    if header.get("ModalityLUTSequence"):
-        return _lookup(values, header.ModalityLUTSequence[0], header)[0]
-    slope, intercept = _first(header.get("RescaleSlope")), _first(header.get("RescaleIntercept"))
-    if slope is None and intercept is None:
-        return values
-    slope, intercept = 1.0 if slope is None else slope, intercept or 0.0
-    # a decimal string may hold what no device means, and what would overflow
-    if not 1e-30 < abs(slope) < 1e30 or not abs(intercept) < 1e30:
-        raise UnreadableImage(f"a DICOM with rescale slope {slope:g} and intercept {intercept:g}")
-    return values * slope + intercept
-
-
-def _voi(units: np.ndarray, counts: window.Counts, header: Dataset) -> np.ndarray:
-    """Return the brightness of ``units`` under the first VOI LUT, else the first window, else a robust one."""
-    if header.get("VOILUTSequence"):
-        shown, bits = _lookup(units, header.VOILUTSequence[0], header)
-        return shown / (2**bits - 1)
-    function = WINDOWS.get(header.get("VOILUTFunction") or "LINEAR", window.linear)
-    center, width = _first(header.get("WindowCenter")), _first(header.get("WindowWidth"))
-    smallest = 1 if function is window.linear else np.finfo(np.float32).tiny
-    if center is None or width is None or not math.isfinite(center) or not smallest <= width < math.inf:
-        return window.robust(units, counts())
-    return function(units, center, width)
-
-
-def _first(value: object) -> float | None:
-    """Return the first of one or several decimal strings as a float, None where there is none."""
-    if value is None or value == "":
-        return None
-    if isinstance(value, (str, float, int)):
-        return float(value)
-    return float(value[0]) if len(value) else None
-
-
-def _lookup(values: np.ndarray, item: Dataset, header: Dataset) -> tuple[np.ndarray, int]:
-    """Return ``values`` looked up in the LUT of ``item``, and the bits of its entries (PS3.3 C.11.1.1, C.11.2.1.1).
-
-    Values below the table take its first entry, values above it the last.
-    """
-    length, first, bits = (int(number) for number in item.LUTDescriptor)
-    length = length or 1 << 16
-    data = item.get("LUTData") or b""
-    if not isinstance(data, bytes):
-        entries = np.atleast_1d(data)
-    elif bits == 8 and len(data) in (length, length + length % 2):
-        entries = np.frombuffer(data, np.uint8)  # two entries a word, as some writers have it
-    else:
-        little_endian = header.original_encoding[1]
-        entries = np.frombuffer(data, "<u2" if little_endian else ">u2")
-    entries = entries[:length]
-    if not 1 <= bits <= 16 or not len(entries):
-        raise UnreadableImage(f"a DICOM with a LUT of {len(entries)} entries of {bits} bits")
-    position = np.clip(np.rint(values) - first, 0, len(entries) - 1).astype(np.int64)
-    return entries[position].astype(np.float64), bits
-
-
-def read_pixels(file: DicomFile, about: ImagePixels, most_bytes: int) -> tuple[np.ndarray, ImagePixels]:
-    """Return the pixels of ``file``, uint8 or uint16 [rows, columns] or, as RGB, [rows, columns, 3].
-
-    They come with ``about``, corrected where a compressed frame stores fewer bits than the file says. Raises
+    ``about`` comes back, too, corrected if a compressed frame stores fewer bits than the file says. Raises
     UnreadableImage for pixel data of another size than ``about`` says, or of more than ``most_bytes`` compressed bytes.
     """
     from pydicom.uid import UID, AllTransferSyntaxes, ExplicitVRLittleEndian
@@ -413,12 +231,15 @@ def read_pixels(file: DicomFile, about: ImagePixels, most_bytes: int) -> tuple[n
         raise UnreadableImage("a DICOM in an unknown transfer syntax")
     encapsulated = file.length == UNDEFINED_LENGTH
     if file.syntax is not None and UID(file.syntax).is_encapsulated != encapsulated:
-        raise UnreadableImage(f"a DICOM whose pixel data do not lie as {UID(file.syntax).name} has them")
+        raise UnreadableImage(
+            f"a DICOM whose pixel data are not in {UID(file.syntax).name}, as its header says"
+        )
     if encapsulated:
         return _decompressed(file, about, most_bytes)
     data = _uncompressed(file, about)
     if about.photometric in COLOUR:
-        return _decoded(data, str(ExplicitVRLittleEndian), about), about
+        return _decoded(data, ExplicitVRLittleEndian, about), about
+    # pydicom would copy them twice, which doubles the time of the whole image
     return np.frombuffer(data, f"<u{about.allocated // 8}").reshape(about.rows, about.columns), about
 
 
@@ -434,7 +255,7 @@ def _uncompressed(file: DicomFile, about: ImagePixels) -> bytes:
     if len(data) < expected:
         raise UnreadableImage(f"a DICOM that ends after {len(data)} of {expected} bytes of pixel data")
     if not file.little_endian and (width == 2 or (file.vr == "OW" and len(data) % 2 == 0)):
-        # bytes of 8-bit pixels that were written as words are swapped in pairs, too
+        # 8-bit pixels that were written as words are swapped in pairs, too
         data = np.frombuffer(data, ">u2").astype("<u2").tobytes()
     return data[:expected]
 
@@ -454,19 +275,18 @@ def _decompressed(file: DicomFile, about: ImagePixels, most_bytes: int) -> tuple
         # runs at their worst double the data, and a header and padding come on top: more is a bomb
         if len(frame) > 128 + 2 * about.rows * about.columns * about.samples * about.allocated // 8:
             raise UnreadableImage("a DICOM whose run lengths exceed its size")
-        return _decoded(data, str(RLELossless), about), about
-    says = read_codestream(frame)
-    if (says.height, says.width, says.components) != (about.rows, about.columns, about.samples):
+        return _decoded(data, RLELossless, about), about
+    syntax, height, width, components, precision = _read_codestream(frame)
+    if (height, width, components) != (about.rows, about.columns, about.samples):
         raise UnreadableImage(
             f"a DICOM of {about.columns} x {about.rows} pixels in {about.samples} channels whose compressed frame has "
-            f"{says.width} x {says.height} in {says.components}"
+            f"{width} x {height} in {components}"
         )
-    if not 2 <= says.precision <= 16:
-        raise UnreadableImage(f"a DICOM whose compressed frame has {says.precision} bits a pixel")
-    stored = min(about.stored, says.precision)
-    allocated = 8 if says.precision <= 8 else 16
-    about = about._replace(allocated=allocated, stored=stored, high_bit=stored - 1)
-    return _decoded(data, file.syntax or says.syntax, about, says.precision), about
+    if not 2 <= precision <= 16:
+        raise UnreadableImage(f"a DICOM whose compressed frame has {precision} bits per pixel")
+    stored = min(about.stored, precision)
+    about = about._replace(allocated=8 if precision <= 8 else 16, stored=stored, high_bit=stored - 1)
+    return _decoded(data, file.syntax or syntax, about, precision), about
 
 
 def _decoded(data: bytes, syntax: str, about: ImagePixels, precision: int | None = None) -> np.ndarray:
@@ -481,7 +301,7 @@ def _decoded(data: bytes, syntax: str, about: ImagePixels, precision: int | None
     frame.file_meta.TransferSyntaxUID = syntax
     frame.Rows, frame.Columns, frame.SamplesPerPixel = about.rows, about.columns, about.samples
     frame.PhotometricInterpretation, frame.PlanarConfiguration = about.photometric, about.planar
-    # all bits, and none a sign: which of them count is for ImagePixels.values to say
+    # all bits as an unsigned number: ImagePixels.values knows which of them count
     frame.BitsAllocated, frame.BitsStored = about.allocated, precision or about.allocated
     frame.PixelRepresentation = 0
     frame.PixelData = data
@@ -489,31 +309,50 @@ def _decoded(data: bytes, syntax: str, about: ImagePixels, precision: int | None
     return get_decoder(syntax).as_array(frame, decoding_plugin=plugin)[0]
 
 
-# Beside its pixels, three channels of 16 bits at most, a file may hold this much.
-HEADER_BYTES = 16 << 20
+def _read_codestream(frame: bytes) -> tuple[str, int, int, int, int]:
+    """Return what a compressed ``frame`` says of itself: a transfer syntax of its kind, height, width, components, bits.
 
-
-def read_dicom(path: Path, start: int, max_pixels: int) -> np.ndarray:
-    """Return the single frame at ``path`` as displayed, uint8 [height, width] or [height, width, 3] if coloured.
-
-    ``start`` is where its elements start, from ``dataset_start``. Raises UnreadableImage for whatever is not one frame
-    of at most ``max_pixels``, of 8 or 16 bits, gray, palette or RGB and its kin, and for a file that is broken.
+    Raises UnreadableImage if it is neither JPEG, JPEG-LS nor JPEG 2000. Markers are those of JPEG (ITU-T T.81 B.2.2), JPEG-LS (T.87 C.2.2) and JPEG 2000 (T.800 A.5.1).
     """
-    most_bytes = 6 * max_pixels + HEADER_BYTES
     try:
-        with path.open("rb") as handle:
-            file = read_until_pixels(handle, start, most_bytes)
-            about = image_pixels(file.header, max_pixels)
-            pixels, about = read_pixels(file, about, most_bytes)
-        if about.photometric == PALETTE:
-            return from_palette(pixels, about, file.header)
-        if about.photometric in COLOUR:
-            return to_eight_bits(pixels, about)
-        return display(pixels, about, file.header)
-    except (UnreadableImage, MemoryError):
-        raise
-    except Exception as error:
-        # what pydicom and its decoders raise repeats attributes of the file, so only its kind is told
-        if isinstance(error, OSError) and error.errno:
-            raise
-        raise UnreadableImage(f"a broken DICOM ({type(error).__name__})") from error
+        if frame[:2] == b"\xff\xd8":
+            return _jpeg(frame)
+        # some writers wrap the codestream in the boxes of a JP2 file
+        start = frame.find(b"\xff\x4f\xff\x51", 0, 4096)
+        if start >= 0:
+            return _jpeg_2000(frame, start + 4)
+    except (struct.error, IndexError):
+        raise UnreadableImage("a DICOM whose compressed frame is cut short") from None
+    raise UnreadableImage("a DICOM whose compressed frame is neither JPEG, JPEG-LS nor JPEG 2000")
+
+
+def _jpeg(frame: bytes) -> tuple[str, int, int, int, int]:
+    from pydicom.uid import JPEGBaseline8Bit, JPEGExtended12Bit, JPEGLossless, JPEGLSNearLossless
+
+    # frame headers: SOF0 to SOF15, without the Huffman tables, the extension and the conditioning between them
+    frames = dict.fromkeys({*range(192, 208)} - {196, 200, 204}, JPEGExtended12Bit)
+    frames |= {0xC0: JPEGBaseline8Bit, 0xC3: JPEGLossless, 0xF7: JPEGLSNearLossless}
+    position = 2
+    while True:
+        if frame[position] != 0xFF:
+            raise UnreadableImage("a DICOM whose JPEG has no frame header")
+        marker = frame[position + 1]
+        if marker == 0xFF:  # fill bytes
+            position += 1
+            continue
+        if marker in frames:
+            # no coded data hold the end marker; without it libjpeg would make up the rest of the image
+            if frame.find(b"\xff\xd9", position) < 0:
+                raise UnreadableImage("a DICOM whose compressed frame is cut short")
+            precision, height, width, components = struct.unpack_from(">BHHB", frame, position + 4)
+            return frames[marker], height, width, components, precision
+        (length,) = struct.unpack_from(">H", frame, position + 2)
+        position += 2 + length
+
+
+def _jpeg_2000(frame: bytes, start: int) -> tuple[str, int, int, int, int]:
+    from pydicom.uid import JPEG2000
+
+    right, lower, left, upper = struct.unpack_from(">4I", frame, start + 4)
+    components, depth = struct.unpack_from(">HB", frame, start + 36)
+    return JPEG2000, lower - upper, right - left, components, (depth & 0x7F) + 1

@@ -1,8 +1,8 @@
-"""The index: one table a dataset, one row an image, the same columns whatever release it came from.
+"""The index: one table per dataset, one row per image, the same columns whatever release it came from.
 
 Its first columns are ``COLUMNS``; every column after them is a label with the release's raw values 1, 0, -1 or NaN. An
-adapter builds the table, everything behind it trusts the table: so it is checked here. Messages name rows by number,
-counted from 1, and never by identifier: identifiers of credentialed datasets must not enter a log.
+adapter builds the table and every later stage trusts it, so it is checked here. Messages name rows by number, counted
+from 1, and never by identifier: identifiers of credentialed datasets must not enter a log.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ def build(
 ) -> pd.DataFrame:
     """Return the checked index of ``columns`` (some of ``COLUMNS``; absent ones become null) and ``labels``.
 
-    Identifiers become strings and labels float32, so that the table is equal to itself after a trip through Parquet.
+    Identifiers become strings and labels float32, so that writing to Parquet and reading back gives an equal table.
     ``where`` names the release in messages; ``undivided`` as in ``check``. Raises UserError as ``check`` does.
     """
     identifiers = columns.reindex(columns=list(COLUMNS)).astype("str").reset_index(drop=True)
@@ -35,7 +35,7 @@ def build(
 def check(index: pd.DataFrame, where: str, undivided: str | None = None) -> None:
     """Raise UserError if ``index`` is not an index table; ``where`` names it in the message.
 
-    ``undivided`` names a column (``patient_id`` or ``study_id``) of which no value may lie in two official splits.
+    ``undivided`` names a column (``patient_id`` or ``study_id``), none of whose values may be in two official splits.
     """
     if tuple(index.columns[: len(COLUMNS)]) != COLUMNS:
         raise UserError(
@@ -85,7 +85,7 @@ def _check_undivided(index: pd.DataFrame, where: str, column: str) -> None:
     first = index.groupby(column, sort=False)["official_split"].transform("first")
     _refuse(
         index["official_split"] != first,
-        f"{where}: the {column} of this image also lies in another official split; the release must not divide them",
+        f"{where}: the {column} of this image is also in another official split; the release must not divide them",
     )
 
 

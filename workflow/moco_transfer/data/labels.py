@@ -1,12 +1,11 @@
-"""The names that the index table and the splits are made of; apart from their checks, which need pandas.
-
-Which rows of a store play a part: those of a split, or of a labelled subset.
-
-
-The labels of an index table: which columns they are, and how raw values become targets.
+"""Reading an index and its splits: which columns are labels, what targets they become, which rows belong to what.
 
 An index keeps the release's own values: 1 (present), 0 (absent), -1 (uncertain) and NaN (not mentioned). What a network
-learns is decided here, once, by the configuration: 1 where the value is 1, and for -1 whatever ``labels.uncertain`` says.
+learns from them is decided here, once: 1 stays 1, -1 becomes what ``labels.uncertain`` says, and a blank counts as 0, as
+in CheXclusion (Seyyed-Kalantari et al., 2021), whose finetuning settings the paper shares.
+
+Nothing here imports pandas, because the jobs that read labels take less than a second. ``index`` builds and checks the
+table.
 """
 
 from __future__ import annotations
@@ -25,6 +24,7 @@ if TYPE_CHECKING:
 
 COLUMNS = ("image_id", "patient_id", "study_id", "path", "official_split", "view")
 SPLITS = ("train", "validation", "test")
+UNCERTAIN = {"zero": 0.0, "one": 1.0, "mask": np.nan}
 
 
 def split_rows(splits: Path, names: Collection[str]) -> np.ndarray:
@@ -37,19 +37,15 @@ def subset_rows(subset: Path) -> np.ndarray:
     return as_numpy(read_columns(subset, ["row"])["row"])
 
 
-UNCERTAIN = {"zero": 0.0, "one": 1.0, "mask": np.nan}
-
-
 def label_columns(columns: Sequence[str]) -> list[str]:
-    """Return those of an index table's ``columns`` that are labels: all that stand after ``view``."""
+    """Return the labels among the ``columns`` of an index table: all that come after ``view``."""
     return list(columns[len(COLUMNS) :])
 
 
 def targets(raw: np.ndarray, uncertain: str) -> np.ndarray:
-    """Return the targets of ``raw`` values: float32 [images, classes] of 0, 1 and NaN, where NaN is masked from the loss.
+    """Return the targets of ``raw`` values: float32 [images, classes] of 0, 1 and NaN, which the loss leaves out.
 
-    ``uncertain`` is what -1 becomes: ``zero``, ``one`` or ``mask``. A blank counts as 0, as in CheXclusion
-    (Seyyed-Kalantari et al., 2021), whose finetuning settings the paper shares.
+    ``uncertain`` is what -1 becomes: ``zero``, ``one`` or ``mask``.
     """
     values = np.where(raw == -1, UNCERTAIN[uncertain], raw).astype(np.float32)
     values[np.isnan(raw)] = 0
@@ -65,5 +61,5 @@ def read_targets(index: Path, uncertain: str) -> tuple[list[str], np.ndarray]:
 
 
 def has_labels(index: pd.DataFrame) -> np.ndarray:
-    """Return bool [images]: whether any label of the image holds a value at all, be it 1, 0 or -1."""
+    """Return bool [images]: whether any label of the image has a value at all, be it 1, 0 or -1."""
     return index[label_columns(index.columns)].notna().to_numpy().any(axis=1)

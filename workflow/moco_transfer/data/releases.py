@@ -1,4 +1,4 @@
-"""What each release holds, so that a missing one can be named before anything runs. Imports nothing heavy."""
+"""What each release consists of, so that a missing one can be named before anything runs. Imports nothing heavy."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from pathlib import Path
 class Release:
     """A release's name, where to get it, and patterns of the tables its adapter reads (each must match a file).
 
-    ``{labeler}`` in a pattern stands for the dataset's labeler. The file of ``table`` is named by the configuration alone.
-    ``images`` are those of the whole release by official split, and ``classes`` its labels, where all of that is known.
+    ``{labeler}`` in a pattern stands for the dataset's labeler. Only the configuration names the file of ``table``.
+    ``images`` are those of the whole release by official split, and ``classes`` its number of labels, if they are known.
     """
 
     name: str
@@ -49,8 +49,8 @@ RELEASES = {
         14,
     ),
     "image_folder": Release(
-        "images in a folder for each class",
-        "https://image-net.org/download.php, of which 2,000 images are enough",
+        "one folder of images per class",
+        "https://image-net.org/download.php, 2,000 images of it are enough",
         ("*/",),
     ),
     "table": Release("a table of your own", "", ()),
@@ -62,8 +62,8 @@ def find_tables(
 ) -> tuple[list[str], list[str]]:
     """Return the release's tables under ``root``, and the patterns that match no file there.
 
-    Folders of images are among them, so that more images are noticed. Where any pattern is without a match, nothing is
-    returned. ``labeler`` is that of ``mimic_cxr_jpg``, ``file`` the one of ``table``.
+    Folders of images are among the tables, so that new images are noticed. If any pattern has no match, no table is
+    returned. ``labeler`` is for ``mimic_cxr_jpg``, ``file`` for ``table``.
     """
     if adapter == "table":
         matches = {file: [str(Path(root, file))] if Path(root, file).is_file() else []}
@@ -75,9 +75,9 @@ def find_tables(
 
 
 def describe_missing(datasets: dict[str, tuple[str, ...]]) -> str:
-    """Return which of ``datasets`` are not there and what to do, a line each.
+    """Return which of ``datasets`` are not there and what to do, one line per dataset.
 
-    They are given as name: (adapter, root) or (adapter, root, labeler, file), the arguments of ``find_tables``.
+    ``datasets`` has the arguments of ``find_tables`` by name: (adapter, root) or (adapter, root, labeler, file).
     """
     lines = []
     for name, (adapter, root, *chosen) in datasets.items():

@@ -1,14 +1,14 @@
-"""Who learns, who chooses, who judges: the splits of a dataset, and the labelled subsets of its training images.
+"""The splits of a dataset into train, validation and test, and the labelled subsets of its training images.
 
 Each unit (image, study or patient) gets a key from a random stream that its own identifier names; units are sorted by
-key and cut. So an assignment depends on the identifiers and the seed alone, never on the order of rows on disk. Labelled
-subsets are prefixes of one such order per subset number: the smaller percentages lie in the larger ones.
+key and cut. So an assignment depends only on the identifiers and the seed, never on the order of rows on disk. Labelled
+subsets are prefixes of one such order per subset number, so the smaller percentages are contained in the larger ones.
 
-When a dataset grows, sides keep their exact sizes, so somebody may have to move. New images of known units move nobody.
-Of m new units, sorted in among the old ones, each cut shifts by as many old units as the new ones before it differ from
-the growth of the sides before it: in the order of the square root of m, as keys are random, and never more than m units
-at the cut of two sides, 2m + 1 at the two cuts of three (a floor may add one). The old units keep their order, and so do
-the old images of a nested subset.
+When a dataset grows, sides keep their exact sizes, so some units may have to move. New images of known units move none.
+m new units, sorted in among the old ones, shift each cut by the difference between the number of new units before it and
+the growth of the sides before it: about the square root of m, as keys are random, and never more than m units at the one
+cut of two sides, or 2m + 1 at the two cuts of three (a floor may add one). The old units keep their order, and so do the
+old images of a nested subset.
 """
 
 from __future__ import annotations
@@ -33,10 +33,10 @@ UNIT_COLUMNS = {"image": "image_id", "study": "study_id", "patient": "patient_id
 def assign_splits(index: pd.DataFrame, split: Split, labels: Labels, seed: int) -> pd.DataFrame:
     """Return ``image_id``, ``patient_id`` and ``split`` of every row of ``index``, in its order.
 
-    Official sides are taken over. The units of what remains are cut in the order train, validation, test: each side
-    gets floor(share x units), the last one the rest. ``split`` is null for images without any label if
-    ``labels.unlabeled`` is ``drop``; those count in no share. Raises UserError if an official side is asked for and an
-    image names none, if a unit would be divided, or if there are too few units for the shares.
+    Official sides are kept as they are. The units of what remains are cut in the order train, validation, test: each
+    side gets floor(share x units), the last one the rest. If ``labels.unlabeled`` is ``drop``, ``split`` is null for
+    images without any label, and they count in no share. Raises UserError if an official side is asked for and an image
+    names none, if a unit would be divided, or if there are too few units for the shares.
     """
     used = has_labels(index) if labels.unlabeled == "drop" else np.ones(len(index), dtype=bool)
     side = np.full(len(index), None, dtype=object)
@@ -70,10 +70,10 @@ def draw_subset(
 ) -> pd.DataFrame:
     """Return ``image_id`` and ``row`` (in ``splits``, hence in the store) of a labelled subset of the training images.
 
-    Its size is max(1, floor(``percent`` / 100 x training images)), computed exactly. Rows stand in the order in which
-    they were drawn, so a smaller subset of the same ``number`` is the head of a larger one. ``how``: ``nested`` draws at
-    random; ``stratified`` draws in proportion from each set of labels that occurs together in ``labels`` (float [images,
-    classes] of 0, 1, NaN, row by row as ``splits``). Raises UserError if there is no training image.
+    Its size is max(1, floor(``percent`` / 100 x training images)), computed exactly. Rows are in the order in which they
+    were drawn, so a smaller subset of the same ``number`` is the head of a larger one. ``how``: ``nested`` draws at
+    random; ``stratified`` draws in proportion from each set of labels that occur together in ``labels`` (float [images,
+    classes] of 0, 1 and NaN, with the rows of ``splits``). Raises UserError if there is no training image.
     """
     rows = np.flatnonzero(splits["split"] == "train")
     if len(rows) == 0:
@@ -100,8 +100,8 @@ def draw_images(
     rows = np.flatnonzero(splits["split"].isin(parts))
     if len(rows) < images:
         raise UserError(
-            f"controls.size.{name}: {images} images are asked for, and its dataset has {len(rows)} for MoCo; name the "
-            "smaller dataset in as_many_as"
+            f"controls.size.{name}: {images} images are asked for, but its dataset has {len(rows)} for MoCo; name "
+            "the smaller dataset in as_many_as"
         )
     order = _random_order(splits["image_id"].to_numpy()[rows], seed, "size", name)
     return pd.DataFrame({"row": rows[order[:images]].astype(np.int64)})
@@ -119,7 +119,7 @@ def subset_size(percent: str, images: int) -> int:
 def side_sizes(units: int, unit: str, shares: Mapping[str, Fraction]) -> dict[str, int]:
     """Return how many of ``units`` each side with a share gets: floor(share x units), the last one the rest.
 
-    Raises UserError if a side gets none. ``unit`` says what is counted.
+    Raises UserError if a side gets none. ``unit`` names what is counted.
 
     >>> side_sizes(8389, "image", {"train": Fraction("0.7"), "validation": Fraction("0.3")})
     {'train': 5872, 'validation': 2517}
@@ -183,9 +183,9 @@ def _random_order(identifiers: np.ndarray, seed: int, *names: str | int) -> np.n
 def _interleave(order: np.ndarray, labels: np.ndarray, seed: int, number: int) -> np.ndarray:
     """Return ``order``, rearranged so that every prefix holds each set of labels in proportion.
 
-    Systematic sampling: the r-th image of a stratum of n stands at (r + offset) / n on a line, and the line is walked from
-    0 to 1. Offsets are random, so that a rare set of labels is neither always early nor always late, and evenly spread, so
-    that the strata do not all take their turn at once.
+    This is systematic sampling: the r-th image of a stratum of n is placed at (r + offset) / n on a line from 0 to 1, and
+    the images are taken in the order of their places. Offsets are random, so that a rare set of labels is neither always
+    early nor always late, and evenly spread, so that the strata do not all come at once.
     """
     known = np.where(np.isnan(labels), -1, labels).astype(np.int8)[order]
     _, stratum, sizes = np.unique(known, axis=0, return_inverse=True, return_counts=True)

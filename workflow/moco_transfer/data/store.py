@@ -1,16 +1,20 @@
-"""The store: every image of a dataset decoded, resized and packed once, then read at random for ever after.
+"""The store: every image of a dataset decoded, resized and packed once, and read at random from then on.
 
 ``images.npy`` is one uint8 array, opened as a memory map; ``index.parquet`` says what each of its rows is, and
 ``sizes.parquet`` how large the image was. An image that cannot be read is left out and listed in ``quarantine.csv`` with
 its reason: indexed = stored + quarantined, always. ``manifest.json`` is written last: a folder without one is no store.
+It says what was packed from what, with which settings and packages, and holds the hash of each file: counts and hashes
+alone, no identifier and no path, so that it can be shown where the images may not.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
 from collections.abc import Sequence
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,19 +22,21 @@ import numpy as np
 import pandas as pd
 
 from moco_transfer.data.index import check
-from moco_transfer.data.manifest import describe, quarantine_of, source_sha256, stop_if_too_many
-from moco_transfer.data.packing import header_bytes, shape_of, write_header
+from moco_transfer.data.packing import quarantine_of, shape_of, stop_if_too_many, write_header
 from moco_transfer.errors import UserError
 from moco_transfer.files import replacing, room_for, write_csv, write_parquet, write_text
 
 if TYPE_CHECKING:
     from moco_transfer.config.datasets import Store as StoreSettings
 
+FILES = ("images.npy", "index.parquet", "sizes.parquet", "quarantine.csv")
+# What a pixel's value depends on.
+PACKAGES = ("numpy", "numba", "pillow", "pydicom", "pylibjpeg", "pylibjpeg-libjpeg", "pylibjpeg-openjpeg")
 COPIED_AT_ONCE = 16 * 2**20
 
 
 def join(index: pd.DataFrame, shards: Sequence[Path], settings: StoreSettings, out: Path) -> None:
-    """Join the folders ``shards``, written by ``shard.pack_shard`` for all shards of ``index`` in order, to the store ``out``.
+    """Join the folders ``shards``, which ``pack_shard`` wrote for all shards of ``index`` in order, to the store ``out``.
 
     Row i of ``images.npy`` (uint8 [stored, size, size(, 3)]), ``index.parquet`` and ``sizes.parquet`` (height, width of the
     upright image in the file) is one image, in the order of ``index``; ``quarantine.csv`` has image_id, path, reason. The
@@ -49,14 +55,13 @@ def join(index: pd.DataFrame, shards: Sequence[Path], settings: StoreSettings, o
             f"{shards[0].parent}: the shards hold {sum(map(len, arrays))} images and list {len(files)} files, the index "
             f"{len(index)}; remove that folder and pack again"
         )
-    reasons = files["reason"][~stored]
-    quarantine = quarantine_of(index, dict(zip(np.flatnonzero(~stored), reasons, strict=True)))
+    unreadable = files["reason"][~stored]
     tables = int(index.memory_usage(deep=True).sum())
     needed = tables + (sum(array.nbytes for array in arrays) if len(shards) > 1 else 0)
     with room_for(needed, out):
-        # Nothing tells Snakemake that an image has come: it takes finished shards as they are.
+        # Snakemake does not notice that a missing image has arrived: it takes finished shards as they are.
         remedy = f"remove {shards[0].parent} and run again"
-        stop_if_too_many(quarantine, len(index), len(index), settings.max_quarantined, out, remedy)
+        stop_if_too_many(index, unreadable.to_dict(), len(index), len(index), settings, out, remedy)
         if not stored.any():
             raise UserError(
                 f"not one of {len(index)} images could be read; correct the dataset's root, and {remedy}"
@@ -67,15 +72,45 @@ def join(index: pd.DataFrame, shards: Sequence[Path], settings: StoreSettings, o
             _concatenate(shards, (int(stored.sum()), *shape_of(settings)), temporary)
         write_parquet(index[stored].reset_index(drop=True), out / "index.parquet")
         write_parquet(files.loc[stored, ["height", "width"]].reset_index(drop=True), out / "sizes.parquet")
-        write_csv(quarantine, out / "quarantine.csv")
+        write_csv(quarantine_of(index, unreadable.to_dict()), out / "quarantine.csv")
         (out / "unreadable.csv").unlink(missing_ok=True)
-        source = source_sha256(index, files["file_bytes"])
-        manifest = describe(out, settings, len(index), reasons, source)
+        manifest = {
+            "indexed": len(index),
+            "stored": int(stored.sum()),
+            "quarantined": len(unreadable),
+            "reasons": {reason: int(count) for reason, count in unreadable.value_counts().items()},
+            # A fingerprint of the release: its index and the size of each file, -1 if it is not there. Times of change
+            # are no part of it, because a copy of a release is the same release.
+            "source_sha256": _table_sha256(index.assign(file_bytes=files["file_bytes"].to_numpy())),
+            "settings": settings.model_dump(exclude={"shards"}),  # shards do not change a byte
+            "versions": package_versions(),
+            "sha256": {name: file_sha256(out / name) for name in FILES},
+        }
         write_text(out / "manifest.json", json.dumps(manifest, indent=2, sort_keys=True) + "\n")
 
 
+def package_versions() -> dict[str, str]:
+    """Return the versions of the packages that the pixels depend on."""
+    return {name: version(name) for name in PACKAGES}
+
+
+def file_sha256(path: Path) -> str:
+    """Return the SHA-256 of a file."""
+    with path.open("rb") as handle:
+        return hashlib.file_digest(handle, "sha256").hexdigest()
+
+
+def _table_sha256(frame: pd.DataFrame) -> str:
+    """Return the SHA-256 of ``frame`` as CSV, made in pieces so that a large table is never text as a whole."""
+    digest = hashlib.sha256()
+    for start in range(0, len(frame), 10_000):
+        text = frame.iloc[start : start + 10_000].to_csv(index=False, header=start == 0, lineterminator="\n")
+        digest.update(text.encode())
+    return digest.hexdigest()
+
+
 def _concatenate(shards: Sequence[Path], shape: tuple[int, ...], path: Path) -> None:
-    """Write the arrays of ``shards`` one behind the other, without holding one in memory."""
+    """Write the arrays of ``shards`` one after the other, without holding one in memory."""
     if len(shards) == 1:
         try:
             os.link(shards[0] / "images.npy", path)
@@ -84,7 +119,8 @@ def _concatenate(shards: Sequence[Path], shape: tuple[int, ...], path: Path) -> 
             pass
     with path.open("wb") as joined:
         write_header(joined, shape)
+        start = joined.tell()  # the header is as long in every shard
         for shard in shards:
             with (shard / "images.npy").open("rb") as part:
-                part.seek(header_bytes(shape[1:]))
+                part.seek(start)
                 shutil.copyfileobj(part, joined, COPIED_AT_ONCE)

@@ -1,4 +1,4 @@
-"""Re-reading a store against its manifest, and, where the release is at hand, against the images themselves."""
+"""Checking a store against its manifest and, if the release is at hand, against the images themselves."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ import numpy as np
 import pandas as pd
 
 from moco_transfer.data.decode import decode, fit
-from moco_transfer.data.manifest import FILES, file_sha256, package_versions
+from moco_transfer.data.store import FILES, file_sha256, package_versions
 from moco_transfer.errors import UnreadableImage, UserError
 
 
 def verify(store: Path, root: Path | None = None, sample: int = 100) -> str:
-    """Check the store and return in one line what was found sound.
+    """Check the store and return one line that says what was found to be sound.
 
-    Hashes of the files, shape of the array, counts, and that index, sizes and array have as many rows. With ``root``, the
-    folder of the release, ``sample`` images evenly spread over the store are decoded again and compared byte by byte.
-    Raises UserError naming the first difference, by its row number.
+    The checks are hashes of the files, shape of the array, counts, and whether index, sizes and array have equally many
+    rows. With ``root``, the folder of the release, ``sample`` images evenly spread over the store are decoded again and
+    compared byte by byte. Raises UserError for the first difference; it names an image by its row number.
     """
     store = Path(store)
     manifest = _read_manifest(store)
@@ -33,14 +33,14 @@ def verify(store: Path, root: Path | None = None, sample: int = 100) -> str:
     images = np.load(store / "images.npy", mmap_mode="r")
     index, sizes = (pd.read_parquet(store / name) for name in ("index.parquet", "sizes.parquet"))
     _check_counts(store, manifest, images, index, sizes)
-    told = f"{store}: sound, {len(images)} images stored, {manifest['quarantined']} quarantined"
+    summary = f"{store}: sound, {len(images)} images stored, {manifest['quarantined']} quarantined"
     if root is None:
-        return told
+        return summary
     rows = np.unique(np.linspace(0, len(images) - 1, min(sample, len(images))).round().astype(int))
     for row in rows.tolist():
         size = (sizes["height"][row], sizes["width"][row])
         _compare(store, row, Path(root, index["path"][row]), images[row], size, manifest)
-    return f"{told}, {len(rows)} decoded again with the same bytes"
+    return f"{summary}, {len(rows)} decoded again with the same bytes"
 
 
 def _read_manifest(store: Path) -> dict[str, Any]:
@@ -49,15 +49,13 @@ def _read_manifest(store: Path) -> dict[str, Any]:
         manifest = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise UserError(
-            f"{store}: no manifest.json, so this is no store, or one that was never finished; pack it again"
+            f"{store}: no manifest.json, so this is not a store, or it was never finished; pack it again"
         ) from None
     except ValueError:
         raise UserError(f"{path}: not JSON; pack the dataset again") from None
     needed = {"indexed", "stored", "quarantined", "reasons", "settings", "versions", "sha256"}
-    missing = needed - manifest.keys() if isinstance(manifest, dict) else needed
-    missing = missing or {f"sha256 of {name}" for name in FILES if name not in manifest["sha256"]}
-    if missing:
-        raise UserError(f"{path}: it lacks {', '.join(sorted(missing))}; pack the dataset again")
+    if lacking := needed - manifest.keys():  # written by an older version
+        raise UserError(f"{path}: it lacks {', '.join(sorted(lacking))}; pack the dataset again")
     return manifest
 
 
@@ -67,7 +65,7 @@ def _check_counts(
     settings = manifest["settings"]
     shape = (manifest["stored"], settings["size"], settings["size"], *([3] if settings["colour"] else []))
     if images.dtype != np.uint8 or images.shape != shape:
-        _differs(store, f"images.npy is {images.dtype} {images.shape}, by the manifest uint8 {shape}")
+        _differs(store, f"images.npy is {images.dtype} {images.shape}, but uint8 {shape} in the manifest")
     for name, table in (("index.parquet", index), ("sizes.parquet", sizes)):
         if len(table) != len(images):
             _differs(store, f"{name} has {len(table)} rows and images.npy {len(images)}")
@@ -75,7 +73,7 @@ def _check_counts(
     if len(reasons) != manifest["quarantined"] or reasons.value_counts().to_dict() != manifest["reasons"]:
         _differs(store, f"quarantine.csv lists {len(reasons)} images, or other reasons than the manifest")
     if manifest["stored"] + manifest["quarantined"] != manifest["indexed"]:
-        _differs(store, "by the manifest, stored and quarantined do not add up to indexed")
+        _differs(store, "in the manifest, stored and quarantined do not add up to indexed")
 
 
 def _compare(

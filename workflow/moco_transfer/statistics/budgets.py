@@ -50,7 +50,7 @@ def validation_aurocs(
     return pd.DataFrame(rows, columns=columns)
 
 
-def select_budgets(validation: pd.DataFrame, images: ValidationImages) -> pd.DataFrame:
+def best_budgets(validation: pd.DataFrame, images: ValidationImages) -> pd.DataFrame:
     """Return every budget with its validation AUROCs, and which one is selected.
 
     ``validation`` is the frame of ``validation_aurocs``. Returns source, percent, epochs, and validation_auroc and selected

@@ -1,7 +1,7 @@
 """Adapters: each turns one release's layout into the index table, and does nothing else.
 
-To add a release, write a module with ``read(root)`` that returns ``index.build(...)``, and name it in ``ADAPTERS``. A
-dataset whose images a CSV or Parquet file lists needs no module: that is the adapter ``table``.
+To add a release, write a module with ``read(root)`` that returns ``index.build(...)``, and name it in ``ADAPTERS``. If a
+CSV or Parquet file lists the images of a dataset, it needs no module: that is the adapter ``table``.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from moco_transfer.data.adapters import image_folder, mimic_cxr_jpg, nih_chestxray14, table, vindr_spinexr
+from moco_transfer.data.adapters import image_folder, mimic_cxr_jpg, nih_chestxray14, own_table, vindr_spinexr
 from moco_transfer.data.adapters.layout import keep_views, require_images
 from moco_transfer.errors import UserError
 
@@ -24,7 +24,7 @@ ADAPTERS = {
     "mimic_cxr_jpg": mimic_cxr_jpg.read,
     "nih_chestxray14": nih_chestxray14.read,
     "image_folder": image_folder.read,
-    "table": table.read,
+    "table": own_table.read,
 }
 
 
@@ -37,12 +37,12 @@ def read_release(
     table: Table | None = None,
     max_quarantined: float = 0.01,
 ) -> pd.DataFrame:
-    """Return the checked index of the release that lies in the folder ``root``, in the layout that ``adapter`` names.
+    """Return the checked index of the release in the folder ``root``, whose layout ``adapter`` names.
 
-    ``labeler`` (of ``mimic_cxr_jpg``: ``chexpert`` or ``negbio``) says whose labels; ``views`` which views are kept, None
-    for all; ``table`` (of ``table``) which columns say what. Up to a share ``max_quarantined`` of the images may be
-    missing. Raises UserError if the folder is not there, is not such a release, holds only a part of it, or names images
-    outside it.
+    ``labeler`` (for ``mimic_cxr_jpg``: ``chexpert`` or ``negbio``) says whose labels to take, ``views`` which views to
+    keep (None: all), ``table`` (for ``table``) which columns say what. Up to a share ``max_quarantined`` of the images
+    may be missing. Raises UserError if the folder is not there, is not such a release, holds only a part of it, or names
+    images outside it.
     """
     root = Path(root)
     if not root.is_dir():

@@ -1,6 +1,6 @@
-"""A folder a class, as ImageNet and many small collections come: ``root/<class>/<image>``.
+"""One folder per class, as in ImageNet and many small collections: ``root/<class>/<image>``.
 
-The classes become label columns, 1 for the folder an image lies in and 0 for the others. Nothing names patients or
+The classes become label columns: 1 for the folder that holds the image and 0 for the others. Nothing names patients or
 studies, so each image is its own.
 """
 
@@ -27,7 +27,7 @@ def read(root: Path) -> pd.DataFrame:
         entry.name for entry in root.iterdir() if entry.is_dir() and not entry.name.startswith(".")
     )
     if not classes:
-        raise UserError(f"{root}: a folder for each class was expected, found {layout.contents(root)}")
+        raise UserError(f"{root}: expected one folder per class, found {layout.contents(root)}")
     names, members = [], []
     for number, name in enumerate(classes):
         images = _images(root / name)
@@ -49,5 +49,5 @@ def _images(folder: Path) -> list[str]:
             f"{folder}: no image in this class ({', '.join(sorted(SUFFIXES))}); found {layout.contents(folder)}"
         )
     if len(images) < len(files):
-        log.warning("%s: entries that are no images, left out: %d", folder, len(files) - len(images))
+        log.warning("%s: entries left out because they are not images: %d", folder, len(files) - len(images))
     return images

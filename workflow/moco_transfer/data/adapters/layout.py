@@ -1,16 +1,6 @@
-"""What every adapter asks of a release: its folders, its tables, the values in their columns.
+"""What every adapter asks of a release: its folders and files, its views, and that its images are where they should be.
 
-Whatever is not as it should be ends in a UserError that says what was looked for, what is there instead, and what to do.
-A table's index holds the line of each row (``csv_file``), or its number (``parquet_file``), and messages name it.
-
-
-Whether the images that an index names are there, and inside the dataset's root.
-
-Each folder is looked at once, and each file. Listing the folders instead would be slower: MIMIC-CXR has 377,110 files in
-some 230,000 folders, and a folder takes five system calls to list, a file takes one. A symbolic link may lead elsewhere in the root; one that leaves it is refused, as '..' is. The root itself may be a link.
-
-
-The filter on views: which projections (PA, AP, LATERAL, ...) of a dataset are kept.
+Messages say what was looked for, what is there instead, and what to do; they never name a patient's folder or file.
 """
 
 from __future__ import annotations
@@ -26,13 +16,20 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 
-from moco_transfer.data.index import LABEL_VALUES
 from moco_transfer.errors import UserError
 
 # What may be named in a message: tables, and folders that a release has. Any other name may be a patient's.
 NAMED = re.compile(
     r"(?i).*\.(csv|csv\.gz|parquet|txt|md|html|zip|tar|gz)|files|annotations|physionet\.org|(train_|test_)?images(_\d+)?"
 )
+# More folders than this at one level may be those of patients, whose names are identifiers: they are not shown.
+MOST_FOLDERS = 20
+# A column with more values than this is not a column of views, and its values may be identifiers: they are not shown.
+MOST_VIEWS = 40
+
+Place = Literal["there", "missing", "outside"]
+
+log = logging.getLogger(__name__)
 
 
 def folder(root: Path, name: str) -> Path:
@@ -49,14 +46,12 @@ def only_file(root: Path, pattern: str) -> Path:
         raise UserError(f"{root}: no file '{pattern}'; found {contents(root)}. Check the root")
     if len(found) > 1:
         names = ", ".join(path.name for path in found)
-        raise UserError(
-            f"{root}: one file '{pattern}' was expected, found {names}. Keep one release in a root"
-        )
+        raise UserError(f"{root}: expected one file '{pattern}', found {names}. Keep one release per root")
     return found[0]
 
 
 def contents(root: Path) -> str:
-    """Return what lies in the folder ``root``, for a message: names of tables and of a release's folders, else numbers."""
+    """Return what is in the folder ``root``, for a message: tables and a release's folders by name, others as a count."""
     names = sorted(entry.name for entry in root.iterdir()) if root.is_dir() else []
     shown = [name for name in names if NAMED.fullmatch(name)][:6]
     others = len(names) - len(shown)
@@ -65,75 +60,48 @@ def contents(root: Path) -> str:
     return ", ".join(shown) or "nothing there"
 
 
-def label_values(table: pd.DataFrame, columns: Sequence[str], path: Path) -> pd.DataFrame:
-    """Return the ``columns`` of ``table``, which was read from ``path``, as float32 with the values 1, 0, -1 and NaN.
+def keep_views(index: pd.DataFrame, views: Sequence[str], where: str) -> pd.DataFrame:
+    """Return the rows of ``index`` whose view is one of ``views``, with their row labels; the log counts the rest.
 
-    Raises UserError that names the line, the column and the value if there is any other.
+    ``where`` names the dataset in messages. Raises UserError if the release names no views, or if one of ``views`` never
+    occurs; the message then says which do.
     """
-    values = {}
-    for column in columns:
-        numbers = pd.to_numeric(table[column], errors="coerce")
-        bad = table[column].notna() & ~numbers.isin(LABEL_VALUES)
-        refuse_rows(bad, path, column, table, "1, 0, -1 or a blank")
-        values[column] = numbers.to_numpy(dtype=np.float32)
-    return pd.DataFrame(values, index=table.index)
-
-
-def refuse_rows(bad: pd.Series, path: Path, column: str, table: pd.DataFrame, expected: str) -> None:
-    """Raise UserError for the first row of ``table``, read from ``path``, at which ``bad`` is true, if there is one.
-
-    The value at fault is shown: do not use this for a column of identifiers.
-    """
-    if bad.any():
-        value = table[column].iloc[int(np.flatnonzero(bad)[0])]
-        found = "a blank" if pd.isna(value) else f"'{value[:40]}'"
-        refuse(bad, path, table, f"expected {expected}, found {found}", column)
-
-
-def refuse_duplicates(table: pd.DataFrame, columns: list[str], path: Path) -> None:
-    """Raise UserError if the values of ``columns`` occur twice in ``table``, which was read from ``path``."""
-    repeated = table.duplicated(columns)
-    name = table.index.name
-    refuse(
-        repeated,
-        path,
-        table,
-        f"this {', '.join(columns)} stood on an earlier {name}; one {name} each was expected",
+    counts = index["view"].value_counts()
+    if counts.empty:
+        raise UserError(f"{where}: it names no views, so 'views' cannot choose among them; set views to null")
+    unknown = [view for view in views if view not in counts]
+    if unknown or not views:
+        occurring = f"{len(counts)} different values, too many for views"
+        if len(counts) <= MOST_VIEWS:
+            occurring = ", ".join(f"{view} ({count})" for view, count in counts.items())
+        asked = (
+            f"view {' and '.join(map(repr, unknown))} never occurs" if unknown else "views is an empty list"
+        )
+        raise UserError(f"{where}: {asked}; found {occurring}")
+    kept = index["view"].isin(list(views))
+    log.info(
+        "views %s: %d of %d images kept, %d left out (%d of them name no view)",
+        ", ".join(views),
+        kept.sum(),
+        len(index),
+        (~kept).sum(),
+        index["view"].isna().sum(),
     )
-
-
-def refuse(bad: pd.Series, path: Path, table: pd.DataFrame, message: str, column: str | None = None) -> None:
-    """Raise UserError with ``message`` and the place of the first row at which ``bad`` (bool [rows]) is true, if any is.
-
-    ``column`` is a part of the place where the fault lies in one.
-    """
-    rows = np.flatnonzero(bad)
-    if len(rows):
-        name = table.index.name
-        place = f"{path}, {name} {table.index[rows[0]]}" + (f", column '{column}'" if column else "")
-        others = f" ({len(rows)} such {name}s)" if len(rows) > 1 else ""
-        raise UserError(f"{place}: {message}{others}")
-
-
-Place = Literal["there", "missing", "outside"]
-# More folders than this at one level may be those of patients, whose names are identifiers: they are not shown.
-MOST_FOLDERS = 20
-
-log = logging.getLogger(__name__)
+    return index[kept]
 
 
 def require_images(index: pd.DataFrame, root: Path, max_quarantined: float) -> None:
-    """Check that the images of ``index`` lie in ``root``; a share of up to ``max_quarantined`` may be missing.
+    """Check that the images of ``index`` are in ``root``; a share of up to ``max_quarantined`` may be missing.
 
-    These are counted in one line of the log, and packing will put them into quarantine. Raises UserError if more are
-    missing, or any lies behind a link that leaves ``root``. Messages number a row by its label in ``index``, from 1.
+    One line of the log counts them, and packing will put them into quarantine. Raises UserError if more are missing, or
+    if any is behind a link that leaves ``root``. Messages number a row by its label in ``index``, from 1.
     """
     places = places_of(index["path"].tolist(), root)
     outside = np.flatnonzero(places == "outside")
     if len(outside):
         raise UserError(
             f"{root}: a symbolic link in the path of an image leaves the root (row {index.index[outside[0]] + 1} of the "
-            f"index; {len(outside)} such rows); put the files themselves there, or set the root to where they lie"
+            f"index; {len(outside)} such rows); put the files themselves there, or set the root to where they are"
         )
     missing = places == "missing"
     if not missing.any():
@@ -155,7 +123,11 @@ def require_images(index: pd.DataFrame, root: Path, max_quarantined: float) -> N
 def places_of(paths: list[str], root: Path) -> np.ndarray:
     """Return for each of ``paths``, relative to ``root``, 'there', 'missing' or 'outside': str [n].
 
-    Only a file is there; what a link points to counts in its place. What may not be looked at is missing.
+    Only a file is there; what a link points to counts in its place. A symbolic link may lead elsewhere in the root, but
+    not out of it; the root itself may be a link. What may not be looked at is missing.
+
+    Each file is looked at once, and each folder. Listing folders would be slower: MIMIC-CXR has 377,110 files in some
+    230,000 folders; to list a folder takes five system calls, to look at a file one.
     """
     real_root = os.path.realpath(root)
     folders: dict[str, Place] = {"": "there"}
@@ -167,7 +139,7 @@ def places_of(paths: list[str], root: Path) -> np.ndarray:
 
 
 def _folder_place(folder: str, root: str, known: dict[str, Place]) -> Place:
-    """Return where the folder is; it and each folder above it is looked at once, and kept in ``known``."""
+    """Return where the folder is; ``known`` remembers it and each folder above it."""
     if folder not in known:
         above = _folder_place(folder.rpartition("/")[0], root, known)
         known[folder] = _entry_place(folder, root, stat.S_ISDIR) if above == "there" else above
@@ -175,7 +147,7 @@ def _folder_place(folder: str, root: str, known: dict[str, Place]) -> Place:
 
 
 def _entry_place(entry: str, root: str, is_kind: Callable[[int], bool]) -> Place:
-    """Return where ``entry`` is, whose folder is there; missing, too, if it is not of that kind."""
+    """Return where ``entry`` is, whose folder is there; an entry of another kind is missing, too."""
     path = f"{root}/{entry}"
     try:
         mode = os.lstat(path).st_mode
@@ -190,7 +162,7 @@ def _entry_place(entry: str, root: str, is_kind: Callable[[int], bool]) -> Place
 
 
 def _folders(index: pd.DataFrame, missing: np.ndarray) -> str:
-    """Return the folders at the top that hold the missing images, and how many each, where they are no patient's own."""
+    """Return how many missing images each top folder holds, or nothing if a folder may be a single patient's."""
     for depth in (2, 1):
         top = index["path"].str.rpartition("/")[0].str.split("/").str[:depth].str.join("/")
         patients = index["patient_id"].groupby(top.to_numpy()).nunique()
@@ -198,38 +170,3 @@ def _folders(index: pd.DataFrame, missing: np.ndarray) -> str:
             counts = top[missing].value_counts(sort=False).sort_index()
             return ": " + ", ".join(f"{name} ({count})" for name, count in counts.items())
     return ""
-
-
-# A column with more values than this is no column of views, and its values may be identifiers: they are not shown.
-MOST_VIEWS = 40
-
-
-def keep_views(index: pd.DataFrame, views: Sequence[str], where: str) -> pd.DataFrame:
-    """Return the rows of ``index`` whose view is one of ``views``, under the row labels they had; the rest is counted.
-
-    ``where`` names the dataset in messages. Raises UserError if the release names no views, or one of ``views`` never
-    occurs; the message then says which do.
-    """
-    counts = index["view"].value_counts()
-    if counts.empty:
-        raise UserError(f"{where}: it names no views, so 'views' cannot choose among them; set views to null")
-    unknown = [view for view in views if view not in counts]
-    if unknown or not views:
-        occurring = f"{len(counts)} different values, too many for views"
-        if len(counts) <= MOST_VIEWS:
-            occurring = ", ".join(f"{view} ({count})" for view, count in counts.items())
-        asked = (
-            f"view {' and '.join(map(repr, unknown))} never occurs" if unknown else "views is an empty list"
-        )
-        raise UserError(f"{where}: {asked}; found {occurring}")
-    kept = index["view"].isin(list(views))
-    blank = int(index["view"].isna().sum())
-    log.info(
-        "views %s: %d of %d images kept, %d left out (%d of them name no view)",
-        ", ".join(views),
-        kept.sum(),
-        len(index),
-        (~kept).sum(),
-        blank,
-    )
-    return index[kept]

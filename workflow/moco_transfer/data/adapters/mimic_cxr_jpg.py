@@ -1,8 +1,8 @@
-"""MIMIC-CXR-JPG 2.0.0 or 2.1.0: chest radiographs as JPEG, with labels a study by the CheXpert or the NegBio labeler.
+"""MIMIC-CXR-JPG 2.0.0 or 2.1.0: chest radiographs as JPEG, with labels per study by the CheXpert or NegBio labeler.
 
-Layout: ``files/p10/p10000032/s50414267/<dicom_id>.jpg`` and ``mimic-cxr-2.0.0-{metadata,split,chexpert,negbio}.csv.gz``, so
-named in 2.1.0 as well. Every image of the metadata is kept, whatever its view: the paper drops none. Studies without a
-row of labels have blank ones.
+Layout: ``files/p10/p10000032/s50414267/<dicom_id>.jpg`` and ``mimic-cxr-2.0.0-{metadata,split,chexpert,negbio}.csv.gz``,
+which have the same names in 2.1.0. Every image of the metadata is kept, whatever its view: the paper drops none. The
+labels of a study without a row of labels are blank.
 """
 
 from __future__ import annotations
@@ -13,26 +13,14 @@ from pathlib import Path
 import pandas as pd
 
 from moco_transfer.data import index
-from moco_transfer.data.adapters import layout
-from moco_transfer.data.adapters.tables import read_csv_columns as read_columns
+from moco_transfer.data.adapters import layout, tables
 from moco_transfer.errors import UserError
 
 LABELS = (
-    "Atelectasis",
-    "Cardiomegaly",
-    "Consolidation",
-    "Edema",
-    "Enlarged Cardiomediastinum",
-    "Fracture",
-    "Lung Lesion",
-    "Lung Opacity",
-    "No Finding",
-    "Pleural Effusion",
-    "Pleural Other",
-    "Pneumonia",
-    "Pneumothorax",
-    "Support Devices",
-)
+    "Atelectasis", "Cardiomegaly", "Consolidation", "Edema", "Enlarged Cardiomediastinum", "Fracture",
+    "Lung Lesion", "Lung Opacity", "No Finding", "Pleural Effusion", "Pleural Other", "Pneumonia",
+    "Pneumothorax", "Support Devices",
+)  # fmt: skip
 OFFICIAL = {"train": "train", "validate": "validation", "test": "test"}
 STUDY = ["subject_id", "study_id"]
 
@@ -42,7 +30,7 @@ log = logging.getLogger(__name__)
 def read(root: Path, labeler: str) -> pd.DataFrame:
     """Return the index of the release at ``root``: 14 labels of ``labeler``, raw values, and the official splits."""
     metadata = layout.only_file(root, "mimic-cxr-2.*-metadata.csv.gz")
-    images = read_columns(metadata, ["dicom_id", *STUDY, "ViewPosition"])
+    images = tables.read_table(metadata, ["dicom_id", *STUDY, "ViewPosition"])
     _require_folders(root, images["subject_id"])
     official = _official_splits(root)
     labels = _study_labels(root, labeler)
@@ -79,21 +67,21 @@ def _require_folders(root: Path, subjects: pd.Series) -> None:
 
 def _official_splits(root: Path) -> pd.DataFrame:
     path = layout.only_file(root, "mimic-cxr-2.*-split.csv.gz")
-    table = read_columns(path, ["dicom_id", *STUDY, "split"])
-    layout.refuse_duplicates(table, ["dicom_id"], path)
-    layout.refuse_rows(~table["split"].isin(OFFICIAL), path, "split", table, ", ".join(OFFICIAL))
+    table = tables.read_table(path, ["dicom_id", *STUDY, "split"])
+    tables.refuse_duplicates(table, ["dicom_id"], path)
+    tables.refuse_values(~table["split"].isin(OFFICIAL), table["split"], path, ", ".join(OFFICIAL))
     return table.assign(split=table["split"].map(OFFICIAL))
 
 
 def _study_labels(root: Path, labeler: str) -> pd.DataFrame:
     path = layout.only_file(root, f"mimic-cxr-2.*-{labeler}.csv.gz")
-    table = read_columns(path, [*STUDY, *LABELS])
-    layout.refuse_duplicates(table, STUDY, path)
-    return pd.concat([table[STUDY], layout.label_values(table, LABELS, path)], axis=1)
+    table = tables.read_table(path, [*STUDY, *LABELS])
+    tables.refuse_duplicates(table, STUDY, path)
+    return pd.concat([table[STUDY], tables.label_values(table, LABELS, path)], axis=1)
 
 
 def _count_gaps(labelled: pd.DataFrame, root: Path, labeler: str) -> None:
-    """Log what the other tables do not say of the images; raise UserError if they say nothing of any."""
+    """Log how many images the other tables lack; raise UserError if one of them lacks all."""
     unlabelled = labelled["in_labels"] == "left_only"
     without_split = labelled["split"].isna()
     for table, absent in ((labeler, unlabelled), ("split", without_split)):

@@ -1,8 +1,8 @@
 """NIH ChestX-ray14: chest radiographs as PNG, 14 text-mined labels, free to download.
 
 Layout: ``images_001/images/*.png`` to ``images_012/``, ``Data_Entry_2017_v2020.csv``, and, in a full release,
-``train_val_list.txt`` and ``test_list.txt``. The release comes in twelve parts: rows whose image lies in none of the parts
-that are there are left out, and their number is logged.
+``train_val_list.txt`` and ``test_list.txt``. The release comes in twelve parts, of which some may be absent: rows whose
+image is not there are left out and counted in the log.
 """
 
 from __future__ import annotations
@@ -14,26 +14,13 @@ from pathlib import Path
 import pandas as pd
 
 from moco_transfer.data import index
-from moco_transfer.data.adapters import layout
-from moco_transfer.data.adapters.tables import read_csv_columns as read_columns
+from moco_transfer.data.adapters import layout, tables
 from moco_transfer.errors import UserError
 
 LABELS = (
-    "Atelectasis",
-    "Cardiomegaly",
-    "Effusion",
-    "Infiltration",
-    "Mass",
-    "Nodule",
-    "Pneumonia",
-    "Pneumothorax",
-    "Consolidation",
-    "Edema",
-    "Emphysema",
-    "Fibrosis",
-    "Pleural_Thickening",
-    "Hernia",
-)
+    "Atelectasis", "Cardiomegaly", "Effusion", "Infiltration", "Mass", "Nodule", "Pneumonia",
+    "Pneumothorax", "Consolidation", "Edema", "Emphysema", "Fibrosis", "Pleural_Thickening", "Hernia",
+)  # fmt: skip
 NORMAL = "No Finding"
 LISTS = {"train_val_list.txt": "train", "test_list.txt": "test"}
 
@@ -43,13 +30,13 @@ log = logging.getLogger(__name__)
 def read(root: Path) -> pd.DataFrame:
     """Return the index of the images at ``root``: 14 labels of 0 and 1, and the official splits where listed."""
     table_path = layout.only_file(root, "Data_Entry_2017*.csv")
-    table = read_columns(table_path, ["Image Index", "Finding Labels", "Patient ID", "View Position"])
+    table = tables.read_table(table_path, ["Image Index", "Finding Labels", "Patient ID", "View Position"])
     labels = _labels(table, table_path)
     paths = table["Image Index"].map(_image_paths(root))
     there = paths.notna()
     if not there.any():
         raise UserError(
-            f"{root}: none of the {len(table)} images of {table_path.name} lies in images_*/images/; "
+            f"{root}: none of the {len(table)} images of {table_path.name} is in images_*/images/; "
             f"found {layout.contents(root)}. Unpack at least one images_*.tar.gz"
         )
     if not there.all():
@@ -86,13 +73,15 @@ def _labels(table: pd.DataFrame, path: Path) -> pd.DataFrame:
     for name in findings.columns.difference([*LABELS, NORMAL]):
         near = difflib.get_close_matches(name, LABELS, n=1)
         expected = f"'{near[0]}'" if near else f"{NORMAL} or some of the 14 findings"
-        layout.refuse_rows(findings[name] == 1, path, "Finding Labels", table, expected)
-    layout.refuse_rows(table["Finding Labels"].isna(), path, "Finding Labels", table, f"findings or {NORMAL}")
+        tables.refuse_values(findings[name] == 1, table["Finding Labels"], path, expected)
+    tables.refuse_values(
+        table["Finding Labels"].isna(), table["Finding Labels"], path, f"findings or {NORMAL}"
+    )
     return findings.reindex(columns=list(LABELS), fill_value=0)
 
 
 def _official_splits(root: Path) -> dict[str, str]:
-    """Return the official split of every listed image, by file name; empty where the lists are not there."""
+    """Return the official split of every listed image, by file name; empty if the lists are not there."""
     present = [name for name in LISTS if (root / name).is_file()]
     if len(present) == 1:
         absent = next(name for name in LISTS if name not in present)
@@ -102,7 +91,7 @@ def _official_splits(root: Path) -> dict[str, str]:
     listed = {name: _listed_images(root / name) for name in present}
     if present and not listed[present[0]].isdisjoint(listed[present[1]]):
         both = len(listed[present[0]] & listed[present[1]])
-        raise UserError(f"{root}: {both} images stand in {' and in '.join(present)}; download both again")
+        raise UserError(f"{root}: {both} images are in both {' and '.join(present)}; download both again")
     return {image: LISTS[name] for name, images in listed.items() for image in images}
 
 

@@ -1,8 +1,8 @@
-"""VinDr-SpineXR 1.0.0: spine radiographs in DICOM, with one CSV row a box.
+"""VinDr-SpineXR 1.0.0: spine radiographs in DICOM, with one CSV row per box.
 
 Layout: ``train_images/<image_id>.dicom``, ``test_images/<image_id>.dicom``, ``annotations/train.csv`` and ``test.csv``. An
-image is abnormal unless ``No finding`` is among its rows (decision 4). The release names no patients: a study stands for
-one.
+image is abnormal unless ``No finding`` is among its rows (decision 4). The release names no patients, so each study
+counts as one.
 """
 
 from __future__ import annotations
@@ -12,8 +12,7 @@ from pathlib import Path
 import pandas as pd
 
 from moco_transfer.data import index
-from moco_transfer.data.adapters import layout
-from moco_transfer.data.adapters.tables import read_csv_columns as read_columns
+from moco_transfer.data.adapters import layout, tables
 
 NORMAL = "No finding"
 
@@ -29,13 +28,13 @@ def read(root: Path) -> pd.DataFrame:
 def _read_split(root: Path, split: str) -> pd.DataFrame:
     layout.folder(root, f"{split}_images")
     path = root / "annotations" / f"{split}.csv"
-    boxes = read_columns(path, ["study_id", "image_id", "lesion_type"])
-    layout.refuse_rows(boxes["lesion_type"].isna(), path, "lesion_type", boxes, f"a finding or '{NORMAL}'")
+    boxes = tables.read_table(path, ["study_id", "image_id", "lesion_type"])
+    tables.refuse_values(boxes["lesion_type"].isna(), boxes["lesion_type"], path, f"a finding or '{NORMAL}'")
     normal = boxes["lesion_type"] == NORMAL
     abnormal = ~normal.groupby(boxes["image_id"], sort=False).any()
     images = boxes.drop_duplicates(["image_id", "study_id"])
     repeated = images["image_id"].duplicated()
-    layout.refuse(repeated, path, images, "this image_id stood under another study_id on an earlier line")
+    tables.refuse(repeated, path, "this image_id has another study_id on an earlier line")
     return pd.DataFrame(
         {
             "image_id": images["image_id"],

@@ -1,0 +1,323 @@
+"""Packing loses nothing silently, keeps the order, survives kills and full disks, and gives the same bytes however divided."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import os
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections import namedtuple
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from made_up_images import files_in, pack, write_images
+from PIL import Image
+
+from moco_transfer import files as disk
+from moco_transfer.config import Store as Settings
+from moco_transfer.data.packing import pack_shard
+from moco_transfer.data.store import join
+from moco_transfer.errors import UserError
+
+TOLERANT = Settings(size=16, fit="stretch", max_quarantined=0.5)
+LARGER = Settings(size=64, fit="stretch", shards=2)
+Usage = namedtuple("Usage", "total used free")
+
+
+def with_(**changes: object) -> Settings:
+    return TOLERANT.model_copy(update=changes)
+
+
+def test_row_i_of_the_images_is_row_i_of_the_index(tmp_path: Path) -> None:
+    index, pixels = write_images(tmp_path, 30)
+    broken = [0, 7, 8, 29]
+    for row in broken[:2]:
+        (tmp_path / index["path"][row]).write_bytes(b"no image")
+    for row in broken[2:]:
+        (tmp_path / index["path"][row]).unlink()
+    pack(index, tmp_path, TOLERANT, tmp_path / "store", workers=3)
+    whole = index.drop(broken).reset_index(drop=True)
+    pd.testing.assert_frame_equal(pd.read_parquet(tmp_path / "store" / "index.parquet"), whole)
+    np.testing.assert_array_equal(
+        np.load(tmp_path / "store" / "images.npy"), np.delete(pixels, broken, axis=0)
+    )
+    quarantine = pd.read_csv(tmp_path / "store" / "quarantine.csv")
+    assert quarantine.columns.tolist() == ["image_id", "path", "reason"]
+    assert quarantine["image_id"].tolist() == index["image_id"][broken].tolist()
+    assert quarantine["reason"].tolist() == ["neither DICOM, JPEG nor PNG"] * 2 + ["file not found"] * 2
+
+
+def test_sizes_are_those_of_the_files_and_aligned_with_the_images(tmp_path: Path) -> None:
+    index, _ = write_images(tmp_path, 6)
+    for row, size in enumerate([(30, 20), (200, 16), (17, 17), (1, 90), (640, 480), (16, 300)]):
+        Image.new("L", size, row).save(tmp_path / index["path"][row])
+    (tmp_path / index["path"][2]).unlink()
+    pack(index, tmp_path, with_(shards=2), tmp_path / "store")
+    sizes = pd.read_parquet(tmp_path / "store" / "sizes.parquet")
+    assert sizes.dtypes.astype(str).to_dict() == {"height": "int32", "width": "int32"}
+    assert sizes.to_numpy().tolist() == [[20, 30], [16, 200], [90, 1], [480, 640], [300, 16]]
+    assert np.load(tmp_path / "store" / "images.npy")[:, 0, 0].tolist() == [0, 1, 3, 4, 5]
+
+
+@pytest.mark.parametrize("coloured", [False, True])
+def test_same_bytes_whatever_the_number_of_workers_and_shards(tmp_path: Path, coloured: bool) -> None:
+    index, _ = write_images(tmp_path, 12, coloured=coloured)
+    (tmp_path / index["path"][7]).write_bytes(b"")
+    settings = with_(colour=coloured)
+    for workers, shards in ((1, 1), (4, 1), (1, 2), (3, 5), (1, 13)):  # 13: one shard is empty
+        out = tmp_path / f"store-{workers}-{shards}"
+        pack(index, tmp_path, settings.model_copy(update={"shards": shards}), out, workers=workers)
+    one = files_in(tmp_path / "store-1-1")
+    assert sorted(one) == ["images.npy", "index.parquet", "manifest.json", "quarantine.csv", "sizes.parquet"]
+    assert np.load(tmp_path / "store-1-1" / "images.npy").shape == (11, 16, 16, *([3] if coloured else []))
+    for other in ("4-1", "1-2", "3-5", "1-13"):
+        assert files_in(tmp_path / f"store-{other}") == one, other
+
+
+def test_manifest_counts_and_hashes_and_holds_no_identifier(tmp_path: Path) -> None:
+    index, _ = write_images(tmp_path, 20)
+    for row in (3, 4):
+        (tmp_path / index["path"][row]).unlink()
+    (tmp_path / index["path"][5]).write_bytes(b"no image")
+    out = tmp_path / "store"
+    pack(index, tmp_path, with_(shards=3), out)
+    text = (out / "manifest.json").read_text()
+    manifest = json.loads(text)
+    assert (manifest["indexed"], manifest["stored"], manifest["quarantined"]) == (20, 17, 3)
+    assert manifest["reasons"] == {"file not found": 2, "neither DICOM, JPEG nor PNG": 1}
+    assert manifest["settings"] == TOLERANT.model_dump(exclude={"shards"})
+    assert set(manifest["versions"]) >= {"numpy", "pillow", "pydicom"}
+    for name in ("images.npy", "index.parquet", "sizes.parquet", "quarantine.csv"):
+        assert manifest["sha256"][name] == hashlib.sha256((out / name).read_bytes()).hexdigest()
+    assert "image3" not in text and str(tmp_path) not in text
+
+
+def test_source_fingerprint_is_of_sizes_and_index_not_of_times_and_places(tmp_path: Path) -> None:
+    release = tmp_path / "release"
+    release.mkdir()
+    index, _ = write_images(release, 5)
+
+    def fingerprint(index: pd.DataFrame, root: Path) -> str:
+        pack(index, root, TOLERANT, tmp_path / "store")
+        return json.loads((tmp_path / "store" / "manifest.json").read_text())["source_sha256"]
+
+    first = fingerprint(index, release)
+    copy = shutil.copytree(release, tmp_path / "copy", copy_function=shutil.copyfile)
+    os.utime(copy / "image1.png", (1, 1))
+    assert fingerprint(index, copy) == first
+    with (copy / "image1.png").open("ab") as handle:
+        handle.write(b"x")
+    assert fingerprint(index, copy) != first
+    assert fingerprint(index.assign(finding=1 - index["finding"]), release) != first
+
+
+def test_exactly_the_allowed_share_passes_and_one_more_stops_the_join(tmp_path: Path) -> None:
+    index, _ = write_images(tmp_path, 20)
+    for row in (3, 14):
+        (tmp_path / index["path"][row]).unlink()
+    settings, out = with_(max_quarantined=0.1, shards=2), tmp_path / "store"
+    pack(index, tmp_path, settings, out)
+    assert len(np.load(out / "images.npy")) == 18
+    (tmp_path / index["path"][15]).unlink()  # two in the second shard, which alone may have them
+    with pytest.raises(UserError) as caught:
+        pack(index, tmp_path, settings, out)
+    message = str(caught.value)
+    assert "3 of the 20 images read so far (of 20)" in message and "file not found (3)" in message
+    assert str(out / "unreadable.csv") in message and f"remove {out / 'shards'} and run again" in message
+    assert "\n" not in message and "image3" not in message
+    assert pd.read_csv(out / "unreadable.csv")["image_id"].tolist() == ["image3", "image14", "image15"]
+    pack(index, tmp_path, TOLERANT, out)
+    assert not (out / "unreadable.csv").exists()
+    assert len(np.load(out / "images.npy")) == 17
+
+
+def test_nothing_readable_is_an_error_even_if_all_may_be_quarantined(tmp_path: Path) -> None:
+    index, _ = write_images(tmp_path, 5)
+    with pytest.raises(UserError, match="not one of 5 images"):
+        pack(index, tmp_path / "elsewhere", with_(max_quarantined=1), tmp_path / "out")
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["shards"]
+
+
+@pytest.mark.parametrize("path", ["../image0.png", "/etc/passwd", "a/../../b.png"])
+def test_paths_may_not_leave_the_root(tmp_path: Path, path: str) -> None:
+    index, _ = write_images(tmp_path, 3)
+    index.loc[1, "path"] = path
+    with pytest.raises(UserError, match=r"leaves the dataset's root.*row 2 of the index"):
+        pack(index, tmp_path, TOLERANT, tmp_path / "store")
+    assert not (tmp_path / "store").exists()
+
+
+def test_shards_of_another_index_are_refused_and_leave_no_store(tmp_path: Path) -> None:
+    index, _ = write_images(tmp_path, 9)
+    for number in (1, 2):
+        pack_shard(index, tmp_path, TOLERANT, tmp_path / str(number), number, 2)
+    with pytest.raises(UserError, match="hold 9 images and list 9 files, the index 8; remove that folder"):
+        join(index.iloc[:8], [tmp_path / "1", tmp_path / "2"], TOLERANT, tmp_path / "store")
+    assert not (tmp_path / "store").exists()
+
+
+def test_colour_is_kept_where_it_is_asked_for_and_luma_otherwise(tmp_path: Path) -> None:
+    index, pixels = write_images(tmp_path, 4, coloured=True)
+    Image.fromarray(pixels[0, ..., 0]).save(tmp_path / index["path"][0])
+    pack(index, tmp_path, with_(colour=True), tmp_path / "colour")
+    packed = np.load(tmp_path / "colour" / "images.npy")
+    assert packed.shape == (4, 16, 16, 3)
+    np.testing.assert_array_equal(packed[1:], pixels[1:])
+    pack(index, tmp_path, TOLERANT, tmp_path / "grey")
+    grey = np.load(tmp_path / "grey" / "images.npy")
+    assert grey.shape == (4, 16, 16)
+    luma = pixels[1:] @ [0.299, 0.587, 0.114]  # ITU-R 601
+    np.testing.assert_allclose(grey[1:], luma, atol=1)
+
+
+def test_too_many_unreadable_images_stop_a_shard_early_and_leave_a_list(tmp_path: Path) -> None:
+    index, _ = write_images(tmp_path, 40)
+    for row in (23, 24, 25, 38):
+        (tmp_path / index["path"][row]).unlink()
+    out, strict = tmp_path / "packed", with_(max_quarantined=0.05)
+    with pytest.raises(UserError) as caught:  # shard 2 of 2 alone: 3 of 40 are more than 5%
+        pack_shard(index, tmp_path, strict, out, 2, 2)
+    assert "3 of the 6 images read so far (of 40)" in str(caught.value)
+    assert "image2" not in str(caught.value).replace(str(out), "")
+    assert pd.read_csv(out / "unreadable.csv")["image_id"].tolist() == ["image23", "image24", "image25"]
+    assert sorted(files_in(out)) == ["unreadable.csv"]
+    pack_shard(index, tmp_path, TOLERANT, out, 2, 2)
+    assert sorted(files_in(out)) == ["files.parquet", "images.npy"]
+    assert len(np.load(out / "images.npy")) == 16
+
+
+def test_a_killed_shard_is_packed_again_to_the_same_bytes(tmp_path: Path) -> None:
+    index, _ = write_images(tmp_path, 1000)
+    index.to_parquet(tmp_path / "index.parquet")
+    settings = {"store": TOLERANT.model_dump(), "shard": 1, "shards": 1}
+    files = {"index": tmp_path / "index.parquet", "root": tmp_path, "packed": tmp_path / "packed"}
+    command = [sys.executable, "-m", "moco_transfer", "pack-shard", "--settings", json.dumps(settings)]
+    for name, path in files.items():
+        command += [f"--{name}", str(path)]
+    command += ["--max-quarantined", "0.5", "--workers", "1"]
+    run = subprocess.Popen(command, stderr=subprocess.DEVNULL)
+    while run.poll() is None and not any(
+        path.stat().st_size > 10_000 for path in (tmp_path / "packed").glob(".images.*.npy")
+    ):
+        time.sleep(0.002)
+    run.send_signal(signal.SIGKILL)
+    assert run.wait() == -signal.SIGKILL
+    assert not (tmp_path / "packed" / "images.npy").exists()
+    subprocess.run(command, stderr=subprocess.DEVNULL, check=True)
+    pack_shard(index, tmp_path, TOLERANT, tmp_path / "undisturbed", workers=2)
+    assert files_in(tmp_path / "packed") == files_in(tmp_path / "undisturbed")
+    assert sorted(files_in(tmp_path / "packed")) == ["files.parquet", "images.npy"]
+
+
+@contextmanager
+def files_limited_to(size: int) -> Iterator[None]:
+    """Let no file of this process grow beyond ``size`` bytes: the writer gets an error, as on a full disk."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 1 MB of its own, where this user may mount one."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(folder)]
+    if shutil.which("mount") is None or subprocess.run(mount, capture_output=True, check=False).returncode:
+        pytest.skip("this user may not mount a file system")
+    yield folder
+    subprocess.run(["umount", str(folder)], check=True)
+
+
+def refused(call: object, *arguments: object) -> str:
+    with pytest.raises(UserError) as caught:
+        call(*arguments)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def test_too_little_space_is_said_before_anything_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    index, _ = write_images(tmp_path, 8, side=64)
+    out = tmp_path / "packed"
+    monkeypatch.setattr(disk.shutil, "disk_usage", lambda folder: Usage(10, 10, 20_000))
+    message = refused(pack_shard, index, tmp_path / "nowhere", LARGER, out)
+    assert message.startswith(f"no space left on {out}: needs about 0.03 MB; 0.02 MB are free")
+    assert not list(out.iterdir())
+
+
+def test_a_shard_that_meets_the_end_of_the_disk_leaves_nothing(tmp_path: Path) -> None:
+    index, pixels = write_images(tmp_path, 24, side=64)
+    out = tmp_path / "packed"
+    with files_limited_to(40_000):  # nine images and a bit
+        message = refused(pack_shard, index, tmp_path, LARGER, out)
+    assert message.startswith(f"no space left on {out}: needs about 0.10 MB; File too large")
+    assert not list(out.iterdir())
+    pack_shard(index, tmp_path, LARGER, out)
+    np.testing.assert_array_equal(np.load(out / "images.npy"), pixels)
+
+
+def test_a_join_that_meets_the_end_of_the_disk_leaves_no_store_and_keeps_the_shards(tmp_path: Path) -> None:
+    index, pixels = write_images(tmp_path, 24, side=64)
+    out = tmp_path / "store"
+    pack(index.iloc[:6], tmp_path, LARGER, out)  # an older store, which is not to be taken for the new one
+    shards = [tmp_path / "shards" / number for number in "12"]
+    for number, folder in enumerate(shards, start=1):
+        pack_shard(index, tmp_path, LARGER, folder, number, 2)
+    with files_limited_to(60_000):
+        assert "no space left" in refused(join, index, shards, LARGER, out)
+    assert not (out / "manifest.json").exists()
+    assert not [path for path in out.iterdir() if path.name.startswith(".")]
+    join(index, shards, LARGER, out)
+    np.testing.assert_array_equal(np.load(out / "images.npy"), pixels)
+    assert (out / "manifest.json").exists()
+
+
+def test_a_disk_that_is_really_full(
+    small_disk: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    index, _ = write_images(tmp_path, 300, side=64)
+    out = small_disk / "store"
+    # The first of two shards fits, the second does not.
+    assert "needs about 0.61 MB" in refused(pack, index, tmp_path, LARGER, out)
+    monkeypatch.setattr(disk.shutil, "disk_usage", lambda folder: Usage(10, 10, 10**12))  # others are faster
+    assert "No space left on device" in refused(pack, index, tmp_path, LARGER, out)
+    assert not (out / "manifest.json").exists() and not (out / "images.npy").exists()
+
+
+def test_a_disk_that_may_only_be_read(small_disk: Path, tmp_path: Path) -> None:
+    index, _ = write_images(tmp_path, 4, side=64)
+    pack(index, tmp_path, LARGER, small_disk / "store")
+    before = files_in(small_disk / "store")
+    subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
+    for out in (small_disk / "store", small_disk / "other"):
+        message = refused(pack, index, tmp_path, LARGER, out)
+        assert message.startswith(str(out)) and "cannot be written to (Read-only file system)" in message
+    assert files_in(small_disk / "store") == before
+
+
+def test_other_errors_of_the_machine_are_not_taken_for_a_full_disk(tmp_path: Path) -> None:
+    with pytest.raises(OSError, match="broken"), disk.room_for(1, tmp_path):
+        raise OSError(errno.EIO, "broken")
+
+
+def test_what_is_atomic_leaves_nothing_on_a_full_disk(tmp_path: Path) -> None:
+    path = tmp_path / "text"
+    path.write_text("old")
+    with files_limited_to(100), pytest.raises(OSError):
+        disk.write_text(path, "new" * 100)
+    assert files_in(tmp_path) == {"text": b"old"}

@@ -1,0 +1,192 @@
+"""From stored values to the 8 bits of a display.
+
+A stored value of a DICOM means nothing by itself. The modality LUT (or rescale slope and intercept) turns it into the
+device's units, the VOI LUT or window picks the range of interest, and MONOCHROME1 says that high values are dark. That
+is the order of the DICOM standard (PS3.3 C.11 and PS3.4 N.2). All of these are functions of one value, so they are
+computed once for each of the 256 or 65,536 possible stored words, and the image is then a table lookup: the same result
+as on millions of pixels, in a fraction of the time.
+
+Windows and palettes are pydicom's. Gray LUTs are looked up here, because pydicom wraps values that lie beyond a table,
+and rejects tables with padding, with two entries per word, or (as modality LUT) of other than 8 or 16 bits.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import numba
+import numpy as np
+
+from moco_transfer.errors import UnreadableImage
+
+if TYPE_CHECKING:
+    from pydicom import Dataset
+
+    from moco_transfer.data.dicom import ImagePixels
+
+# How often each word occurs in an image, int64 [words]. Counted only when called: most windows do not need it.
+Counts = Callable[[], np.ndarray]
+# The tails that the robust window leaves out: collimator edges, burnt-in markers, dead pixels.
+PERCENTILES = (0.5, 99.5)
+# The VOI functions (PS3.3 C.11.2.1), and the smallest width that each can have.
+TINY = np.finfo(np.float32).tiny
+SMALLEST_WIDTH = {"LINEAR": 1.0, "LINEAR_EXACT": TINY, "SIGMOID": TINY}
+
+
+def to_uint8(words: np.ndarray, brightness: Callable[[np.ndarray, Counts], np.ndarray]) -> np.ndarray:
+    """Return ``words`` (uint8 or uint16, any shape) as uint8 of the same shape.
+
+    ``brightness(every_word, counts)`` gets every word that the type can hold, in ascending order (int64), and returns
+    their brightness, 0 (black) to 1 (white).
+    """
+    flat = words.ravel()
+    every_word = np.arange(np.iinfo(words.dtype).max + 1)
+    shown = brightness(every_word, lambda: _histogram(flat, len(every_word)))
+    table = np.rint(255 * np.clip(shown, 0, 1)).astype(np.uint8)
+    return _lookup(flat, table).reshape(words.shape)
+
+
+# Compiled, because np.bincount and NumPy's indexing first convert all words to 8 bytes: seven times as slow.
+@numba.njit(cache=True, nogil=True)
+def _histogram(words: np.ndarray, length: int) -> np.ndarray:
+    counts = np.zeros(length, np.int64)
+    for word in words:
+        counts[word] += 1
+    return counts
+
+
+@numba.njit(cache=True, nogil=True)
+def _lookup(words: np.ndarray, table: np.ndarray) -> np.ndarray:
+    shown = np.empty(len(words), np.uint8)
+    for position, word in enumerate(words):
+        shown[position] = table[word]
+    return shown
+
+
+def robust(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    """Return the brightness of ``values`` under the window between two percentiles of the image itself.
+
+    ``counts`` says how often each value occurs. If the percentiles are equal, because most pixels are, the window spans
+    the extremes. An image of one value, or of padding alone, is black.
+    """
+    occurring = counts > 0
+    if not occurring.any():
+        return np.zeros(len(values))
+    order = np.argsort(values[occurring], kind="stable")
+    ascending = values[occurring][order]
+    cumulated = np.cumsum(counts[occurring][order])
+    low, high = ascending[np.searchsorted(cumulated, np.array(PERCENTILES) / 100 * cumulated[-1])]
+    if low == high:
+        low, high = ascending[0], ascending[-1]
+    if low == high:
+        return np.zeros(len(values))
+    return (values - low) / (high - low)
+
+
+def show_gray(words: np.ndarray, about: ImagePixels, header: Dataset) -> np.ndarray:
+    """Return the stored ``words`` (uint8 or uint16 [rows, columns]) as displayed, uint8 of the same shape.
+
+    Raises UnreadableImage if a LUT or the rescale is unusable.
+    """
+
+    def brightness(every_word: np.ndarray, counts: Counts) -> np.ndarray:
+        values = about.values(every_word)
+        padding = _is_padding(values, about, header)
+        units = _in_units(values, header)
+        shown = np.clip(_brightness(units, lambda: np.where(padding, 0, counts()), header), 0, 1)
+        return 1 - shown if about.photometric == "MONOCHROME1" else shown
+
+    return to_uint8(words, brightness)
+
+
+def show_palette(words: np.ndarray, about: ImagePixels, header: Dataset) -> np.ndarray:
+    """Return the colours that ``words`` [rows, columns] stand for, uint8 [rows, columns, 3] (PS3.3 C.7.6.3.1.5)."""
+    from pydicom.pixels import apply_color_lut
+
+    colours = apply_color_lut(about.values(np.arange(np.iinfo(words.dtype).max + 1)), header)
+    return (colours >> 8 if colours.dtype == np.uint16 else colours).astype(np.uint8)[words]
+
+
+def show_colour(channels: np.ndarray, about: ImagePixels) -> np.ndarray:
+    """Return RGB ``channels`` (uint8 or uint16 [rows, columns, 3]) as uint8, full scale to full scale."""
+    if about.stored == 8:
+        return channels.astype(np.uint8)
+    return np.rint(about.values(channels) * (255 / (2**about.stored - 1))).astype(np.uint8)
+
+
+def _is_padding(values: np.ndarray, about: ImagePixels, header: Dataset) -> np.ndarray:
+    """Return which ``values`` are no part of the image: the padding value, or all up to its range limit."""
+    first, last = header.get("PixelPaddingValue"), header.get("PixelPaddingRangeLimit")
+    if first in (None, ""):
+        return np.zeros(len(values), dtype=bool)
+    ends = about.values(np.array([int(first), int(first if last in (None, "") else last)]))
+    return (values >= ends.min()) & (values <= ends.max())
+
+
+def _in_units(values: np.ndarray, header: Dataset) -> np.ndarray:
+    """Return stored ``values`` in the device's units."""
+    if header.get("ModalityLUTSequence"):
+        return _look_up(values, header.ModalityLUTSequence[0], header)[0]
+    slope, intercept = _first(header.get("RescaleSlope")), _first(header.get("RescaleIntercept"))
+    if slope is None and intercept is None:
+        return values
+    slope, intercept = 1.0 if slope is None else slope, intercept or 0.0
+    # a decimal string may hold what no device means, and what would overflow
+    if not 1e-30 < abs(slope) < 1e30 or not abs(intercept) < 1e30:
+        raise UnreadableImage(f"a DICOM with rescale slope {slope:g} and intercept {intercept:g}")
+    return values * slope + intercept
+
+
+def _brightness(units: np.ndarray, counts: Counts, header: Dataset) -> np.ndarray:
+    """Return the brightness of ``units`` under the first VOI LUT, else the first window, else a robust one."""
+    from pydicom import Dataset
+    from pydicom.pixels import apply_windowing
+
+    if header.get("VOILUTSequence"):
+        shown, bits = _look_up(units, header.VOILUTSequence[0], header)
+        return shown / (2**bits - 1)
+    function = str(header.get("VOILUTFunction") or "LINEAR")
+    function = function if function in SMALLEST_WIDTH else "LINEAR"
+    center, width = _first(header.get("WindowCenter")), _first(header.get("WindowWidth"))
+    usable = center is not None and width is not None and math.isfinite(center)
+    if not usable or not SMALLEST_WIDTH[function] <= width < math.inf:
+        return robust(units, counts())
+    window = Dataset()
+    window.PhotometricInterpretation, window.VOILUTFunction = "MONOCHROME2", function
+    window.BitsStored, window.PixelRepresentation = 1, 0  # brightness from 0 to 1
+    for name in ("WindowCenter", "WindowWidth"):
+        window[name] = header[name]
+    with np.errstate(over="ignore"):  # far below a sigmoid window
+        return apply_windowing(units, window)
+
+
+def _first(value: object) -> float | None:
+    """Return the first of one or several decimal strings as a float, None if there is none."""
+    if value is None or value == "":
+        return None
+    if isinstance(value, (str, float, int)):
+        return float(value)
+    return float(value[0]) if len(value) else None
+
+
+def _look_up(values: np.ndarray, item: Dataset, header: Dataset) -> tuple[np.ndarray, int]:
+    """Return ``values`` looked up in the LUT of ``item``, and the bits of its entries (PS3.3 C.11.1.1, C.11.2.1.1).
+
+    Values below the table take its first entry, values above it the last.
+    """
+    length, first, bits = (int(number) for number in item.LUTDescriptor)
+    length = length or 1 << 16
+    data = item.get("LUTData") or b""
+    if not isinstance(data, bytes):
+        entries = np.atleast_1d(data)
+    elif bits == 8 and len(data) in (length, length + length % 2):
+        entries = np.frombuffer(data, np.uint8)  # two entries per word, as some writers have it
+    else:
+        entries = np.frombuffer(data, "<u2" if header.original_encoding[1] else ">u2")
+    entries = entries[:length]
+    if not 1 <= bits <= 16 or not len(entries):
+        raise UnreadableImage(f"a DICOM with a LUT of {len(entries)} entries of {bits} bits")
+    position = np.clip(np.rint(values) - first, 0, len(entries) - 1).astype(np.int64)
+    return entries[position].astype(np.float64), bits
