@@ -94,7 +94,7 @@ def test_the_papers_steps_and_images():
     assert (spine.steps, spine.trained) == (500 * 91, 500 * 91 * 64)
     assert spine.forward == spine.trained  # the keys
     assert chest.steps == 100 * (226_266 // 256) and both.steps == 100 * ((5_872 + 226_266) // 256)
-    assert sum(job.steps == 500 and job.forward == 500 * 58 for job in jobs_of("pretrain_limited")) == 3
+    assert sum(job.steps == 500 and job.forward == 500 * 58 for job in jobs_of("pretrain_subset")) == 3
     tuned = [job for job in jobs_of("end_to_end") if job.trained == 375 * 58]
     assert len(tuned) == 4 * 3
     assert {(job.steps, job.forward) for job in tuned} == {(375 * 4, 4 * (2_517 + 2_077))}
@@ -107,12 +107,12 @@ def test_the_papers_steps_and_images():
 
 def test_the_controls_take_as_many_steps_or_images_as_moco_on_all():
     controls = CONFIG / "controls.yaml"
-    assert sum(job.steps == 500 * 91 for job in jobs_of("pretrain_limited", controls)) == 3
+    assert sum(job.steps == 500 * 91 for job in jobs_of("pretrain_subset", controls)) == 3
     longer = [job for job in jobs_of("end_to_end", controls) if job.forward == 2_517 + 2_077]
     assert len(longer) == 3
     assert all(0 <= job.trained - (200 * 58 + 500 * 5_872) < 58 for job in longer)
     # As many chest images as spine has, on spine's schedule.
-    assert [job.steps for job in jobs_of("pretrain_size", controls)] == [500 * 91]
+    assert [job.steps for job in jobs_of("pretrain_sample", controls)] == [500 * 91]
     assert len(jobs_of("linear_subsets", controls)) == 2 * 5 and len(jobs_of("extra_subsets", controls)) == 2
 
 

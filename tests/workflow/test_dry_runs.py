@@ -10,8 +10,8 @@ def test_the_papers_configuration_plans_the_papers_grid(empty_releases):
     counts = planned(snakemake("-n", directory=empty_releases).stdout)
     assert counts["linear"] == 84 + 15
     assert counts["end_to_end"] == 84
-    assert (counts["pretrain"], counts["pretrain_limited"]) == (3, 15)
-    assert (counts["subset"], counts["embed"], counts["embed_limited"]) == (21, 8, 15)
+    assert (counts["pretrain"], counts["pretrain_subset"]) == (3, 15)
+    assert (counts["subset"], counts["embed"], counts["embed_subset"]) == (21, 8, 15)
     assert (counts["fetch_weights"], counts["index"], counts["pack"]) == (1, 3, 3)
 
 
@@ -31,7 +31,7 @@ def test_the_demo_plans_every_rule(tmp_path):
     assert counts["phantom"] == 3 and counts["train_weights"] == 1
     # The controls: MoCo on fewer chest images in 4 linear cells, limited MoCo with more steps in 1, longer 'none' in 1.
     assert counts["linear"] == 32 + 4 + 2 * (4 + 1) and counts["end_to_end"] == 32 + 2
-    assert (counts["pretrain"], counts["pretrain_limited"], counts["pretrain_size"]) == (3, 4 + 2, 1)
+    assert (counts["pretrain"], counts["pretrain_subset"], counts["pretrain_sample"]) == (3, 4 + 2, 1)
     assert (counts["linear_subsets"], counts["controls"], counts["subsets"]) == (5 * 2, 1, 1)
     assert counts["figure_epochs"] == 2 and counts["table_aurocs"] == 2
 

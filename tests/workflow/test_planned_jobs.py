@@ -80,8 +80,8 @@ def test_as_many_steps_as_a_finished_run_took(finished):
     for path in run.glob("pretrain/**/metrics.csv"):
         # A source, or a source, its target, the percentage and the subset.
         source, *subset = path.relative_to(run / "pretrain").parent.parts
-        rule = "pretrain_limited" if subset else "pretrain"
-        rule = "pretrain_size" if source in config.controls.size else rule
+        rule = "pretrain_subset" if subset else "pretrain"
+        rule = "pretrain_sample" if source in config.controls.size else rule
         taken[rule] += steps_of(path, config.pretraining.schedules[subset[0] if subset else source].lr)
     for path in run.glob("finetune/**/metrics.csv"):
         target, _, rule, *_ = path.relative_to(run / "finetune").parts
@@ -92,8 +92,8 @@ def test_as_many_steps_as_a_finished_run_took(finished):
     assert set(taken) == {
         "train_weights",
         "pretrain",
-        "pretrain_size",
-        "pretrain_limited",
+        "pretrain_sample",
+        "pretrain_subset",
         "linear",
         "end_to_end",
     }
@@ -113,7 +113,7 @@ def test_as_many_features_and_predictions_as_a_finished_run_wrote(finished):
     assert predicted == sizes["linear"] + sizes["end_to_end"]
     assert (
         sum(np.load(path).nbytes for path in run.glob("embed/limited*/**/features.npy"))
-        == sizes["embed_limited"]
+        == sizes["embed_subset"]
     )
     # Of several subsets only the expected union is known beforehand.
     found = sum(np.load(path).nbytes for path in run.glob("embed/*/*/features.npy"))

@@ -122,10 +122,10 @@ def _official_splits(config: Config, name: str) -> tuple[Counter[str | None], st
     elif index.is_file():
         return _column(index, "official_split"), str(index)
     elif dataset.table:
-        from moco_transfer.data.adapters import tables
+        from moco_transfer.data.adapters.tables import read_table
 
         path, column = Path(dataset.root, dataset.table.file), dataset.table.official_split
-        rows = read(path, [column or dataset.table.path])
+        rows = read_table(path, [column or dataset.table.path])
         return Counter(rows[column] if column else [None] * len(rows)), str(path)
     else:
         found, missing = find_tables(dataset.adapter, dataset.root, dataset.labeler)
@@ -200,7 +200,7 @@ class _Jobs:
             pixels = dataset.store.size**2 * (3 if dataset.store.colour else 1)
             yield from map(Job, ["phantom", "index"] if dataset.phantom else ["index"])
             yield from [Job("pack")] * dataset.store.shards
-            yield Job("pack", size=pixels * self.images[name].sides.total())
+            yield Job("join_shards", size=pixels * self.images[name].sides.total())
             yield Job("split")
         for target in self.config.targets.values():
             yield from [Job("subset")] * (len(target.percents) * self.config.n_subsets)
@@ -222,7 +222,9 @@ class _Jobs:
             if seen:
                 yield self.moco("pretrain", source, schedules[source], sum(map(self.moco_images, seen)))
         for source, control in self.config.controls.size.items():
-            yield self.moco("pretrain_size", source, schedules[source], self.moco_images(control.as_many_as))
+            yield self.moco(
+                "pretrain_sample", source, schedules[source], self.moco_images(control.as_many_as)
+            )
         for target in self.config.targets:
             jobs = finetuning_jobs(self.config, target)
             # Linear and end-to-end jobs of one subset share their pretraining.
@@ -233,7 +235,7 @@ class _Jobs:
                     whole = self.moco_images(target)
                     epochs = epochs_for_steps(schedule.epochs, schedule.batch, whole, n)
                     schedule = schedule.model_copy(update={"epochs": epochs})
-                yield self.moco("pretrain_limited", f"{source} {target} {percent}%", schedule, n)
+                yield self.moco("pretrain_subset", f"{source} {target} {percent}%", schedule, n)
 
     def moco(self, rule: str, name: str, schedule: Schedule, images: int) -> Job:
         if images < 2:
@@ -255,7 +257,7 @@ class _Jobs:
         labelled = [("embed", union)] * len(self.shared_encoders)
         for source, _, percent, _ in finetuning_jobs(self.config, target, ["linear"]):
             if source in (LIMITED, LIMITED_STEPS):
-                labelled.append(("embed_limited", self.labelled(target, percent)))
+                labelled.append(("embed_subset", self.labelled(target, percent)))
         for rule, images in labelled:
             rows = self.scored(target) + images * self.config.finetune.linear.views
             yield Job(rule, forward=rows, size=rows * self.feature_bytes)

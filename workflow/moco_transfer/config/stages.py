@@ -13,7 +13,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from moco_transfer.config.augmentation import Augmentation, OptionalAugmentation
+from moco_transfer.config.augmentation import OptionalAugmentation
 from moco_transfer.config.datasets import Labels, Phantom, Split, Store, Table
 from moco_transfer.config.experiment import Evaluation, Similarity
 from moco_transfer.config.section import Name, Percent, Positive, Section

@@ -27,8 +27,24 @@ from moco_transfer.files import replacing, room_for, write_csv, write_parquet
 
 if TYPE_CHECKING:
     from moco_transfer.config.datasets import Store as StoreSettings
+from moco_transfer.config import stages
 
 log = logging.getLogger(__name__)
+
+
+def pack(
+    settings: stages.Pack, *, index: Path, root: Path, packed: Path, max_quarantined: float, workers: int
+) -> None:
+    """Decode and resize one shard of the images of a release."""
+    pack_shard(
+        pd.read_parquet(index),
+        root,
+        settings.store.model_copy(update={"max_quarantined": max_quarantined}),
+        packed,
+        shard=settings.shard,
+        shards=settings.shards,
+        workers=workers,
+    )
 
 
 class Reading(NamedTuple):

@@ -26,8 +26,54 @@ from moco_transfer.seeds import stream, stream_key
 
 if TYPE_CHECKING:
     from moco_transfer.config import Labels, Split
+from pathlib import Path
+
+from moco_transfer.config import stages
+from moco_transfer.data.labels import read_targets, split_rows
+from moco_transfer.files import write_parquet
 
 UNIT_COLUMNS = {"image": "image_id", "study": "study_id", "patient": "patient_id"}
+
+
+def split(settings: stages.AssignSplits, *, index: Path, splits: Path) -> None:
+    """Assign every stored image to training, validation or test."""
+    frame = assign_splits(pd.read_parquet(index), settings.split, settings.labels, settings.seed)
+    write_parquet(frame, splits)
+
+
+def subset(settings: stages.DrawSubset, *, index: Path, splits: Path, subset: Path) -> None:
+    """Draw one labelled subset of the training images."""
+    labels = read_targets(index, settings.uncertain)[1]
+    frame = draw_subset(
+        pd.read_parquet(splits),
+        labels,
+        settings.percent,
+        settings.subset,
+        settings.seed,
+        settings.sampling,
+    )
+    write_parquet(frame, subset)
+
+
+def extra_subsets(settings: stages.DrawExtraSubsets, *, index: Path, splits: Path, subsets: Path) -> None:
+    """Draw further labelled subsets of a target, as rows of the store by percentage and number of the subset."""
+    frame, labels = pd.read_parquet(splits), read_targets(index, settings.uncertain)[1]
+    drawn = [
+        draw_subset(frame, labels, percent, number, settings.seed, settings.sampling).assign(
+            percent=percent, subset=number
+        )
+        for percent in settings.percents
+        for number in settings.subsets
+    ]
+    write_parquet(pd.concat(drawn, ignore_index=True)[["percent", "subset", "row"]], subsets)
+
+
+def size_sample(settings: stages.DrawSample, *, splits: Path, as_many_as: Path, sample: Path) -> None:
+    """Draw as many images for MoCo from one dataset as another dataset has."""
+    parts = settings.images.split("+")
+    images = len(split_rows(as_many_as, parts))
+    frame = draw_images(pd.read_parquet(splits), parts, images, settings.seed, settings.name)
+    write_parquet(frame, sample)
 
 
 def assign_splits(index: pd.DataFrame, split: Split, labels: Labels, seed: int) -> pd.DataFrame:

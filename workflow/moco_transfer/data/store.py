@@ -28,11 +28,20 @@ from moco_transfer.files import replacing, room_for, write_csv, write_parquet, w
 
 if TYPE_CHECKING:
     from moco_transfer.config.datasets import Store as StoreSettings
+from moco_transfer.config import stages
 
 FILES = ("images.npy", "index.parquet", "sizes.parquet", "quarantine.csv")
 # What a pixel's value depends on.
 PACKAGES = ("numpy", "numba", "pillow", "pydicom", "pylibjpeg", "pylibjpeg-libjpeg", "pylibjpeg-openjpeg")
 COPIED_AT_ONCE = 16 * 2**20
+
+
+def join_shards(
+    settings: stages.JoinShards, *, index: Path, shards: list[Path], store: Path, max_quarantined: float
+) -> None:
+    """Join the packed shards of a release into one array."""
+    allowed = settings.store.model_copy(update={"max_quarantined": max_quarantined})
+    join(pd.read_parquet(index), shards, allowed, store)
 
 
 def join(index: pd.DataFrame, shards: Sequence[Path], settings: StoreSettings, out: Path) -> None:

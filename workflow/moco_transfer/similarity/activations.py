@@ -17,10 +17,43 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 from torch import Tensor, nn
 
-from moco_transfer.backbones.taps import channel_means, has_channels_last
+from moco_transfer.backbones.taps import channel_means, choose_taps, has_channels_last
+from moco_transfer.config import stages
 from moco_transfer.errors import UserError
 from moco_transfer.files import replacing
+from moco_transfer.networks import build_backbone, load_weights
+from moco_transfer.seeds import stream
+from moco_transfer.training.device import open_device
 from moco_transfer.training.images import ImagePool, centre_crop, normalise
+
+
+def activations(
+    settings: stages.RecordActivations,
+    *,
+    encoder: Path,
+    images: list[Path],
+    activations: list[Path],
+    device: str,
+) -> None:
+    """Record a network's activations for random images of each dataset."""
+    size = settings.network.input_size
+    network = build_backbone(settings.network.name, 0, size)
+    taps = choose_taps(network, settings.taps, size)
+    load_weights(network, encoder)
+    where = open_device(device)
+    network.to(where)
+    for dataset, store, path in zip(settings.datasets, images, activations, strict=True):
+        pool = draw_pool(store, dataset, settings.images, settings.seed)
+        write_layers(path, layer_activations(network, taps, pool, size, where))
+
+
+def draw_pool(store: Path, dataset: str, images: int, seed: int) -> ImagePool:
+    """Return that many random images of a dataset, the same ones for every network.
+
+    They come in random order: if another dataset has fewer images, this one is cut to its first so many.
+    """
+    stored = len(np.load(store, mmap_mode="r"))
+    return ImagePool([(store, stream(seed, "similarity", "images", dataset).permutation(stored)[:images])])
 
 
 @torch.no_grad()

@@ -10,11 +10,14 @@ side that keeps fewer. A layer that has collapsed into a few directions of the i
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from moco_transfer.config import stages
+from moco_transfer.files import write_parquet
 from moco_transfer.seeds import stream
 from moco_transfer.similarity.svcca import (
     centred,
@@ -26,6 +29,43 @@ from moco_transfer.similarity.svcca import (
 
 # Enough for a mean: the values of permutations of a few hundred rows scatter by less than a hundredth.
 PERMUTATIONS = 5
+
+
+def compare_networks(
+    settings: stages.CompareNetworks, *, encoders: list[Path], images: list[Path], networks: Path, device: str
+) -> None:
+    """Compare pretrained encoders with the first one, the initial network, on the same images of each target."""
+    from moco_transfer.backbones.taps import choose_taps
+    from moco_transfer.networks import build_backbone, load_weights
+    from moco_transfer.similarity.activations import draw_pool, layer_activations
+    from moco_transfer.training.device import open_device
+
+    size = settings.network.input_size
+    network = build_backbone(settings.network.name, 0, size)
+    taps = choose_taps(network, settings.taps, size)
+    where = open_device(device)
+    network.to(where)
+    pools = {
+        target: draw_pool(store, target, settings.images, settings.seed)
+        for target, store in zip(settings.targets, images, strict=True)
+    }
+    layers = {}
+    for source, encoder in zip(settings.sources, encoders, strict=True):
+        load_weights(network, encoder)
+        for target, pool in pools.items():
+            layers[target, source] = layer_activations(network, taps, pool, size, where)
+    initial, *others = settings.sources
+    tables = [
+        compare_encoders(
+            layers[target, initial],
+            {source: layers[target, source] for source in others},
+            target,
+            settings.variance,
+            settings.seed,
+        )
+        for target in pools
+    ]
+    write_parquet(pd.concat(tables, ignore_index=True), networks)
 
 
 def compare_encoders(

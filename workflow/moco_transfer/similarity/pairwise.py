@@ -16,13 +16,15 @@ from collections import defaultdict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from itertools import combinations
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from moco_transfer.config import Similarity
+from moco_transfer.config import Similarity, stages
 from moco_transfer.errors import UserError
+from moco_transfer.files import write_parquet
 from moco_transfer.seeds import stream
 from moco_transfer.similarity import subspaces, svcca
 from moco_transfer.similarity.subspaces import Spectrum
@@ -34,6 +36,15 @@ COLUMNS = [
     *("null_mean", "null_lower", "null_upper", "ceiling", "normalised"),
     *("images", "kept_a", "kept_b", "forced"),
 ]
+
+
+def compare_datasets(settings: stages.CompareDatasets, *, activations: list[Path], similarity: Path) -> None:
+    """Compare datasets pairwise by their activations, with nulls and ceilings."""
+    from moco_transfer.similarity.activations import read_layers
+
+    named = zip(settings.similarity.datasets, activations, strict=True)
+    layers = {dataset: read_layers(path) for dataset, path in named}
+    write_parquet(compare(layers, settings.similarity, settings.seed), similarity)
 
 
 @dataclass(frozen=True)

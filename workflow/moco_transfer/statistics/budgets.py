@@ -14,13 +14,34 @@ from typing import Literal
 
 import pandas as pd
 
+from moco_transfer.config import stages
 from moco_transfer.errors import UserError
+from moco_transfer.files import write_csv
 from moco_transfer.seeds import stream
 from moco_transfer.statistics.auroc import Average, average_auroc
-from moco_transfer.statistics.predictions import PredictionsFile, read_split
+from moco_transfer.statistics.predictions import (
+    PredictionsFile,
+    labelled_counts,
+    predictions_files,
+    read_split,
+)
 
 ValidationImages = Literal["full", "matched"]
 VALIDATION_IMAGES: tuple[ValidationImages, ...] = ("full", "matched")
+
+
+def select_budgets(
+    settings: stages.SelectBudgets, *, predictions: list[Path], subsets: list[Path], budgets: Path
+) -> None:
+    """Choose the number of epochs of end-to-end training on validation images."""
+    aurocs = validation_aurocs(
+        settings.target,
+        predictions_files(settings.jobs, predictions),
+        labelled_counts(settings.percents, subsets),
+        settings.average,
+        settings.seed,
+    )
+    write_csv(best_budgets(aurocs, settings.validation), budgets, float_format="%.9g")
 
 
 def validation_aurocs(

@@ -11,11 +11,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from scipy.special import ndtri
 
+from moco_transfer.config import stages
+from moco_transfer.files import write_parquet
 from moco_transfer.seeds import stream
 from moco_transfer.statistics.auroc import auroc_by_class, influence_by_class, standard_errors
 from moco_transfer.statistics.bootstrap import (
@@ -30,6 +33,11 @@ AUROCS = (0.8, 0.95)
 IMAGES_PER_PATIENT = (1, 2, 4)
 SHARED_VARIANCE = 0.5
 TRIALS = 2000
+
+
+def coverage(settings: stages.SimulateCoverage, *, coverage: Path) -> None:
+    """Simulate how often the intervals contain the true value."""
+    write_parquet(coverage_table(settings.percentiles, settings.replicates, settings.seed), coverage)
 
 
 @dataclass(frozen=True)

@@ -11,12 +11,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import groupby
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from moco_transfer.config import Evaluation
+from moco_transfer.config import Evaluation, stages
 from moco_transfer.errors import UserError
+from moco_transfer.files import write_parquet
 from moco_transfer.statistics.auroc import (
     auroc_by_class,
     auroc_influence,
@@ -27,7 +29,15 @@ from moco_transfer.statistics.auroc import (
     standard_errors,
 )
 from moco_transfer.statistics.bootstrap import bootstrap_auroc, logit_interval, rarer_units, resample_counts
-from moco_transfer.statistics.predictions import PredictionsFile, Scored, read_split, require_same_images
+from moco_transfer.statistics.budgets import read_budgets
+from moco_transfer.statistics.predictions import (
+    PredictionsFile,
+    Scored,
+    labelled_counts,
+    predictions_files,
+    read_split,
+    require_same_images,
+)
 
 CELL = ["source", "mode", "percent", "epochs"]
 COLUMNS = {
@@ -39,6 +49,22 @@ COLUMNS = {
     "classes": ["target", *CELL, "class", "positives", "auroc", "lower", "upper", "se_test"],
     "replicates": ["target", *CELL, "replicate", "auroc"],
 }
+
+
+def evaluate(
+    settings: stages.Evaluate, *, predictions: list[Path], subsets: list[Path], budgets: Path, out: Path
+) -> None:
+    """Score the test images of one target, bootstrap them, estimate standard errors, and write a table of each to ``out``."""
+    frames = evaluate_target(
+        settings.target,
+        predictions_files(settings.jobs, predictions),
+        read_budgets(budgets),
+        labelled_counts(settings.percents, subsets),
+        settings.evaluation,
+        settings.seed,
+    )
+    for name, frame in frames.items():
+        write_parquet(frame, out / f"{name}.parquet")
 
 
 def evaluate_target(

@@ -6,13 +6,27 @@ row, because reading filters by split.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow.parquet as pq
 
 from moco_transfer.errors import UserError
+
+
+def predictions_files(
+    jobs: Sequence[tuple[str, str, str, int]], paths: Sequence[Path]
+) -> list[PredictionsFile]:
+    """Pair each predictions file with its job (source, mode, percent, subset); both come in the same order."""
+    return [PredictionsFile(*job, path) for job, path in zip(jobs, paths, strict=True)]
+
+
+def labelled_counts(percents: Sequence[str], subsets: Sequence[Path]) -> dict[str, int]:
+    """Return the number of labelled images by percentage, from one subset of each."""
+    return {percent: pq.read_metadata(path).num_rows for percent, path in zip(percents, subsets, strict=True)}
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,8 @@ from moco_transfer.errors import UserError
 
 if TYPE_CHECKING:
     from moco_transfer.config.datasets import Table
+from moco_transfer.config import stages
+from moco_transfer.files import write_parquet
 
 ADAPTERS = {
     "vindr_spinexr": vindr_spinexr.read,
@@ -26,6 +28,19 @@ ADAPTERS = {
     "image_folder": image_folder.read,
     "table": own_table.read,
 }
+
+
+def index(settings: stages.Index, *, root: Path, index: Path, max_quarantined: float) -> None:
+    """Read a release's tables into the one index table."""
+    frame = read_release(
+        settings.adapter,
+        root,
+        labeler=settings.labeler,
+        views=settings.views,
+        table=settings.table,
+        max_quarantined=max_quarantined,
+    )
+    write_parquet(frame, index)
 
 
 def read_release(
