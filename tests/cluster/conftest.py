@@ -13,9 +13,9 @@ from slurm_node import SlurmNode
 ROOT = Path(__file__).parents[2]
 CONFIG = ROOT / "config/demo.yaml", ROOT / "tests/cluster/dozen.yaml"
 TARGETS = (
-    "results/dozen/finetune/spine/none/linear/100pct/subset1/predictions.parquet",
-    "results/dozen/finetune/spine/chest/linear/100pct/subset1/predictions.parquet",
-    "results/dozen/finetune/spine/chest/end_to_end/100pct/subset1/predictions.parquet",
+    "results/dozen/finetune/spine/none/replicate1/linear/100pct/fold1/subset1/predictions.parquet",
+    "results/dozen/finetune/spine/chest/replicate1/linear/100pct/fold1/subset1/predictions.parquet",
+    "results/dozen/finetune/spine/chest/replicate1/end_to_end/100pct/fold1/subset1/predictions.parquet",
     "results/dozen/tables/table1.md",
 )
 
@@ -28,11 +28,18 @@ def snakemake(folder: Path, *arguments: str, targets: Sequence[str] = TARGETS) -
         return subprocess.Popen(command, cwd=folder, stdout=log, stderr=log)
 
 
-def submitted(folder: Path, profile: str, *more: str, targets: Sequence[str] = TARGETS) -> subprocess.Popen:
-    """Start Snakemake in ``folder`` with the Slurm profile given as ``profile``, the option's name."""
+def submitted(folder: Path, *more: str, targets: Sequence[str] = TARGETS) -> subprocess.Popen:
+    """Start Snakemake in ``folder`` with the Slurm profile."""
     # The first look at jobs' states after 40 s, as the plugin has it, would be most of the test's time.
     often = "--slurm-init-seconds-before-status-checks=3"
-    options = (profile, str(ROOT / "profiles/slurm"), often, "--latency-wait=5", "--verbose", *more)
+    options = (
+        "--workflow-profile",
+        str(ROOT / "profiles/slurm"),
+        often,
+        "--latency-wait=5",
+        "--verbose",
+        *more,
+    )
     return snakemake(folder, *options, targets=targets)
 
 
@@ -57,7 +64,7 @@ def what_slurm_says(cluster):
 
 @pytest.fixture(scope="session")
 def undisturbed(cluster, tmp_path_factory):
-    """The folder of a whole run that was submitted with ``--profile``."""
+    """The folder of a whole run that was submitted to the cluster."""
     folder = tmp_path_factory.mktemp("undisturbed")
-    finish(submitted(folder, "--profile"), folder)
+    finish(submitted(folder), folder)
     return folder

@@ -13,8 +13,9 @@ from slurm_node import output, run, wait_for, wait_for_steps
 
 # Rules that train or run a network, in the run of dozen.yaml.
 ON_GPU = {"train_weights", "pretrain", "embed", "end_to_end"}
-LOG = "results/dozen/logs/pretrain/chest.log"
-ENCODER = "results/dozen/pretrain/chest/encoder.safetensors"
+PRETRAINING = "rule_pretrain_wildcards_chest_1"  # the comment of its job
+LOG = "results/dozen/logs/pretrain/chest/replicate1.log"
+ENCODER = "results/dozen/pretrain/chest/replicate1/encoder.safetensors"
 
 
 def sbatch_lines(folder: Path) -> dict[str, str]:
@@ -64,9 +65,7 @@ def pretraining(state: str = "RUNNING") -> str:
 
     def is_there() -> bool:
         jobs = output("squeue", "--noheader", "--states=all", "--format=%i|%k|%T").splitlines()
-        found[:] = [
-            job.split("|")[0] for job in jobs if job.endswith(f"|rule_pretrain_wildcards_chest|{state}")
-        ]
+        found[:] = [job.split("|")[0] for job in jobs if job.endswith(f"|{PRETRAINING}|{state}")]
         return bool(found)
 
     wait_for(is_there, f"a pretraining that is {state}", 300)
@@ -116,7 +115,7 @@ def files(folder: Path) -> dict[str, bytes]:
 
 
 def test_whatever_happens_to_a_pretraining_its_bytes_are_the_same(undisturbed, cluster, tmp_path):
-    first = submitted(tmp_path, "--workflow-profile")
+    first = submitted(tmp_path)
 
     job = in_its_midst(tmp_path, attempt=1)
     # A limit that is near: Slurm's early warning comes at once, the trainer saves and Snakemake tries again.
@@ -145,17 +144,16 @@ def test_whatever_happens_to_a_pretraining_its_bytes_are_the_same(undisturbed, c
     stand_still()
     unlock = snakemake(tmp_path, "--unlock")
     assert unlock.wait(60) == 0
-    second = submitted(tmp_path, "--workflow-profile")
+    second = submitted(tmp_path)
     wait_for(lambda: "trains this already" in log_of(tmp_path), "one that waits for the other", 300)
     go_on()
     finish(second, tmp_path)
     assert "nothing to do" in log_of(tmp_path)
 
     assert files(tmp_path) == files(undisturbed)
-    # --workflow-profile reads no other profile, --profile reads profiles/default too: the same is submitted, but for
-    # what grows from attempt to attempt.
+    # The same is submitted, apart from what grows from attempt to attempt.
     one, other = sbatch_lines(undisturbed), sbatch_lines(tmp_path)
-    del one["rule_pretrain_wildcards_chest"], other["rule_pretrain_wildcards_chest"]
+    del one[PRETRAINING], other[PRETRAINING]
     assert one == other
 
 
@@ -165,7 +163,7 @@ def test_what_a_training_made_outlives_a_second_job_that_starts_when_it_has_ende
     (folder / LOG).unlink()
     short = 'pretraining={"schedules": {"chest": {"epochs": 200}}}'
     run_again = {"targets": [ENCODER]}
-    first = submitted(folder, "--profile", "--config", short, **run_again)
+    first = submitted(folder, "--config", short, **run_again)
     orphan = in_its_midst(folder, attempt=1)
     stand_still()
     first.kill()
@@ -174,7 +172,7 @@ def test_what_a_training_made_outlives_a_second_job_that_starts_when_it_has_ende
     # The second job waits in the queue until the first has ended, as with a limit on the number of GPUs.
     run("scontrol", "update", "PartitionName=gpu", "State=DOWN")
     try:
-        second = submitted(folder, "--profile", "--config", short, **run_again)
+        second = submitted(folder, "--config", short, **run_again)
         assert int(pretraining("PENDING")) > int(orphan)
         go_on()
         wait_for(
@@ -195,13 +193,13 @@ def test_a_training_on_two_gpus_is_started_once_on_one_node(undisturbed, cluster
     shutil.copytree(undisturbed, folder)
     (folder / "snakemake.log").unlink()
     short = 'pretraining={"ranks": 2, "schedules": {"chest": {"epochs": 3}}}'
-    finish(submitted(folder, "--profile", "--config", short, targets=[ENCODER]), folder)
+    finish(submitted(folder, "--config", short, targets=[ENCODER]), folder)
     (line,) = sbatch_lines(folder).values()
     assert (
         "--gpus=2" in line and "--nodes=1" in line and "--cpus-per-gpu=1" in line and "--ntasks" not in line
     )
     # Its one task was given both, and started two ranks that share each batch of 16.
-    assert cluster.assigned_gpus()["rule_pretrain_wildcards_chest"] == "0,1"
+    assert cluster.assigned_gpus()[PRETRAINING] == "0,1"
     assert log_of(folder).count("batch 16") == 1 and "epoch 3/3" in log_of(folder)
 
 

@@ -12,7 +12,7 @@ def test_the_papers_configuration_plans_the_papers_grid(empty_releases):
     assert counts["end_to_end"] == 84
     assert (counts["pretrain"], counts["pretrain_subset"]) == (3, 15)
     assert (counts["subset"], counts["embed"], counts["embed_subset"]) == (21, 8, 15)
-    assert (counts["fetch_weights"], counts["index"], counts["pack"]) == (1, 3, 3)
+    assert (counts["fetch_weights"], counts["index"], counts["join_shards"]) == (1, 3, 3)
 
 
 def test_without_data_the_plan_says_what_is_missing_and_what_to_do(tmp_path):
@@ -43,7 +43,7 @@ def test_the_demo_plans_every_rule(tmp_path):
         "tables",
         "similarity",
         "results/demo/figures/figure2.pdf",
-        "results/demo/finetune/spine/chest/linear/60pct/subset1/predictions.parquet",
+        "results/demo/finetune/spine/chest/replicate1/linear/60pct/fold1/subset1/predictions.parquet",
     ],
 )
 def test_a_target_plans_what_it_needs_and_no_more(tmp_path, target):
@@ -57,13 +57,13 @@ def test_a_target_plans_what_it_needs_and_no_more(tmp_path, target):
 
 
 def test_a_percentage_that_is_not_configured_is_an_error(tmp_path):
-    path = "results/demo/finetune/spine/chest/linear/77pct/subset1/predictions.parquet"
+    path = "results/demo/finetune/spine/chest/replicate1/linear/77pct/fold1/subset1/predictions.parquet"
     run = snakemake("-n", path, "--configfile", ROOT / "config/demo.yaml", directory=tmp_path, fails=True)
     assert "MissingRuleException" in run.stdout + run.stderr
 
 
 def test_a_percentage_of_another_target_is_an_error(tmp_path):
-    path = "results/demo/finetune/chest/none/linear/60pct/subset1/predictions.parquet"
+    path = "results/demo/finetune/chest/none/replicate1/linear/60pct/fold1/subset1/predictions.parquet"
     run = snakemake("-n", path, "--configfile", ROOT / "config/demo.yaml", directory=tmp_path, fails=True)
     assert "targets.chest.percents are 5, 40, not 60" in run.stdout + run.stderr
 

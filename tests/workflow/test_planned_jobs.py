@@ -75,16 +75,16 @@ def steps_of(path, initial):
 def test_as_many_steps_as_a_finished_run_took(finished):
     config, jobs = plan(finished, TINY[3:])
     run, taken = finished / "results/tiny", Counter()
-    for path in run.glob("initial_weights/*.csv"):
+    for path in run.glob("initial_weights/**/*.csv"):
         taken["train_weights"] += steps_of(path, config.model.initial_weights.lr)
     for path in run.glob("pretrain/**/metrics.csv"):
-        # A source, or a source, its target, the percentage and the subset.
-        source, *subset = path.relative_to(run / "pretrain").parent.parts
+        # A source and the replicate of its encoder, and for some sources target, percentage, fold and subset.
+        source, _, *subset = path.relative_to(run / "pretrain").parent.parts
         rule = "pretrain_subset" if subset else "pretrain"
         rule = "pretrain_sample" if source in config.controls.size else rule
         taken[rule] += steps_of(path, config.pretraining.schedules[subset[0] if subset else source].lr)
     for path in run.glob("finetune/**/metrics.csv"):
-        target, _, rule, *_ = path.relative_to(run / "finetune").parts
+        target, _, _, rule, *_ = path.relative_to(run / "finetune").parts
         taken[rule] += steps_of(path, config.finetune.optimizers[target].lr)
     expected = Counter()
     for job in jobs:
@@ -116,9 +116,9 @@ def test_as_many_features_and_predictions_as_a_finished_run_wrote(finished):
         == sizes["embed_subset"]
     )
     # Of several subsets only the expected union is known beforehand.
-    found = sum(np.load(path).nbytes for path in run.glob("embed/*/*/features.npy"))
+    found = sum(np.load(path).nbytes for path in run.glob("embed/*/*/*/fold1/features.npy"))
     assert found == pytest.approx(sizes["embed"], rel=0.1)
     packed = sum(
         np.load(path, mmap_mode="r").nbytes for path in finished.glob("results/data/*/*/store/images.npy")
     )
-    assert packed == sizes["pack"]
+    assert packed == sizes["join_shards"]

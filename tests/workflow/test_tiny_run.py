@@ -57,7 +57,7 @@ def test_indexed_is_stored_plus_quarantined(finished):
         stored = pd.read_parquet(folder / "store/index.parquet")
         assert len(stored) + len(pd.read_csv(folder / "store/quarantine.csv")) == images
         assert (
-            pd.read_parquet(finished / f"results/tiny/splits/{dataset}.parquet")["image_id"].tolist()
+            pd.read_parquet(finished / f"results/tiny/splits/{dataset}/fold1.parquet")["image_id"].tolist()
             == stored["image_id"].tolist()
         )
 
@@ -88,7 +88,10 @@ def test_two_runs_give_the_same_bytes(finished, tmp_path):
 
 
 def test_a_single_file_is_made_again_alone_with_the_same_bytes(finished):
-    path = finished / "results/tiny/finetune/spine/chest/linear/100pct/subset1/predictions.parquet"
+    path = (
+        finished
+        / "results/tiny/finetune/spine/chest/replicate1/linear/100pct/fold1/subset1/predictions.parquet"
+    )
     before = path.read_bytes()
     path.unlink()
     run = snakemake(path.relative_to(finished), *TINY, directory=finished)
