@@ -15,19 +15,17 @@ from collections import Counter, deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, NamedTuple
+from typing import BinaryIO, NamedTuple
 
 import numpy as np
 import pandas as pd
 
+from moco_transfer.config import stages
+from moco_transfer.config.datasets import Store as StoreSettings
 from moco_transfer.data.decode import decode, fit
 from moco_transfer.data.index import check
 from moco_transfer.errors import UnreadableImage, UserError
 from moco_transfer.files import replacing, room_for, write_csv, write_parquet
-
-if TYPE_CHECKING:
-    from moco_transfer.config.datasets import Store as StoreSettings
-from moco_transfer.config import stages
 
 log = logging.getLogger(__name__)
 

@@ -15,22 +15,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from fractions import Fraction
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from moco_transfer.data.labels import SPLITS, has_labels
+from moco_transfer.config import Labels, Split, stages
+from moco_transfer.data.labels import SPLITS, has_labels, read_targets, split_rows
 from moco_transfer.errors import UserError
-from moco_transfer.seeds import stream, stream_key
-
-if TYPE_CHECKING:
-    from moco_transfer.config import Labels, Split
-from pathlib import Path
-
-from moco_transfer.config import stages
-from moco_transfer.data.labels import read_targets, split_rows
 from moco_transfer.files import write_parquet
+from moco_transfer.seeds import stream, stream_key
 
 UNIT_COLUMNS = {"image": "image_id", "study": "study_id", "patient": "patient_id"}
 

@@ -16,19 +16,16 @@ import shutil
 from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
+from moco_transfer.config import stages
+from moco_transfer.config.datasets import Store as StoreSettings
 from moco_transfer.data.index import check
 from moco_transfer.data.packing import quarantine_of, shape_of, stop_if_too_many, write_header
 from moco_transfer.errors import UserError
 from moco_transfer.files import replacing, room_for, write_csv, write_parquet, write_text
-
-if TYPE_CHECKING:
-    from moco_transfer.config.datasets import Store as StoreSettings
-from moco_transfer.config import stages
 
 FILES = ("images.npy", "index.parquet", "sizes.parquet", "quarantine.csv")
 # What a pixel's value depends on.

@@ -8,17 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pandas as pd
 
+from moco_transfer.config import stages
+from moco_transfer.config.datasets import Table
 from moco_transfer.data.adapters import image_folder, mimic_cxr_jpg, nih_chestxray14, own_table, vindr_spinexr
 from moco_transfer.data.adapters.layout import keep_views, require_images
 from moco_transfer.errors import UserError
-
-if TYPE_CHECKING:
-    from moco_transfer.config.datasets import Table
-from moco_transfer.config import stages
 from moco_transfer.files import write_parquet
 
 ADAPTERS = {
