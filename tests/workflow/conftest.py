@@ -4,6 +4,13 @@ import pytest
 from running import TINY, snakemake
 
 
+def pytest_collection_modifyitems(items):
+    """Keep the tests of the finished run in one process, which makes it once."""
+    for item in items:
+        if "finished" in item.fixturenames:
+            item.add_marker(pytest.mark.xdist_group("finished"))
+
+
 @pytest.fixture(scope="session")
 def finished(tmp_path_factory):
     """The folder of a finished run of the tiny configuration; its chest dataset is not shareable."""
