@@ -13,7 +13,7 @@ from torch import nn
 
 from moco_transfer.errors import UserError
 from moco_transfer.training import device as module
-from moco_transfer.training.device import autocast, count_gpus, open_device, visible_gpus
+from moco_transfer.training.device import autocast, open_device, visible_gpus
 
 CPU, GPU = torch.device("cpu"), torch.device("cuda")
 CHOICES = {"CUDA_VISIBLE_DEVICES", *module.SCHEDULED_JOB, "LOCAL_RANK", "LOCAL_WORLD_SIZE"}

@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from moco_transfer.stages import analysis
 from safetensors.numpy import save
 from torch import nn
 
@@ -12,7 +13,6 @@ from moco_transfer.config.training import Model
 from moco_transfer.errors import UserError
 from moco_transfer.networks import build_backbone, save_weights
 from moco_transfer.similarity.activations import layer_activations, read_layers, write_layers
-from moco_transfer.stages import analysis
 from moco_transfer.training.images import ImagePool, normalise
 
 CPU = torch.device("cpu")
