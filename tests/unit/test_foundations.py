@@ -2,6 +2,9 @@
 
 import copy
 import json
+import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pandas as pd
@@ -149,14 +152,21 @@ def test_the_tables_of_a_release_are_found_when_all_are_there(tmp_path):
 
 
 def test_the_command_line_prints_a_users_error_in_one_line(tmp_path, capsys):
-    settings = json.dumps(
-        {"kind": "file", "path": str(tmp_path / "no.pth"), "sha256": None, "model": "densenet_small"}
-    )
-    assert (
-        cli.main(["fetch-weights", "--settings", settings, "--encoder", str(tmp_path / "e.safetensors")]) == 1
-    )
+    weights = dict.fromkeys(["url", "sha256", "dataset", "epochs", "batch", "lr"])
+    weights |= {"kind": "file", "path": str(tmp_path / "no.pth")}
+    settings = json.dumps({"network": {"name": "densenet_small", "input_size": 32}, "weights": weights})
+    files = ["--encoder", str(tmp_path / "e.safetensors")]
+    assert cli.main(["fetch-weights", "--settings", settings, *files]) == 1
     error = capsys.readouterr().err
     assert error.startswith("error: ") and "no.pth" in error and error.count("\n") == 1
+
+
+def test_what_snakemake_imports_does_not_import_torch():
+    rules = "\n".join(path.read_text() for path in (ROOT / "workflow").rglob("*.smk"))
+    modules = sorted(set(re.findall(r"^from (moco_transfer\S*) import", rules, re.MULTILINE)))
+    assert "moco_transfer.training.attempt" in modules
+    code = f"import sys, {', '.join(modules)}; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
 def test_every_stage_has_a_help_text(capsys):
