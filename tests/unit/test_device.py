@@ -19,8 +19,10 @@ CPU, GPU = torch.device("cpu"), torch.device("cuda")
 CHOICES = {"CUDA_VISIBLE_DEVICES", *module.SCHEDULED_JOB, "LOCAL_RANK", "LOCAL_WORLD_SIZE"}
 needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 
+# Taking GPUs needs no PyTorch, whose import takes seconds in each process.
 TAKE = (
-    "import logging, signal, sys; from moco_transfer.training import device\n"
+    "import logging, signal, sys, types; sys.modules['torch'] = types.ModuleType('torch')\n"
+    "from moco_transfer.training import device\n"
     "logging.basicConfig(level=logging.INFO, format='%(message)s', stream=sys.stdout)\n"
     "sys.stdout.reconfigure(line_buffering=True); device.SECONDS_BETWEEN_LOOKS = 0.01; signal.alarm(60)\n"
     "names, count, after = sys.argv[1:]\n"
