@@ -1,7 +1,7 @@
 """A table of the user's own: a CSV or Parquet file with one row per image, whose columns the configuration names.
 
-It needs a column of paths and one or more of labels. Without a column of studies, each image is its own study; without
-one of patients, each study is its own patient. Labels are 1, 0, -1 or blank; ``True`` and ``False``, as pandas writes
+It needs a column of paths and at least one of labels. Without a column of studies, each image counts as a separate study;
+without a column of patients, each study counts as a separate patient. Labels are 1, 0, -1 or blank; ``True`` and ``False``, as pandas writes
 them, count as 1 and 0.
 """
 
@@ -9,30 +9,29 @@ from __future__ import annotations
 
 import posixpath
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pandas as pd
 
+from moco_transfer.config import stages
+from moco_transfer.config.datasets import Table
 from moco_transfer.data import index
 from moco_transfer.data.adapters.tables import label_values, read_table, refuse, refuse_values
 from moco_transfer.data.labels import SPLITS
 from moco_transfer.errors import UserError
 
-if TYPE_CHECKING:
-    from moco_transfer.config.datasets import Table
-
 TRUTH = {"True": "1", "False": "0"}
-# How a value that is not a split begins, and the split that it may stand for.
+# The first letters of a value that is not a split, and the split that was probably meant.
 NEAR_SPLITS = {"tr": "train", "va": "validation", "dev": "validation", "te": "test"}
 
 
-def read(root: Path, table: Table) -> pd.DataFrame:
-    """Return the index of the images that the file ``table.file`` names, in its order.
+def read(root: Path, settings: stages.Index) -> pd.DataFrame:
+    """Return the index of the images that the file ``settings.table.file`` lists, in its order.
 
-    Raises UserError that names the line of a CSV, or the row of a Parquet file: for a blank or duplicate identifier, a
-    path that leaves ``root`` or occurs twice, a label or split of another value, a study of several patients, and a
-    patient in several official splits.
+    Raises UserError that names the line of a CSV, or the row of a Parquet file, for a blank or duplicate identifier, a
+    path that leaves ``root`` or occurs twice, an unknown label or split, a study of several patients, and a patient in
+    several official splits.
     """
+    table = settings.table
     path = root / table.file
     roles = _columns_by_role(table, path)
     rows = read_table(path, list(dict.fromkeys([*roles.values(), *table.labels])))
@@ -68,7 +67,7 @@ def _columns_by_role(table: Table, path: Path) -> dict[str, str]:
     if both:
         raise UserError(
             f"{path}: column '{min(both)}' is given as a label and as a path or identifier; "
-            "take it out of table.labels"
+            "remove it from table.labels"
         )
     optional = {"official_split": table.official_split, "view": table.view}
     return roles | {role: column for role, column in optional.items() if column is not None}
@@ -78,8 +77,7 @@ def _checked_paths(paths: pd.Series, path: Path, name: str) -> pd.Series:
     """Return the paths in one spelling, without './' and '//', so that a file listed twice is noticed."""
     refuse(paths.isna(), path, "expected a path, found a blank", name)
     refuse(index.leaves_root(paths), path, "it leaves the root; give paths inside it, without '..'", name)
-    uneven = paths.str.contains(r"//|(?:^|/)\.(?:/|$)")
-    return paths.mask(uneven, paths[uneven].map(posixpath.normpath)) if uneven.any() else paths
+    return paths.map(posixpath.normpath)
 
 
 def _check_splits(columns: pd.DataFrame, path: Path, roles: dict[str, str]) -> None:
@@ -87,10 +85,8 @@ def _check_splits(columns: pd.DataFrame, path: Path, roles: dict[str, str]) -> N
     bad = split.notna() & ~split.isin(SPLITS)
     if bad.any():
         value = split[bad].iloc[0].casefold()
-        near = [
-            f" (did you mean '{name}'?)" for start, name in NEAR_SPLITS.items() if value.startswith(start)
-        ]
-        expected = f"{', '.join(SPLITS)} or a blank{''.join(near[:1])}"
+        near = next((name for start, name in NEAR_SPLITS.items() if value.startswith(start)), None)
+        expected = f"{', '.join(SPLITS)} or a blank" + (f" (did you mean '{near}'?)" if near else "")
         refuse_values(bad, split.rename(roles["official_split"]), path, expected)
     first = columns[split.notna()].groupby("patient_id", sort=False)["official_split"].first()
     refuse(
