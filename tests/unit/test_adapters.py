@@ -10,10 +10,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from made_up_releases import WRITE, edit, touch, write_chest, write_nih, write_spine
+from made_up_releases import WRITE, edit, read_release, touch, write_chest, write_nih, write_spine
 
 from moco_transfer.config import Labels, Split
-from moco_transfer.data.adapters import mimic_cxr_jpg, nih_chestxray14, read_release
+from moco_transfer.data.adapters import mimic_cxr_jpg, nih_chestxray14
 from moco_transfer.data.index import build
 from moco_transfer.data.labels import COLUMNS, label_columns
 from moco_transfer.data.releases import describe_missing, find_tables
@@ -86,7 +86,7 @@ def test_views_that_never_occur_and_releases_without_views_are_errors(tmp_path: 
         read_release("mimic_cxr_jpg", tmp_path / "chest", views=["PA", "LL"])
     with pytest.raises(UserError, match=r"views is an empty list; found"):
         read_release("nih_chestxray14", tmp_path / "nih", views=[])
-    with pytest.raises(UserError, match="it names no views"):
+    with pytest.raises(UserError, match="the release names no views"):
         read_release("vindr_spinexr", tmp_path / "spine", views=["AP"])
 
 
@@ -174,7 +174,7 @@ def test_chest_joins_images_splits_and_labels(chest: Path, caplog: pytest.LogCap
     assert label_columns(index.columns) == list(mimic_cxr_jpg.LABELS)
     np.testing.assert_array_equal(index["Edema"], [1, 1, -1, np.nan])
     np.testing.assert_array_equal(index["Fracture"], [0, 0, np.nan, np.nan])
-    assert "studies with images but without a row of labels: 1;" in caplog.text
+    assert "studies without a row of labels, whose labels are blank: 1" in caplog.text
 
 
 def test_the_labeler_chooses_the_labels_and_needs_no_other(chest: Path) -> None:
@@ -210,7 +210,7 @@ def test_the_tables_of_release_2_1_are_found_beside_its_own_addition(chest: Path
             "10000032,50000001",
             "line 3: this subject_id, study_id is also on",
         ),
-        ("chexpert", ",5", ",6", r"not one image of the metadata is in mimic-cxr-2\.\*-chexpert"),
+        ("chexpert", ",5", ",6", r"no image of the metadata is in mimic-cxr-2\.\*-chexpert"),
         ("split", "validate", "dev", r"line 3, column 'split': expected train, validate, test, found 'dev'"),
         ("split", "d1,50000001,10000032,train", "d1,50000001,10000032,test", "also in another official"),
         ("metadata", "d2", "d1", "image_id occurs for the second time"),
@@ -264,12 +264,12 @@ def test_nih_keeps_what_is_there_and_counts_what_is_not(nih: Path, caplog: pytes
     positive = [set(labels.columns[row == 1]) for row in labels.to_numpy()]
     assert positive == [{"Effusion", "Pleural_Thickening"}, set(), {"Hernia"}]
     assert labels.isin([0, 1]).all(axis=None)
-    assert "1 of 4 images are not in the parts that are there" in caplog.text
+    assert "left out 1 of 4 images" in caplog.text
 
 
 def test_nih_takes_the_official_lists(nih: Path) -> None:
     (nih / "train_val_list.txt").write_text("00000001_000.png\n00000001_001.png\n")
-    with pytest.raises(UserError, match=r"train_val_list\.txt is there, test_list\.txt is not"):
+    with pytest.raises(UserError, match=r"found train_val_list\.txt, but no test_list\.txt"):
         read_release("nih_chestxray14", nih)
     (nih / "test_list.txt").write_text("00000002_000.png\r\n00000003_000.png\r\n")
     assert read_release("nih_chestxray14", nih)["official_split"].tolist() == ["train", "train", "test"]

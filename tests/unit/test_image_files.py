@@ -8,9 +8,8 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from made_up_releases import touch, write_chest
+from made_up_releases import read_release, touch, write_chest
 
-from moco_transfer.data.adapters import read_release
 from moco_transfer.data.adapters.layout import places_of, require_images
 from moco_transfer.errors import UserError
 
@@ -83,13 +82,13 @@ def test_missing_images_are_counted_up_to_the_share_that_is_allowed(
     require_images(index_of(paths, patients), tmp_path, 0.3)
     assert len(caplog.records) == 1
     message = caplog.records[0].getMessage()
-    assert "3 of 10 images are not there" in message and "files/p11 (3)" in message and "row 8" in message
+    assert "3 of 10 images are missing" in message and "files/p11 (3)" in message and "row 8" in message
     with pytest.raises(
         UserError, match=r"3 of 10 .* row 8 of the index: files/p11 \(3\); store\.max_quar"
     ) as caught:
         require_images(index_of(paths, patients), tmp_path, 0.29)
     assert not any(patient in str(caught.value) for patient in patients)
-    with pytest.raises(UserError, match="2 of 2 images are not there"):
+    with pytest.raises(UserError, match="2 of 2 images are missing"):
         require_images(index_of(paths[8:], patients[8:]), tmp_path, 1.0)
 
 
@@ -105,7 +104,7 @@ def test_a_release_that_lacks_images_says_so(tmp_path: Path) -> None:
     write_chest(tmp_path)
     (tmp_path / "files/p10/p10000032/s50000002/d4.jpg").unlink()
     with pytest.raises(
-        UserError, match=r"1 of 4 images are not there .* row 4 .*complete the download"
+        UserError, match=r"1 of 4 images are missing .* row 4 .*complete the download"
     ) as caught:
         read_release("mimic_cxr_jpg", tmp_path)
     assert "10000032" not in str(caught.value)

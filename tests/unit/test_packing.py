@@ -20,13 +20,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from made_up_images import files_in, pack, write_images
+from made_up_images import files_in, join, pack, pack_shard, write_images
 from PIL import Image
 
 from moco_transfer import files as disk
 from moco_transfer.config import Store as Settings
-from moco_transfer.data.packing import pack_shard
-from moco_transfer.data.store import join
 from moco_transfer.errors import UserError
 
 TOLERANT = Settings(size=16, fit="stretch", max_quarantined=0.5)
@@ -143,7 +141,7 @@ def test_exactly_the_allowed_share_passes_and_one_more_stops_the_join(tmp_path: 
 
 def test_nothing_readable_is_an_error_even_if_all_may_be_quarantined(tmp_path: Path) -> None:
     index, _ = write_images(tmp_path, 5)
-    with pytest.raises(UserError, match="not one of 5 images"):
+    with pytest.raises(UserError, match="none of the 5 images"):
         pack(index, tmp_path / "elsewhere", with_(max_quarantined=1), tmp_path / "out")
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["shards"]
 
@@ -161,7 +159,7 @@ def test_shards_of_another_index_are_refused_and_leave_no_store(tmp_path: Path) 
     index, _ = write_images(tmp_path, 9)
     for number in (1, 2):
         pack_shard(index, tmp_path, TOLERANT, tmp_path / str(number), number, 2)
-    with pytest.raises(UserError, match="hold 9 images and list 9 files, the index 8; remove that folder"):
+    with pytest.raises(UserError, match="contain 9 images and list 9 files, but the index lists 8; remove"):
         join(index.iloc[:8], [tmp_path / "1", tmp_path / "2"], TOLERANT, tmp_path / "store")
     assert not (tmp_path / "store").exists()
 
@@ -201,7 +199,7 @@ def test_a_killed_shard_is_packed_again_to_the_same_bytes(tmp_path: Path) -> Non
     index.to_parquet(tmp_path / "index.parquet")
     settings = {"store": TOLERANT.model_dump(), "shard": 1, "shards": 1}
     files = {"index": tmp_path / "index.parquet", "root": tmp_path, "packed": tmp_path / "packed"}
-    command = [sys.executable, "-m", "moco_transfer", "pack-shard", "--settings", json.dumps(settings)]
+    command = [sys.executable, "-m", "moco_transfer", "pack", "--settings", json.dumps(settings)]
     for name, path in files.items():
         command += [f"--{name}", str(path)]
     command += ["--max-quarantined", "0.5", "--workers", "1"]

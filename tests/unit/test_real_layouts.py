@@ -9,11 +9,12 @@ import numpy as np
 import pandas as pd
 import pytest
 from made_up_images import pack
+from made_up_releases import read_release
 from PIL import Image
 
 from moco_transfer.config import Store
 from moco_transfer.config.datasets import Table
-from moco_transfer.data.adapters import mimic_cxr_jpg, read_release
+from moco_transfer.data.adapters import mimic_cxr_jpg
 
 REAL = os.environ.get("MOCO_TRANSFER_REAL_DATA")
 pytestmark = pytest.mark.skipif(

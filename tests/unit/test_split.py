@@ -46,13 +46,17 @@ def splits_of(train: int, other: int = 0) -> pd.DataFrame:
     return pd.DataFrame({"image_id": names, "patient_id": names, "split": pd.Series(split, dtype="str")})
 
 
+def nested_subset(splits: pd.DataFrame, percent: str, number: int, seed: int) -> pd.DataFrame:
+    return draw_subset(splits, np.zeros((len(splits), 1)), percent, number, seed, "nested")
+
+
 def test_spine_counts_of_the_paper() -> None:
     index = index_of(np.arange(10_466) // 2, ["train"] * 8_389 + ["test"] * 2_077)
     # 8,389 is odd: here a study lies on both sides, which an image-level split does not mind
     splits = assign_splits(index, Split(unit="image", train=0.7, validation=0.3, test="official"), KEEP, 2023)
     assert splits["split"].value_counts().to_dict() == {"train": 5_872, "validation": 2_517, "test": 2_077}
     assert (splits["split"] == "test").equals(index["official_split"] == "test")
-    assert [len(draw_subset(splits, None, percent, 1, 2023)) for percent in ("1", "10", "100")] == [
+    assert [len(nested_subset(splits, percent, 1, 2023)) for percent in ("1", "10", "100")] == [
         58,
         587,
         5_872,
@@ -223,7 +227,7 @@ def test_subsets_do_not_depend_on_the_order_of_rows(how: str) -> None:
 def test_nested_subsets_are_uniform() -> None:
     splits, times = splits_of(40), np.zeros(40)
     for seed in range(400):
-        times[draw_subset(splits, None, "25", seed, 7)["row"]] += 1
+        times[nested_subset(splits, "25", seed, 7)["row"]] += 1
     # 400 draws of 1 in 4: mean 100, standard deviation 8.7
     assert times.sum() == 4000
     assert times.min() > 60
@@ -268,9 +272,7 @@ def test_a_rare_label_set_is_as_likely_drawn_as_any_other() -> None:
 
 def test_no_training_image_is_an_error() -> None:
     with pytest.raises(UserError, match="no training image"):
-        draw_subset(splits_of(0, 5), None, "10", 1, 7)
-    with pytest.raises(ValueError, match="needs the labels"):
-        draw_subset(splits_of(5), None, "10", 1, 7, "stratified")
+        nested_subset(splits_of(0, 5), "10", 1, 7)
 
 
 def side_of_units(index: pd.DataFrame, split: Split, seed: int) -> pd.Series:
@@ -325,9 +327,9 @@ def test_old_images_of_a_nested_subset_keep_their_order(old: int, new: int, seed
     splits = pd.DataFrame(
         {"image_id": names, "patient_id": names, "split": pd.Series(["train"] * len(names))}
     )
-    before = draw_subset(splits.head(old), None, "100", seed, 7)["image_id"].tolist()
-    after = draw_subset(splits, None, "100", seed, 7)["image_id"].tolist()
+    before = nested_subset(splits.head(old), "100", seed, 7)["image_id"].tolist()
+    after = nested_subset(splits, "100", seed, 7)["image_id"].tolist()
     assert [name for name in after if int(name[1:]) < old] == before
-    subset = draw_subset(splits, None, percent, seed, 7)["image_id"].tolist()
+    subset = nested_subset(splits, percent, seed, 7)["image_id"].tolist()
     kept = [name for name in subset if int(name[1:]) < old]
     assert kept == before[: len(kept)]

@@ -1,8 +1,9 @@
 """Read and write files: completely or not at all, quickly, and with a one-line error if the disk is full.
 
-Every writer here writes a temporary file in the same folder, flushes it to disk and renames it, so a kill at any moment
-leaves either the old file or the new one. The Parquet readers avoid ``pq.read_table``, which imports PyArrow's
-datasets, and ``to_numpy``, which imports pandas: together half a second, as long as a linear head trains.
+Every writer here writes a temporary file in the same folder, flushes it to disk and renames it, so a kill at
+any moment leaves either the old file or the new one. The Parquet readers avoid ``pq.read_table``, which
+imports PyArrow's datasets, and ``to_numpy``, which imports pandas: together half a second, as long as a
+linear head trains.
 """
 
 from __future__ import annotations
@@ -92,10 +93,11 @@ def rows_among(column: pa.ChunkedArray, names: Collection[str]) -> np.ndarray:
 
 @contextmanager
 def room_for(needed: int, folder: Path) -> Iterator[None]:
-    """Make ``folder``, check that ``needed`` bytes are free there, and run the block, which writes into ``folder``.
+    """Make ``folder``, check that ``needed`` bytes are free there, and run the block, which writes into
+    ``folder``.
 
-    Raises UserError if there is too little space, or if the block meets a full disk, a quota, a limit on the size of a
-    file, or a folder that may not be written to.
+    Raises UserError if there is too little space, or if the block meets a full disk, a quota, a limit on the
+    size of a file, or a folder that may not be written to.
     """
 
     def no_space(found: str) -> UserError:

@@ -1,8 +1,8 @@
 """The numbers of a dataset's card: what was read, what is stored, how it is split, and what its labels say.
 
-A card helps people decide whether to trust a dataset. It contains counts and shares but no identifier, so it may be shown
-for a credentialed release as well: papers on these releases print such counts, even small ones. ``scripts/data_card.py``
-draws the card and writes its page.
+A card helps people decide whether to trust a dataset. It contains counts and shares but no identifier, so it
+may be shown for a credentialed release as well: papers on these releases print such counts, even small ones.
+``scripts/data_card.py`` draws the card and writes its page.
 """
 
 from __future__ import annotations
@@ -22,8 +22,10 @@ NOT_USED = "not used"
 NOT_STATED = "not stated"
 RARE_VIEWS = "others"
 SHOWN_LABELS = 25
-"""A card shows at most this many labels, the most frequent ones; a dataset of many folders may have thousands."""
-# The user chooses the column of views. If it contains identifiers, each occurs only a few times, and none is shown.
+"""A card shows at most this many labels, the most frequent ones; a dataset of many folders may have
+thousands."""
+# The user chooses the column of views. If it contains identifiers, each occurs only a few times, and none is
+# shown.
 LEAST_IMAGES_PER_VIEW, SHOWN_VIEWS = 5, 10
 
 
@@ -31,9 +33,10 @@ LEAST_IMAGES_PER_VIEW, SHOWN_VIEWS = 5, 10
 class DataCard:
     """The numbers of one card.
 
-    ``counts`` has split, images, studies, patients, and a last row ``all``. ``labels`` has split, label, images, present
-    (value 1), uncertain (-1), blank and prevalence (present / images). ``views`` has view and images, ``sizes`` width,
-    height and images, ``quarantined`` reason and images, all sorted by frequency. ``settings`` are the store's.
+    ``counts`` has split, images, studies, patients, and a last row ``all``. ``labels`` has split, label,
+    images, present (value 1), uncertain (-1), blank and prevalence (present / images). ``views`` has view and
+    images, ``sizes`` width, height and images, ``quarantined`` reason and images, all sorted by frequency.
+    ``settings`` are the store's.
     """
 
     indexed: int
@@ -55,9 +58,10 @@ def data_card(
 ) -> DataCard:
     """Return the numbers of the card of a store.
 
-    ``index``, ``sizes`` (height and width of the original images in pixels) and ``splits`` have one row per stored image, in
-    the same order; ``quarantine`` has one row with its ``reason`` per image that is not stored; ``manifest`` has indexed,
-    stored, quarantined and settings. Raises UserError if the counts do not agree.
+    ``index``, ``sizes`` (height and width of the original images in pixels) and ``splits`` have one row per
+    stored image, in the same order; ``quarantine`` has one row with its ``reason`` per image that is not
+    stored; ``manifest`` has indexed, stored, quarantined and settings. Raises UserError if the counts do not
+    agree.
     """
     indexed, stored, quarantined = (manifest[key] for key in ("indexed", "stored", "quarantined"))
     if indexed != stored + quarantined:
@@ -132,6 +136,7 @@ def _views(view: pd.Series) -> pd.DataFrame:
 
 
 def _frequencies(values: pd.DataFrame) -> pd.DataFrame:
-    """Return the distinct rows of ``values`` with their count ``images``, most frequent first, then by value."""
+    """Return the distinct rows of ``values`` with their count ``images``, most frequent first, then by
+    value."""
     counts = values.value_counts(sort=False).sort_index()
     return counts.sort_values(ascending=False, kind="stable").reset_index(name="images")

@@ -1,8 +1,10 @@
-"""Decode one image file to a uint8 array as a viewer shows it, and fit that array to the square that the store keeps.
+"""Decode one image file to a uint8 array as a viewer shows it, and fit that array to the square that the
+store keeps.
 
-Pictures are turned upright, and transparent ones are shown on black; 16 bits are shown through a window. Files come from
-other people: the first bytes tell the format, not the name; images with too many pixels are refused before they are
-decoded; and whatever goes wrong inside a decoder becomes UnreadableImage with a one-line reason.
+Pictures are turned upright, and transparent ones are shown on black; 16 bits are shown through a window.
+Files come from other people: the first bytes tell the format, not the name; images with too many pixels are
+refused before they are decoded; and whatever goes wrong inside a decoder becomes UnreadableImage with a
+one-line reason.
 """
 
 from __future__ import annotations
@@ -20,15 +22,15 @@ from moco_transfer.errors import UnreadableImage
 
 # Our own limit, max_pixels, is checked before anything is decoded, so Pillow's is switched off.
 Image.MAX_IMAGE_PIXELS = None
-# The warnings of the decoders repeat paths and attributes of the file, which may be identifiers. They are silenced for
-# the whole process, because images are decoded in threads.
+# The warnings of the decoders repeat paths and attributes of the file, which may be identifiers. They are
+# silenced for the whole process, because images are decoded in threads.
 warnings.filterwarnings("ignore", module=r"pydicom|PIL")
 for library in ("pydicom", "pylibjpeg", "libjpeg", "openjpeg"):
     logging.getLogger(library).addHandler(logging.NullHandler())
     logging.getLogger(library).propagate = False
 
-# How much larger than needed a reduced JPEG is, so that resampling it still looks like resampling the whole: at 1.2,
-# real radiographs differ by 0.5 grey levels on average, at 1 by more than 0.7.
+# How much larger than needed a reduced JPEG is, so that resampling it still looks like resampling the whole:
+# at 1.2, real radiographs differ by 0.5 grey levels on average, at 1 by more than 0.7.
 SPARE = 1.2
 ORIENTATION = 0x0112
 UPRIGHT = {
@@ -51,7 +53,8 @@ class Decoded(NamedTuple):
 
     @property
     def extent(self) -> tuple[float, float]:
-        """The height and width of the image in ``pixels``: a reduced one may end within its last row or column."""
+        """The height and width of the image in ``pixels``: a reduced one may end within its last row or
+        column."""
         for reduction in (1, 2, 4, 8):
             if (-(-self.height // reduction), -(-self.width // reduction)) == self.pixels.shape[:2]:
                 break
@@ -59,12 +62,13 @@ class Decoded(NamedTuple):
 
 
 def decode(path: Path, max_pixels: int, smallest_side: int | None = None) -> Decoded:
-    """Return the DICOM, JPEG or PNG at ``path`` as displayed: uint8 [height, width], or [height, width, 3] if coloured.
+    """Return the DICOM, JPEG or PNG at ``path`` as displayed: uint8 [height, width], or [height, width, 3] if
+    coloured.
 
-    An image with three equal channels is gray. A gray PNG of 16 bits is shown through a robust window. Pixels are treated
-    as square, whatever the file says about their spacing. If ``smallest_side`` is given, a JPEG may be returned 2, 4 or 8
-    times smaller than it is stored, but no side smaller than 1.2 times that number: its decoder averages blocks in the
-    frequency domain, which halves the time. Raises UnreadableImage.
+    An image with three equal channels is gray. A gray PNG of 16 bits is shown through a robust window. Pixels
+    are treated as square, whatever the file says about their spacing. If ``smallest_side`` is given, a JPEG
+    may be returned 2, 4 or 8 times smaller than it is stored, but no side smaller than 1.2 times that number:
+    its decoder averages blocks in the frequency domain, which halves the time. Raises UnreadableImage.
     """
     try:
         with path.open("rb") as handle:
@@ -96,9 +100,10 @@ def decode(path: Path, max_pixels: int, smallest_side: int | None = None) -> Dec
 def fit(image: Decoded, size: int, how: str, colour: bool) -> np.ndarray:
     """Return ``image`` as a square: uint8 [size, size] or, if ``colour``, [size, size, 3].
 
-    ``how``: ``stretch`` ignores the aspect ratio; ``pad`` scales the longer side to ``size`` and fills with black;
-    ``center_crop`` scales the shorter side to ``size`` and keeps the middle. Resampling is bilinear and antialiased. It uses
-    the image's extent: the pixels alone would shift a reduced image by up to a third of a pixel.
+    ``how``: ``stretch`` ignores the aspect ratio; ``pad`` scales the longer side to ``size`` and fills with
+    black; ``center_crop`` scales the shorter side to ``size`` and keeps the middle. Resampling is bilinear
+    and antialiased. It uses the image's extent: the pixels alone would shift a reduced image by up to a third
+    of a pixel.
     """
     height, width = image.extent
     picture = Image.fromarray(image.pixels)
@@ -125,7 +130,8 @@ def fit(image: Decoded, size: int, how: str, colour: bool) -> np.ndarray:
 
 
 def _dataset_start(head: bytes) -> int | None:
-    """Return where the data elements start in a file with these first 132 bytes, None if it is not a DICOM."""
+    """Return where the data elements start in a file with these first 132 bytes, None if it is not a
+    DICOM."""
     if head[128:] == b"DICM":
         return 132
     # without preamble: the first element is of group 2 (file meta) or 8, in either byte order
@@ -133,7 +139,8 @@ def _dataset_start(head: bytes) -> int | None:
 
 
 def _read_picture(path: Path, max_pixels: int, smallest_side: int | None) -> tuple[np.ndarray, int, int]:
-    """Return the JPEG or PNG at ``path``, uint8 [h, w] or [h, w, 3], and the sides of the upright image in the file.
+    """Return the JPEG or PNG at ``path``, uint8 [h, w] or [h, w, 3], and the sides of the upright image in
+    the file.
 
     Raises UnreadableImage for more than ``max_pixels``, and whatever Pillow raises for a broken file.
     """
@@ -142,7 +149,8 @@ def _read_picture(path: Path, max_pixels: int, smallest_side: int | None) -> tup
         if width * height > max_pixels:
             raise UnreadableImage(f"{width} x {height} pixels, more than max_pixels ({max_pixels})")
         orientation = _orientation(picture)
-        # Not if it is turned: the last row and column, which a reduction may leave half full, would come first.
+        # Not if it is turned: the last row and column, which a reduction may leave half full, would come
+        # first.
         if smallest_side is not None and orientation == 1:
             enough = math.ceil(SPARE * smallest_side)
             picture.draft(None, (enough, enough))

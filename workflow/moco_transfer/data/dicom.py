@@ -1,10 +1,12 @@
 """Read one DICOM file as the image that a viewer shows.
 
-pydicom parses the elements and decodes the pixels. The code around it makes it safe to read files from anywhere:
+pydicom parses the elements and decodes the pixels. The code around it makes it safe to read files from
+anywhere:
 
-- Parsing stops before the pixels, so that a file can be refused before anything large is read. Only the attributes that
-  say how pixels are stored and shown are kept: names and dates of patients are never parsed.
-- Decoders allocate what a compressed frame claims, whatever the attributes say, so the claim is checked first.
+- Parsing stops before the pixels, so that a file can be refused before anything large is read. Only the
+  attributes that say how pixels are stored and shown are kept: names and dates of patients are never parsed.
+- Decoders allocate what a compressed frame claims, whatever the attributes say, so the claim is checked
+  first.
 - Every refusal is an UnreadableImage whose reason repeats nothing from the file but numbers.
 
 A file that lost its header is read if its first bytes look like a data set.
@@ -61,7 +63,8 @@ for _lut in ("RedPaletteColorLookupTable", "GreenPaletteColorLookupTable", "Blue
 KEPT = [tag_for_keyword(keyword) for keyword in _KEPT]
 UNDEFINED_LENGTH = 0xFFFFFFFF
 PIXEL_DATA, FLOAT_PIXEL_DATA, DOUBLE_PIXEL_DATA = 0x7FE00010, 0x7FE00008, 0x7FE00009
-# The header of a radiograph has a few hundred elements; megabytes of junk would have millions, and take minutes.
+# The header of a radiograph has a few hundred elements; megabytes of junk would have millions, and take
+# minutes.
 MOST_ELEMENTS = 100_000
 # What a file may contain besides its pixels, which are at most three channels of 16 bits.
 HEADER_BYTES = 16 << 20
@@ -70,8 +73,9 @@ HEADER_BYTES = 16 << 20
 class DicomFile(NamedTuple):
     """A data set read up to its pixels; ``body`` is positioned at their first byte.
 
-    ``syntax`` is the transfer syntax, None if the file does not say. ``length`` is the length of the pixel data in bytes,
-    UNDEFINED_LENGTH if they are encapsulated (compressed); ``vr`` is their value representation, if it is explicit.
+    ``syntax`` is the transfer syntax, None if the file does not say. ``length`` is the length of the pixel
+    data in bytes, UNDEFINED_LENGTH if they are encapsulated (compressed); ``vr`` is their value
+    representation, if it is explicit.
     """
 
     header: Dataset
@@ -83,10 +87,11 @@ class DicomFile(NamedTuple):
 
 
 def read_dicom(path: Path, start: int, max_pixels: int) -> np.ndarray:
-    """Return the single frame at ``path`` as displayed, uint8 [height, width] or [height, width, 3] if coloured.
+    """Return the single frame at ``path`` as displayed, uint8 [height, width] or [height, width, 3] if
+    coloured.
 
-    ``start`` is the position of its first element. Raises UnreadableImage unless the file is intact and contains one frame
-    of at most ``max_pixels``, with 8 or 16 bits, in gray, palette colours, RGB or YBR.
+    ``start`` is the position of its first element. Raises UnreadableImage unless the file is intact and
+    contains one frame of at most ``max_pixels``, with 8 or 16 bits, in gray, palette colours, RGB or YBR.
     """
     most_bytes = 6 * max_pixels + HEADER_BYTES
     try:
@@ -102,7 +107,8 @@ def read_dicom(path: Path, start: int, max_pixels: int) -> np.ndarray:
     except (UnreadableImage, MemoryError):
         raise
     except Exception as error:
-        # the messages of pydicom and its decoders repeat attributes of the file, so only the kind of error is reported
+        # the messages of pydicom and its decoders repeat attributes of the file, so only the kind of error is
+        # reported
         if isinstance(error, OSError) and error.errno:
             raise
         raise UnreadableImage(f"a broken DICOM ({type(error).__name__})") from error
@@ -111,8 +117,8 @@ def read_dicom(path: Path, start: int, max_pixels: int) -> np.ndarray:
 def _read_until_pixels(handle: BinaryIO, start: int, most_bytes: int) -> DicomFile:
     """Return the data set in ``handle`` up to its pixels.
 
-    Raises UnreadableImage if there are no pixels, or if it inflates to more than ``most_bytes``, and whatever pydicom and
-    zlib raise for a broken file.
+    Raises UnreadableImage if there are no pixels, or if it inflates to more than ``most_bytes``, and whatever
+    pydicom and zlib raise for a broken file.
     """
     handle.seek(start)
     meta = read_dataset(handle, False, True, stop_when=lambda tag, vr, length: tag >> 16 != 2)
@@ -155,7 +161,8 @@ def _inflated(handle: BinaryIO, most_bytes: int) -> BinaryIO:
 
 
 def _encoding(syntax: str | None, handle: BinaryIO) -> tuple[bool, bool]:
-    """Return whether VRs are implicit and bytes little-endian; if no syntax says so, the first element tells."""
+    """Return whether VRs are implicit and bytes little-endian; if no syntax says so, the first element
+    tells."""
     if syntax is not None:
         return syntax == ImplicitVRLittleEndian, syntax != ExplicitVRBigEndian
     first = handle.read(6)
@@ -165,7 +172,8 @@ def _encoding(syntax: str | None, handle: BinaryIO) -> tuple[bool, bool]:
 
 
 def _image_pixels(header: Dataset, max_pixels: int) -> ImagePixels:
-    """Return how the pixels are stored, from ``header``; raises UnreadableImage if they cannot be displayed."""
+    """Return how the pixels are stored, from ``header``; raises UnreadableImage if they cannot be
+    displayed."""
 
     def number(name: str, default: int) -> int:
         value = header.get(name)
@@ -197,10 +205,11 @@ def _image_pixels(header: Dataset, max_pixels: int) -> ImagePixels:
 
 
 def _read_pixels(file: DicomFile, about: ImagePixels, most_bytes: int) -> tuple[np.ndarray, ImagePixels]:
-    """Return the stored words of ``file``, uint8 or uint16 [rows, columns] or, as RGB, [rows, columns, 3], and ``about``.
+    """Return the stored words of ``file``, uint8 or uint16 [rows, columns] or, as RGB, [rows, columns, 3],
+    and ``about``.
 
-    ``about`` is corrected if a compressed frame stores fewer bits than the file says. Raises UnreadableImage if the pixel
-    data do not have the size that ``about`` says, or more than ``most_bytes`` compressed bytes.
+    ``about`` is corrected if a compressed frame stores fewer bits than the file says. Raises UnreadableImage
+    if the pixel data do not have the size that ``about`` says, or more than ``most_bytes`` compressed bytes.
     """
     if file.syntax is not None and file.syntax not in AllTransferSyntaxes:
         raise UnreadableImage("a DICOM in an unknown transfer syntax")
@@ -262,7 +271,8 @@ def _decompressed(file: DicomFile, about: ImagePixels, most_bytes: int) -> tuple
 
 
 def _decoded(data: bytes, syntax: str, about: ImagePixels, precision: int | None = None) -> np.ndarray:
-    """Return the pixels in ``data`` as pydicom decodes them, words of ``about.allocated`` bits, colours as RGB."""
+    """Return the pixels in ``data`` as pydicom decodes them, words of ``about.allocated`` bits, colours as
+    RGB."""
     frame = Dataset()
     frame.file_meta = FileMetaDataset()
     frame.file_meta.TransferSyntaxUID = syntax
@@ -277,10 +287,11 @@ def _decoded(data: bytes, syntax: str, about: ImagePixels, precision: int | None
 
 
 def _read_codestream(frame: bytes) -> tuple[str, int, int, int, int]:
-    """Return what a compressed ``frame`` says about itself: transfer syntax, height, width, components and bits.
+    """Return what a compressed ``frame`` says about itself: transfer syntax, height, width, components and
+    bits.
 
-    Raises UnreadableImage if it is neither JPEG, JPEG-LS nor JPEG 2000. Markers are those of JPEG (ITU-T T.81 B.2.2),
-    JPEG-LS (T.87 C.2.2) and JPEG 2000 (T.800 A.5.1).
+    Raises UnreadableImage if it is neither JPEG, JPEG-LS nor JPEG 2000. Markers are those of JPEG (ITU-T T.81
+    B.2.2), JPEG-LS (T.87 C.2.2) and JPEG 2000 (T.800 A.5.1).
     """
     try:
         if frame[:2] == b"\xff\xd8":
@@ -295,7 +306,8 @@ def _read_codestream(frame: bytes) -> tuple[str, int, int, int, int]:
 
 
 def _jpeg(frame: bytes) -> tuple[str, int, int, int, int]:
-    # frame headers: SOF0 to SOF15, without the Huffman tables, the extension and the conditioning between them
+    # frame headers: SOF0 to SOF15, without the Huffman tables, the extension and the conditioning between
+    # them
     frames = dict.fromkeys({*range(192, 208)} - {196, 200, 204}, JPEGExtended12Bit)
     frames |= {0xC0: JPEGBaseline8Bit, 0xC3: JPEGLossless, 0xF7: JPEGLSNearLossless}
     position = 2

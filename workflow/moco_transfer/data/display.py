@@ -1,13 +1,14 @@
 """Turn stored values into the 8 bits of a display.
 
-A stored value of a DICOM means nothing by itself. The modality LUT (or rescale slope and intercept) turns it into the
-device's units, the VOI LUT or window picks the range of interest, and MONOCHROME1 says that high values are dark. That
-is the order of the DICOM standard (PS3.3 C.11 and PS3.4 N.2). All of these are functions of one value, so they are
-computed once for each of the 256 or 65,536 possible stored words, and the image is then a table lookup: the same result
-as with millions of pixels, in a fraction of the time.
+A stored value of a DICOM means nothing by itself. The modality LUT (or rescale slope and intercept) turns it
+into the device's units, the VOI LUT or window picks the range of interest, and MONOCHROME1 says that high
+values are dark. That is the order of the DICOM standard (PS3.3 C.11 and PS3.4 N.2). All of these are
+functions of one value, so they are computed once for each of the 256 or 65,536 possible stored words, and the
+image is then a table lookup: the same result as with millions of pixels, in a fraction of the time.
 
-pydicom applies windows and palettes. Gray LUTs are looked up here, because pydicom wraps values beyond the end of a table,
-and rejects tables with padding, with two entries per word, or (as modality LUT) with other than 8 or 16 bits.
+pydicom applies windows and palettes. Gray LUTs are looked up here, because pydicom wraps values beyond the
+end of a table, and rejects tables with padding, with two entries per word, or (as modality LUT) with other
+than 8 or 16 bits.
 """
 
 from __future__ import annotations
@@ -23,7 +24,8 @@ from pydicom.pixels import apply_color_lut, apply_windowing
 
 from moco_transfer.errors import UnreadableImage
 
-# Returns how often each word occurs in an image, int64 [words]. A function, because most windows do not need the counts.
+# Returns how often each word occurs in an image, int64 [words]. A function, because most windows do not need
+# the counts.
 Counts = Callable[[], np.ndarray]
 # The robust window leaves out the tails: collimator edges, burnt-in markers, dead pixels.
 PERCENTILES = (0.5, 99.5)
@@ -33,7 +35,8 @@ SMALLEST_WIDTH = {"LINEAR": 1.0, "LINEAR_EXACT": TINY, "SIGMOID": TINY}
 
 
 class ImagePixels(NamedTuple):
-    """How pixels are stored (PS3.3 C.7.6.3): ``stored`` of the ``allocated`` bits count, up to ``high_bit``."""
+    """How pixels are stored (PS3.3 C.7.6.3): ``stored`` of the ``allocated`` bits count, up to
+    ``high_bit``."""
 
     rows: int
     columns: int
@@ -46,7 +49,8 @@ class ImagePixels(NamedTuple):
     planar: int
 
     def values(self, words: np.ndarray) -> np.ndarray:
-        """Return the values (int64) of stored ``words``, without the other bits, which may contain overlays."""
+        """Return the values (int64) of stored ``words``, without the other bits, which may contain
+        overlays."""
         kept = (words.astype(np.int64) >> (self.high_bit + 1 - self.stored)) & ((1 << self.stored) - 1)
         return kept - ((kept >> (self.stored - 1)) << self.stored) if self.signed else kept
 
@@ -54,8 +58,8 @@ class ImagePixels(NamedTuple):
 def to_uint8(words: np.ndarray, brightness: Callable[[np.ndarray, Counts], np.ndarray]) -> np.ndarray:
     """Return ``words`` (uint8 or uint16, any shape) as uint8 of the same shape.
 
-    ``brightness(every_word, counts)`` gets every word that the type can hold, in ascending order (int64), and returns
-    their brightness, 0 (black) to 1 (white).
+    ``brightness(every_word, counts)`` gets every word that the type can hold, in ascending order (int64), and
+    returns their brightness, 0 (black) to 1 (white).
     """
     flat = words.ravel()
     every_word = np.arange(np.iinfo(words.dtype).max + 1)
@@ -64,7 +68,8 @@ def to_uint8(words: np.ndarray, brightness: Callable[[np.ndarray, Counts], np.nd
     return _lookup(flat, table).reshape(words.shape)
 
 
-# Compiled, because np.bincount and NumPy's indexing first convert all words to 8 bytes, which takes seven times as long.
+# Compiled, because np.bincount and NumPy's indexing first convert all words to 8 bytes, which takes seven
+# times as long.
 @numba.njit(cache=True, nogil=True)
 def _histogram(words: np.ndarray, length: int) -> np.ndarray:
     counts = np.zeros(length, np.int64)
@@ -84,8 +89,8 @@ def _lookup(words: np.ndarray, table: np.ndarray) -> np.ndarray:
 def robust(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
     """Return the brightness of ``values`` in the window between two percentiles of the image itself.
 
-    ``counts`` says how often each value occurs. If both percentiles are the same value, the window spans the extremes. An
-    image with only one value, or only padding, is black.
+    ``counts`` says how often each value occurs. If both percentiles are the same value, the window spans the
+    extremes. An image with only one value, or only padding, is black.
     """
     occurring = counts > 0
     if not occurring.any():
@@ -118,7 +123,8 @@ def show_gray(words: np.ndarray, about: ImagePixels, header: Dataset) -> np.ndar
 
 
 def show_palette(words: np.ndarray, about: ImagePixels, header: Dataset) -> np.ndarray:
-    """Return the palette's colours for ``words`` [rows, columns], uint8 [rows, columns, 3] (PS3.3 C.7.6.3.1.5)."""
+    """Return the palette's colours for ``words`` [rows, columns], uint8 [rows, columns, 3] (PS3.3
+    C.7.6.3.1.5)."""
     colours = apply_color_lut(about.values(np.arange(np.iinfo(words.dtype).max + 1)), header)
     return (colours >> 8 if colours.dtype == np.uint16 else colours).astype(np.uint8)[words]
 
@@ -183,7 +189,8 @@ def _first(value: object) -> float | None:
 
 
 def _look_up(values: np.ndarray, item: Dataset, header: Dataset) -> tuple[np.ndarray, int]:
-    """Return ``values`` looked up in the LUT of ``item``, and the bits of its entries (PS3.3 C.11.1.1, C.11.2.1.1).
+    """Return ``values`` looked up in the LUT of ``item``, and the bits of its entries (PS3.3 C.11.1.1,
+    C.11.2.1.1).
 
     Values below the table take its first entry, values above it the last.
     """

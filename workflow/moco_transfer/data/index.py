@@ -1,8 +1,8 @@
 """The index: one table per dataset, one row per image, with the same columns for every release.
 
-Its first columns are ``COLUMNS``; every column after them is a label with the release's raw values 1, 0, -1 or NaN. An
-adapter builds the table and every later stage trusts it, so it is checked here. Messages name rows by number, counted
-from 1, and never by identifier: identifiers of credentialed datasets must not enter a log.
+Its first columns are ``COLUMNS``; every column after them is a label with the release's raw values 1, 0, -1
+or NaN. An adapter builds the table and every later stage trusts it, so it is checked here. Messages name rows
+by number, counted from 1, and never by identifier: identifiers of credentialed datasets must not enter a log.
 """
 
 from __future__ import annotations
@@ -20,10 +20,11 @@ LABEL_VALUES = (1.0, 0.0, -1.0)
 def build(
     columns: pd.DataFrame, labels: pd.DataFrame, where: str, undivided: str | None = None
 ) -> pd.DataFrame:
-    """Return the checked index of ``columns`` (absent ones of ``COLUMNS`` become null, others are dropped) and ``labels``.
+    """Return the checked index of ``columns`` (absent ones of ``COLUMNS`` become null, others are dropped)
+    and ``labels``.
 
-    Identifiers become strings and labels float32, so that writing to Parquet and reading back gives an equal table.
-    ``where`` and ``undivided`` are those of ``check``. Raises UserError as ``check`` does.
+    Identifiers become strings and labels float32, so that writing to Parquet and reading back gives an equal
+    table. ``where`` and ``undivided`` are those of ``check``. Raises UserError as ``check`` does.
     """
     identifiers = columns.reindex(columns=list(COLUMNS)).astype("str").reset_index(drop=True)
     values = labels.astype(np.float32).reset_index(drop=True)
@@ -35,7 +36,8 @@ def build(
 def check(index: pd.DataFrame, where: str, undivided: str | None = None) -> None:
     """Raise UserError if ``index`` is not an index table; ``where`` names it in the message.
 
-    ``undivided`` names a column (``patient_id`` or ``study_id``) whose values may not be in two official splits.
+    ``undivided`` names a column (``patient_id`` or ``study_id``) whose values may not be in two official
+    splits.
     """
 
     def refuse(rows: pd.Series, message: str) -> None:
@@ -74,5 +76,6 @@ def check(index: pd.DataFrame, where: str, undivided: str | None = None) -> None
 
 
 def leaves_root(paths: pd.Series) -> pd.Series:
-    """Return which of ``paths`` (text) are absolute, have a part '..', or contain a NUL, which ends a path: bool."""
+    """Return which of ``paths`` (text) are absolute, have a part '..', or contain a NUL, which ends a path:
+    bool."""
     return paths.str.contains(r"^/|(?:^|/)\.\.(?:/|$)|\x00")

@@ -1,11 +1,12 @@
 """Pack one shard: decode and resize a run of rows of a dataset's index.
 
-A cluster packs many shards at once, and a failed one is redone alone; ``store.join_shards`` makes them one array. Shard i
-of k contains the rows from (i - 1) n / k to i n / k, so joining is concatenation and the array is the same for every k.
+A cluster packs many shards at once, and a failed one is redone alone; ``store.join_shards`` makes them one
+array. Shard i of k contains the rows from (i - 1) n / k to i n / k, so joining is concatenation and the array
+is the same for every k.
 
-A shard is complete or absent. If packing is killed, it starts its shard again and keeps the finished ones, so a large
-dataset should have many. An unreadable image does not stop a shard: it is listed with its reason, until there are more of
-them than the dataset may have.
+A shard is complete or absent. If packing is killed, it starts its shard again and keeps the finished ones, so
+a large dataset should have many. An unreadable image does not stop a shard: it is listed with its reason,
+until there are more of them than the dataset may have.
 """
 
 from __future__ import annotations
@@ -36,8 +37,8 @@ log = logging.getLogger(__name__)
 class Reading(NamedTuple):
     """One image file: its square ``image``, or the ``reason`` why there is none (else empty).
 
-    ``height`` and ``width`` are those of the upright image in the file, 0 if it is unreadable; ``file_bytes`` is the size
-    of the file, -1 if it is missing.
+    ``height`` and ``width`` are those of the upright image in the file, 0 if it is unreadable; ``file_bytes``
+    is the size of the file, -1 if it is missing.
     """
 
     image: np.ndarray | None
@@ -52,12 +53,13 @@ def pack(
 ) -> None:
     """Decode and resize one shard of the images of a release.
 
-    The paths in ``index`` are relative to ``root``. Writes to the folder ``packed``: ``images.npy``, uint8 [stored, size,
-    size(, 3)], and ``files.parquet``, one row per image of the shard, stored or not (height, width, file_bytes, reason).
-    The bytes do not depend on ``workers`` (threads: the decoders release the GIL). A shard may be empty.
+    The paths in ``index`` are relative to ``root``. Writes to the folder ``packed``: ``images.npy``, uint8
+    [stored, size, size(, 3)], and ``files.parquet``, one row per image of the shard, stored or not (height,
+    width, file_bytes, reason). The bytes do not depend on ``workers`` (threads: the decoders release the
+    GIL). A shard may be empty.
 
-    Raises UserError if more images are unreadable than a share ``max_quarantined`` of the whole dataset, or if the disk is
-    full.
+    Raises UserError if more images are unreadable than a share ``max_quarantined`` of the whole dataset, or
+    if the disk is full.
     """
     table = pd.read_parquet(index)
     check(table, "index")
@@ -94,12 +96,14 @@ def shape_of(store: Store) -> tuple[int, ...]:
 
 
 def write_header(handle: BinaryIO, shape: tuple[int, ...]) -> None:
-    """Write the .npy header of a uint8 array; NumPy pads it, so its length is the same for any number of rows."""
+    """Write the .npy header of a uint8 array; NumPy pads it, so its length is the same for any number of
+    rows."""
     np.lib.format.write_array_header_1_0(handle, {"descr": "|u1", "fortran_order": False, "shape": shape})
 
 
 def quarantine_of(index: pd.DataFrame, reasons: list[str]) -> pd.DataFrame:
-    """Return image_id, path and reason of the unreadable images; ``reasons`` has one entry per row, empty if stored."""
+    """Return image_id, path and reason of the unreadable images; ``reasons`` has one entry per row, empty if
+    stored."""
     table = index[["image_id", "path"]].assign(reason=reasons)
     return table[table["reason"] != ""]
 
@@ -109,8 +113,8 @@ def too_many(
 ) -> UserError:
     """List the ``quarantine`` in ``folder``/unreadable.csv and return the error that stops packing.
 
-    ``read`` of the ``indexed`` images were tried so far; ``remedy`` is what to do once the files are there. No rule
-    declares the list as an output, so Snakemake does not delete it.
+    ``read`` of the ``indexed`` images were tried so far; ``remedy`` is what to do once the files are there.
+    No rule declares the list as an output, so Snakemake does not delete it.
     """
     path = folder / "unreadable.csv"
     write_csv(quarantine, path)

@@ -1,4 +1,5 @@
-"""What each release consists of, so that missing data are reported before anything runs. Imports nothing heavy."""
+"""What each release consists of, so that missing data are reported before anything runs. Imports nothing
+heavy."""
 
 from __future__ import annotations
 
@@ -9,10 +10,11 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Release:
-    """A release's name, where to get it, and patterns of the tables its adapter reads (each must match a file).
+    """A release's name, where to get it, and patterns of the tables its adapter reads (each must match a
+    file).
 
-    ``{labeler}`` in a pattern stands for the dataset's labeler. ``images`` counts those of the whole release by official
-    split, and ``classes`` its labels, if known.
+    ``{labeler}`` in a pattern stands for the dataset's labeler. ``images`` counts those of the whole release
+    by official split, and ``classes`` its labels, if known.
     """
 
     name: str
@@ -56,10 +58,11 @@ RELEASES = {
 def find_tables(
     adapter: str, root: str | Path, labeler: str = "chexpert", file: str = ""
 ) -> tuple[list[str], list[str]]:
-    """Return the release's tables under ``root`` (none if a pattern has no match), and the patterns without a match.
+    """Return the release's tables under ``root`` (none if a pattern has no match), and the patterns without a
+    match.
 
-    Folders of images are among the tables, so that new images are noticed. ``labeler`` is for ``mimic_cxr_jpg``, ``file``
-    for ``table``.
+    Folders of images are among the tables, so that new images are noticed. ``labeler`` is for
+    ``mimic_cxr_jpg``, ``file`` for ``table``.
     """
     if adapter == "table":
         matches = {file: [str(Path(root, file))] if Path(root, file).is_file() else []}
@@ -73,7 +76,8 @@ def find_tables(
 def describe_missing(datasets: dict[str, tuple[str, ...]]) -> str:
     """Return which of ``datasets`` are missing and what to do, one line per dataset.
 
-    ``datasets`` has the arguments of ``find_tables`` by name: (adapter, root) or (adapter, root, labeler, file).
+    ``datasets`` has the arguments of ``find_tables`` by name: (adapter, root) or (adapter, root, labeler,
+    file).
     """
     lines = []
     for name, (adapter, root, *chosen) in datasets.items():

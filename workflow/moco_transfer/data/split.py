@@ -1,14 +1,15 @@
 """Split a dataset into train, validation and test, and draw the labelled subsets of its training images.
 
-Each unit (image, study or patient) gets a key from a random stream named after its own identifier; units are sorted by
-key and cut. So an assignment depends only on the identifiers and the seed, never on the order of rows on disk. The
-labelled subsets of one number are prefixes of one such order, so the smaller percentages are contained in the larger ones.
+Each unit (image, study or patient) gets a key from a random stream named after its own identifier; units are
+sorted by key and cut. So an assignment depends only on the identifiers and the seed, never on the order of
+rows on disk. The labelled subsets of one number are prefixes of one such order, so the smaller percentages
+are contained in the larger ones.
 
-If a dataset grows, sides keep their exact shares, so some units may have to move. New images of known units move none.
-m new units, sorted in among the old ones, shift each cut by the difference between the number of new units before it and
-the growth of the sides before it: about the square root of m, as keys are random, and never more than m units at the one
-cut of two sides, or 2m + 1 at the two cuts of three (a floor may add one). The old units keep their order, and so do the
-old images of a nested subset.
+If a dataset grows, sides keep their exact shares, so some units may have to move. New images of known units
+move none. m new units, sorted in among the old ones, shift each cut by the difference between the number of
+new units before it and the growth of the sides before it: about the square root of m, as keys are random, and
+never more than m units at the one cut of two sides, or 2m + 1 at the two cuts of three (a floor may add one).
+The old units keep their order, and so do the old images of a nested subset.
 """
 
 from __future__ import annotations
@@ -50,7 +51,8 @@ def subset(settings: stages.DrawSubset, *, index: Path, splits: Path, subset: Pa
 
 
 def extra_subsets(settings: stages.DrawExtraSubsets, *, index: Path, splits: Path, subsets: Path) -> None:
-    """Draw further labelled subsets of a target, as rows of the store by percentage and number of the subset."""
+    """Draw further labelled subsets of a target, as rows of the store by percentage and number of the
+    subset."""
     table, labels = pd.read_parquet(splits), read_targets(index, settings.uncertain)[1]
     drawn = [
         draw_subset(table, labels, percent, number, settings.seed, settings.sampling).assign(
@@ -65,7 +67,8 @@ def extra_subsets(settings: stages.DrawExtraSubsets, *, index: Path, splits: Pat
 def size_sample(settings: stages.DrawSample, *, splits: Path, as_many_as: Path, sample: Path) -> None:
     """Draw as many images for MoCo from one dataset as another dataset has.
 
-    The file has ``row`` (in ``splits``) in the order drawn. Raises UserError if the dataset has too few images.
+    The file has ``row`` (in ``splits``) in the order drawn. Raises UserError if the dataset has too few
+    images.
     """
     parts = settings.images.split("+")
     images = len(split_rows(as_many_as, parts))
@@ -83,10 +86,11 @@ def size_sample(settings: stages.DrawSample, *, splits: Path, as_many_as: Path, 
 def assign_splits(index: pd.DataFrame, split: Split, labels: Labels, seed: int) -> pd.DataFrame:
     """Return ``image_id``, ``patient_id`` and ``split`` of every row of ``index``, in its order.
 
-    Official sides are kept as they are. The remaining units are cut in the order train, validation, test: each side gets
-    floor(share x units), the last one the rest. If ``labels.unlabeled`` is ``drop``, ``split`` is null for images without
-    any label, and they count in no share. Raises UserError if a side is 'official' and an image names no official side, if
-    a unit would be divided, or if there are too few units for the shares.
+    Official sides are kept as they are. The remaining units are cut in the order train, validation, test:
+    each side gets floor(share x units), the last one the rest. If ``labels.unlabeled`` is ``drop``, ``split``
+    is null for images without any label, and they count in no share. Raises UserError if a side is 'official'
+    and an image names no official side, if a unit would be divided, or if there are too few units for the
+    shares.
     """
     used = has_labels(index) if labels.unlabeled == "drop" else np.ones(len(index), dtype=bool)
     side = np.full(len(index), None, dtype=object)
@@ -113,12 +117,14 @@ def assign_splits(index: pd.DataFrame, split: Split, labels: Labels, seed: int) 
 def draw_subset(
     splits: pd.DataFrame, labels: np.ndarray, percent: str, number: int, seed: int, sampling: str
 ) -> pd.DataFrame:
-    """Return ``image_id`` and ``row`` (in ``splits``, hence in the store) of a labelled subset of the training images.
+    """Return ``image_id`` and ``row`` (in ``splits``, hence in the store) of a labelled subset of the
+    training images.
 
-    Its size is that of ``subset_size``. Rows are in the order in which they were drawn, so a smaller subset of the same
-    ``number`` is the head of a larger one. ``sampling``: ``nested`` draws at random; ``stratified`` draws in proportion
-    from each set of labels that occur together in ``labels`` (float [images, classes] of 0, 1 and NaN, with the rows of
-    ``splits``). Raises UserError if there is no training image.
+    Its size is that of ``subset_size``. Rows are in the order in which they were drawn, so a smaller subset
+    of the same ``number`` is the head of a larger one. ``sampling``: ``nested`` draws at random;
+    ``stratified`` draws in proportion from each set of labels that occur together in ``labels`` (float
+    [images, classes] of 0, 1 and NaN, with the rows of ``splits``). Raises UserError if there is no training
+    image.
     """
     rows = np.flatnonzero(splits["split"] == "train")
     if len(rows) == 0:
@@ -134,7 +140,8 @@ def draw_subset(
 
 
 def subset_size(percent: str, images: int) -> int:
-    """Return max(1, floor(``percent`` / 100 x ``images``)), computed exactly: ``percent`` is a string because floats round.
+    """Return max(1, floor(``percent`` / 100 x ``images``)), computed exactly: ``percent`` is a string because
+    floats round.
 
     >>> subset_size("0.05", 225_720)
     112
@@ -175,7 +182,8 @@ def _official_members(index: pd.DataFrame, used: np.ndarray, name: str) -> np.nd
 
 
 def _cut(units: pd.Series, unit: str, shares: dict[str, Fraction], seed: int) -> np.ndarray:
-    """Return the side of each row, given its unit: the units in random order, cut at the floors of their shares."""
+    """Return the side of each row, given its unit: the units in random order, cut at the floors of their
+    shares."""
     codes, identifiers = pd.factorize(units)
     sizes = side_sizes(len(identifiers), unit, shares)
     side = np.empty(len(identifiers), dtype=object)
@@ -207,9 +215,10 @@ def _random_order(identifiers: np.ndarray, seed: int, *names: str | int) -> np.n
 def _interleave(order: np.ndarray, labels: np.ndarray, seed: int, number: int) -> np.ndarray:
     """Return ``order``, rearranged so that every prefix contains each set of labels in proportion.
 
-    This is systematic sampling: the r-th image of a stratum of n is placed at (r + offset) / n on a line from 0 to 1, and
-    the images are taken in the order of their positions. Offsets are random, so that a rare set of labels is neither always
-    early nor always late, and evenly spread, so that the strata do not all come at once.
+    This is systematic sampling: the r-th image of a stratum of n is placed at (r + offset) / n on a line from
+    0 to 1, and the images are taken in the order of their positions. Offsets are random, so that a rare set
+    of labels is neither always early nor always late, and evenly spread, so that the strata do not all come
+    at once.
     """
     known = np.where(np.isnan(labels), -1, labels).astype(np.int8)[order]
     _, stratum, sizes = np.unique(known, axis=0, return_inverse=True, return_counts=True)

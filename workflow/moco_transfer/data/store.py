@@ -1,10 +1,11 @@
 """The store: every image of a dataset, decoded, resized and packed once, and then read in any order.
 
 ``images.npy`` is one uint8 array, opened as a memory map; ``index.parquet`` describes each of its rows, and
-``sizes.parquet`` gives the original size. Unreadable images are left out and listed in ``quarantine.csv`` with the reason:
-always, indexed = stored + quarantined. ``manifest.json`` is written last: a folder without one is not a store. It says what
-was packed, with which settings and packages, and contains the hash of each file. It contains only counts and hashes, no
-identifier or path, so it may be shown even if the images may not.
+``sizes.parquet`` gives the original size. Unreadable images are left out and listed in ``quarantine.csv``
+with the reason: always, indexed = stored + quarantined. ``manifest.json`` is written last: a folder without
+one is not a store. It says what was packed, with which settings and packages, and contains the hash of each
+file. It contains only counts and hashes, no identifier or path, so it may be shown even if the images may
+not.
 """
 
 from __future__ import annotations
@@ -37,13 +38,14 @@ def join_shards(
 ) -> None:
     """Join the packed shards of a release into one array.
 
-    ``shards`` are the folders that ``pack`` wrote for all shards of ``index``, in order. Row i of ``images.npy`` (uint8
-    [stored, size, size(, 3)]), ``index.parquet`` and ``sizes.parquet`` (height, width of the upright image in the file)
-    is one image, in the order of ``index``; ``quarantine.csv`` has image_id, path and reason. The bytes do not depend on
-    the number of shards. The array of a single shard is linked, not copied.
+    ``shards`` are the folders that ``pack`` wrote for all shards of ``index``, in order. Row i of
+    ``images.npy`` (uint8 [stored, size, size(, 3)]), ``index.parquet`` and ``sizes.parquet`` (height, width
+    of the upright image in the file) is one image, in the order of ``index``; ``quarantine.csv`` has
+    image_id, path and reason. The bytes do not depend on the number of shards. The array of a single shard is
+    linked, not copied.
 
-    Raises UserError if more images than a share ``max_quarantined`` are unreadable (``unreadable.csv`` lists them), if
-    none is readable, if the shards are not those of ``index``, or if the disk is full.
+    Raises UserError if more images than a share ``max_quarantined`` are unreadable (``unreadable.csv`` lists
+    them), if none is readable, if the shards are not those of ``index``, or if the disk is full.
     """
     table = pd.read_parquet(index)
     check(table, "index")
@@ -82,8 +84,8 @@ def join_shards(
             "stored": stored,
             "quarantined": len(quarantine),
             "reasons": quarantine["reason"].value_counts().to_dict(),
-            # A fingerprint of the release: its index and the size of each file, -1 if it is missing. Modification times
-            # are not included, because a copy of a release is the same release.
+            # A fingerprint of the release: its index and the size of each file, -1 if it is missing.
+            # Modification times are not included, because a copy of a release is the same release.
             "source_sha256": _table_sha256(table.assign(file_bytes=files["file_bytes"].to_numpy())),
             # The number of shards changes no byte.
             "settings": settings.store.model_dump(exclude={"shards"}) | {"max_quarantined": max_quarantined},

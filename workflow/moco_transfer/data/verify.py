@@ -17,9 +17,10 @@ from moco_transfer.errors import UnreadableImage, UserError
 def verify(*, store: Path, root: Path | None = None, sample: int = 100) -> str:
     """Check the store and return one line that says what was checked.
 
-    Compares the hashes of the files, the shape of the array, the counts, and the number of rows of the index, the sizes and
-    the array. With ``root``, the folder of the release, ``sample`` images evenly spread over the store are decoded again and
-    compared byte by byte. Raises UserError for the first difference; it names an image by its row number.
+    Compares the hashes of the files, the shape of the array, the counts, and the number of rows of the index,
+    the sizes and the array. With ``root``, the folder of the release, ``sample`` images evenly spread over
+    the store are decoded again and compared byte by byte. Raises UserError for the first difference; it names
+    an image by its row number.
     """
     manifest = _read_manifest(store)
     for name in FILES:
@@ -82,7 +83,8 @@ def _check_counts(
 
 
 def _compare(path: Path, packed: np.ndarray, size: tuple[int, int], manifest: dict[str, Any]) -> str:
-    """Return how the image at ``path`` differs from its ``packed`` pixels and ``size``, and the cure; empty if equal."""
+    """Return how the image at ``path`` differs from its ``packed`` pixels and ``size``, and the cure; empty
+    if equal."""
     settings = manifest["settings"]
     try:
         decoded = decode(path, settings["max_pixels"], settings["size"])

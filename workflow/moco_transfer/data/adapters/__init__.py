@@ -1,7 +1,8 @@
 """Adapters: each turns one release's layout into the index table, and does nothing else.
 
-To add a release, write a module with ``read(root, settings)`` that returns ``index.build(...)``, and name it in
-``ADAPTERS``. If a CSV or Parquet file lists the images of a dataset, no module is needed: use the adapter ``table``.
+To add a release, write a module with ``read(root, settings)`` that returns ``index.build(...)``, and name it
+in ``ADAPTERS``. If a CSV or Parquet file lists the images of a dataset, no module is needed: use the adapter
+``table``.
 """
 
 from __future__ import annotations
@@ -33,8 +34,8 @@ def index(settings: stages.Index, *, root: Path, index: Path, max_quarantined: f
 def read_release(settings: stages.Index, root: Path, max_quarantined: float) -> pd.DataFrame:
     """Return the checked index of the release in the folder ``root``.
 
-    Up to a share ``max_quarantined`` of the images may be missing. Raises UserError if ``root`` does not exist, is not such
-    a release or only a part of it, or if the release names images outside it.
+    Up to a share ``max_quarantined`` of the images may be missing. Raises UserError if ``root`` does not
+    exist, is not such a release or only a part of it, or if the release names images outside it.
     """
     if not root.is_dir():
         raise UserError(f"{root}: no such folder; set the dataset's root to where the release was unpacked")

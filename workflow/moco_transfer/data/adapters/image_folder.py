@@ -1,7 +1,7 @@
 """One folder per class, as in ImageNet and many small collections: ``root/<class>/<image>``.
 
-The classes become label columns: 1 for the folder that contains the image and 0 for the others. Each image counts as a
-separate study and patient.
+The classes become label columns: 1 for the folder that contains the image and 0 for the others. Each image
+counts as a separate study and patient.
 """
 
 from __future__ import annotations

@@ -1,4 +1,5 @@
-"""What all adapters check in a release: its folders and files, its views, and that its images exist inside the root.
+"""What all adapters check in a release: its folders and files, its views, and that its images exist inside
+the root.
 
 Messages say what was expected, what was found, and what to do; they never name a patient's folder or file.
 """
@@ -23,8 +24,8 @@ from moco_transfer.errors import UserError
 NAMED = re.compile(
     r"(?i).*\.(csv|csv\.gz|parquet|txt|md|html|zip|tar|gz)|files|annotations|physionet\.org|(train_|test_)?images(_\d+)?"
 )
-# More folders than this may be one per patient, and more values than this may not be views: they may be identifiers and are
-# not shown.
+# More folders than this may be one per patient, and more values than this may not be views: they may be
+# identifiers and are not shown.
 MOST_FOLDERS, MOST_VIEWS = 20, 40
 
 Place = Literal["there", "missing", "outside"]
@@ -51,7 +52,8 @@ def only_file(root: Path, pattern: str) -> Path:
 
 
 def contents(root: Path) -> str:
-    """Describe the folder ``root`` for a message: tables and a release's folders by name, the rest as a count."""
+    """Describe the folder ``root`` for a message: tables and a release's folders by name, the rest as a
+    count."""
     names = sorted(entry.name for entry in root.iterdir()) if root.is_dir() else []
     shown = [name for name in names if NAMED.fullmatch(name)][:6]
     others = len(names) - len(shown)
@@ -63,8 +65,8 @@ def contents(root: Path) -> str:
 def keep_views(index: pd.DataFrame, views: Sequence[str], where: str) -> pd.DataFrame:
     """Return the rows of ``index`` with one of ``views``, with their row labels; the log counts the rest.
 
-    ``where`` names the dataset in messages. Raises UserError if the release names no views, or if one of ``views`` never
-    occurs; the message then says which views do.
+    ``where`` names the dataset in messages. Raises UserError if the release names no views, or if one of
+    ``views`` never occurs; the message then says which views do.
     """
     counts = index["view"].value_counts()
     if counts.empty:
@@ -91,10 +93,11 @@ def keep_views(index: pd.DataFrame, views: Sequence[str], where: str) -> pd.Data
 
 
 def require_images(index: pd.DataFrame, root: Path, max_quarantined: float) -> None:
-    """Check that the images of ``index`` are in ``root``; a share of up to ``max_quarantined`` may be missing.
+    """Check that the images of ``index`` are in ``root``; a share of up to ``max_quarantined`` may be
+    missing.
 
-    Missing images are counted in the log; packing will quarantine them. Raises UserError if too many are missing, or if a
-    link leads out of ``root``. Messages number a row by its label in ``index``, from 1.
+    Missing images are counted in the log; packing will quarantine them. Raises UserError if too many are
+    missing, or if a link leads out of ``root``. Messages number a row by its label in ``index``, from 1.
     """
     places = places_of(index["path"].tolist(), root)
     outside = index.index[places == "outside"]
@@ -123,11 +126,11 @@ def require_images(index: pd.DataFrame, root: Path, max_quarantined: float) -> N
 def places_of(paths: list[str], root: Path) -> np.ndarray:
     """Return whether each of ``paths``, relative to ``root``, is 'there', 'missing' or 'outside': str [n].
 
-    Only regular files are there; of a link, its target counts. Links may lead elsewhere in the root, but not out of it; the
-    root itself may be a link. Files that this user may not look up are missing.
+    Only regular files are there; of a link, its target counts. Links may lead elsewhere in the root, but not
+    out of it; the root itself may be a link. Files that this user may not look up are missing.
 
-    Each file and each folder is looked up once. Listing folders would be slower: MIMIC-CXR has 377,110 files in some
-    230,000 folders; listing a folder takes five system calls, looking up a file one.
+    Each file and each folder is looked up once. Listing folders would be slower: MIMIC-CXR has 377,110 files
+    in some 230,000 folders; listing a folder takes five system calls, looking up a file one.
     """
     real_root = os.path.realpath(root)
 
@@ -146,7 +149,8 @@ def places_of(paths: list[str], root: Path) -> np.ndarray:
 
 
 def _entry_place(entry: str, root: str, is_kind: Callable[[int], bool]) -> Place:
-    """Return where ``entry`` is, given that its folder is there; an entry of another kind counts as missing."""
+    """Return where ``entry`` is, given that its folder is there; an entry of another kind counts as
+    missing."""
     path = f"{root}/{entry}"
     try:
         mode = os.lstat(path).st_mode
@@ -161,7 +165,8 @@ def _entry_place(entry: str, root: str, is_kind: Callable[[int], bool]) -> Place
 
 
 def _folders(index: pd.DataFrame, missing: np.ndarray) -> str:
-    """Return how many missing images each top folder contains, or nothing if a folder may be a single patient's."""
+    """Return how many missing images each top folder contains, or nothing if a folder may be a single
+    patient's."""
     for depth in (2, 1):
         top = index["path"].str.rpartition("/")[0].str.split("/").str[:depth].str.join("/")
         patients = index["patient_id"].groupby(top).nunique()

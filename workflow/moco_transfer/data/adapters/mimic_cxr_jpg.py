@@ -1,8 +1,9 @@
-"""MIMIC-CXR-JPG 2.0.0 or 2.1.0: chest radiographs as JPEG, with labels per study by the CheXpert or NegBio labeler.
+"""MIMIC-CXR-JPG 2.0.0 or 2.1.0: chest radiographs as JPEG, with labels per study by the CheXpert or NegBio
+labeler.
 
-Layout: ``files/p10/p10000032/s50414267/<dicom_id>.jpg`` and ``mimic-cxr-2.0.0-{metadata,split,chexpert,negbio}.csv.gz``,
-with the same names in 2.1.0. Every image in the metadata is kept, whatever its view: the paper drops none. A study
-without a row of labels has blank labels.
+Layout: ``files/p10/p10000032/s50414267/<dicom_id>.jpg`` and
+``mimic-cxr-2.0.0-{metadata,split,chexpert,negbio}.csv.gz``, with the same names in 2.1.0. Every image in the
+metadata is kept, whatever its view: the paper drops none. A study without a row of labels has blank labels.
 """
 
 from __future__ import annotations
@@ -29,7 +30,8 @@ log = logging.getLogger(__name__)
 
 
 def read(root: Path, settings: stages.Index) -> pd.DataFrame:
-    """Return the index of the release at ``root``: 14 raw labels of ``settings.labeler``, and the official splits."""
+    """Return the index of the release at ``root``: 14 raw labels of ``settings.labeler``, and the official
+    splits."""
     metadata = layout.only_file(root, "mimic-cxr-2.*-metadata.csv.gz")
     images = tables.read_table(metadata, ["dicom_id", *STUDY, "ViewPosition"])
     _require_folders(root, images["subject_id"])

@@ -1,8 +1,8 @@
 """NIH ChestX-ray14: chest radiographs as PNG, 14 text-mined labels, free to download.
 
 Layout: ``images_001/images/*.png`` to ``images_012/``, ``Data_Entry_2017_v2020.csv``, and, in a full release,
-``train_val_list.txt`` and ``test_list.txt``. The release comes in twelve parts, and some may be absent: the rows of
-missing images are left out and counted in the log.
+``train_val_list.txt`` and ``test_list.txt``. The release comes in twelve parts, and some may be absent: the
+rows of missing images are left out and counted in the log.
 """
 
 from __future__ import annotations

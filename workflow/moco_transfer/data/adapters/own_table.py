@@ -1,8 +1,9 @@
-"""A table of the user's own: a CSV or Parquet file with one row per image, whose columns the configuration names.
+"""A table of the user's own: a CSV or Parquet file with one row per image, whose columns the configuration
+names.
 
-It needs a column of paths and at least one of labels. Without a column of studies, each image counts as a separate study;
-without a column of patients, each study counts as a separate patient. Labels are 1, 0, -1 or blank; ``True`` and ``False``, as pandas writes
-them, count as 1 and 0.
+It needs a column of paths and at least one of labels. Without a column of studies, each image counts as a
+separate study; without a column of patients, each study counts as a separate patient. Labels are 1, 0, -1 or
+blank; ``True`` and ``False``, as pandas writes them, count as 1 and 0.
 """
 
 from __future__ import annotations
@@ -27,9 +28,9 @@ NEAR_SPLITS = {"tr": "train", "va": "validation", "dev": "validation", "te": "te
 def read(root: Path, settings: stages.Index) -> pd.DataFrame:
     """Return the index of the images that the file ``settings.table.file`` lists, in its order.
 
-    Raises UserError that names the line of a CSV, or the row of a Parquet file, for a blank or duplicate identifier, a
-    path that leaves ``root`` or occurs twice, an unknown label or split, a study of several patients, and a patient in
-    several official splits.
+    Raises UserError that names the line of a CSV, or the row of a Parquet file, for a blank or duplicate
+    identifier, a path that leaves ``root`` or occurs twice, an unknown label or split, a study of several
+    patients, and a patient in several official splits.
     """
     table = settings.table
     path = root / table.file

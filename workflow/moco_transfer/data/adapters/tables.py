@@ -1,7 +1,7 @@
 """Read the tables of a release, CSV or Parquet, as text, and name the row at which something is wrong.
 
-Every fault is a UserError that says what was expected, what was found, and what to do. The index of a table holds the
-line of each row, as an editor counts it, or the number of the row in a Parquet file.
+Every fault is a UserError that says what was expected, what was found, and what to do. The index of a table
+holds the line of each row, as an editor counts it, or the number of the row in a Parquet file.
 """
 
 from __future__ import annotations
@@ -32,12 +32,12 @@ log = logging.getLogger(__name__)
 def read_table(path: Path, columns: Sequence[str]) -> pd.DataFrame:
     """Return the ``columns`` of the CSV or Parquet file at ``path``, all as text; blanks are null.
 
-    A CSV may be gzipped, whatever its name says; it is UTF-8, with or without a byte order mark, or else Latin-1, with a
-    warning. Numbers of a Parquet file are written as a CSV would have them: patient 17 is '17', even if pandas made it a
-    float because other patients are blank, and True is '1'.
+    A CSV may be gzipped, whatever its name says; it is UTF-8, with or without a byte order mark, or else
+    Latin-1, with a warning. Numbers of a Parquet file are written as a CSV would have them: patient 17 is
+    '17', even if pandas made it a float because other patients are blank, and True is '1'.
 
-    Raises UserError if the file is missing, damaged or empty, if a column is missing or occurs twice, if a record of a
-    CSV has too few or too many fields, or if a Parquet column holds neither text nor numbers.
+    Raises UserError if the file is missing, damaged or empty, if a column is missing or occurs twice, if a
+    record of a CSV has too few or too many fields, or if a Parquet column holds neither text nor numbers.
     """
     try:
         content = path.read_bytes()
@@ -59,7 +59,8 @@ def read_table(path: Path, columns: Sequence[str]) -> pd.DataFrame:
 
 
 def label_values(table: pd.DataFrame, columns: Sequence[str], path: Path) -> pd.DataFrame:
-    """Return the ``columns`` of ``table``, which was read from ``path``, as float32 with the values 1, 0, -1 and NaN.
+    """Return the ``columns`` of ``table``, which was read from ``path``, as float32 with the values 1, 0, -1
+    and NaN.
 
     Raises UserError that names the line, the column and the value if there is any other.
     """
@@ -73,7 +74,8 @@ def label_values(table: pd.DataFrame, columns: Sequence[str], path: Path) -> pd.
 
 
 def refuse_values(bad: pd.Series, values: pd.Series, path: Path, expected: str) -> None:
-    """Raise UserError for the first of ``values``, a column read from ``path``, at which ``bad`` is true, if any is.
+    """Raise UserError for the first of ``values``, a column read from ``path``, at which ``bad`` is true, if
+    any is.
 
     The message shows the value: do not use this for a column of identifiers.
     """
@@ -105,8 +107,9 @@ def refuse(bad: pd.Series, path: Path, message: str, column: str | None = None) 
 def _read_csv(content: bytes, columns: Sequence[str], path: Path) -> pd.DataFrame:
     """Return the columns, with the line at which each record begins as the index; blank lines are skipped.
 
-    Spreadsheets write blank fields beyond the header, and leave out fields below nameless columns at the end. Such fields
-    hold nothing and are allowed. Raises UserError for other records that are too short or too long.
+    Spreadsheets write blank fields beyond the header, and leave out fields below nameless columns at the end.
+    Such fields hold nothing and are allowed. Raises UserError for other records that are too short or too
+    long.
     """
     if b"\0" in content:
         raise UserError(
@@ -157,8 +160,8 @@ def _check_header(header: Sequence[str], columns: Sequence[str], path: Path) -> 
 def _require_columns(columns: Sequence[str], present: Sequence[str], path: Path) -> None:
     """Raise UserError if one of ``columns`` is not ``present`` exactly once in the file at ``path``.
 
-    The message lists the columns of the file only if it has one of those asked for: otherwise the first line may not be
-    a header but a row of identifiers.
+    The message lists the columns of the file only if it has one of those asked for: otherwise the first line
+    may not be a header but a row of identifiers.
     """
     missing = [column for column in columns if column not in present]
     if missing:

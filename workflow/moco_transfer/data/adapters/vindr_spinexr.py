@@ -1,8 +1,8 @@
 """VinDr-SpineXR 1.0.0: spine radiographs in DICOM, with one CSV row per bounding box.
 
-Layout: ``train_images/<image_id>.dicom``, ``test_images/<image_id>.dicom``, ``annotations/train.csv`` and ``test.csv``. An
-image is abnormal unless one of its rows says ``No finding`` (decision 4). The release names no patients, so each study
-counts as a separate patient.
+Layout: ``train_images/<image_id>.dicom``, ``test_images/<image_id>.dicom``, ``annotations/train.csv`` and
+``test.csv``. An image is abnormal unless one of its rows says ``No finding`` (decision 4). The release names
+no patients, so each study counts as a separate patient.
 """
 
 from __future__ import annotations
@@ -19,7 +19,8 @@ NORMAL = "No finding"
 
 
 def read(root: Path, settings: stages.Index) -> pd.DataFrame:
-    """Return the index of the release at ``root``: the label ``abnormal``, and the official train and test splits."""
+    """Return the index of the release at ``root``: the label ``abnormal``, and the official train and test
+    splits."""
     images = pd.concat([_read_split(root, split) for split in ("train", "test")], ignore_index=True)
     return index.build(images, images[["abnormal"]], f"{root}/annotations", undivided="study_id")
 
