@@ -93,8 +93,7 @@ def rows_among(column: pa.ChunkedArray, names: Collection[str]) -> np.ndarray:
 
 @contextmanager
 def room_for(needed: int, folder: Path) -> Iterator[None]:
-    """Make ``folder``, check that ``needed`` bytes are free there, and run the block, which writes into
-    ``folder``.
+    """Make ``folder``, check that ``needed`` bytes are free there, and run the block, which writes into it.
 
     Raises UserError if there is too little space, or if the block meets a full disk, a quota, a limit on the
     size of a file, or a folder that may not be written to.
@@ -102,8 +101,8 @@ def room_for(needed: int, folder: Path) -> Iterator[None]:
 
     def no_space(found: str) -> UserError:
         return UserError(
-            f"no space left on {folder}: needs about {_readable(needed)}; {found}. Free some space, or link results/ "
-            "to a larger disk, and run again: finished shards are kept"
+            f"no space left on {folder}: needs about {_readable(needed)}; {found}. Free some space, or link "
+            "results/ to a larger disk, and run again: finished shards are kept"
         )
 
     try:
@@ -117,8 +116,8 @@ def room_for(needed: int, folder: Path) -> Iterator[None]:
             raise no_space(error.strerror) from None
         if error.errno in READ_ONLY:
             raise UserError(
-                f"{folder}: cannot be written to ({error.strerror}); give this user write permission, or link "
-                "results/ to a writable disk"
+                f"{folder}: cannot be written to ({error.strerror}); give this user write permission, "
+                "or link results/ to a writable disk"
             ) from None
         raise
 

@@ -66,7 +66,8 @@ def data_card(
     indexed, stored, quarantined = (manifest[key] for key in ("indexed", "stored", "quarantined"))
     if indexed != stored + quarantined:
         raise UserError(
-            f"manifest.json: {indexed} images indexed, but {stored} stored and {quarantined} quarantined; pack again"
+            f"manifest.json: {indexed} images indexed, but {stored} stored and {quarantined} quarantined; "
+            "pack again"
         )
     for name, table, expected in (
         ("index.parquet", index, stored),
@@ -136,7 +137,6 @@ def _views(view: pd.Series) -> pd.DataFrame:
 
 
 def _frequencies(values: pd.DataFrame) -> pd.DataFrame:
-    """Return the distinct rows of ``values`` with their count ``images``, most frequent first, then by
-    value."""
+    """Return the distinct rows of ``values`` with their count ``images``, by frequency, then by value."""
     counts = values.value_counts(sort=False).sort_index()
     return counts.sort_values(ascending=False, kind="stable").reset_index(name="images")

@@ -1,5 +1,4 @@
-"""Decode one image file to a uint8 array as a viewer shows it, and fit that array to the square that the
-store keeps.
+"""Decode an image file to a uint8 array as a viewer shows it, and fit it to the square of the store.
 
 Pictures are turned upright, and transparent ones are shown on black; 16 bits are shown through a window.
 Files come from other people: the first bytes tell the format, not the name; images with too many pixels are
@@ -53,7 +52,7 @@ class Decoded(NamedTuple):
 
     @property
     def extent(self) -> tuple[float, float]:
-        """The height and width of the image in ``pixels``: a reduced one may end within its last row or
+        """Height and width of the image in ``pixels``: a reduced one may end within its last row or
         column."""
         for reduction in (1, 2, 4, 8):
             if (-(-self.height // reduction), -(-self.width // reduction)) == self.pixels.shape[:2]:
@@ -62,13 +61,13 @@ class Decoded(NamedTuple):
 
 
 def decode(path: Path, max_pixels: int, smallest_side: int | None = None) -> Decoded:
-    """Return the DICOM, JPEG or PNG at ``path`` as displayed: uint8 [height, width], or [height, width, 3] if
-    coloured.
+    """Return the DICOM, JPEG or PNG at ``path`` as displayed, in gray or colour.
 
-    An image with three equal channels is gray. A gray PNG of 16 bits is shown through a robust window. Pixels
-    are treated as square, whatever the file says about their spacing. If ``smallest_side`` is given, a JPEG
-    may be returned 2, 4 or 8 times smaller than it is stored, but no side smaller than 1.2 times that number:
-    its decoder averages blocks in the frequency domain, which halves the time. Raises UnreadableImage.
+    The pixels are uint8 [height, width], or [height, width, 3] if the channels differ. A gray PNG of 16 bits
+    is shown through a robust window. Pixels are treated as square, whatever the file says about their
+    spacing. If ``smallest_side`` is given, a JPEG may be returned 2, 4 or 8 times smaller than it is stored,
+    but no side smaller than 1.2 times that number: its decoder averages blocks in the frequency domain, which
+    halves the time. Raises UnreadableImage.
     """
     try:
         with path.open("rb") as handle:
@@ -102,8 +101,7 @@ def fit(image: Decoded, size: int, how: str, colour: bool) -> np.ndarray:
 
     ``how``: ``stretch`` ignores the aspect ratio; ``pad`` scales the longer side to ``size`` and fills with
     black; ``center_crop`` scales the shorter side to ``size`` and keeps the middle. Resampling is bilinear
-    and antialiased. It uses the image's extent: the pixels alone would shift a reduced image by up to a third
-    of a pixel.
+    and antialiased. It uses the extent: the pixels alone would shift a reduced image by a third of a pixel.
     """
     height, width = image.extent
     picture = Image.fromarray(image.pixels)
@@ -130,8 +128,7 @@ def fit(image: Decoded, size: int, how: str, colour: bool) -> np.ndarray:
 
 
 def _dataset_start(head: bytes) -> int | None:
-    """Return where the data elements start in a file with these first 132 bytes, None if it is not a
-    DICOM."""
+    """Return where the data elements start in a file that begins with ``head``, None if not a DICOM."""
     if head[128:] == b"DICM":
         return 132
     # without preamble: the first element is of group 2 (file meta) or 8, in either byte order
@@ -139,8 +136,7 @@ def _dataset_start(head: bytes) -> int | None:
 
 
 def _read_picture(path: Path, max_pixels: int, smallest_side: int | None) -> tuple[np.ndarray, int, int]:
-    """Return the JPEG or PNG at ``path``, uint8 [h, w] or [h, w, 3], and the sides of the upright image in
-    the file.
+    """Return the JPEG or PNG at ``path``, uint8 [h, w] or [h, w, 3], and the upright image's sides.
 
     Raises UnreadableImage for more than ``max_pixels``, and whatever Pillow raises for a broken file.
     """

@@ -1,12 +1,10 @@
 """Read one DICOM file as the image that a viewer shows.
 
-pydicom parses the elements and decodes the pixels. The code around it makes it safe to read files from
-anywhere:
+pydicom parses the elements and decodes the pixels. The code around it makes files from anywhere safe to read:
 
 - Parsing stops before the pixels, so that a file can be refused before anything large is read. Only the
   attributes that say how pixels are stored and shown are kept: names and dates of patients are never parsed.
-- Decoders allocate what a compressed frame claims, whatever the attributes say, so the claim is checked
-  first.
+- Decoders allocate what a compressed frame claims, whatever the attributes say. So it is checked first.
 - Every refusal is an UnreadableImage whose reason repeats nothing from the file but numbers.
 
 A file that lost its header is read if its first bytes look like a data set.
@@ -53,18 +51,17 @@ COLOUR = ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT")
 # Photometric interpretations of the standard that are refused. Messages do not repeat any other text.
 REFUSED = ("YBR_PARTIAL_422", "YBR_PARTIAL_420", "HSV", "ARGB", "CMYK", "XYB")
 _KEPT = [
-    "SamplesPerPixel", "PhotometricInterpretation", "PlanarConfiguration", "NumberOfFrames", "Rows", "Columns",
-    "BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation", "PixelPaddingValue", "PixelPaddingRangeLimit",
-    "WindowCenter", "WindowWidth", "VOILUTFunction", "RescaleSlope", "RescaleIntercept", "ModalityLUTSequence",
-    "VOILUTSequence",
+    "Rows", "Columns", "SamplesPerPixel", "PhotometricInterpretation", "PlanarConfiguration", "NumberOfFrames",
+    "BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation", "PixelPaddingValue",
+    "PixelPaddingRangeLimit", "WindowCenter", "WindowWidth", "VOILUTFunction", "RescaleSlope",
+    "RescaleIntercept", "ModalityLUTSequence", "VOILUTSequence",
 ]  # fmt: skip
 for _lut in ("RedPaletteColorLookupTable", "GreenPaletteColorLookupTable", "BluePaletteColorLookupTable"):
     _KEPT += [f"{_lut}Descriptor", f"{_lut}Data", f"Segmented{_lut}Data"]
 KEPT = [tag_for_keyword(keyword) for keyword in _KEPT]
 UNDEFINED_LENGTH = 0xFFFFFFFF
 PIXEL_DATA, FLOAT_PIXEL_DATA, DOUBLE_PIXEL_DATA = 0x7FE00010, 0x7FE00008, 0x7FE00009
-# The header of a radiograph has a few hundred elements; megabytes of junk would have millions, and take
-# minutes.
+# The header of a radiograph has a few hundred elements; megabytes of junk would take minutes.
 MOST_ELEMENTS = 100_000
 # What a file may contain besides its pixels, which are at most three channels of 16 bits.
 HEADER_BYTES = 16 << 20
@@ -87,8 +84,7 @@ class DicomFile(NamedTuple):
 
 
 def read_dicom(path: Path, start: int, max_pixels: int) -> np.ndarray:
-    """Return the single frame at ``path`` as displayed, uint8 [height, width] or [height, width, 3] if
-    coloured.
+    """Return the single frame at ``path`` as displayed: uint8 [height, width] or [height, width, 3].
 
     ``start`` is the position of its first element. Raises UnreadableImage unless the file is intact and
     contains one frame of at most ``max_pixels``, with 8 or 16 bits, in gray, palette colours, RGB or YBR.
@@ -107,8 +103,8 @@ def read_dicom(path: Path, start: int, max_pixels: int) -> np.ndarray:
     except (UnreadableImage, MemoryError):
         raise
     except Exception as error:
-        # the messages of pydicom and its decoders repeat attributes of the file, so only the kind of error is
-        # reported
+        # the messages of pydicom and its decoders repeat attributes of the file: report only the kind of
+        # error
         if isinstance(error, OSError) and error.errno:
             raise
         raise UnreadableImage(f"a broken DICOM ({type(error).__name__})") from error
@@ -161,8 +157,7 @@ def _inflated(handle: BinaryIO, most_bytes: int) -> BinaryIO:
 
 
 def _encoding(syntax: str | None, handle: BinaryIO) -> tuple[bool, bool]:
-    """Return whether VRs are implicit and bytes little-endian; if no syntax says so, the first element
-    tells."""
+    """Return whether VRs are implicit and bytes little-endian, by the syntax or the first element."""
     if syntax is not None:
         return syntax == ImplicitVRLittleEndian, syntax != ExplicitVRBigEndian
     first = handle.read(6)
@@ -172,8 +167,7 @@ def _encoding(syntax: str | None, handle: BinaryIO) -> tuple[bool, bool]:
 
 
 def _image_pixels(header: Dataset, max_pixels: int) -> ImagePixels:
-    """Return how the pixels are stored, from ``header``; raises UnreadableImage if they cannot be
-    displayed."""
+    """Return how ``header`` says the pixels are stored; raises UnreadableImage if they cannot be shown."""
 
     def number(name: str, default: int) -> int:
         value = header.get(name)
@@ -205,11 +199,11 @@ def _image_pixels(header: Dataset, max_pixels: int) -> ImagePixels:
 
 
 def _read_pixels(file: DicomFile, about: ImagePixels, most_bytes: int) -> tuple[np.ndarray, ImagePixels]:
-    """Return the stored words of ``file``, uint8 or uint16 [rows, columns] or, as RGB, [rows, columns, 3],
-    and ``about``.
+    """Return the words of ``file``, uint8 or uint16 [rows, columns] or, as RGB, [rows, columns, 3].
 
-    ``about`` is corrected if a compressed frame stores fewer bits than the file says. Raises UnreadableImage
-    if the pixel data do not have the size that ``about`` says, or more than ``most_bytes`` compressed bytes.
+    ``about`` is returned as well, corrected if a compressed frame stores fewer bits than the file says.
+    Raises UnreadableImage if the pixel data do not have the size that ``about`` says, or more than
+    ``most_bytes`` compressed bytes.
     """
     if file.syntax is not None and file.syntax not in AllTransferSyntaxes:
         raise UnreadableImage("a DICOM in an unknown transfer syntax")
@@ -260,8 +254,8 @@ def _decompressed(file: DicomFile, about: ImagePixels, most_bytes: int) -> tuple
     syntax, height, width, components, precision = _read_codestream(frame)
     if (height, width, components) != (about.rows, about.columns, about.samples):
         raise UnreadableImage(
-            f"a DICOM of {about.columns} x {about.rows} pixels in {about.samples} channels whose compressed frame has "
-            f"{width} x {height} in {components}"
+            f"a DICOM of {about.columns} x {about.rows} pixels in {about.samples} channels whose compressed "
+            f"frame has {width} x {height} in {components}"
         )
     if not 2 <= precision <= 16:
         raise UnreadableImage(f"a DICOM whose compressed frame has {precision} bits per pixel")
@@ -271,8 +265,7 @@ def _decompressed(file: DicomFile, about: ImagePixels, most_bytes: int) -> tuple
 
 
 def _decoded(data: bytes, syntax: str, about: ImagePixels, precision: int | None = None) -> np.ndarray:
-    """Return the pixels in ``data`` as pydicom decodes them, words of ``about.allocated`` bits, colours as
-    RGB."""
+    """Return ``data`` as pydicom decodes them: words of ``about.allocated`` bits, colours as RGB."""
     frame = Dataset()
     frame.file_meta = FileMetaDataset()
     frame.file_meta.TransferSyntaxUID = syntax
@@ -287,8 +280,7 @@ def _decoded(data: bytes, syntax: str, about: ImagePixels, precision: int | None
 
 
 def _read_codestream(frame: bytes) -> tuple[str, int, int, int, int]:
-    """Return what a compressed ``frame`` says about itself: transfer syntax, height, width, components and
-    bits.
+    """Return a compressed ``frame``'s transfer syntax, height, width, components and bits.
 
     Raises UnreadableImage if it is neither JPEG, JPEG-LS nor JPEG 2000. Markers are those of JPEG (ITU-T T.81
     B.2.2), JPEG-LS (T.87 C.2.2) and JPEG 2000 (T.800 A.5.1).
@@ -306,8 +298,7 @@ def _read_codestream(frame: bytes) -> tuple[str, int, int, int, int]:
 
 
 def _jpeg(frame: bytes) -> tuple[str, int, int, int, int]:
-    # frame headers: SOF0 to SOF15, without the Huffman tables, the extension and the conditioning between
-    # them
+    # frame headers: SOF0 to SOF15, without the tables and extensions between them
     frames = dict.fromkeys({*range(192, 208)} - {196, 200, 204}, JPEGExtended12Bit)
     frames |= {0xC0: JPEGBaseline8Bit, 0xC3: JPEGLossless, 0xF7: JPEGLSNearLossless}
     position = 2

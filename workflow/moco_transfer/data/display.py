@@ -24,8 +24,7 @@ from pydicom.pixels import apply_color_lut, apply_windowing
 
 from moco_transfer.errors import UnreadableImage
 
-# Returns how often each word occurs in an image, int64 [words]. A function, because most windows do not need
-# the counts.
+# Returns how often each word occurs in an image, int64 [words]; most windows do not need to call it.
 Counts = Callable[[], np.ndarray]
 # The robust window leaves out the tails: collimator edges, burnt-in markers, dead pixels.
 PERCENTILES = (0.5, 99.5)
@@ -35,8 +34,7 @@ SMALLEST_WIDTH = {"LINEAR": 1.0, "LINEAR_EXACT": TINY, "SIGMOID": TINY}
 
 
 class ImagePixels(NamedTuple):
-    """How pixels are stored (PS3.3 C.7.6.3): ``stored`` of the ``allocated`` bits count, up to
-    ``high_bit``."""
+    """How pixels are stored (PS3.3 C.7.6.3): ``stored`` of ``allocated`` bits, up to ``high_bit``."""
 
     rows: int
     columns: int
@@ -49,8 +47,7 @@ class ImagePixels(NamedTuple):
     planar: int
 
     def values(self, words: np.ndarray) -> np.ndarray:
-        """Return the values (int64) of stored ``words``, without the other bits, which may contain
-        overlays."""
+        """Return the values (int64) of stored ``words``, without other bits, which may be overlays."""
         kept = (words.astype(np.int64) >> (self.high_bit + 1 - self.stored)) & ((1 << self.stored) - 1)
         return kept - ((kept >> (self.stored - 1)) << self.stored) if self.signed else kept
 
@@ -68,8 +65,7 @@ def to_uint8(words: np.ndarray, brightness: Callable[[np.ndarray, Counts], np.nd
     return _lookup(flat, table).reshape(words.shape)
 
 
-# Compiled, because np.bincount and NumPy's indexing first convert all words to 8 bytes, which takes seven
-# times as long.
+# Compiled: np.bincount and NumPy's indexing first convert words to 8 bytes, which takes seven times as long.
 @numba.njit(cache=True, nogil=True)
 def _histogram(words: np.ndarray, length: int) -> np.ndarray:
     counts = np.zeros(length, np.int64)
@@ -123,8 +119,7 @@ def show_gray(words: np.ndarray, about: ImagePixels, header: Dataset) -> np.ndar
 
 
 def show_palette(words: np.ndarray, about: ImagePixels, header: Dataset) -> np.ndarray:
-    """Return the palette's colours for ``words`` [rows, columns], uint8 [rows, columns, 3] (PS3.3
-    C.7.6.3.1.5)."""
+    """Return the palette's colours for ``words`` [rows, columns] (PS3.3 C.7.6.3.1.5): uint8 [..., 3]."""
     colours = apply_color_lut(about.values(np.arange(np.iinfo(words.dtype).max + 1)), header)
     return (colours >> 8 if colours.dtype == np.uint16 else colours).astype(np.uint8)[words]
 
@@ -189,8 +184,7 @@ def _first(value: object) -> float | None:
 
 
 def _look_up(values: np.ndarray, item: Dataset, header: Dataset) -> tuple[np.ndarray, int]:
-    """Return ``values`` looked up in the LUT of ``item``, and the bits of its entries (PS3.3 C.11.1.1,
-    C.11.2.1.1).
+    """Return ``values`` looked up in the LUT ``item``, and the bits of an entry (PS3.3 C.11.1.1, C.11.2.1.1).
 
     Values below the table take its first entry, values above it the last.
     """

@@ -20,8 +20,7 @@ LABEL_VALUES = (1.0, 0.0, -1.0)
 def build(
     columns: pd.DataFrame, labels: pd.DataFrame, where: str, undivided: str | None = None
 ) -> pd.DataFrame:
-    """Return the checked index of ``columns`` (absent ones of ``COLUMNS`` become null, others are dropped)
-    and ``labels``.
+    """Return the checked index of ``columns`` (missing ones become null, others are dropped) and ``labels``.
 
     Identifiers become strings and labels float32, so that writing to Parquet and reading back gives an equal
     table. ``where`` and ``undivided`` are those of ``check``. Raises UserError as ``check`` does.
@@ -71,11 +70,12 @@ def check(index: pd.DataFrame, where: str, undivided: str | None = None) -> None
     refuse(official.notna() & ~official.isin(SPLITS), f"official_split must be {', '.join(SPLITS)} or null")
     if undivided is not None:
         first = official.groupby(index[undivided]).transform("first")
-        message = f"the {undivided} of this image is also in another official split; the release must not divide them"
-        refuse(official.notna() & (official != first), message)
+        refuse(
+            official.notna() & (official != first),
+            f"the {undivided} of this image is also in another official split; keep each in one",
+        )
 
 
 def leaves_root(paths: pd.Series) -> pd.Series:
-    """Return which of ``paths`` (text) are absolute, have a part '..', or contain a NUL, which ends a path:
-    bool."""
+    """Return which ``paths`` are absolute, have a part '..', or contain a NUL, which ends a path: bool."""
     return paths.str.contains(r"^/|(?:^|/)\.\.(?:/|$)|\x00")

@@ -1,5 +1,4 @@
-"""Read an index and its splits: the rows of a split, the columns with labels, and the targets that labels
-become.
+"""Read an index and its splits: the rows of a split, the labels, and the targets that labels become.
 
 An index keeps the release's own values: 1 (present), 0 (absent), -1 (uncertain) and NaN (not mentioned). Only
 this module decides what a network learns from them: 1 stays 1, -1 becomes what ``labels.uncertain`` says, and
@@ -44,8 +43,7 @@ def label_columns(columns: Sequence[str]) -> list[str]:
 
 
 def targets(raw: np.ndarray, uncertain: str) -> np.ndarray:
-    """Return the targets of ``raw`` values: float32 [images, classes] of 0, 1 and NaN, which the loss leaves
-    out.
+    """Return the targets of ``raw`` values: float32 [images, classes] of 0, 1 and NaN (no loss).
 
     ``uncertain`` says what -1 becomes: ``zero``, ``one`` or ``mask`` (NaN).
     """

@@ -96,14 +96,12 @@ def shape_of(store: Store) -> tuple[int, ...]:
 
 
 def write_header(handle: BinaryIO, shape: tuple[int, ...]) -> None:
-    """Write the .npy header of a uint8 array; NumPy pads it, so its length is the same for any number of
-    rows."""
+    """Write the .npy header of a uint8 array; NumPy pads it to the same length for any number of rows."""
     np.lib.format.write_array_header_1_0(handle, {"descr": "|u1", "fortran_order": False, "shape": shape})
 
 
 def quarantine_of(index: pd.DataFrame, reasons: list[str]) -> pd.DataFrame:
-    """Return image_id, path and reason of the unreadable images; ``reasons`` has one entry per row, empty if
-    stored."""
+    """Return image_id, path and reason of the rows of ``index`` with a reason (empty if stored)."""
     table = index[["image_id", "path"]].assign(reason=reasons)
     return table[table["reason"] != ""]
 
@@ -122,8 +120,8 @@ def too_many(
     reasons = ", ".join(f"{reason} ({count})" for reason, count in counts.items())
     return UserError(
         f"{len(quarantine)} of the {read} images read so far (of {indexed}) are unreadable, more than "
-        f"store.max_quarantined = {max_quarantined:g} allows: {reasons}; listed in {path}. Complete the download or "
-        f"correct the dataset's root, and {remedy}; or raise max_quarantined"
+        f"store.max_quarantined = {max_quarantined:g} allows: {reasons}; listed in {path}. Complete the "
+        f"download or correct the dataset's root, and {remedy}; or raise max_quarantined"
     )
 
 

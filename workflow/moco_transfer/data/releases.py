@@ -1,5 +1,4 @@
-"""What each release consists of, so that missing data are reported before anything runs. Imports nothing
-heavy."""
+"""What each release consists of, to report missing data before anything runs. Imports nothing heavy."""
 
 from __future__ import annotations
 
@@ -10,8 +9,7 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Release:
-    """A release's name, where to get it, and patterns of the tables its adapter reads (each must match a
-    file).
+    """A release's name, where to get it, and patterns that must match the tables its adapter reads.
 
     ``{labeler}`` in a pattern stands for the dataset's labeler. ``images`` counts those of the whole release
     by official split, and ``classes`` its labels, if known.
@@ -58,8 +56,7 @@ RELEASES = {
 def find_tables(
     adapter: str, root: str | Path, labeler: str = "chexpert", file: str = ""
 ) -> tuple[list[str], list[str]]:
-    """Return the release's tables under ``root`` (none if a pattern has no match), and the patterns without a
-    match.
+    """Return the release's tables under ``root``, or none, and the patterns without a match.
 
     Folders of images are among the tables, so that new images are noticed. ``labeler`` is for
     ``mimic_cxr_jpg``, ``file`` for ``table``.

@@ -51,8 +51,7 @@ def subset(settings: stages.DrawSubset, *, index: Path, splits: Path, subset: Pa
 
 
 def extra_subsets(settings: stages.DrawExtraSubsets, *, index: Path, splits: Path, subsets: Path) -> None:
-    """Draw further labelled subsets of a target, as rows of the store by percentage and number of the
-    subset."""
+    """Draw more labelled subsets of a target: percentage, number of the subset, row of the store."""
     table, labels = pd.read_parquet(splits), read_targets(index, settings.uncertain)[1]
     drawn = [
         draw_subset(table, labels, percent, number, settings.seed, settings.sampling).assign(
@@ -67,8 +66,7 @@ def extra_subsets(settings: stages.DrawExtraSubsets, *, index: Path, splits: Pat
 def size_sample(settings: stages.DrawSample, *, splits: Path, as_many_as: Path, sample: Path) -> None:
     """Draw as many images for MoCo from one dataset as another dataset has.
 
-    The file has ``row`` (in ``splits``) in the order drawn. Raises UserError if the dataset has too few
-    images.
+    The file has ``row`` (in ``splits``), in the order drawn. Raises UserError if there are too few images.
     """
     parts = settings.images.split("+")
     images = len(split_rows(as_many_as, parts))
@@ -76,8 +74,8 @@ def size_sample(settings: stages.DrawSample, *, splits: Path, as_many_as: Path, 
     rows = np.flatnonzero(table["split"].isin(parts))
     if len(rows) < images:
         raise UserError(
-            f"controls.size.{settings.name}: needs {images} images, but its dataset has only {len(rows)} for MoCo; "
-            "name the smaller dataset in as_many_as"
+            f"controls.size.{settings.name}: needs {images} images, but its dataset has {len(rows)}; name the "
+            "smaller dataset in as_many_as"
         )
     order = _random_order(table["image_id"].to_numpy()[rows], settings.seed, "size", settings.name)
     write_parquet(pd.DataFrame({"row": rows[order[:images]].astype(np.int64)}), sample)
@@ -89,8 +87,7 @@ def assign_splits(index: pd.DataFrame, split: Split, labels: Labels, seed: int) 
     Official sides are kept as they are. The remaining units are cut in the order train, validation, test:
     each side gets floor(share x units), the last one the rest. If ``labels.unlabeled`` is ``drop``, ``split``
     is null for images without any label, and they count in no share. Raises UserError if a side is 'official'
-    and an image names no official side, if a unit would be divided, or if there are too few units for the
-    shares.
+    and an image names no official side, if a unit would be divided, or if there are too few units.
     """
     used = has_labels(index) if labels.unlabeled == "drop" else np.ones(len(index), dtype=bool)
     side = np.full(len(index), None, dtype=object)
@@ -117,14 +114,12 @@ def assign_splits(index: pd.DataFrame, split: Split, labels: Labels, seed: int) 
 def draw_subset(
     splits: pd.DataFrame, labels: np.ndarray, percent: str, number: int, seed: int, sampling: str
 ) -> pd.DataFrame:
-    """Return ``image_id`` and ``row`` (in ``splits``, hence in the store) of a labelled subset of the
-    training images.
+    """Return a labelled subset of the training images: ``image_id`` and ``row`` (in ``splits``).
 
     Its size is that of ``subset_size``. Rows are in the order in which they were drawn, so a smaller subset
     of the same ``number`` is the head of a larger one. ``sampling``: ``nested`` draws at random;
     ``stratified`` draws in proportion from each set of labels that occur together in ``labels`` (float
-    [images, classes] of 0, 1 and NaN, with the rows of ``splits``). Raises UserError if there is no training
-    image.
+    [rows of ``splits``, classes] of 0, 1 and NaN). Raises UserError if there is no training image.
     """
     rows = np.flatnonzero(splits["split"] == "train")
     if len(rows) == 0:
@@ -140,8 +135,7 @@ def draw_subset(
 
 
 def subset_size(percent: str, images: int) -> int:
-    """Return max(1, floor(``percent`` / 100 x ``images``)), computed exactly: ``percent`` is a string because
-    floats round.
+    """Return max(1, floor(``percent`` / 100 x ``images``)), exactly: ``percent`` is text, as floats round.
 
     >>> subset_size("0.05", 225_720)
     112
@@ -171,7 +165,8 @@ def _official_members(index: pd.DataFrame, used: np.ndarray, name: str) -> np.nd
     blank = (used & official.isna().to_numpy()).sum()
     if blank:
         raise UserError(
-            f"split: {name} is 'official', but {blank} of {used.sum()} images name no official split; give a share"
+            f"split: {name} is 'official', but {blank} of {used.sum()} images name no official split; "
+            "give a share"
         )
     members = (official == name).to_numpy()
     if not members.any():
@@ -182,8 +177,7 @@ def _official_members(index: pd.DataFrame, used: np.ndarray, name: str) -> np.nd
 
 
 def _cut(units: pd.Series, unit: str, shares: dict[str, Fraction], seed: int) -> np.ndarray:
-    """Return the side of each row, given its unit: the units in random order, cut at the floors of their
-    shares."""
+    """Return the side of each row, given its unit: the units in random order, cut at their shares."""
     codes, identifiers = pd.factorize(units)
     sizes = side_sizes(len(identifiers), unit, shares)
     side = np.empty(len(identifiers), dtype=object)

@@ -56,8 +56,8 @@ def join_shards(
     packed = sum(map(len, arrays))
     if len(files) != len(table) or packed != stored:
         raise UserError(
-            f"{shards[0].parent}: the shards contain {packed} images and list {len(files)} files, but the index "
-            f"lists {len(table)}; remove that folder and pack again"
+            f"{shards[0].parent}: the shards contain {packed} images and list {len(files)} files, but the "
+            f"index lists {len(table)}; remove that folder and pack again"
         )
     quarantine = quarantine_of(table, files["reason"].tolist())
     needed = int(table.memory_usage(deep=True).sum())

@@ -83,8 +83,7 @@ def _check_counts(
 
 
 def _compare(path: Path, packed: np.ndarray, size: tuple[int, int], manifest: dict[str, Any]) -> str:
-    """Return how the image at ``path`` differs from its ``packed`` pixels and ``size``, and the cure; empty
-    if equal."""
+    """Return how the image at ``path`` differs from ``packed`` and ``size``, and the cure; empty if equal."""
     settings = manifest["settings"]
     try:
         decoded = decode(path, settings["max_pixels"], settings["size"])

@@ -42,7 +42,8 @@ def _images(folder: Path) -> list[str]:
     images = [name for name in files if Path(name).suffix.lower() in SUFFIXES]
     if not images:
         raise UserError(
-            f"{folder}: no image in this class ({', '.join(sorted(SUFFIXES))}); found {layout.contents(folder)}"
+            f"{folder}: no image in this class ({', '.join(sorted(SUFFIXES))}); "
+            f"found {layout.contents(folder)}"
         )
     if len(images) < len(files):
         log.warning("%s: entries left out because they are not images: %d", folder, len(files) - len(images))

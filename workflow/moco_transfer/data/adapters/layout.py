@@ -1,5 +1,4 @@
-"""What all adapters check in a release: its folders and files, its views, and that its images exist inside
-the root.
+"""What adapters check in a release: its folders, files and views, and that its images are in the root.
 
 Messages say what was expected, what was found, and what to do; they never name a patient's folder or file.
 """
@@ -22,7 +21,8 @@ from moco_transfer.errors import UserError
 
 # Names that may appear in a message: tables, and the folders of releases. Any other name may be a patient's.
 NAMED = re.compile(
-    r"(?i).*\.(csv|csv\.gz|parquet|txt|md|html|zip|tar|gz)|files|annotations|physionet\.org|(train_|test_)?images(_\d+)?"
+    r"(?i).*\.(csv|csv\.gz|parquet|txt|md|html|zip|tar|gz)"
+    r"|files|annotations|physionet\.org|(train_|test_)?images(_\d+)?"
 )
 # More folders than this may be one per patient, and more values than this may not be views: they may be
 # identifiers and are not shown.
@@ -52,8 +52,7 @@ def only_file(root: Path, pattern: str) -> Path:
 
 
 def contents(root: Path) -> str:
-    """Describe the folder ``root`` for a message: tables and a release's folders by name, the rest as a
-    count."""
+    """Describe the folder ``root`` for a message: tables and usual folders by name, the rest as a count."""
     names = sorted(entry.name for entry in root.iterdir()) if root.is_dir() else []
     shown = [name for name in names if NAMED.fullmatch(name)][:6]
     others = len(names) - len(shown)
@@ -76,9 +75,8 @@ def keep_views(index: pd.DataFrame, views: Sequence[str], where: str) -> pd.Data
         found = f"{len(counts)} different values, too many for views"
         if len(counts) <= MOST_VIEWS:
             found = ", ".join(f"{view} ({count})" for view, count in counts.items())
-        problem = (
-            f"view {' and '.join(map(repr, unknown))} never occurs" if views else "views is an empty list"
-        )
+        names = " and ".join(map(repr, unknown))
+        problem = f"view {names} never occurs" if views else "views is an empty list"
         raise UserError(f"{where}: {problem}; found {found}")
     kept = index["view"].isin(views)
     log.info(
@@ -93,8 +91,7 @@ def keep_views(index: pd.DataFrame, views: Sequence[str], where: str) -> pd.Data
 
 
 def require_images(index: pd.DataFrame, root: Path, max_quarantined: float) -> None:
-    """Check that the images of ``index`` are in ``root``; a share of up to ``max_quarantined`` may be
-    missing.
+    """Check that the images of ``index`` are in ``root``, up to a share ``max_quarantined``.
 
     Missing images are counted in the log; packing will quarantine them. Raises UserError if too many are
     missing, or if a link leads out of ``root``. Messages number a row by its label in ``index``, from 1.
@@ -103,8 +100,8 @@ def require_images(index: pd.DataFrame, root: Path, max_quarantined: float) -> N
     outside = index.index[places == "outside"]
     if len(outside):
         raise UserError(
-            f"{root}: a symbolic link in the path of an image leaves the root (row {outside[0] + 1} of the index; "
-            f"{len(outside)} such rows); put the files themselves there, or set the root to where they are"
+            f"{root}: a symbolic link in the path of an image leaves the root (row {outside[0] + 1} of the "
+            f"index; {len(outside)} such rows); put the files there, or set the root to where they are"
         )
     missing = places == "missing"
     if not missing.any():
@@ -117,8 +114,8 @@ def require_images(index: pd.DataFrame, root: Path, max_quarantined: float) -> N
         raise UserError(f"{found}; check the dataset's root")
     if missing.sum() > max_quarantined * len(index):
         raise UserError(
-            f"{found}; store.max_quarantined = {max_quarantined:g} allows fewer: complete the download, cut the tables "
-            "to match it, or raise the limit"
+            f"{found}; store.max_quarantined = {max_quarantined:g} allows fewer: complete the download, "
+            "cut the tables to match it, or raise the limit"
         )
     log.warning("%s; they will be quarantined", found)
 
@@ -149,8 +146,7 @@ def places_of(paths: list[str], root: Path) -> np.ndarray:
 
 
 def _entry_place(entry: str, root: str, is_kind: Callable[[int], bool]) -> Place:
-    """Return where ``entry`` is, given that its folder is there; an entry of another kind counts as
-    missing."""
+    """Return where ``entry`` is, given that its folder is there; other kinds of entries are missing."""
     path = f"{root}/{entry}"
     try:
         mode = os.lstat(path).st_mode
@@ -165,8 +161,7 @@ def _entry_place(entry: str, root: str, is_kind: Callable[[int], bool]) -> Place
 
 
 def _folders(index: pd.DataFrame, missing: np.ndarray) -> str:
-    """Return how many missing images each top folder contains, or nothing if a folder may be a single
-    patient's."""
+    """Return the missing images per top folder, or nothing if a folder may be a single patient's."""
     for depth in (2, 1):
         top = index["path"].str.rpartition("/")[0].str.split("/").str[:depth].str.join("/")
         patients = index["patient_id"].groupby(top).nunique()

@@ -1,5 +1,4 @@
-"""MIMIC-CXR-JPG 2.0.0 or 2.1.0: chest radiographs as JPEG, with labels per study by the CheXpert or NegBio
-labeler.
+"""MIMIC-CXR-JPG 2.0.0 or 2.1.0: chest radiographs as JPEG, with labels per study by CheXpert or NegBio.
 
 Layout: ``files/p10/p10000032/s50414267/<dicom_id>.jpg`` and
 ``mimic-cxr-2.0.0-{metadata,split,chexpert,negbio}.csv.gz``, with the same names in 2.1.0. Every image in the
@@ -30,8 +29,7 @@ log = logging.getLogger(__name__)
 
 
 def read(root: Path, settings: stages.Index) -> pd.DataFrame:
-    """Return the index of the release at ``root``: 14 raw labels of ``settings.labeler``, and the official
-    splits."""
+    """Return the index of the release at ``root``: raw labels of one labeler, and the official splits."""
     metadata = layout.only_file(root, "mimic-cxr-2.*-metadata.csv.gz")
     images = tables.read_table(metadata, ["dicom_id", *STUDY, "ViewPosition"])
     _require_folders(root, images["subject_id"])
@@ -61,7 +59,7 @@ def _require_folders(root: Path, subjects: pd.Series) -> None:
         found = [name for name in expected if name not in missing]
         raise UserError(
             f"{root / 'files'}: {', '.join(missing)} missing, found {', '.join(found) or 'none of them'}; "
-            "the metadata names images in all of them: complete the download, or cut the CSV files to match it"
+            "the metadata names images in each: complete the download, or cut the CSV files to match it"
         )
 
 
@@ -87,7 +85,8 @@ def _count_gaps(images: pd.DataFrame, root: Path, labeler: str) -> None:
     for table, absent in ((labeler, unlabelled), ("split", without_split)):
         if absent.all():
             raise UserError(
-                f"{root}: no image of the metadata is in mimic-cxr-2.*-{table}.csv.gz; use the tables of one release"
+                f"{root}: no image of the metadata is in mimic-cxr-2.*-{table}.csv.gz; "
+                "use the tables of one release"
             )
     if unlabelled.any():
         studies = images.loc[unlabelled, "study_id"].nunique()

@@ -1,5 +1,4 @@
-"""A table of the user's own: a CSV or Parquet file with one row per image, whose columns the configuration
-names.
+"""A table of the user's own: CSV or Parquet, one row per image, columns named in the configuration.
 
 It needs a column of paths and at least one of labels. Without a column of studies, each image counts as a
 separate study; without a column of patients, each study counts as a separate patient. Labels are 1, 0, -1 or

@@ -59,8 +59,7 @@ def read_table(path: Path, columns: Sequence[str]) -> pd.DataFrame:
 
 
 def label_values(table: pd.DataFrame, columns: Sequence[str], path: Path) -> pd.DataFrame:
-    """Return the ``columns`` of ``table``, which was read from ``path``, as float32 with the values 1, 0, -1
-    and NaN.
+    """Return the ``columns`` of ``table``, read from ``path``, as float32 with the values 1, 0, -1 and NaN.
 
     Raises UserError that names the line, the column and the value if there is any other.
     """
@@ -74,8 +73,7 @@ def label_values(table: pd.DataFrame, columns: Sequence[str], path: Path) -> pd.
 
 
 def refuse_values(bad: pd.Series, values: pd.Series, path: Path, expected: str) -> None:
-    """Raise UserError for the first of ``values``, a column read from ``path``, at which ``bad`` is true, if
-    any is.
+    """Raise UserError for the first of ``values``, a column read from ``path``, that is ``bad``, if any.
 
     The message shows the value: do not use this for a column of identifiers.
     """
@@ -108,8 +106,7 @@ def _read_csv(content: bytes, columns: Sequence[str], path: Path) -> pd.DataFram
     """Return the columns, with the line at which each record begins as the index; blank lines are skipped.
 
     Spreadsheets write blank fields beyond the header, and leave out fields below nameless columns at the end.
-    Such fields hold nothing and are allowed. Raises UserError for other records that are too short or too
-    long.
+    Such fields are allowed. Raises UserError for other records that are too short or too long.
     """
     if b"\0" in content:
         raise UserError(
@@ -138,8 +135,8 @@ def _read_csv(content: bytes, columns: Sequence[str], path: Path) -> pd.DataFram
                 continue
             if len(record) < named or any(record[len(header) :]):
                 raise UserError(
-                    f"{path}, line {line}: expected {len(header)} fields, as in the header, found {len(record)}; "
-                    "correct the line, or download the file again"
+                    f"{path}, line {line}: expected {len(header)} fields, as in the header, "
+                    f"found {len(record)}; correct the line, or download the file again"
                 )
             lines.append(line)
             records.append([record[number] for number in wanted])

@@ -19,8 +19,7 @@ NORMAL = "No finding"
 
 
 def read(root: Path, settings: stages.Index) -> pd.DataFrame:
-    """Return the index of the release at ``root``: the label ``abnormal``, and the official train and test
-    splits."""
+    """Return the index of the release at ``root``: the label ``abnormal``, and the official splits."""
     images = pd.concat([_read_split(root, split) for split in ("train", "test")], ignore_index=True)
     return index.build(images, images[["abnormal"]], f"{root}/annotations", undivided="study_id")
 
