@@ -138,7 +138,7 @@ def test_spine_is_abnormal_unless_no_finding_is_among_its_rows(spine: Path) -> N
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        ("lesion_type", "lesion type", r"column 'lesion_type' is missing; .*did you mean 'lesion type'\?"),
+        ("lesion_type", "lesion type", r"column 'lesion_type' is missing; found .*lesion type"),
         ("Surgical implant", "", r"train\.csv, line 5, column 'lesion_type': .*found a blank"),
         ("s1,e,i2", "s1,e,i3", r"train\.csv, line 4: this image_id has another study_id"),
         ("s2,", "s3,", "row 4 of the index; 1 such rows"),
@@ -215,7 +215,7 @@ def test_the_tables_of_release_2_1_are_found_beside_its_own_addition(chest: Path
         ("split", "d1,50000001,10000032,train", "d1,50000001,10000032,test", "also in another official"),
         ("metadata", "d2", "d1", "image_id occurs for the second time"),
         ("metadata", "11000011", "", r"patient_id is blank.*row 3"),
-        ("metadata", "11000011", "12000011", "p12 missing, found p10"),
+        ("metadata", "11000011", "12000011", "1 of 4 images are missing"),
     ],
 )
 def test_broken_chest_tables_are_named(chest: Path, table: str, old: str, new: str, message: str) -> None:
@@ -280,9 +280,6 @@ def test_nih_takes_the_official_lists(nih: Path) -> None:
     (nih / "train_val_list.txt").write_text("00000001_001.png\n")
     with pytest.raises(UserError, match=r"1 images are in both train_val_list\.txt and test_list\.txt"):
         read_release("nih_chestxray14", nih)
-    (nih / "test_list.txt").write_bytes(b"\xff\xfe0\x00")
-    with pytest.raises(UserError, match=r"test_list\.txt: not a list of file names"):
-        read_release("nih_chestxray14", nih)
 
 
 def test_the_older_table_with_a_comma_at_the_end_is_read(nih: Path) -> None:
@@ -297,7 +294,7 @@ def test_the_older_table_with_a_comma_at_the_end_is_read(nih: Path) -> None:
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        ("Hernia", "Hernya", r"line 4, column 'Finding Labels': expected 'Hernia', found 'Hernya'"),
+        ("Hernia", "Hernya", r"line 4, column 'Finding Labels': expected .*findings, found 'Hernya'"),
         ("No Finding", "", r"line 3, column 'Finding Labels': .*found a blank"),
         (".png", ".jpg", r"none of the 4 images .* is in images_\*/images/"),
     ],

@@ -118,12 +118,12 @@ def test_views_that_might_be_identifiers_are_not_listed() -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda t: t.manifest.update(indexed=405), "405 images indexed, but 400 stored and 3 quarantined"),
-        (lambda t: t.manifest.update(indexed=402, stored=399), "index.parquet: 400 rows, .* says 399"),
-        (lambda t: setattr(t, "sizes", t.sizes[1:]), "sizes.parquet: 399 rows, .* says 400"),
-        (lambda t: setattr(t, "quarantine", t.quarantine[1:]), "quarantine.csv: 2 rows, .* says 3"),
-        (lambda t: setattr(t, "splits", t.splits[1:]), "the splits: 399 rows, .* says 400"),
-        (lambda t: setattr(t, "splits", t.splits[::-1]), "are not in the order of index.parquet"),
+        (lambda t: t.manifest.update(indexed=405), "400 of 405 images are stored, .* 3 quarantined"),
+        (lambda t: t.manifest.update(indexed=402, stored=399), "399 of 402 .* list 400 images"),
+        (lambda t: setattr(t, "sizes", t.sizes[1:]), "399 sizes"),
+        (lambda t: setattr(t, "quarantine", t.quarantine[1:]), "2 quarantined"),
+        (lambda t: setattr(t, "splits", t.splits[1:]), "splits do not list the images of index.parquet"),
+        (lambda t: setattr(t, "splits", t.splits[::-1]), "splits do not list the images of index.parquet"),
     ],
 )
 def test_counts_that_do_not_reconcile_are_an_error_without_identifiers(change, message: str) -> None:

@@ -129,8 +129,8 @@ def test_latin_1_is_read_with_one_warning(tmp_path: Path, caplog: pytest.LogCapt
         (TEXT.replace("größe", "name").encode(), "column 'größe' is missing; found name, name, finding"),
         (TEXT.replace("finding", "name").replace("größe", "finding").encode(), "column 'größe' is missing"),
         (TEXT.replace("finding\n", "finding,name\n").replace("0\n", "0,\n").encode(), "column 'name' occurs 2 times"),
-        (TEXT.replace("name", "Name").encode(), r"column 'name' is missing; found .* did you mean 'Name'\?"),
-        (b'name,"gr\n\xc3\xb6\xc3\x9fe",finding\na,1,1\n', "did you mean 'gr"),
+        (TEXT.replace("name", "Name").encode(), "column 'name' is missing; found Name, "),
+        (b'name,"gr\n\xc3\xb6\xc3\x9fe",finding\na,1,1\n', "column 'größe' is missing; found name, gr öße, finding"),
         (b"10000032,50414267,1\n", "are missing; found none of them among 3; is the first line a header"),
     ],
 )  # fmt: skip
@@ -329,10 +329,8 @@ def replaced(column: str, row: int, value: object) -> pd.DataFrame:
         (replaced("fracture", 1, "NaN"), r"line 3, column 'fracture': .* found 'NaN'"),
         (replaced("fracture", 1, "inf"), r"line 3, column 'fracture': .* found 'inf'"),
         (replaced("fracture", 1, "present"), r"line 3, column 'fracture': .* found 'present'"),
-        (replaced("fold", 2, "val"), r"line 4, column 'fold': expected train, validation, test or a blank .* 'validation'"),
-        (replaced("fold", 3, "Test"), r"line 5, column 'fold': .*did you mean 'test'\?.* found 'Test'"),
-        (replaced("fold", 3, "7"), r"line 5, column 'fold': expected train, validation, test or a blank, found '7'"),
-        (frame().rename(columns={"file": "File", "view": "View"}), r"'file', 'view' are missing; .*'File' for 'file', 'View' for"),
+        (replaced("fold", 2, "val"), r"line 4, column 'fold': expected train, validation, test or a blank, found 'val'"),
+        (frame().rename(columns={"file": "File", "view": "View"}), "columns 'file', 'view' are missing; found File, "),
         (frame()[:0], "the table has no rows"),
     ],
 )  # fmt: skip

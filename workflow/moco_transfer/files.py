@@ -1,9 +1,8 @@
 """Read and write files: completely or not at all, quickly, and with a one-line error if the disk is full.
 
 Every writer here writes a temporary file in the same folder, flushes it to disk and renames it, so a kill at
-any moment leaves either the old file or the new one. The Parquet readers avoid ``pq.read_table``, which
-imports PyArrow's datasets, and ``to_numpy``, which imports pandas: together half a second, as long as a
-linear head trains.
+any moment leaves either the old file or the new one. The Parquet readers avoid ``pq.read_table`` and
+``to_numpy``, which import PyArrow's datasets and pandas: half a second, as long as a linear head trains.
 """
 
 from __future__ import annotations

@@ -24,8 +24,7 @@ RARE_VIEWS = "others"
 SHOWN_LABELS = 25
 """A card shows at most this many labels, the most frequent ones; a dataset of many folders may have
 thousands."""
-# The user chooses the column of views. If it contains identifiers, each occurs only a few times, and none is
-# shown.
+# If the column of views contains identifiers, each occurs only a few times, and none is shown.
 LEAST_IMAGES_PER_VIEW, SHOWN_VIEWS = 5, 10
 
 
@@ -59,30 +58,17 @@ def data_card(
     """Return the numbers of the card of a store.
 
     ``index``, ``sizes`` (height and width of the original images in pixels) and ``splits`` have one row per
-    stored image, in the same order; ``quarantine`` has one row with its ``reason`` per image that is not
-    stored; ``manifest`` has indexed, stored, quarantined and settings. Raises UserError if the counts do not
-    agree.
+    stored image, in the same order; ``quarantine`` has one row with a ``reason`` per image that is not
+    stored. Raises UserError if the counts do not agree.
     """
-    indexed, stored, quarantined = (manifest[key] for key in ("indexed", "stored", "quarantined"))
-    if indexed != stored + quarantined:
+    indexed, stored = manifest["indexed"], manifest["stored"]
+    if not (len(index) == len(sizes) == stored == indexed - len(quarantine)):
         raise UserError(
-            f"manifest.json: {indexed} images indexed, but {stored} stored and {quarantined} quarantined; "
-            "pack again"
+            f"manifest.json says that {stored} of {indexed} images are stored, but the tables list "
+            f"{len(index)} images, {len(sizes)} sizes and {len(quarantine)} quarantined images; pack again"
         )
-    for name, table, expected in (
-        ("index.parquet", index, stored),
-        ("sizes.parquet", sizes, stored),
-        ("the splits", splits, stored),
-        ("quarantine.csv", quarantine, quarantined),
-    ):
-        if len(table) != expected:
-            raise UserError(
-                f"{name}: {len(table)} rows, but manifest.json says {expected}; pack and split again"
-            )
-    if (splits["image_id"].to_numpy() != index["image_id"].to_numpy()).any():
-        raise UserError(
-            "the splits: the images are not in the order of index.parquet; split the dataset again"
-        )
+    if splits["image_id"].tolist() != index["image_id"].tolist():
+        raise UserError("the splits do not list the images of index.parquet; split the dataset again")
     side = splits["split"].fillna(NOT_USED).to_numpy(dtype=object)
     present = [name for name in (*SPLITS, NOT_USED) if (side == name).any()]
     return DataCard(

@@ -145,8 +145,7 @@ def _read_picture(path: Path, max_pixels: int, smallest_side: int | None) -> tup
         if width * height > max_pixels:
             raise UnreadableImage(f"{width} x {height} pixels, more than max_pixels ({max_pixels})")
         orientation = _orientation(picture)
-        # Not if it is turned: the last row and column, which a reduction may leave half full, would come
-        # first.
+        # Not if it is turned: the last row and column, which may be half full, would come first.
         if smallest_side is not None and orientation == 1:
             enough = math.ceil(SPARE * smallest_side)
             picture.draft(None, (enough, enough))

@@ -35,8 +35,7 @@ def build(
 def check(index: pd.DataFrame, where: str, undivided: str | None = None) -> None:
     """Raise UserError if ``index`` is not an index table; ``where`` names it in the message.
 
-    ``undivided`` names a column (``patient_id`` or ``study_id``) whose values may not be in two official
-    splits.
+    ``undivided`` names a column (patient or study) whose values may not be in two official splits.
     """
 
     def refuse(rows: pd.Series, message: str) -> None:

@@ -2,8 +2,7 @@
 
 An index keeps the release's own values: 1 (present), 0 (absent), -1 (uncertain) and NaN (not mentioned). Only
 this module decides what a network learns from them: 1 stays 1, -1 becomes what ``labels.uncertain`` says, and
-a blank counts as 0, as in CheXclusion (Seyyed-Kalantari et al., 2021), whose finetuning settings the paper
-shares.
+a blank counts as 0, as in CheXclusion (Seyyed-Kalantari et al., 2021), whose settings the paper shares.
 
 Nothing here imports pandas, because the jobs that read labels take less than a second.
 """

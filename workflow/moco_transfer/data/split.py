@@ -74,8 +74,8 @@ def size_sample(settings: stages.DrawSample, *, splits: Path, as_many_as: Path, 
     rows = np.flatnonzero(table["split"].isin(parts))
     if len(rows) < images:
         raise UserError(
-            f"controls.size.{settings.name}: needs {images} images, but its dataset has {len(rows)}; name the "
-            "smaller dataset in as_many_as"
+            f"controls.size.{settings.name}: needs {images} images, but its dataset has {len(rows)}; "
+            "name the smaller dataset in as_many_as"
         )
     order = _random_order(table["image_id"].to_numpy()[rows], settings.seed, "size", settings.name)
     write_parquet(pd.DataFrame({"row": rows[order[:images]].astype(np.int64)}), sample)
@@ -211,8 +211,7 @@ def _interleave(order: np.ndarray, labels: np.ndarray, seed: int, number: int) -
 
     This is systematic sampling: the r-th image of a stratum of n is placed at (r + offset) / n on a line from
     0 to 1, and the images are taken in the order of their positions. Offsets are random, so that a rare set
-    of labels is neither always early nor always late, and evenly spread, so that the strata do not all come
-    at once.
+    of labels is neither always early nor always late, and evenly spread, so that strata do not coincide.
     """
     known = np.where(np.isnan(labels), -1, labels).astype(np.int8)[order]
     _, stratum, sizes = np.unique(known, axis=0, return_inverse=True, return_counts=True)

@@ -2,10 +2,9 @@
 
 ``images.npy`` is one uint8 array, opened as a memory map; ``index.parquet`` describes each of its rows, and
 ``sizes.parquet`` gives the original size. Unreadable images are left out and listed in ``quarantine.csv``
-with the reason: always, indexed = stored + quarantined. ``manifest.json`` is written last: a folder without
-one is not a store. It says what was packed, with which settings and packages, and contains the hash of each
-file. It contains only counts and hashes, no identifier or path, so it may be shown even if the images may
-not.
+with the reason: indexed = stored + quarantined, always. ``manifest.json`` is written last: a folder without
+one is not a store. It says what was packed, with which settings and packages, and the hash of each file, but
+no identifier or path, so it may be shown even if the images may not.
 """
 
 from __future__ import annotations

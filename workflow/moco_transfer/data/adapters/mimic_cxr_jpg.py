@@ -32,7 +32,6 @@ def read(root: Path, settings: stages.Index) -> pd.DataFrame:
     """Return the index of the release at ``root``: raw labels of one labeler, and the official splits."""
     metadata = layout.only_file(root, "mimic-cxr-2.*-metadata.csv.gz")
     images = tables.read_table(metadata, ["dicom_id", *STUDY, "ViewPosition"])
-    _require_folders(root, images["subject_id"])
     images = images.merge(_official_splits(root), how="left", on=["dicom_id", *STUDY])
     labels = _study_labels(root, settings.labeler)
     images = images.merge(labels, how="left", on=STUDY, indicator="in_labels")
@@ -48,19 +47,6 @@ def read(root: Path, settings: stages.Index) -> pd.DataFrame:
         }
     ).assign(path=folder + "/" + images["dicom_id"] + ".jpg")
     return index.build(columns, images[list(LABELS)], str(metadata), undivided="patient_id")
-
-
-def _require_folders(root: Path, subjects: pd.Series) -> None:
-    """Raise UserError if a folder of patients (p10 to p19) that the metadata names is missing."""
-    layout.folder(root, "files")
-    expected = "p" + subjects.dropna().str[:2].drop_duplicates().sort_values()
-    missing = [name for name in expected if not (root / "files" / name).is_dir()]
-    if missing:
-        found = [name for name in expected if name not in missing]
-        raise UserError(
-            f"{root / 'files'}: {', '.join(missing)} missing, found {', '.join(found) or 'none of them'}; "
-            "the metadata names images in each: complete the download, or cut the CSV files to match it"
-        )
 
 
 def _official_splits(root: Path) -> pd.DataFrame:

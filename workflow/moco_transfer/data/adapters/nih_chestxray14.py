@@ -7,7 +7,6 @@ rows of missing images are left out and counted in the log.
 
 from __future__ import annotations
 
-import difflib
 import logging
 from pathlib import Path
 
@@ -66,12 +65,11 @@ def read(root: Path, settings: stages.Index) -> pd.DataFrame:
 
 def _labels(table: pd.DataFrame, path: Path) -> pd.DataFrame:
     values = table["Finding Labels"]
-    tables.refuse_values(values.isna(), values, path, f"findings or {NORMAL}")
+    expected = f"{NORMAL} or some of the 14 findings"
+    tables.refuse_values(values.isna(), values, path, expected)
     findings = values.str.get_dummies(sep="|")
-    for name in findings.columns.difference([*LABELS, NORMAL]):
-        near = difflib.get_close_matches(name, LABELS, n=1)
-        expected = f"'{near[0]}'" if near else f"{NORMAL} or some of the 14 findings"
-        tables.refuse_values(findings[name] == 1, values, path, expected)
+    unknown = findings.columns.difference([*LABELS, NORMAL])
+    tables.refuse_values(findings[unknown].any(axis=1), values, path, expected)
     return findings.reindex(columns=list(LABELS), fill_value=0)
 
 
@@ -85,14 +83,7 @@ def _official_splits(root: Path) -> dict[str, str]:
         raise UserError(
             f"{root}: found {present[0]}, but no {absent}; the official split needs both: download it"
         )
-    train, test = (_listed_images(root / name) for name in LISTS)
+    train, test = (set((root / name).read_text("utf-8", "replace").split()) for name in LISTS)
     if both := train & test:
         raise UserError(f"{root}: {len(both)} images are in both {' and '.join(LISTS)}; download both again")
     return dict.fromkeys(train, "train") | dict.fromkeys(test, "test")
-
-
-def _listed_images(path: Path) -> set[str]:
-    try:
-        return set(path.read_text(encoding="utf-8-sig").split())
-    except UnicodeDecodeError:
-        raise UserError(f"{path}: not a list of file names in UTF-8; download it again") from None

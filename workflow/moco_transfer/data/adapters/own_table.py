@@ -20,8 +20,6 @@ from moco_transfer.data.labels import SPLITS
 from moco_transfer.errors import UserError
 
 TRUTH = {"True": "1", "False": "0"}
-# The first letters of a value that is not a split, and the split that was probably meant.
-NEAR_SPLITS = {"tr": "train", "va": "validation", "dev": "validation", "te": "test"}
 
 
 def read(root: Path, settings: stages.Index) -> pd.DataFrame:
@@ -81,17 +79,8 @@ def _checked_paths(paths: pd.Series, path: Path, name: str) -> pd.Series:
 
 
 def _check_splits(columns: pd.DataFrame, path: Path, roles: dict[str, str]) -> None:
-    split = columns["official_split"]
-    bad = split.notna() & ~split.isin(SPLITS)
-    if bad.any():
-        value = split[bad].iloc[0].casefold()
-        near = next((name for start, name in NEAR_SPLITS.items() if value.startswith(start)), None)
-        expected = f"{', '.join(SPLITS)} or a blank" + (f" (did you mean '{near}'?)" if near else "")
-        refuse_values(bad, split.rename(roles["official_split"]), path, expected)
-    first = columns[split.notna()].groupby("patient_id", sort=False)["official_split"].first()
-    refuse(
-        split.notna() & (split != columns["patient_id"].map(first)),
-        path,
-        "this patient is also in another official split; keep each in one",
-        roles["patient_id"],
-    )
+    split = columns["official_split"].rename(roles["official_split"])
+    refuse_values(split.notna() & ~split.isin(SPLITS), split, path, f"{', '.join(SPLITS)} or a blank")
+    first = split.groupby(columns["patient_id"]).transform("first")
+    message = "this patient is also in another official split; keep each in one"
+    refuse(split.notna() & (split != first), path, message, roles["patient_id"])

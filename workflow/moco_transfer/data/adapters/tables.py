@@ -7,7 +7,6 @@ holds the line of each row, as an editor counts it, or the number of the row in 
 from __future__ import annotations
 
 import csv
-import difflib
 import gzip
 import io
 import logging
@@ -164,30 +163,15 @@ def _require_columns(columns: Sequence[str], present: Sequence[str], path: Path)
     if missing:
         names = ", ".join(f"'{column}'" for column in missing)
         verb = f"column {names} is" if len(missing) == 1 else f"columns {names} are"
-        shown = [" ".join(name.split()) for name in present]  # a name may contain a line break
-        found = f"found {', '.join(shown)}"
+        found = "found " + ", ".join(" ".join(name.split()) for name in present)  # a name may have two lines
         if len(missing) == len(columns):
             found = f"found none of them among {len(present)}; is the first line a header?"
-        raise UserError(f"{path}: {verb} missing; {found}{_suggestions(missing, shown)}")
+        raise UserError(f"{path}: {verb} missing; {found}")
     for column in columns:
         if present.count(column) > 1:
             raise UserError(
                 f"{path}: column '{column}' occurs {present.count(column)} times; rename all but one"
             )
-
-
-def _suggestions(missing: Sequence[str], present: Sequence[str]) -> str:
-    def plain(name: str) -> str:
-        return "".join(character for character in name.casefold() if character.isalnum())
-
-    names = {plain(name): name for name in present}
-    hints = []
-    for name in missing:
-        near = difflib.get_close_matches(plain(name), names, n=2, cutoff=0.7)
-        if near:
-            hint = " or ".join(f"'{names[match]}'" for match in near)
-            hints.append(f"{hint} for '{name}'" if len(missing) > 1 else hint)
-    return f"; did you mean {', '.join(hints)}?" if hints else ""
 
 
 def _read_parquet(content: bytes, columns: Sequence[str], path: Path) -> pd.DataFrame:
