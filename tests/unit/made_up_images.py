@@ -1,6 +1,8 @@
-"""Folders of small PNGs whose pixels are known, their index, and a store packed in one call."""
+"""Write small PNGs with known pixels and their index; pack a store in one call."""
 
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -44,33 +46,30 @@ def pack_shard(
     workers: int = 1,
 ) -> None:
     """Pack one shard of ``index`` into ``out``."""
-    settings = stages.Pack(store=store, shard=shard, shards=shards)
-    with TemporaryDirectory() as folder:
-        path = Path(folder, "index.parquet")
-        index.to_parquet(path)
-        packing.pack(
-            settings,
-            index=path,
-            root=root,
-            packed=out,
-            max_quarantined=store.max_quarantined,
-            workers=workers,
-        )
+    with written(index) as path:
+        settings = stages.Pack(store=store, shard=shard, shards=shards)
+        limits = {"max_quarantined": store.max_quarantined, "workers": workers}
+        packing.pack(settings, index=path, root=root, packed=out, **limits)
 
 
 def join(index: pd.DataFrame, shards: list[Path], store: Store, out: Path) -> None:
     """Join ``shards`` of ``index`` in ``out``."""
-    settings = stages.JoinShards(store=store)
+    with written(index) as path:
+        settings = stages.JoinShards(store=store)
+        join_shards(settings, index=path, shards=shards, store=out, max_quarantined=store.max_quarantined)
+
+
+@contextmanager
+def written(index: pd.DataFrame) -> Iterator[Path]:
+    """Yield the path of a temporary file with ``index``."""
     with TemporaryDirectory() as folder:
-        path = Path(folder, "index.parquet")
-        index.to_parquet(path)
-        join_shards(
-            settings, index=path, shards=shards, store=out, max_quarantined=store.max_quarantined
-        )
+        index.to_parquet(Path(folder, "index.parquet"))
+        yield Path(folder, "index.parquet")
 
 
 def pack(index: pd.DataFrame, root: Path, store: Store, out: Path, workers: int = 1) -> None:
-    """Pack all shards of ``index`` one after another, join them in ``out``, and remove ``out``/shards on success."""
+    """Pack all shards of ``index`` one after another, join them in ``out``, and remove ``out``/shards on
+    success."""
     folders = [out / "shards" / str(shard) for shard in range(1, store.shards + 1)]
     for shard, folder in enumerate(folders, start=1):
         pack_shard(index, root, store, folder, shard, store.shards, workers)

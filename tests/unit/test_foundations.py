@@ -149,12 +149,11 @@ def test_the_tables_of_a_release_are_found_when_all_are_there(tmp_path):
 
 
 def test_the_command_line_prints_a_users_error_in_one_line(tmp_path, capsys):
-    settings = json.dumps(
-        {"kind": "file", "path": str(tmp_path / "no.pth"), "sha256": None, "model": "densenet_small"}
-    )
-    assert (
-        cli.main(["fetch-weights", "--settings", settings, "--encoder", str(tmp_path / "e.safetensors")]) == 1
-    )
+    optional = dict.fromkeys(["url", "sha256", "dataset", "epochs", "batch", "lr"])
+    weights = {"kind": "file", "path": str(tmp_path / "no.pth"), **optional}
+    settings = {"network": {"name": "densenet_small", "input_size": 48}, "weights": weights}
+    encoder = str(tmp_path / "e.safetensors")
+    assert cli.main(["fetch-weights", "--settings", json.dumps(settings), "--encoder", encoder]) == 1
     error = capsys.readouterr().err
     assert error.startswith("error: ") and "no.pth" in error and error.count("\n") == 1
 

@@ -40,12 +40,7 @@ def subset(settings: stages.DrawSubset, *, index: Path, splits: Path, subset: Pa
     """Draw one labelled subset of the training images."""
     labels = read_targets(index, settings.uncertain)[1]
     drawn = draw_subset(
-        pd.read_parquet(splits),
-        labels,
-        settings.percent,
-        settings.subset,
-        settings.seed,
-        settings.sampling,
+        pd.read_parquet(splits), labels, settings.percent, settings.subset, settings.seed, settings.sampling
     )
     write_parquet(drawn, subset)
 
