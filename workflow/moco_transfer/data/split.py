@@ -196,9 +196,7 @@ def _check_undivided(units: pd.Series, side: np.ndarray, unit: str) -> None:
 def _random_order(identifiers: np.ndarray, seed: int, *names: str | int) -> np.ndarray:
     """Return the permutation that sorts ``identifiers`` by the keys of the streams (*names, identifier)."""
     keys = [stream_key(seed, *names, identifier) for identifier in identifiers]
-    high = np.array([key >> 64 for key in keys], dtype=np.uint64)
-    low = np.array([key & (2**64 - 1) for key in keys], dtype=np.uint64)
-    return np.lexsort((low, high))
+    return np.array(sorted(range(len(keys)), key=keys.__getitem__), dtype=np.int64)
 
 
 def _interleave(order: np.ndarray, labels: np.ndarray, seed: int, number: int) -> np.ndarray:
@@ -208,13 +206,9 @@ def _interleave(order: np.ndarray, labels: np.ndarray, seed: int, number: int) -
     0 to 1, and the images are taken in the order of their positions. Offsets are random, so that a rare set
     of labels is neither always early nor always late, and evenly spread, so that strata do not coincide.
     """
-    known = np.where(np.isnan(labels), -1, labels).astype(np.int8)[order]
-    _, stratum, sizes = np.unique(known, axis=0, return_inverse=True, return_counts=True)
-    stratum = stratum.ravel()
-    grouped = np.argsort(stratum, kind="stable")
-    starts = np.cumsum(sizes) - sizes
-    rank = np.empty(len(order), dtype=np.int64)
-    rank[grouped] = np.arange(len(order)) - starts[stratum[grouped]]
+    known = pd.DataFrame(np.where(np.isnan(labels), -1, labels)[order])
+    strata = known.groupby(list(known.columns))
+    stratum, rank, sizes = strata.ngroup().to_numpy(), strata.cumcount().to_numpy(), strata.size().to_numpy()
     rng = stream(seed, "subset strata", number)
     offsets = (rng.permutation(len(sizes)) + rng.random()) / len(sizes)
     position = (rank + offsets[stratum]) / sizes[stratum]

@@ -17,9 +17,9 @@ from moco_transfer.errors import UnreadableImage, UserError
 def verify(*, store: Path, root: Path | None = None, sample: int = 100) -> str:
     """Check the store and return one line that says what was checked.
 
-    Compares the hashes of the files and the counts. With ``root``, the folder of the release, ``sample`` images
-    evenly spread over the store are decoded again and compared byte by byte. Raises UserError for the first
-    difference; it names an image by its row number.
+    Compares the hashes of the files and the counts. With ``root``, the folder of the release, ``sample``
+    images evenly spread over the store are decoded again and compared byte by byte. Raises UserError for the
+    first difference; it names an image by its row number.
     """
     manifest = _read_manifest(store)
     for name in FILES:

@@ -121,11 +121,11 @@ def _read_csv(content: bytes, columns: Sequence[str], path: Path) -> pd.DataFram
     if text.lstrip().startswith("<"):
         raise UserError(f"{path}: a web page, not a CSV (a login page?); download it again")
     reader = csv.reader(io.StringIO(text, newline=""), strict=True)
-    lines, records = [], []
+    lines, values = [], {column: [] for column in columns}
     try:
         header = next(reader)
         _check_header(header, columns, path)
-        wanted = [header.index(column) for column in columns]
+        wanted = [(values[column], header.index(column)) for column in columns]
         named = max(number for number, name in enumerate(header, 1) if name)
         end = reader.line_num
         for record in reader:
@@ -138,10 +138,11 @@ def _read_csv(content: bytes, columns: Sequence[str], path: Path) -> pd.DataFram
                     f"found {len(record)}; correct the line, or download the file again"
                 )
             lines.append(line)
-            records.append([record[number] for number in wanted])
+            for column, number in wanted:
+                column.append(record[number])
     except csv.Error as error:
         raise UserError(f"{path}: not a readable CSV ({error}); download it again") from None
-    return pd.DataFrame(records, index=pd.Index(lines, name="line"), columns=list(columns), dtype="str")
+    return pd.DataFrame(values, index=pd.Index(lines, name="line"), dtype="str")
 
 
 def _check_header(header: Sequence[str], columns: Sequence[str], path: Path) -> None:
