@@ -18,11 +18,12 @@ FEW, MANY = 300, 3_000
 STORED, SIZE, BATCH, BATCHES = 6_000, 256, 64, 50
 PACK = """
 import sys
-import pandas as pd
-from moco_transfer.config import Store
-from moco_transfer.data.packing import pack_shard
-index, root, out = sys.argv[1:]
-pack_shard(pd.read_parquet(index), root, Store(size=256, fit="pad"), out, workers=2)
+from pathlib import Path
+from moco_transfer.config import Store, stages
+from moco_transfer.data.packing import pack
+index, root, out = map(Path, sys.argv[1:])
+settings = stages.Pack(store=Store(size=256, fit="pad"), shard=1, shards=1)
+pack(settings, index=index, root=root, packed=out, max_quarantined=0.01, workers=2)
 # Not ru_maxrss, which a process inherits from the one that starts it.
 print(next(line for line in open("/proc/self/status") if line.startswith("VmHWM")).split()[1])
 """

@@ -1,7 +1,5 @@
 """Small DICOM files for the tests of decoding, written attribute by attribute."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +13,8 @@ RADIOGRAPH = "1.2.840.10008.5.1.4.1.1.1.1"
 def dicom(
     pixels: np.ndarray, bits: int = 16, syntax: str = ExplicitVRLittleEndian, **attributes: object
 ) -> Dataset:
-    """Return a grayscale DICOM of ``pixels``, with ``attributes`` beside or instead of the plainest ones."""
+    """Return a grayscale DICOM of ``pixels``, with ``attributes`` in addition to or instead of the
+    defaults."""
     dataset = Dataset()
     dataset.file_meta = FileMetaDataset()
     dataset.file_meta.TransferSyntaxUID = syntax
@@ -70,7 +69,8 @@ def pixels12(seed: int = 0, height: int = 31, width: int = 17) -> np.ndarray:
 
 
 def smooth(bits: int, height: int = 40, width: int = 48) -> np.ndarray:
-    """Return a smooth image of ``bits`` bits that lossy encoders keep well, uint8 or uint16 [height, width]."""
+    """Return a smooth image of ``bits`` bits that lossy encoders keep well, uint8 or uint16 [height,
+    width]."""
     rows, columns = np.mgrid[:height, :width]
     waves = 0.5 + 0.25 * np.sin(rows / 7) + 0.24 * np.cos(columns / 9)
     return (waves * (2**bits - 1)).astype(np.uint8 if bits <= 8 else np.uint16)

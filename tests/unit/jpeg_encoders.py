@@ -1,9 +1,8 @@
-"""The smallest encoders of the two kinds of JPEG that no library here writes: lossless, and sequential with 12 bits.
+"""Minimal encoders for two kinds of JPEG that no library here writes: lossless, and sequential with 12 bits.
 
-Both follow ITU-T T.81. Their Huffman tables are the plainest that cover every symbol: all codes have one length.
+Both follow ITU-T T.81. Their Huffman tables are the plainest that cover every symbol: all codes have one
+length.
 """
-
-from __future__ import annotations
 
 import struct
 
@@ -11,7 +10,8 @@ import numpy as np
 
 
 def jpeg_lossless(pixels: np.ndarray, bits: int, selection: int) -> bytes:
-    """Return ``pixels`` (unsigned [h, w]) as JPEG lossless, process 14, with one of the predictors 1 to 7 (H.1.2.1)."""
+    """Return ``pixels`` (unsigned [h, w]) as JPEG lossless, process 14, with one of the predictors 1 to 7
+    (H.1.2.1)."""
     values = pixels.astype(np.int64)
     left, above = np.roll(values, 1, 1), np.roll(values, 1, 0)
     corner = np.roll(above, 1, 1)
@@ -27,9 +27,8 @@ def jpeg_lossless(pixels: np.ndarray, bits: int, selection: int) -> bytes:
     predicted[0], predicted[1:, 0] = left[0], above[1:, 0]
     predicted[0, 0] = 1 << bits - 1
     differences = (values - predicted + (1 << 15)) % (1 << 16) - (1 << 15)
-    differences[differences == -(1 << 15)] = (
-        1 << 15
-    )  # category 16 stands for this one value, without further bits
+    # category 16 stands for this one value, without further bits
+    differences[differences == -(1 << 15)] = 1 << 15
     coded = []
     for difference in differences.ravel().tolist():
         category = abs(difference).bit_length()
@@ -39,7 +38,8 @@ def jpeg_lossless(pixels: np.ndarray, bits: int, selection: int) -> bytes:
 
 
 def jpeg_sequential(pixels: np.ndarray, bits: int) -> bytes:
-    """Return ``pixels`` (unsigned [h, w], sides multiples of 8) as JPEG extended, process 4, quantised by 1."""
+    """Return ``pixels`` (unsigned [h, w], sides multiples of 8) as JPEG extended, process 4, quantised by
+    1."""
     height, width = pixels.shape
     shifted = pixels.astype(np.float64) - (1 << bits - 1)
     blocks = shifted.reshape(height // 8, 8, width // 8, 8).swapaxes(1, 2).reshape(-1, 8, 8)

@@ -1,16 +1,19 @@
-"""Folders of small PNGs whose pixels are known, their index, and a store packed in one call."""
+"""Write small PNGs with known pixels and their index; pack a store in one call."""
 
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import pandas as pd
 from PIL import Image
 
-from moco_transfer.config import Store
+from moco_transfer.config import Store, stages
+from moco_transfer.data import packing
 from moco_transfer.data.index import build
-from moco_transfer.data.packing import pack_shard
-from moco_transfer.data.store import join
+from moco_transfer.data.store import join_shards
 
 
 def write_images(
@@ -22,12 +25,8 @@ def write_images(
     names = [f"image{number}" for number in range(count)]
     for name, image in zip(names, pixels, strict=True):
         Image.fromarray(image).save(folder / f"{name}.png", compress_level=1)
-    columns = {
-        "image_id": names,
-        "patient_id": names,
-        "study_id": names,
-        "path": [f"{name}.png" for name in names],
-    }
+    columns = dict.fromkeys(("image_id", "patient_id", "study_id"), names)
+    columns["path"] = [f"{name}.png" for name in names]
     labels = pd.DataFrame({"finding": np.arange(count) % 2})
     return build(pd.DataFrame(columns), labels, "test"), pixels
 
@@ -37,10 +36,42 @@ def files_in(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
-def pack(index: pd.DataFrame, root: Path, settings: Store, out: Path, workers: int = 1) -> None:
-    """Pack all shards of ``index`` one after another and join them in ``out``; ``out``/shards goes when all is well."""
-    folders = [out / "shards" / str(shard) for shard in range(1, settings.shards + 1)]
+def pack_shard(
+    index: pd.DataFrame,
+    root: Path,
+    store: Store,
+    out: Path,
+    shard: int = 1,
+    shards: int = 1,
+    workers: int = 1,
+) -> None:
+    """Pack one shard of ``index`` into ``out``."""
+    with written(index) as path:
+        settings = stages.Pack(store=store, shard=shard, shards=shards)
+        limits = {"max_quarantined": store.max_quarantined, "workers": workers}
+        packing.pack(settings, index=path, root=root, packed=out, **limits)
+
+
+def join(index: pd.DataFrame, shards: list[Path], store: Store, out: Path) -> None:
+    """Join ``shards`` of ``index`` in ``out``."""
+    with written(index) as path:
+        settings = stages.JoinShards(store=store)
+        join_shards(settings, index=path, shards=shards, store=out, max_quarantined=store.max_quarantined)
+
+
+@contextmanager
+def written(index: pd.DataFrame) -> Iterator[Path]:
+    """Yield the path of a temporary file with ``index``."""
+    with TemporaryDirectory() as folder:
+        index.to_parquet(Path(folder, "index.parquet"))
+        yield Path(folder, "index.parquet")
+
+
+def pack(index: pd.DataFrame, root: Path, store: Store, out: Path, workers: int = 1) -> None:
+    """Pack all shards of ``index`` one after another, join them in ``out``, and remove ``out``/shards on
+    success."""
+    folders = [out / "shards" / str(shard) for shard in range(1, store.shards + 1)]
     for shard, folder in enumerate(folders, start=1):
-        pack_shard(index, root, settings, folder, shard, settings.shards, workers)
-    join(index, folders, settings, out)
+        pack_shard(index, root, store, folder, shard, store.shards, workers)
+    join(index, folders, store, out)
     shutil.rmtree(out / "shards")

@@ -1,6 +1,4 @@
-"""Small releases written by hand in the real layouts; their images are empty files, which an index does not open."""
-
-from __future__ import annotations
+"""Small releases in the real layouts; their images are empty files, because an index does not open them."""
 
 import gzip
 from pathlib import Path
@@ -8,7 +6,17 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from moco_transfer.config import stages
+from moco_transfer.data import adapters
 from moco_transfer.data.adapters.mimic_cxr_jpg import LABELS
+
+DEFAULTS = {"labeler": "chexpert", "views": None, "table": None}
+
+
+def read_release(adapter: str, root: Path, max_quarantined: float = 0.01, **settings: object) -> pd.DataFrame:
+    """Index the release in ``root``, with ``settings`` instead of the defaults."""
+    chosen = stages.Index(adapter=adapter, **DEFAULTS | settings)
+    return adapters.read_release(chosen, root, max_quarantined)
 
 
 def touch(path: Path) -> None:
@@ -17,7 +25,7 @@ def touch(path: Path) -> None:
 
 
 def edit(path: Path, old: str, new: str) -> None:
-    """Replace ``old``, which must be there, in a CSV that may be gzipped."""
+    """Replace ``old``, which must occur, in a CSV that may be gzipped."""
     zipped = path.suffix == ".gz"
     text = (gzip.decompress(path.read_bytes()) if zipped else path.read_bytes()).decode()
     assert old in text
@@ -26,7 +34,7 @@ def edit(path: Path, old: str, new: str) -> None:
 
 
 def write_spine(root: Path) -> None:
-    """VinDr-SpineXR: of i1's rows one says `No finding` and one does not, i3 has two findings, i4 is for testing."""
+    """VinDr-SpineXR: one of two rows of i1 says `No finding`, i3 has two findings, i4 is for testing."""
     header = "study_id,series_id,image_id,rad_id,lesion_type,xmin,ymin,xmax,ymax\n"
     rows = {
         "train": "s2,e,i3,r,Osteophytes,1,2,3,4\n"
@@ -75,7 +83,7 @@ def write_chest(root: Path) -> None:
 
 
 def write_nih(root: Path) -> None:
-    """NIH ChestX-ray14: three images of two patients, and a fourth that lies in a part which is not there."""
+    """NIH ChestX-ray14: three images of two patients, and a fourth in a missing part."""
     table = pd.DataFrame(
         {
             "Image Index": ["00000001_000.png", "00000001_001.png", "00000002_000.png", "00000003_000.png"],

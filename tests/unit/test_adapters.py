@@ -1,19 +1,16 @@
-"""Adapters: one index table from every release's layout, broken releases named in one line, no patient in a message."""
-
-from __future__ import annotations
+"""Adapters build one index table from each layout; errors take one line and name no patient."""
 
 import logging
-import os
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
-from made_up_releases import WRITE, edit, touch, write_chest, write_nih, write_spine
+from made_up_releases import WRITE, edit, read_release, touch, write_chest, write_nih, write_spine
 
 from moco_transfer.config import Labels, Split
-from moco_transfer.data.adapters import mimic_cxr_jpg, nih_chestxray14, read_release
+from moco_transfer.data.adapters import mimic_cxr_jpg, nih_chestxray14
 from moco_transfer.data.index import build
 from moco_transfer.data.labels import COLUMNS, label_columns
 from moco_transfer.data.releases import describe_missing, find_tables
@@ -21,11 +18,9 @@ from moco_transfer.data.split import assign_splits
 from moco_transfer.errors import UserError
 from moco_transfer.files import write_parquet
 
-REAL = os.environ.get("MOCO_TRANSFER_REAL_DATA")
-
 
 @pytest.mark.parametrize("adapter", WRITE)
-def test_an_index_is_equal_to_itself_after_parquet(adapter: str, tmp_path: Path) -> None:
+def test_an_index_is_equal_to_itself_after_parquet(adapter, tmp_path):
     WRITE[adapter](tmp_path)
     index = read_release(adapter, tmp_path)
     assert tuple(index.columns[:6]) == COLUMNS
@@ -37,7 +32,7 @@ def test_an_index_is_equal_to_itself_after_parquet(adapter: str, tmp_path: Path)
     assert (tmp_path / "index.parquet").read_bytes() == first
 
 
-def test_image_folder_is_one_hot(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_image_folder_is_one_hot(tmp_path, caplog):
     for name in ("dog/b.JPEG", "dog/a.png", "cat/c.jpg", "cat/notes.txt", ".cache/x.png"):
         touch(tmp_path / name)
     index = read_release("image_folder", tmp_path)
@@ -48,13 +43,13 @@ def test_image_folder_is_one_hot(tmp_path: Path, caplog: pytest.LogCaptureFixtur
     assert "entries left out because they are not images: 1" in caplog.text
 
 
-def test_a_class_may_not_take_the_name_of_a_column(tmp_path: Path) -> None:
+def test_a_class_may_not_take_the_name_of_a_column(tmp_path):
     touch(tmp_path / "path" / "a.png")
     with pytest.raises(UserError, match="column 'path' occurs twice"):
         read_release("image_folder", tmp_path)
 
 
-def test_wrong_roots_say_what_was_looked_for_and_what_is_there(tmp_path: Path) -> None:
+def test_a_wrong_root_is_reported_with_what_was_expected_and_found(tmp_path):
     write_spine(tmp_path)
     with pytest.raises(UserError, match="no such folder"):
         read_release("vindr_spinexr", tmp_path / "nowhere")
@@ -66,9 +61,7 @@ def test_wrong_roots_say_what_was_looked_for_and_what_is_there(tmp_path: Path) -
         read_release("image_folder", tmp_path / "annotations")
 
 
-def test_only_the_views_asked_for_are_kept_and_the_rest_is_counted(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_only_the_chosen_views_are_kept_and_the_rest_is_counted(tmp_path, caplog):
     write_chest(tmp_path)
     # an image of a view that is left out need not be there
     (tmp_path / "files/p10/p10000032/s50000001/d2.jpg").unlink()
@@ -78,7 +71,7 @@ def test_only_the_views_asked_for_are_kept_and_the_rest_is_counted(
     assert "views AP, PA: 2 of 4 images kept, 2 left out (1 of them name no view)" in caplog.text
 
 
-def test_views_that_never_occur_and_releases_without_views_are_errors(tmp_path: Path) -> None:
+def test_views_that_never_occur_and_releases_without_views_are_errors(tmp_path):
     for name, write in (("chest", write_chest), ("nih", write_nih), ("spine", write_spine)):
         (tmp_path / name).mkdir()
         write(tmp_path / name)
@@ -86,11 +79,11 @@ def test_views_that_never_occur_and_releases_without_views_are_errors(tmp_path: 
         read_release("mimic_cxr_jpg", tmp_path / "chest", views=["PA", "LL"])
     with pytest.raises(UserError, match=r"views is an empty list; found"):
         read_release("nih_chestxray14", tmp_path / "nih", views=[])
-    with pytest.raises(UserError, match="it names no views"):
+    with pytest.raises(UserError, match="the release names no views"):
         read_release("vindr_spinexr", tmp_path / "spine", views=["AP"])
 
 
-def test_what_a_wrong_root_holds_is_named_without_patients_and_images(tmp_path: Path) -> None:
+def test_messages_about_a_wrong_root_name_no_patients_and_images(tmp_path):
     write_chest(tmp_path)
     with pytest.raises(UserError, match=r"no file 'mimic.*; found 1 entry. Check the root"):
         read_release("mimic_cxr_jpg", tmp_path / "files" / "p10")
@@ -100,7 +93,7 @@ def test_what_a_wrong_root_holds_is_named_without_patients_and_images(tmp_path: 
         read_release("nih_chestxray14", tmp_path / "images_001" / "images")
 
 
-def test_the_workflow_looks_for_the_labelers_table_and_the_users_own(tmp_path: Path) -> None:
+def test_find_tables_finds_the_labelers_table_and_a_users_own(tmp_path):
     write_chest(tmp_path)
     (tmp_path / "mimic-cxr-2.0.0-chexpert.csv.gz").unlink()
     found, _ = find_tables("mimic_cxr_jpg", tmp_path, "negbio")
@@ -124,7 +117,7 @@ def spine(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_spine_is_abnormal_unless_no_finding_is_among_its_rows(spine: Path) -> None:
+def test_spine_is_abnormal_unless_a_row_says_no_finding(spine):
     index = read_release("vindr_spinexr", spine)
     assert index["image_id"].tolist() == ["i3", "i1", "i2", "i4"]
     assert label_columns(index.columns) == ["abnormal"]
@@ -138,7 +131,7 @@ def test_spine_is_abnormal_unless_no_finding_is_among_its_rows(spine: Path) -> N
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        ("lesion_type", "lesion type", r"column 'lesion_type' is missing; .*did you mean 'lesion type'\?"),
+        ("lesion_type", "lesion type", r"column 'lesion_type' is missing; found .*lesion type"),
         ("Surgical implant", "", r"train\.csv, line 5, column 'lesion_type': .*found a blank"),
         ("s1,e,i2", "s1,e,i3", r"train\.csv, line 4: this image_id has another study_id"),
         ("s2,", "s3,", "row 4 of the index; 1 such rows"),
@@ -146,7 +139,7 @@ def test_spine_is_abnormal_unless_no_finding_is_among_its_rows(spine: Path) -> N
         ("i1", "../i1", "path leaves the dataset's root"),
     ],
 )
-def test_broken_spine_tables_are_named(spine: Path, old: str, new: str, message: str) -> None:
+def test_errors_in_spine_tables_are_located(spine, old, new, message):
     edit(spine / "annotations" / "train.csv", old, new)
     with pytest.raises(UserError, match=message):
         read_release("vindr_spinexr", spine)
@@ -158,7 +151,7 @@ def chest(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_chest_joins_images_splits_and_labels(chest: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_chest_joins_images_splits_and_labels(chest, caplog):
     with caplog.at_level(logging.INFO):
         index = read_release("mimic_cxr_jpg", chest)
     assert index["image_id"].tolist() == ["d1", "d2", "d3", "d4"]
@@ -174,10 +167,10 @@ def test_chest_joins_images_splits_and_labels(chest: Path, caplog: pytest.LogCap
     assert label_columns(index.columns) == list(mimic_cxr_jpg.LABELS)
     np.testing.assert_array_equal(index["Edema"], [1, 1, -1, np.nan])
     np.testing.assert_array_equal(index["Fracture"], [0, 0, np.nan, np.nan])
-    assert "studies with images but without a row of labels: 1;" in caplog.text
+    assert "studies without a row of labels, whose labels are blank: 1" in caplog.text
 
 
-def test_the_labeler_chooses_the_labels_and_needs_no_other(chest: Path) -> None:
+def test_the_labeler_chooses_the_labels_and_needs_no_other(chest):
     (chest / "mimic-cxr-2.0.0-chexpert.csv.gz").unlink()
     index = read_release("mimic_cxr_jpg", chest, labeler="negbio")
     np.testing.assert_array_equal(index["Edema"], [np.nan, np.nan, 0, np.nan])
@@ -187,7 +180,7 @@ def test_the_labeler_chooses_the_labels_and_needs_no_other(chest: Path) -> None:
         read_release("mimic_cxr_jpg", chest)
 
 
-def test_the_tables_of_release_2_1_are_found_beside_its_own_addition(chest: Path) -> None:
+def test_release_2_1_with_its_additional_table_is_read(chest):
     # 2.1.0 keeps the names of 2.0.0, and adds one table that no stage reads
     (chest / "mimic-cxr-2.1.0-test-set-labeled.csv").write_text("study_id,Edema\n50000009,1\n")
     assert len(read_release("mimic_cxr_jpg", chest)) == 4
@@ -210,21 +203,21 @@ def test_the_tables_of_release_2_1_are_found_beside_its_own_addition(chest: Path
             "10000032,50000001",
             "line 3: this subject_id, study_id is also on",
         ),
-        ("chexpert", ",5", ",6", r"not one image of the metadata is in mimic-cxr-2\.\*-chexpert"),
+        ("chexpert", ",5", ",6", r"no image of the metadata is in mimic-cxr-2\.\*-chexpert"),
         ("split", "validate", "dev", r"line 3, column 'split': expected train, validate, test, found 'dev'"),
         ("split", "d1,50000001,10000032,train", "d1,50000001,10000032,test", "also in another official"),
         ("metadata", "d2", "d1", "image_id occurs for the second time"),
         ("metadata", "11000011", "", r"patient_id is blank.*row 3"),
-        ("metadata", "11000011", "12000011", "p12 missing, found p10"),
+        ("metadata", "11000011", "12000011", "1 of 4 images are missing"),
     ],
 )
-def test_broken_chest_tables_are_named(chest: Path, table: str, old: str, new: str, message: str) -> None:
+def test_errors_in_chest_tables_are_located(chest, table, old, new, message):
     edit(chest / f"mimic-cxr-2.0.0-{table}.csv.gz", old, new)
     with pytest.raises(UserError, match=message):
         read_release("mimic_cxr_jpg", chest)
 
 
-def test_chest_releases_that_are_partial_or_mixed_are_named(chest: Path) -> None:
+def test_partial_and_mixed_chest_releases_are_refused(chest):
     whole = (chest / "mimic-cxr-2.0.0-split.csv.gz").read_bytes()
     (chest / "mimic-cxr-2.1.0-split.csv.gz").write_bytes(whole)
     with pytest.raises(
@@ -241,7 +234,7 @@ def test_chest_releases_that_are_partial_or_mixed_are_named(chest: Path) -> None
         read_release("mimic_cxr_jpg", chest)
 
 
-def test_images_without_an_official_split_are_counted(chest: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_images_without_an_official_split_are_counted(chest, caplog):
     edit(chest / "mimic-cxr-2.0.0-split.csv.gz", "d2,50000001,10000032,train\n", "")
     assert np.flatnonzero(read_release("mimic_cxr_jpg", chest)["official_split"].isna()).tolist() == [1]
     assert "images without an official split: 1" in caplog.text
@@ -253,7 +246,7 @@ def nih(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_nih_keeps_what_is_there_and_counts_what_is_not(nih: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_nih_keeps_existing_images_and_counts_missing_ones(nih, caplog):
     index = read_release("nih_chestxray14", nih)
     assert index["image_id"].tolist() == ["00000001_000", "00000001_001", "00000002_000"]
     assert index["path"].tolist()[2] == "images_002/images/00000002_000.png"
@@ -264,12 +257,12 @@ def test_nih_keeps_what_is_there_and_counts_what_is_not(nih: Path, caplog: pytes
     positive = [set(labels.columns[row == 1]) for row in labels.to_numpy()]
     assert positive == [{"Effusion", "Pleural_Thickening"}, set(), {"Hernia"}]
     assert labels.isin([0, 1]).all(axis=None)
-    assert "1 of 4 images are not in the parts that are there" in caplog.text
+    assert "left out 1 of 4 images" in caplog.text
 
 
-def test_nih_takes_the_official_lists(nih: Path) -> None:
+def test_nih_reads_the_official_lists(nih):
     (nih / "train_val_list.txt").write_text("00000001_000.png\n00000001_001.png\n")
-    with pytest.raises(UserError, match=r"train_val_list\.txt is there, test_list\.txt is not"):
+    with pytest.raises(UserError, match=r"found train_val_list\.txt, but no test_list\.txt"):
         read_release("nih_chestxray14", nih)
     (nih / "test_list.txt").write_text("00000002_000.png\r\n00000003_000.png\r\n")
     assert read_release("nih_chestxray14", nih)["official_split"].tolist() == ["train", "train", "test"]
@@ -280,12 +273,9 @@ def test_nih_takes_the_official_lists(nih: Path) -> None:
     (nih / "train_val_list.txt").write_text("00000001_001.png\n")
     with pytest.raises(UserError, match=r"1 images are in both train_val_list\.txt and test_list\.txt"):
         read_release("nih_chestxray14", nih)
-    (nih / "test_list.txt").write_bytes(b"\xff\xfe0\x00")
-    with pytest.raises(UserError, match=r"test_list\.txt: not a list of file names"):
-        read_release("nih_chestxray14", nih)
 
 
-def test_the_older_table_with_a_comma_at_the_end_is_read(nih: Path) -> None:
+def test_the_older_table_with_trailing_commas_is_read(nih):
     path = nih / "Data_Entry_2017_v2020.csv"
     lines = path.read_text().splitlines()
     whole = read_release("nih_chestxray14", nih)
@@ -297,26 +287,15 @@ def test_the_older_table_with_a_comma_at_the_end_is_read(nih: Path) -> None:
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        ("Hernia", "Hernya", r"line 4, column 'Finding Labels': expected 'Hernia', found 'Hernya'"),
+        ("Hernia", "Hernya", r"line 4, column 'Finding Labels': expected .*findings, found 'Hernya'"),
         ("No Finding", "", r"line 3, column 'Finding Labels': .*found a blank"),
         (".png", ".jpg", r"none of the 4 images .* is in images_\*/images/"),
     ],
 )
-def test_broken_nih_tables_are_named(nih: Path, old: str, new: str, message: str) -> None:
+def test_errors_in_nih_tables_are_located(nih, old, new, message):
     edit(nih / "Data_Entry_2017_v2020.csv", old, new)
     with pytest.raises(UserError, match=message):
         read_release("nih_chestxray14", nih)
-
-
-@pytest.mark.skipif(REAL is None, reason="MOCO_TRANSFER_REAL_DATA names no folder with NIH ChestX-ray14")
-def test_real_labels() -> None:
-    root = Path(REAL)
-    index = read_release("nih_chestxray14", root)
-    table = pd.read_csv(root / "Data_Entry_2017_v2020.csv")
-    assert len(index) == len(table) == 96
-    for name in nih_chestxray14.LABELS:
-        expected = table["Finding Labels"].map(lambda findings, name=name: name in findings.split("|"))
-        np.testing.assert_array_equal(index[name], expected)
 
 
 SECRETS = ("SECRET-IMAGE", "SECRET-PATIENT", "SECRET-STUDY", "SECRET-FOLDER")
@@ -360,15 +339,15 @@ def assert_silent(call: Callable[[], object], part: str) -> None:
         ("official_split", "SECRET-STUDY", "official_split must be"),
     ],
 )
-def test_of_an_index_that_is_wrong_the_row_is_named(column: str, value: str | None, part: str) -> None:
+def test_an_invalid_index_is_reported_by_row(column, value, part):
     assert_silent(lambda: index_with(column, 3, value), part)
 
 
-def test_of_a_patient_on_two_official_sides_the_row_is_named() -> None:
+def test_a_patient_in_two_official_splits_is_reported_by_row():
     assert_silent(lambda: index_with("official_split", 3, "test", "patient_id"), "row 4")
 
 
-def test_of_a_split_that_does_not_serve_the_numbers_are_named() -> None:
+def test_an_impossible_split_is_reported_by_counts():
     index = index_with("official_split", 3, "test")
     official = SHARES.model_copy(update={"train": 0.5, "validation": 0.5, "test": "official"})
     assert_silent(lambda: assign_splits(index, official, KEEP, 0), "divides 1 of 3")
@@ -377,7 +356,7 @@ def test_of_a_split_that_does_not_serve_the_numbers_are_named() -> None:
 
 
 @pytest.mark.parametrize("adapter", ["mimic_cxr_jpg", "vindr_spinexr"])
-def test_a_root_that_is_a_folder_of_patients_is_not_listed(adapter: str, tmp_path: Path) -> None:
+def test_a_root_that_is_a_folder_of_patients_is_not_listed(adapter, tmp_path):
     for number in range(3):
         (tmp_path / f"SECRET-PATIENT-{number}").mkdir()
     assert_silent(lambda: read_release(adapter, tmp_path), "Check the root")

@@ -9,8 +9,9 @@ from controls import controls_summary
 from scipy import stats
 from subsets import subsets_summary
 
+from moco_transfer.config import stages
 from moco_transfer.config.experiment import Controls
-from moco_transfer.data.split import draw_images
+from moco_transfer.data.split import size_sample
 from moco_transfer.errors import UserError
 from moco_transfer.statistics.controls import control_questions, controls_table, subset_scatter
 from moco_transfer.statistics.evidence import Contrast, EstimateKey, Evidence
@@ -120,18 +121,27 @@ def test_scatter_and_its_interval_are_those_of_the_chi_squared_distribution():
     assert "spine 1%" in subsets_summary(pd.DataFrame([scatter]))["Cell"].item()
 
 
-def test_a_sample_is_of_the_right_images_and_never_more_than_there_are():
+def test_a_sample_is_of_the_right_images_and_never_more_than_there_are(tmp_path):
     splits = pd.DataFrame(
         {
             "image_id": [f"i{n}" for n in range(50)],
             "split": ["train"] * 30 + ["validation"] * 10 + ["test"] * 10,
         }
     )
-    rows = draw_images(splits, ["train"], 12, 1, "small")["row"]
+
+    def sample(table, images, name):
+        table.to_parquet(tmp_path / "splits.parquet")
+        pd.DataFrame({"split": ["train"] * images}).to_parquet(tmp_path / "others.parquet")
+        settings = stages.DrawSample(name=name, images="train", seed=1)
+        files = {"splits": tmp_path / "splits.parquet", "as_many_as": tmp_path / "others.parquet"}
+        size_sample(settings, **files, sample=tmp_path / "sample.parquet")
+        return pd.read_parquet(tmp_path / "sample.parquet")["row"]
+
+    rows = sample(splits, 12, "small")
     assert rows.is_unique and len(rows) == 12 and (rows < 30).all()
-    assert not rows.equals(draw_images(splits, ["train"], 12, 1, "other")["row"])
+    assert not rows.equals(sample(splits, 12, "other"))
     # The order of the rows does not matter: an image is drawn by its name.
     turned = splits.iloc[::-1].reset_index(drop=True)
-    assert set(49 - draw_images(turned, ["train"], 12, 1, "small")["row"]) == set(rows)
-    with pytest.raises(UserError, match=r"controls\.size\.small: 31 images"):
-        draw_images(splits, ["train"], 31, 1, "small")
+    assert set(49 - sample(turned, 12, "small")) == set(rows)
+    with pytest.raises(UserError, match=r"controls\.size\.small: needs 31 images"):
+        sample(splits, 31, "small")

@@ -1,6 +1,4 @@
-"""Decoding tells formats by content, stays quiet, and gives an image or a reason whatever is done to a file's bytes."""
-
-from __future__ import annotations
+"""Decoding recognises formats by content, prints nothing, and turns any bytes into an image or a reason."""
 
 import io
 import subprocess
@@ -30,7 +28,7 @@ from moco_transfer.data.decode import Decoded, decode
 from moco_transfer.errors import UnreadableImage
 
 LIMIT, FEW_PIXELS = 1_000_000, 100_000
-# pytest shows what the decoders are told to keep for themselves
+# pytest shows the warnings that decode.py silences
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:pydicom", "ignore::UserWarning:PIL")
 PICTURES = ["JPEG", "progressive", "PNG", "16-bit PNG", "palette PNG"]
 DICOMS = [
@@ -58,7 +56,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 @pytest.mark.parametrize("name", ["10000032.jpg", "10000032.png", "10000032.dcm", "10000032"])
 @pytest.mark.parametrize("suffix", ["jpg", "png", "dcm"])
-def test_the_name_does_not_decide_the_format(tmp_path: Path, name: str, suffix: str) -> None:
+def test_the_format_does_not_depend_on_the_name(tmp_path, name, suffix):
     path = tmp_path / name
     path.write_bytes(contents(tmp_path)[suffix])
     decoded = decode(path, LIMIT)
@@ -66,7 +64,7 @@ def test_the_name_does_not_decide_the_format(tmp_path: Path, name: str, suffix: 
 
 
 @pytest.mark.parametrize("name", ["10000032.jpg", "10000032.png", "10000032.dicom"])
-def test_broken_files_give_a_reason_that_does_not_name_them(tmp_path: Path, name: str) -> None:
+def test_broken_files_give_a_reason_that_does_not_name_them(tmp_path, name):
     path = tmp_path / name
     broken = [
         b"",
@@ -95,7 +93,7 @@ def test_broken_files_give_a_reason_that_does_not_name_them(tmp_path: Path, name
         decode(path, LIMIT)
 
 
-def test_decoders_say_nothing_on_the_side(tmp_path: Path) -> None:
+def test_decoders_print_nothing(tmp_path):
     # pydicom warns of each of these, with names and values of the file
     dataset = dicom(pixels12(height=64, width=64), 12)
     noisy = saved(dataset, tmp_path).read_bytes()
@@ -130,7 +128,7 @@ def test_decoders_say_nothing_on_the_side(tmp_path: Path) -> None:
     assert lines["frame"] == "a broken DICOM (RuntimeError)"
 
 
-def test_pixels_are_contiguous_and_need_no_file(tmp_path: Path) -> None:
+def test_pixels_are_contiguous_and_need_no_file(tmp_path):
     for suffix, content in contents(tmp_path).items():
         path = tmp_path / f"image.{suffix}"
         path.write_bytes(content)
@@ -175,7 +173,8 @@ def valid(kind: str) -> bytes:
 
 @st.composite
 def broken(draw: st.DrawFn, whole: bytes) -> bytes:
-    """``whole`` with bytes changed, most often near the start, with a part repeated or moved, or with its end cut."""
+    """``whole`` with bytes changed (mostly near the start), a part repeated or removed, or its end cut
+    off."""
     content = bytearray(whole)
     places = st.one_of(st.integers(0, len(whole) - 1), st.integers(0, min(1000, len(whole) - 1)))
     for _ in range(draw(st.integers(0, 6))):
@@ -196,7 +195,7 @@ def broken(draw: st.DrawFn, whole: bytes) -> bytes:
 @pytest.mark.parametrize("kind", PICTURES + DICOMS)
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
-def test_broken_bytes_give_an_image_or_a_reason(tmp_path: Path, kind: str, data: st.DataObject) -> None:
+def test_broken_bytes_give_an_image_or_a_reason(tmp_path, kind, data):
     path = tmp_path / "image"
     path.write_bytes(data.draw(broken(valid(kind))))
     try:
@@ -219,7 +218,7 @@ def test_broken_bytes_give_an_image_or_a_reason(tmp_path: Path, kind: str, data:
     start=st.sampled_from([b"", b"\x08\x00", b"\x02\x00\x00\x00UL", b"\xff\xd8\xff"]),
 )
 @settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_junk_is_refused(tmp_path: Path, content: bytes, start: bytes) -> None:
+def test_junk_is_refused(tmp_path, content, start):
     path = tmp_path / "junk"
     for preamble in (b"", bytes(128) + b"DICM"):
         path.write_bytes(preamble + start + content)
@@ -228,6 +227,6 @@ def test_junk_is_refused(tmp_path: Path, content: bytes, start: bytes) -> None:
 
 
 @pytest.mark.parametrize("kind", PICTURES + DICOMS)
-def test_the_files_that_are_broken_above_were_whole(tmp_path: Path, kind: str) -> None:
+def test_the_files_above_are_valid_before_they_are_broken(tmp_path, kind):
     (tmp_path / "image").write_bytes(valid(kind))
     assert decode(tmp_path / "image", FEW_PIXELS).pixels.std() > 10

@@ -1,6 +1,4 @@
-"""How DICOM values become brightness, checked against pydicom's own processing and formulas of the standard."""
-
-from __future__ import annotations
+"""DICOM values become brightness as in pydicom and in the formulas of the standard."""
 
 from pathlib import Path
 
@@ -23,7 +21,7 @@ def shown(dataset: object, folder: Path) -> np.ndarray:
 
 @pytest.mark.parametrize("photometric", ["MONOCHROME1", "MONOCHROME2"])
 @pytest.mark.parametrize("function", ["LINEAR", "LINEAR_EXACT", "SIGMOID"])
-def test_window_is_that_of_pydicom(tmp_path: Path, function: str, photometric: str) -> None:
+def test_windows_agree_with_pydicom(tmp_path, function, photometric):
     dataset = dicom(
         pixels12(),
         bits=12,
@@ -38,7 +36,7 @@ def test_window_is_that_of_pydicom(tmp_path: Path, function: str, photometric: s
     np.testing.assert_allclose(shown(dataset, tmp_path), expected, atol=0.51)
 
 
-def test_rescale_comes_before_the_window(tmp_path: Path) -> None:
+def test_rescale_comes_before_the_window(tmp_path):
     pixels = pixels12().astype(np.int16) - 2048
     dataset = dicom(
         pixels, 16, RescaleSlope="-2", RescaleIntercept="100", WindowCenter="50", WindowWidth="3000"
@@ -50,7 +48,7 @@ def test_rescale_comes_before_the_window(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("slope", "intercept"), [("0", "5"), ("NaN", "0"), ("1e308", "0"), ("1", "inf")])
-def test_unusable_rescale_is_refused(tmp_path: Path, slope: str, intercept: str) -> None:
+def test_unusable_rescale_is_refused(tmp_path, slope, intercept):
     dataset = dicom(pixels12(), bits=12)
     path = saved(dataset, tmp_path)
     # written as bytes: pydicom's own decimal strings would not take some of them
@@ -68,7 +66,7 @@ def test_unusable_rescale_is_refused(tmp_path: Path, slope: str, intercept: str)
         decode(path, LIMIT)
 
 
-def test_window_of_width_one_is_a_threshold(tmp_path: Path) -> None:
+def test_window_of_width_one_is_a_threshold(tmp_path):
     dataset = dicom(pixels12(), bits=12, WindowCenter="2000", WindowWidth="1")
     np.testing.assert_array_equal(shown(dataset, tmp_path), 255 * (pixels12() > 1999.5))
 
@@ -83,7 +81,7 @@ def test_window_of_width_one_is_a_threshold(tmp_path: Path) -> None:
         (ExplicitVRBigEndian, ">"),
     ],
 )
-def test_luts_clamp_at_their_ends(tmp_path: Path, syntax: str, words: str) -> None:
+def test_luts_clamp_at_their_ends(tmp_path, syntax, words):
     modality = np.arange(3000)[::-1].astype(np.uint16)
     voi = np.sqrt(np.arange(2500) / 2499 * 1023**2).astype(np.uint16)
     dataset = dicom(
@@ -100,7 +98,7 @@ def test_luts_clamp_at_their_ends(tmp_path: Path, syntax: str, words: str) -> No
     np.testing.assert_allclose(shown(dataset, tmp_path), expected, atol=0.51)
 
 
-def test_lut_of_bytes_holds_two_entries_a_word(tmp_path: Path) -> None:
+def test_a_lut_of_bytes_has_two_entries_per_word(tmp_path):
     entries = np.arange(256, dtype=np.uint8)[::-1]
     item = lut(0, 8, entries, "<")
     item.LUTData = entries.tobytes()
@@ -120,7 +118,7 @@ def test_lut_of_bytes_holds_two_entries_a_word(tmp_path: Path) -> None:
         {"WindowCenter": 9, "WindowWidth": float("nan")},
     ],
 )
-def test_without_a_usable_window_two_percentiles_span_the_range(tmp_path: Path, window: dict) -> None:
+def test_without_a_usable_window_two_percentiles_span_the_range(tmp_path, window):
     pixels = np.arange(10_000, dtype=np.uint16).reshape(100, 100) // 2 + 1000
     pixels[0, 0], pixels[0, 1] = 0, 65535
     low, high = np.percentile(pixels, [0.5, 99.5], method="inverted_cdf").astype(int)
@@ -133,7 +131,7 @@ def test_without_a_usable_window_two_percentiles_span_the_range(tmp_path: Path, 
 
 
 @pytest.mark.parametrize("signed", [False, True])
-def test_padding_is_kept_out_of_the_robust_window(tmp_path: Path, signed: bool) -> None:
+def test_padding_is_kept_out_of_the_robust_window(tmp_path, signed):
     pixels = pixels12(height=100, width=100).astype(np.int16 if signed else np.uint16) // 4 + 300
     low, high = np.percentile(pixels[:60], [0.5, 99.5], method="inverted_cdf").astype(int)
     pixels[60:] = -2000 if signed else 4000
@@ -144,7 +142,7 @@ def test_padding_is_kept_out_of_the_robust_window(tmp_path: Path, signed: bool) 
     np.testing.assert_allclose(image, expected, atol=0.51)
 
 
-def test_mostly_equal_and_constant_images_do_not_divide_by_zero(tmp_path: Path) -> None:
+def test_mostly_equal_and_constant_images_do_not_divide_by_zero(tmp_path):
     pixels = np.full((50, 50), 7, dtype=np.uint8)
     assert not shown(dicom(pixels, bits=8), tmp_path).any()
     assert not shown(dicom(pixels, bits=8, PixelPaddingValue=7), tmp_path).any()
@@ -156,9 +154,7 @@ def test_mostly_equal_and_constant_images_do_not_divide_by_zero(tmp_path: Path) 
 
 @pytest.mark.parametrize(("stored", "high_bit"), [(12, 11), (10, 11), (12, 15), (7, 10)])
 @pytest.mark.parametrize("signed", [False, True])
-def test_bits_beside_the_stored_ones_do_not_count(
-    tmp_path: Path, stored: int, high_bit: int, signed: bool
-) -> None:
+def test_bits_that_are_not_stored_are_ignored(tmp_path, stored, high_bit, signed):
     values = np.random.default_rng(5).integers(0, 2**stored, (20, 30)) - signed * 2 ** (stored - 1)
     shift = high_bit + 1 - stored
     words = (values % 2**stored) << shift

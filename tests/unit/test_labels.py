@@ -1,10 +1,8 @@
-"""Raw label values become targets (decision 5); columns of Parquet files are read as pandas reads them, without it."""
-
-from __future__ import annotations
+"""Raw label values become targets (decision 5); Parquet columns are read as by pandas, without importing
+it."""
 
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -22,14 +20,12 @@ def index() -> pd.DataFrame:
     return frame
 
 
-def test_label_columns_are_those_after_view(index: pd.DataFrame) -> None:
+def test_label_columns_are_those_after_view(index):
     assert label_columns(index.columns) == ["Edema", "No Finding"]
 
 
 @pytest.mark.parametrize(("uncertain", "value"), [("zero", 0), ("one", 1), ("mask", np.nan)])
-def test_uncertain_is_a_choice_and_blank_is_always_zero(
-    index: pd.DataFrame, uncertain: str, value: float, tmp_path: Path
-) -> None:
+def test_uncertain_labels_are_configurable_and_blanks_are_zero(index, uncertain, value, tmp_path):
     index.to_parquet(tmp_path / "index.parquet")
     classes, targets = read_targets(tmp_path / "index.parquet", uncertain)
     assert classes == ["Edema", "No Finding"]
@@ -37,11 +33,11 @@ def test_uncertain_is_a_choice_and_blank_is_always_zero(
     np.testing.assert_array_equal(targets, [[1, 0], [0, 1], [value, 0], [0, 0]])
 
 
-def test_an_uncertain_label_is_a_label(index: pd.DataFrame) -> None:
+def test_an_uncertain_label_is_a_label(index):
     np.testing.assert_array_equal(has_labels(index), [True, True, True, False])
 
 
-def test_numbers_and_rows_are_those_of_pandas(tmp_path: Path) -> None:
+def test_readers_agree_with_pandas(tmp_path):
     generator = np.random.default_rng(0)
     frame = pd.DataFrame(
         {
@@ -68,7 +64,7 @@ def test_numbers_and_rows_are_those_of_pandas(tmp_path: Path) -> None:
         )
 
 
-def test_reading_imports_no_pandas(tmp_path: Path) -> None:
+def test_reading_imports_no_pandas(tmp_path):
     path = tmp_path / "table.parquet"
     pd.DataFrame({"row": [3, 1], "split": ["train", "test"]}).to_parquet(path)
     code = (

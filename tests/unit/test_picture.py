@@ -1,6 +1,4 @@
-"""JPEG and PNG in every mode against the pixels that were written, and three ways to make an image square."""
-
-from __future__ import annotations
+"""JPEG and PNG in every mode are decoded to the pixels that were written; images become squares."""
 
 import os
 import struct
@@ -14,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from moco_transfer.data.decode import decode, fit
+from moco_transfer.data.decode import Decoded, decode, fit
 from moco_transfer.errors import UnreadableImage
 
 LIMIT = 10_000_000
@@ -22,12 +20,16 @@ pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:PIL")
 REAL = os.environ.get("MOCO_TRANSFER_REAL_DATA")
 
 
+def square_of(pixels: np.ndarray, size: int, how: str, colour: bool) -> np.ndarray:
+    return fit(Decoded(pixels, *pixels.shape[:2]), size, how, colour)
+
+
 def chunk(kind: bytes, content: bytes) -> bytes:
     return struct.pack(">L", len(content)) + kind + content + struct.pack(">L", zlib.crc32(kind + content))
 
 
 def png(width: int, height: int, depth: int, colour_type: int, samples: bytes) -> bytes:
-    """A PNG of one sample row after another, for the kinds that Pillow does not write."""
+    """Return a PNG of ``samples``, row by row, for the kinds that Pillow does not write."""
     stride = len(samples) // height
     rows = b"".join(b"\0" + samples[row * stride : (row + 1) * stride] for row in range(height))
     header = struct.pack(">LLBBBBB", width, height, depth, colour_type, 0, 0, 0)
@@ -35,7 +37,7 @@ def png(width: int, height: int, depth: int, colour_type: int, samples: bytes) -
     return b"\x89PNG\r\n\x1a\n" + content
 
 
-def test_pictures_of_every_mode_come_out_as_they_look(tmp_path: Path) -> None:
+def test_pictures_of_every_mode_are_decoded_as_they_look(tmp_path):
     gray = np.random.default_rng(1).integers(0, 256, (20, 30), dtype=np.uint8)
     colour = np.random.default_rng(2).integers(0, 256, (20, 30, 3), dtype=np.uint8)
     opaque = np.full((20, 30, 1), 255, dtype=np.uint8)
@@ -61,9 +63,7 @@ def test_pictures_of_every_mode_come_out_as_they_look(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("colour_type", "channels"), [(2, 3), (4, 2), (6, 4)])
-def test_png_of_16_bits_a_channel_keeps_the_upper_ones(
-    tmp_path: Path, colour_type: int, channels: int
-) -> None:
+def test_png_with_16_bits_per_channel_keeps_the_upper_ones(tmp_path, colour_type, channels):
     words = np.random.default_rng(3).integers(0, 1 << 16, (5, 7, channels), dtype=np.uint16)
     if channels != 3:
         words[..., -1] = 0xFFFF  # opaque
@@ -72,7 +72,7 @@ def test_png_of_16_bits_a_channel_keeps_the_upper_ones(
     np.testing.assert_allclose(decode(tmp_path / "deep.png", LIMIT).pixels, expected / 257, atol=1)
 
 
-def test_progressive_and_plain_jpeg_agree(tmp_path: Path) -> None:
+def test_progressive_and_plain_jpeg_agree(tmp_path):
     for progressive in (False, True):
         picture = Image.fromarray(smooth(8, 200, 300))
         picture.save(tmp_path / f"{progressive}.jpg", progressive=progressive, quality=95)
@@ -82,7 +82,7 @@ def test_progressive_and_plain_jpeg_agree(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("transform", [0, 2])
-def test_inks_become_colours(tmp_path: Path, transform: int) -> None:
+def test_cmyk_becomes_rgb(tmp_path, transform):
     inks = np.dstack([smooth(8), smooth(8)[::-1], smooth(8)[:, ::-1], smooth(8) // 4])
     path = tmp_path / "inks.jpg"
     Image.fromarray(inks, "CMYK").save(path, quality=100, subsampling=0)
@@ -103,10 +103,10 @@ def test_inks_become_colours(tmp_path: Path, transform: int) -> None:
 
 @pytest.mark.parametrize("suffix", ["jpg", "png"])
 @pytest.mark.parametrize("orientation", range(1, 9))
-def test_exif_orientation_is_applied(tmp_path: Path, orientation: int, suffix: str) -> None:
+def test_exif_orientation_is_applied(tmp_path, orientation, suffix):
     upright = np.zeros((40, 80), dtype=np.uint8)
     upright[:16, :16], upright[:16, 64:], upright[24:, :16] = 255, 170, 85
-    # what a camera stores for this orientation: the row and the column of the picture that its first ones are
+    # what a camera stores for this orientation
     stored = {
         1: upright,
         2: upright[:, ::-1],
@@ -126,7 +126,7 @@ def test_exif_orientation_is_applied(tmp_path: Path, orientation: int, suffix: s
     assert (decoded.height, decoded.width) == (40, 80)
 
 
-def test_broken_exif_data_are_no_reason_to_lose_an_image(tmp_path: Path) -> None:
+def test_broken_exif_data_do_not_lose_an_image(tmp_path):
     path = tmp_path / "image.jpg"
     Image.fromarray(smooth(8)).save(path, exif=b"Exif\0\0II*\0\xff\xff\xff\x7f" + b"\xee" * 40)
     assert decode(path, LIMIT).pixels.shape == smooth(8).shape
@@ -134,9 +134,7 @@ def test_broken_exif_data_are_no_reason_to_lose_an_image(tmp_path: Path) -> None
 
 @pytest.mark.parametrize(("height", "width"), [(800, 1000), (617, 1003), (1001, 619)])
 @pytest.mark.parametrize("how", ["stretch", "pad", "center_crop"])
-def test_a_jpeg_reduced_while_decoding_fits_like_a_whole_one(
-    tmp_path: Path, height: int, width: int, how: str
-) -> None:
+def test_a_jpeg_reduced_while_decoding_fits_like_a_whole_one(tmp_path, height, width, how):
     noise = np.random.default_rng(4).integers(0, 256, (height // 100, width // 100), dtype=np.uint8)
     picture = Image.fromarray(noise).resize((width, height), Image.Resampling.BICUBIC)
     picture.save(tmp_path / "large.jpg", quality=95)
@@ -150,7 +148,7 @@ def test_a_jpeg_reduced_while_decoding_fits_like_a_whole_one(
         decode(tmp_path / "large.jpg", height * width - 1, smallest_side=64)
 
 
-def test_a_turned_jpeg_is_not_reduced(tmp_path: Path) -> None:
+def test_a_turned_jpeg_is_not_reduced(tmp_path):
     exif = Image.Exif()
     exif[0x0112] = 3
     Image.fromarray(smooth(8, 400, 601)).save(tmp_path / "turned.jpg", exif=exif)
@@ -159,9 +157,7 @@ def test_a_turned_jpeg_is_not_reduced(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(REAL is None, reason="MOCO_TRANSFER_REAL_DATA names no folder with NIH ChestX-ray14")
 @pytest.mark.parametrize("size", [None, (2544, 3056), (2539, 3047)])
-def test_reduced_jpegs_of_real_radiographs_are_those_of_a_full_decode(
-    tmp_path: Path, size: tuple[int, int] | None
-) -> None:
+def test_reduced_jpegs_of_real_radiographs_look_like_full_decodes(tmp_path, size):
     radiographs = sorted(Path(REAL).rglob("*.png"))
     assert radiographs
     path = tmp_path / "image.jpg"
@@ -177,14 +173,7 @@ def test_reduced_jpegs_of_real_radiographs_are_those_of_a_full_decode(
         assert np.abs(difference).mean() <= 0.75
 
 
-@pytest.mark.skipif(REAL is None, reason="MOCO_TRANSFER_REAL_DATA names no folder with NIH ChestX-ray14")
-def test_real_radiographs_are_gray_and_whole() -> None:
-    for radiograph in sorted(Path(REAL).rglob("*.png"))[::8]:
-        expected = np.asarray(Image.open(radiograph).convert("RGB"))[..., 0]
-        np.testing.assert_array_equal(decode(radiograph, LIMIT).pixels, expected)
-
-
-def test_bombs_are_refused_by_their_header(tmp_path: Path) -> None:
+def test_bombs_are_refused_by_their_header(tmp_path):
     path = tmp_path / "bomb"
     path.write_bytes(png(2, 2, 8, 0, bytes(4)))
     header = struct.pack(">LLBBBBB", 60_000, 60_000, 8, 0, 0, 0, 0)
@@ -211,10 +200,8 @@ def test_bombs_are_refused_by_their_header(tmp_path: Path) -> None:
     st.booleans(),
     st.integers(1, 255),
 )
-def test_fit_is_square_and_keeps_a_constant(
-    height: int, width: int, size: int, how: str, colour: bool, value: int
-) -> None:
-    square = fit(np.full((height, width), value, dtype=np.uint8), size, how, colour)
+def test_fit_is_square_and_keeps_a_constant(height, width, size, how, colour, value):
+    square = square_of(np.full((height, width), value, dtype=np.uint8), size, how, colour)
     assert square.shape == ((size, size, 3) if colour else (size, size))
     assert square.dtype == np.uint8
     assert set(np.unique(square)) <= ({0, value} if how == "pad" else {value})
@@ -225,27 +212,28 @@ def test_fit_is_square_and_keeps_a_constant(
         assert shown == (max(1, round(height * scale)), max(1, round(width * scale)))
 
 
-def test_center_crop_keeps_the_middle_and_pad_keeps_all() -> None:
+def test_center_crop_keeps_the_middle_and_pad_keeps_all():
     image = np.zeros((60, 120), dtype=np.uint8)
     image[:, 30:90] = 200
-    assert (fit(image, 30, "center_crop", False) == 200).mean() > 0.93
-    padded = fit(image, 60, "pad", False)
+    assert (square_of(image, 30, "center_crop", False) == 200).mean() > 0.93
+    padded = square_of(image, 60, "pad", False)
     assert not padded[:15].any()
     assert not padded[45:].any()
     assert padded[15:45].mean() == pytest.approx(100, abs=1)
-    assert fit(image.T, 30, "center_crop", False).mean() == fit(image, 30, "center_crop", False).mean()
+    assert (
+        square_of(image.T, 30, "center_crop", False).mean()
+        == square_of(image, 30, "center_crop", False).mean()
+    )
 
 
-def test_fit_is_antialiased() -> None:
+def test_fit_is_antialiased():
     checkerboard = (np.indices((256, 256)).sum(0) % 2 * 255).astype(np.uint8)
-    small = fit(checkerboard, 32, "stretch", False)
+    small = square_of(checkerboard, 32, "stretch", False)
     np.testing.assert_allclose(small, 127.5, atol=3)
 
 
-def test_gray_and_colour_convert_into_each_other() -> None:
+def test_gray_and_colour_convert_into_each_other():
     gray = np.arange(64, dtype=np.uint8).reshape(8, 8)
-    as_colour = fit(gray, 8, "stretch", True)
+    as_colour = square_of(gray, 8, "stretch", True)
     np.testing.assert_array_equal(as_colour, np.dstack([gray] * 3))
-    np.testing.assert_array_equal(fit(as_colour, 8, "stretch", False), gray)
-    with pytest.raises(ValueError, match="crop"):
-        fit(gray, 8, "squeeze", False)
+    np.testing.assert_array_equal(square_of(as_colour, 8, "stretch", False), gray)

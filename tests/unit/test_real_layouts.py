@@ -1,6 +1,4 @@
-"""96 real radiographs, in NIH's own layout, in MIMIC-CXR-JPG's and as a user's own table, through index and store."""
-
-from __future__ import annotations
+"""Index and pack 96 real radiographs in NIH's own layout, in MIMIC-CXR-JPG's, and as a user's own table."""
 
 import os
 from pathlib import Path
@@ -9,11 +7,12 @@ import numpy as np
 import pandas as pd
 import pytest
 from made_up_images import pack
+from made_up_releases import read_release
 from PIL import Image
 
 from moco_transfer.config import Store
 from moco_transfer.config.datasets import Table
-from moco_transfer.data.adapters import mimic_cxr_jpg, read_release
+from moco_transfer.data.adapters import mimic_cxr_jpg, nih_chestxray14
 
 REAL = os.environ.get("MOCO_TRANSFER_REAL_DATA")
 pytestmark = pytest.mark.skipif(
@@ -24,7 +23,7 @@ SETTINGS = Store(size=64, fit="stretch", max_quarantined=0.03)
 
 @pytest.fixture(scope="module")
 def radiographs() -> pd.DataFrame:
-    """Return each radiograph's file, patient, and whether it shows an effusion, in the order of the release's table."""
+    """Return file, patient and effusion (0 or 1) of each radiograph, in the order of the release's table."""
     table = pd.read_csv(Path(REAL) / "Data_Entry_2017_v2020.csv")
     files = {path.name: path for path in Path(REAL).glob("images_*/images/*.png")}
     return pd.DataFrame(
@@ -46,7 +45,8 @@ def expected(radiographs: pd.DataFrame) -> np.ndarray:
 
 
 def packed(index: pd.DataFrame, root: Path, out: Path) -> tuple[np.ndarray, pd.DataFrame, pd.DataFrame]:
-    """Return the array, the index and the quarantine of the store of ``index``, whose counts add up."""
+    """Return the array, index and quarantine of a store of ``index``, after checking that the counts add
+    up."""
     pack(index, root, SETTINGS, out)
     kept, quarantined = pd.read_parquet(out / "index.parquet"), pd.read_csv(out / "quarantine.csv")
     images = np.load(out / "images.npy")
@@ -55,22 +55,24 @@ def packed(index: pd.DataFrame, root: Path, out: Path) -> tuple[np.ndarray, pd.D
 
 
 def assert_alike(images: np.ndarray, reference: np.ndarray) -> None:
-    """Assert that each image is its reference up to resampling and lossy compression, and no other's."""
+    """Assert that each image resembles its own reference, up to resampling and lossy compression."""
     difference = np.abs(images.astype(float) - reference).mean(axis=(1, 2))
     shuffled = np.abs(images.astype(float) - np.roll(reference, 1, axis=0)).mean(axis=(1, 2))
     assert difference.max() < 4 and (difference < shuffled).all()
 
 
-def test_in_the_layout_of_nih(radiographs: pd.DataFrame, tmp_path: Path) -> None:
+def test_in_the_layout_of_nih(radiographs, tmp_path):
     index = read_release("nih_chestxray14", Path(REAL))
     images, kept, quarantined = packed(index, Path(REAL), tmp_path)
     assert len(images) == 96 and quarantined.empty
-    np.testing.assert_array_equal(kept["Effusion"], radiographs["effusion"])
+    findings = pd.read_csv(Path(REAL) / "Data_Entry_2017_v2020.csv")["Finding Labels"].str.split("|")
+    for name in nih_chestxray14.LABELS:
+        np.testing.assert_array_equal(kept[name], [name in found for found in findings])
     assert_alike(images, expected(radiographs))
 
 
-def test_in_the_layout_of_mimic(radiographs: pd.DataFrame, tmp_path: Path) -> None:
-    """A study a patient; one image is missing, and one cut short."""
+def test_in_the_layout_of_mimic(radiographs, tmp_path):
+    """One study per patient; one image is missing, and one is truncated."""
     root = tmp_path / "release"
     subject = 10_000_000 + radiographs["patient"] * 211 % 9_000_000
     images = pd.DataFrame(
@@ -113,7 +115,7 @@ def test_in_the_layout_of_mimic(radiographs: pd.DataFrame, tmp_path: Path) -> No
     assert lateral["image_id"].tolist() == images["dicom_id"][::3].tolist()
 
 
-def test_as_a_table_of_ones_own(radiographs: pd.DataFrame, tmp_path: Path) -> None:
+def test_as_a_users_own_table(radiographs, tmp_path):
     root = tmp_path / "Röntgen bilder"
     names = []
     for number, file in enumerate(radiographs["file"]):

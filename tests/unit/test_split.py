@@ -1,6 +1,4 @@
-"""Splits and subsets: the paper's counts, units that stay whole, any order of rows, and datasets that grow."""
-
-from __future__ import annotations
+"""Splits and subsets: the paper's counts, undivided units, independence of row order, growing datasets."""
 
 from fractions import Fraction
 from itertools import pairwise
@@ -23,7 +21,7 @@ COUNTED = {"image": "image_id", "study": "study_id", "patient": "patient_id"}
 
 
 def index_of(patients: np.ndarray, official: list | np.ndarray | None = None) -> pd.DataFrame:
-    """An index with an image for every entry of ``patients``; each two images of a patient are a study."""
+    """Return an index with one image per entry of ``patients``; every two images of a patient are a study."""
     count = len(patients)
     patient = pd.Series(patients).astype("str")
     visit = pd.Series(patients).groupby(patients).cumcount() // 2
@@ -46,20 +44,24 @@ def splits_of(train: int, other: int = 0) -> pd.DataFrame:
     return pd.DataFrame({"image_id": names, "patient_id": names, "split": pd.Series(split, dtype="str")})
 
 
-def test_spine_counts_of_the_paper() -> None:
+def nested_subset(splits: pd.DataFrame, percent: str, number: int, seed: int) -> pd.DataFrame:
+    return draw_subset(splits, np.zeros((len(splits), 1)), percent, number, seed, "nested")
+
+
+def test_spine_counts_of_the_paper():
     index = index_of(np.arange(10_466) // 2, ["train"] * 8_389 + ["test"] * 2_077)
-    # 8,389 is odd: here a study lies on both sides, which an image-level split does not mind
+    # 8,389 is odd: one study is in both splits, which is allowed if images are the unit
     splits = assign_splits(index, Split(unit="image", train=0.7, validation=0.3, test="official"), KEEP, 2023)
     assert splits["split"].value_counts().to_dict() == {"train": 5_872, "validation": 2_517, "test": 2_077}
     assert (splits["split"] == "test").equals(index["official_split"] == "test")
-    assert [len(draw_subset(splits, None, percent, 1, 2023)) for percent in ("1", "10", "100")] == [
+    assert [len(nested_subset(splits, percent, 1, 2023)) for percent in ("1", "10", "100")] == [
         58,
         587,
         5_872,
     ]
 
 
-def test_chest_counts_of_the_paper() -> None:
+def test_chest_counts_of_the_paper():
     assert [subset_size(percent, 225_720) for percent in ("0.05", "0.1", "1", "10")] == [
         112,
         225,
@@ -79,9 +81,7 @@ def test_chest_counts_of_the_paper() -> None:
     seed=st.integers(0, 5),
 )
 @settings(max_examples=40, deadline=None)
-def test_shares_are_floors_and_no_unit_is_divided(
-    patients: list[int], unit: str, shares: tuple, seed: int
-) -> None:
+def test_shares_are_floors_and_no_unit_is_divided(patients, unit, shares, seed):
     index = index_of(np.array(patients))
     settings_ = Split(unit=unit, train=shares[0], validation=shares[1], test=shares[2])
     units = index[COUNTED[unit]]
@@ -106,13 +106,13 @@ def test_shares_are_floors_and_no_unit_is_divided(
     assert (merged["split_x"] == merged["split_y"]).all()
 
 
-def test_another_seed_gives_another_split() -> None:
+def test_another_seed_gives_another_split():
     index, halves = index_of(np.arange(100)), Split(unit="image", train=0.5, validation=0.5, test=0)
     first, second = (assign_splits(index, halves, KEEP, seed)["split"] for seed in (1, 2))
     assert 20 < (first != second).sum() < 80
 
 
-def test_images_without_labels_are_dropped_on_demand_and_count_in_no_share() -> None:
+def test_images_without_labels_can_be_dropped_and_count_in_no_share():
     index = index_of(np.arange(90))
     unlabeled = index["finding"].isna()
     splits = assign_splits(index, Split(unit="image", train=0.5, validation=0.25, test=0.25), DROP, 0)
@@ -133,13 +133,13 @@ def test_images_without_labels_are_dropped_on_demand_and_count_in_no_share() -> 
         (["train", "test"] * 3, "the official split divides 3 of 3 of them"),
     ],
 )
-def test_an_official_split_that_does_not_serve_is_an_error(official: list, message: str) -> None:
+def test_an_unusable_official_split_is_refused(official, message):
     index = index_of(np.arange(6) // 2, official)
     with pytest.raises(UserError, match=message):
         assign_splits(index, Split(unit="patient", train=0.5, validation=0.5, test="official"), KEEP, 0)
 
 
-def test_a_patient_on_two_official_sides_is_refused_by_patient_but_not_by_study() -> None:
+def test_a_patient_in_two_official_splits_is_refused_by_patient_but_not_by_study():
     # patients 0 to 4 with two studies of two images, the later study for testing
     index = index_of(np.arange(20) // 4, ["train", "train", "test", "test"] * 5)
     by_study = Split(unit="study", train=0.6, validation=0.4, test="official")
@@ -155,10 +155,8 @@ def test_a_patient_on_two_official_sides_is_refused_by_patient_but_not_by_study(
     seed=st.integers(0, 3),
 )
 @settings(max_examples=40, deadline=None)
-def test_official_sides_are_taken_over_and_no_patient_is_divided(
-    patients: list[int], validation: float | str, seed: int
-) -> None:
-    # a few patients that are sure to be there, so that no side is empty
+def test_official_splits_are_kept_and_no_patient_is_divided(patients, validation, seed):
+    # all 26 patients occur, so that no split is empty
     patient = np.array([*range(26), *patients])
     official = np.array(["train", "train", "train", "validation", "test"])[patient % 5]
     index = index_of(patient, official)
@@ -176,8 +174,8 @@ def test_official_sides_are_taken_over_and_no_patient_is_divided(
         assert units.get("validation", 0) == free - units["train"]
 
 
-def test_images_that_are_dropped_need_no_official_side_and_divide_nobody() -> None:
-    # every third image has no label: those name no side, or one that is not their patient's
+def test_dropped_images_need_no_official_split_and_divide_no_patient():
+    # every third image has no label; these name no split, or one that is not their patient's
     official = np.array(["train"] * 9 + ["test"] * 9, dtype=object)
     official[[0, 3]], official[6] = None, "test"
     index = index_of(np.arange(18) // 3, official)
@@ -196,7 +194,7 @@ def test_images_that_are_dropped_need_no_official_side_and_divide_nobody() -> No
     how=st.sampled_from(["nested", "stratified"]),
 )
 @settings(max_examples=40, deadline=None)
-def test_smaller_subsets_are_heads_of_larger_ones(train: int, other: int, seed: int, how: str) -> None:
+def test_smaller_subsets_are_heads_of_larger_ones(train, other, seed, how):
     splits = splits_of(train, other)
     labels = np.random.default_rng(train).choice([0, 1, np.nan], (train + other, 2)).astype(np.float32)
     whole = draw_subset(splits, labels, "100", seed, 7, how)
@@ -209,7 +207,7 @@ def test_smaller_subsets_are_heads_of_larger_ones(train: int, other: int, seed: 
 
 
 @pytest.mark.parametrize("how", ["nested", "stratified"])
-def test_subsets_do_not_depend_on_the_order_of_rows(how: str) -> None:
+def test_subsets_do_not_depend_on_the_order_of_rows(how):
     splits = splits_of(200, 50)
     labels = np.random.default_rng(0).integers(0, 2, (250, 3)).astype(np.float32)
     order = np.random.default_rng(1).permutation(250)
@@ -220,10 +218,10 @@ def test_subsets_do_not_depend_on_the_order_of_rows(how: str) -> None:
     assert set(draw_subset(splits, labels, "20", 1, 8, how)["image_id"]) != set(first)
 
 
-def test_nested_subsets_are_uniform() -> None:
+def test_nested_subsets_are_uniform():
     splits, times = splits_of(40), np.zeros(40)
     for seed in range(400):
-        times[draw_subset(splits, None, "25", seed, 7)["row"]] += 1
+        times[nested_subset(splits, "25", seed, 7)["row"]] += 1
     # 400 draws of 1 in 4: mean 100, standard deviation 8.7
     assert times.sum() == 4000
     assert times.min() > 60
@@ -236,26 +234,27 @@ def test_nested_subsets_are_uniform() -> None:
     seed=st.integers(1, 4),
 )
 @settings(max_examples=40, deadline=None)
-def test_stratified_subsets_hold_each_label_set_in_proportion(sizes: list[int], size: int, seed: int) -> None:
+def test_stratified_subsets_hold_each_label_set_in_proportion(sizes, size, seed):
     stratum = np.repeat(np.arange(len(sizes)), sizes)
     labels = ((stratum[:, None] >> np.arange(3)) & 1).astype(np.float32)
     total = len(stratum)
     drawn = draw_subset(splits_of(total), labels, str(size), seed, 7, "stratified")
     counts = np.bincount(stratum[drawn["row"]], minlength=len(sizes))
     expected = np.array(sizes) * len(drawn) / total
-    # each stratum is within one of its share of the line, whose end moves by at most one image a stratum
+    # each stratum is within one image of its share of the line, whose end moves by at most one image per
+    # stratum
     bound = 1 + len(sizes) * np.array(sizes) / total
     assert (np.abs(counts - expected) <= bound).all()
 
 
-def test_stratified_halves_of_a_balanced_label_are_exact() -> None:
+def test_stratified_halves_of_a_balanced_label_are_exact():
     labels = (np.arange(1000) % 2).astype(np.float32)[:, None]
     for percent, size in (("5.8", 58), ("10", 100)):
         drawn = draw_subset(splits_of(1000), labels, percent, 1, 7, "stratified")
         assert labels[drawn["row"]].sum() == size / 2
 
 
-def test_a_rare_label_set_is_as_likely_drawn_as_any_other() -> None:
+def test_a_rare_label_set_is_as_likely_drawn_as_any_other():
     alone = np.zeros((20, 1), dtype=np.float32)
     alone[13] = 1
     times = sum(
@@ -266,11 +265,9 @@ def test_a_rare_label_set_is_as_likely_drawn_as_any_other() -> None:
     assert 70 < times < 130
 
 
-def test_no_training_image_is_an_error() -> None:
+def test_no_training_image_is_an_error():
     with pytest.raises(UserError, match="no training image"):
-        draw_subset(splits_of(0, 5), None, "10", 1, 7)
-    with pytest.raises(ValueError, match="needs the labels"):
-        draw_subset(splits_of(5), None, "10", 1, 7, "stratified")
+        nested_subset(splits_of(0, 5), "10", 1, 7)
 
 
 def side_of_units(index: pd.DataFrame, split: Split, seed: int) -> pd.Series:
@@ -287,9 +284,7 @@ def side_of_units(index: pd.DataFrame, split: Split, seed: int) -> pd.Series:
     seed=st.integers(0, 5),
 )
 @settings(max_examples=40, deadline=None)
-def test_rows_added_at_the_end_move_few_units(
-    old: list[int], new: list[int], unit: str, shares: tuple, seed: int
-) -> None:
+def test_rows_added_at_the_end_move_few_units(old, new, unit, shares, seed):
     split = Split(unit=unit, train=shares[0], validation=shares[1], test=shares[2])
     before = side_of_units(index_of(np.array(old)), split, seed)
     after = side_of_units(index_of(np.array(old + new)), split, seed)
@@ -299,17 +294,17 @@ def test_rows_added_at_the_end_move_few_units(
     assert moved <= (added if cuts == 1 else 2 * added + 1)
     if added == 0:
         assert moved == 0
-    # the old units keep their order: whoever was on an earlier side than another is never on a later one now
+    # the old units keep their order: no unit overtakes another
     rank = after[before.index].map(RANK)
     for earlier, later in pairwise(side for side in RANK if (before == side).any()):
         assert rank[before == earlier].max() <= rank[before == later].min()
 
 
-def test_a_fifth_more_patients_move_a_few_in_a_hundred() -> None:
+def test_a_fifth_more_patients_move_a_few_in_a_hundred():
     split = Split(unit="patient", train=0.6, validation=0.2, test=0.2)
     before = side_of_units(index_of(np.arange(1000)), split, 1)
     after = side_of_units(index_of(np.arange(1200)), split, 1)
-    # two cuts, each by some sqrt(200) = 14 patients at most; the bound is 401
+    # each of the two cuts moves by about sqrt(200) = 14 patients; the bound is 401
     assert (after[before.index] != before).sum() < 40
 
 
@@ -320,14 +315,14 @@ def test_a_fifth_more_patients_move_a_few_in_a_hundred() -> None:
     percent=st.sampled_from(["5", "50"]),
 )
 @settings(max_examples=40, deadline=None)
-def test_old_images_of_a_nested_subset_keep_their_order(old: int, new: int, seed: int, percent: str) -> None:
+def test_old_images_of_a_nested_subset_keep_their_order(old, new, seed, percent):
     names = [f"i{number}" for number in range(old + new)]
     splits = pd.DataFrame(
         {"image_id": names, "patient_id": names, "split": pd.Series(["train"] * len(names))}
     )
-    before = draw_subset(splits.head(old), None, "100", seed, 7)["image_id"].tolist()
-    after = draw_subset(splits, None, "100", seed, 7)["image_id"].tolist()
+    before = nested_subset(splits.head(old), "100", seed, 7)["image_id"].tolist()
+    after = nested_subset(splits, "100", seed, 7)["image_id"].tolist()
     assert [name for name in after if int(name[1:]) < old] == before
-    subset = draw_subset(splits, None, percent, seed, 7)["image_id"].tolist()
+    subset = nested_subset(splits, percent, seed, 7)["image_id"].tolist()
     kept = [name for name in subset if int(name[1:]) < old]
     assert kept == before[: len(kept)]

@@ -1,6 +1,4 @@
-"""A store is checked against its manifest and against the images, and the first difference is named."""
-
-from __future__ import annotations
+"""A store is checked against its manifest and the original images; the first difference is reported."""
 
 import json
 from collections.abc import Callable
@@ -40,21 +38,21 @@ def hash_again(packed: Path, name: str) -> None:
     rewrite_manifest(packed, lambda manifest: manifest["sha256"].update({name: file_sha256(packed / name)}))
 
 
-def test_a_sound_store_is_called_sound(packed: Path, capsys: pytest.CaptureFixture) -> None:
+def test_a_sound_store_is_called_sound(packed, capsys):
     assert main(["verify", "--store", str(packed)]) == 0
     assert capsys.readouterr().out == f"{packed}: sound, 11 images stored, 1 quarantined\n"
     assert main(["verify", "--store", str(packed), "--root", str(packed.parent), "--sample", "5"]) == 0
     assert capsys.readouterr().out.endswith("5 decoded again with the same bytes\n")
 
 
-def test_a_difference_is_one_line_and_a_status(packed: Path, capsys: pytest.CaptureFixture) -> None:
+def test_a_difference_is_reported_in_one_line(packed, capsys):
     (packed / "sizes.parquet").unlink()
     assert main(["verify", "--store", str(packed)]) == 1
     assert capsys.readouterr().err == f"error: {packed}: sizes.parquet is missing; pack the dataset again\n"
 
 
 @pytest.mark.parametrize("name", ["images.npy", "index.parquet", "sizes.parquet", "quarantine.csv"])
-def test_one_changed_byte_is_found(packed: Path, name: str) -> None:
+def test_one_changed_byte_is_found(packed, name):
     contents = bytearray((packed / name).read_bytes())
     contents[len(contents) // 2] ^= 1
     (packed / name).write_bytes(contents)
@@ -63,52 +61,34 @@ def test_one_changed_byte_is_found(packed: Path, name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["index.parquet", "sizes.parquet"])
-def test_tables_that_are_not_aligned_are_found(packed: Path, name: str) -> None:
+def test_tables_that_are_not_aligned_are_found(packed, name):
     pd.read_parquet(packed / name).iloc[1:].to_parquet(packed / name)
     hash_again(packed, name)
-    with pytest.raises(UserError, match=f"{name} has 10 rows and images.npy 11"):
+    with pytest.raises(UserError, match=f"{name} 10.*does not agree with manifest.json"):
         verify(store=packed)
 
 
 @pytest.mark.parametrize(
-    ("change", "told"),
+    ("change", "message"),
     [
-        (
-            lambda manifest: manifest["settings"].update(size=20),
-            r"\(11, 16, 16\), but uint8 \(11, 20",
-        ),
-        (lambda manifest: manifest["settings"].update(colour=True), r"\(11, 16, 16, 3\)"),
-        (lambda manifest: manifest.update(indexed=13), "do not add up to indexed"),
-        (lambda manifest: manifest.update(quarantined=2), "lists 1 images"),
-        (lambda manifest: manifest.update(reasons={"truncated": 1}), "other reasons"),
+        (lambda manifest: manifest.update(indexed=13), "does not agree"),
+        (lambda manifest: manifest.update(quarantined=2), "does not agree"),
         (lambda manifest: manifest.pop("settings"), "lacks settings"),
     ],
 )
-def test_counts_and_shapes_that_disagree_are_found(
-    packed: Path, change: Callable[[dict], object], told: str
-) -> None:
+def test_a_manifest_that_disagrees_is_found(packed, change, message):
     rewrite_manifest(packed, change)
-    with pytest.raises(UserError, match=told):
+    with pytest.raises(UserError, match=message):
         verify(store=packed)
 
 
-def test_another_type_of_pixel_is_found(packed: Path) -> None:
-    np.save(packed / "images.npy", np.load(packed / "images.npy").astype(np.uint16))
-    hash_again(packed, "images.npy")
-    with pytest.raises(UserError, match="npy is uint16"):
-        verify(store=packed)
-
-
-def test_no_manifest_is_no_store(packed: Path) -> None:
-    (packed / "manifest.json").write_text("{")
-    with pytest.raises(UserError, match="not JSON"):
-        verify(store=packed)
+def test_no_manifest_is_no_store(packed):
     (packed / "manifest.json").unlink()
-    with pytest.raises(UserError, match="never finished; pack it again"):
+    with pytest.raises(UserError, match="not a finished store; pack it again"):
         verify(store=packed)
 
 
-def test_images_are_compared_with_the_release(packed: Path) -> None:
+def test_images_are_compared_with_the_release(packed):
     """Image 10 of the release is row 9 of the store: image 4 was quarantined."""
     images = np.load(packed / "images.npy")
     images[9, 3, 3] ^= 1
@@ -123,16 +103,16 @@ def test_images_are_compared_with_the_release(packed: Path) -> None:
         verify(store=packed, root=packed.parent)
 
 
-def test_a_size_that_is_not_the_images_is_found(packed: Path) -> None:
+def test_a_wrong_size_is_found(packed):
     sizes = pd.read_parquet(packed / "sizes.parquet")
     sizes.loc[2, "height"] = 17
     sizes.to_parquet(packed / "sizes.parquet")
     hash_again(packed, "sizes.parquet")
-    with pytest.raises(UserError, match="image 3 of 11 is 16 x 16, and was 17 x 16"):
+    with pytest.raises(UserError, match="image 3 of 11 is 16 x 16, but was 17 x 16"):
         verify(store=packed, root=packed.parent)
 
 
-def test_a_release_that_is_elsewhere_is_not_called_a_broken_store(packed: Path) -> None:
+def test_a_wrong_release_is_not_reported_as_a_broken_store(packed):
     with pytest.raises(
         UserError, match=r"image 1 of 11 cannot be read again \(file not found\); give the root"
     ):

@@ -1,8 +1,8 @@
-"""Reading and writing files: whole or not at all, quickly, and with one clear line if the disk is full.
+"""Read and write files: completely or not at all, quickly, and with a one-line error if the disk is full.
 
-Every writer here writes a temporary file in the same folder, flushes it to disk and renames it, so a kill at any moment
-leaves either the old file or the new one. The Parquet readers avoid ``pq.read_table``, which imports PyArrow's
-datasets, and ``to_numpy``, which imports pandas: half a second, as long as a linear head trains.
+Every writer here writes a temporary file in the same folder, flushes it to disk and renames it, so a kill at
+any moment leaves either the old file or the new one. The Parquet readers avoid ``pq.read_table`` and
+``to_numpy``, which import PyArrow's datasets and pandas: half a second, as long as a linear head trains.
 """
 
 from __future__ import annotations
@@ -24,6 +24,10 @@ from moco_transfer.errors import UserError
 if TYPE_CHECKING:
     import pandas as pd
 
+# EFBIG: some schedulers limit the size of a file.
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+READ_ONLY = (errno.EROFS, errno.EACCES, errno.EPERM)
+
 
 @contextmanager
 def replacing(path: str | Path) -> Iterator[Path]:
@@ -44,25 +48,24 @@ def replacing(path: str | Path) -> Iterator[Path]:
 
 
 def write_text(path: str | Path, text: str) -> None:
-    """Write ``text`` to ``path`` as UTF-8."""
     with replacing(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
 
 
 def write_parquet(frame: pd.DataFrame, path: str | Path) -> None:
-    """Write ``frame`` to ``path`` without its index; equal frames give equal bytes."""
+    """Write ``frame`` without its index; equal frames give equal bytes."""
     with replacing(path) as temporary:
         frame.to_parquet(temporary, index=False, compression="zstd")
 
 
 def write_csv(frame: pd.DataFrame, path: str | Path, float_format: str | None = None) -> None:
-    """Write ``frame`` to ``path`` without its index."""
+    """Write ``frame`` without its index."""
     with replacing(path) as temporary:
         frame.to_csv(temporary, index=False, float_format=float_format, lineterminator="\n")
 
 
 def write_array(array: np.ndarray, path: str | Path) -> None:
-    """Write ``array`` to ``path`` as .npy."""
+    """Write ``array`` as .npy."""
     with replacing(path) as temporary, temporary.open("wb") as handle:
         np.save(handle, array)
 
@@ -87,40 +90,35 @@ def rows_among(column: pa.ChunkedArray, names: Collection[str]) -> np.ndarray:
     return np.flatnonzero(np.isin(np.from_dlpack(encoded.indices), wanted))
 
 
-# EFBIG: the limit that some schedulers set on the size of a file.
-FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-READ_ONLY = (errno.EROFS, errno.EACCES, errno.EPERM)
-
-
 @contextmanager
 def room_for(needed: int, folder: Path) -> Iterator[None]:
-    """Make ``folder``, check that ``needed`` bytes are free there, and run the block, which writes into ``folder``.
+    """Make ``folder``, check that ``needed`` bytes are free there, and run the block, which writes into it.
 
-    Raises UserError if there is too little space, or if the block meets a full disk, a quota, a limit on the size of a
-    file, or a folder that may not be written to.
+    Raises UserError if there is too little space, or if the block meets a full disk, a quota, a limit on the
+    size of a file, or a folder that may not be written to.
     """
+
+    def no_space(found: str) -> UserError:
+        return UserError(
+            f"no space left on {folder}: needs about {_readable(needed)}; {found}. Free some space, or link "
+            "results/ to a larger disk, and run again: finished shards are kept"
+        )
+
     try:
         folder.mkdir(parents=True, exist_ok=True)
         free = shutil.disk_usage(folder).free
         if free < needed:
-            raise UserError(_no_space(needed, folder, f"{_readable(free)} are free"))
+            raise no_space(f"{_readable(free)} are free")
         yield
     except OSError as error:
         if error.errno in FULL:
-            raise UserError(_no_space(needed, folder, error.strerror or "disk full")) from None
+            raise no_space(error.strerror) from None
         if error.errno in READ_ONLY:
             raise UserError(
-                f"{folder}: cannot be written to ({error.strerror}); give this user write permission, or link "
-                "results/ to a disk that can be written"
+                f"{folder}: cannot be written to ({error.strerror}); give this user write permission, "
+                "or link results/ to a writable disk"
             ) from None
         raise
-
-
-def _no_space(needed: int, folder: Path, found: str) -> str:
-    return (
-        f"no space left on {folder}: needs about {_readable(needed)}; {found}. Free some space, or link results/ to a "
-        "larger disk, and run again: finished shards are kept"
-    )
 
 
 def _readable(size: int) -> str:

@@ -1,1 +1,1 @@
-"""From a raw release to a packed store with splits: adapters, decoding, packing, splitting, labels. No torch here."""
+"""From a raw release to a packed store with splits and labelled subsets. No torch here."""

@@ -1,8 +1,8 @@
-"""The numbers of a dataset's card: what came in, what is stored, how it is split, and what its labels say.
+"""The numbers of a dataset's card: what was read, what is stored, how it is split, and what its labels say.
 
-A card is for people who decide whether to trust a dataset. It holds counts and shares but no identifier, so it may be shown
-for a credentialed release as well: papers on these releases print such counts, small ones too. ``scripts/data_card.py``
-draws the card and writes its page.
+A card helps people decide whether to trust a dataset. It contains counts and shares but no identifier, so it
+may be shown for a credentialed release as well: papers on these releases print such counts, even small ones.
+``scripts/data_card.py`` draws the card and writes its page.
 """
 
 from __future__ import annotations
@@ -18,12 +18,13 @@ from moco_transfer.data.labels import SPLITS, label_columns
 from moco_transfer.errors import UserError
 
 NOT_USED = "not used"
-"""What the card calls images without a split: those that ``labels.unlabeled: drop`` leaves out."""
+"""The card's name for images without a split: those that ``labels.unlabeled: drop`` leaves out."""
 NOT_STATED = "not stated"
 RARE_VIEWS = "others"
 SHOWN_LABELS = 25
-"""A card shows at most so many labels, the most frequent ones; a dataset of many folders may have thousands."""
-# The user chooses the column of views. If it held identifiers, each would occur only a few times, and none would be shown.
+"""A card shows at most this many labels, the most frequent ones; a dataset of many folders may have
+thousands."""
+# If the column of views contains identifiers, each occurs only a few times, and none is shown.
 LEAST_IMAGES_PER_VIEW, SHOWN_VIEWS = 5, 10
 
 
@@ -31,9 +32,10 @@ LEAST_IMAGES_PER_VIEW, SHOWN_VIEWS = 5, 10
 class DataCard:
     """The numbers of one card.
 
-    ``counts`` has split, images, studies, patients, and a last row ``all``. ``labels`` has split, label, images, present
-    (value 1), uncertain (-1), blank and prevalence (present / images). ``views`` has view and images, ``sizes`` width,
-    height and images, ``quarantined`` reason and images, each with the most frequent first. ``settings`` are the store's.
+    ``counts`` has split, images, studies, patients, and a last row ``all``. ``labels`` has split, label,
+    images, present (value 1), uncertain (-1), blank and prevalence (present / images). ``views`` has view and
+    images, ``sizes`` width, height and images, ``quarantined`` reason and images, all sorted by frequency.
+    ``settings`` are the store's.
     """
 
     indexed: int
@@ -55,31 +57,18 @@ def data_card(
 ) -> DataCard:
     """Return the numbers of the card of a store.
 
-    ``index``, ``sizes`` (height and width of the original images in pixels) and ``splits`` have one row per stored image, in
-    the same order; ``quarantine`` has one row with its ``reason`` per image that is not stored; ``manifest`` has indexed,
-    stored, quarantined and settings. Raises UserError if the counts do not reconcile.
+    ``index``, ``sizes`` (height and width of the original images in pixels) and ``splits`` have one row per
+    stored image, in the same order; ``quarantine`` has one row with a ``reason`` per image that is not
+    stored. Raises UserError if the counts do not agree.
     """
-    indexed, stored, quarantined = (manifest[key] for key in ("indexed", "stored", "quarantined"))
-    if indexed != stored + quarantined:
+    indexed, stored = manifest["indexed"], manifest["stored"]
+    if not (len(index) == len(sizes) == stored == indexed - len(quarantine)):
         raise UserError(
-            f"manifest.json: {indexed} images indexed, but {stored} stored and {quarantined} quarantined; pack again"
+            f"manifest.json says that {stored} of {indexed} images are stored, but the tables list "
+            f"{len(index)} images, {len(sizes)} sizes and {len(quarantine)} quarantined images; pack again"
         )
-    tables = {
-        "index.parquet": index,
-        "sizes.parquet": sizes,
-        "the splits": splits,
-        "quarantine.csv": quarantine,
-    }
-    for name, table in tables.items():
-        expected = quarantined if table is quarantine else stored
-        if len(table) != expected:
-            raise UserError(
-                f"{name}: {len(table)} rows, but manifest.json says {expected}; pack and split again"
-            )
-    if (splits["image_id"].to_numpy() != index["image_id"].to_numpy()).any():
-        raise UserError(
-            "the splits: their images are not in the order of index.parquet; split the dataset again"
-        )
+    if splits["image_id"].tolist() != index["image_id"].tolist():
+        raise UserError("the splits do not list the images of index.parquet; split the dataset again")
     side = splits["split"].fillna(NOT_USED).to_numpy(dtype=object)
     present = [name for name in (*SPLITS, NOT_USED) if (side == name).any()]
     return DataCard(
@@ -95,7 +84,7 @@ def data_card(
 
 
 def frequent_labels(labels: pd.DataFrame) -> list[str]:
-    """Return the labels that a card shows, the most frequent first; ``labels`` is that of a ``DataCard``."""
+    """Return the labels that a card shows, the most frequent first; ``labels`` comes from a ``DataCard``."""
     present = labels.groupby("label", sort=False)["present"].sum()
     return list(present.sort_values(ascending=False, kind="stable").index[:SHOWN_LABELS])
 
@@ -106,7 +95,7 @@ def _counts(index: pd.DataFrame, side: np.ndarray, present: list[str]) -> pd.Dat
         {
             "split": name,
             "images": len(members),
-            # The number of a study may be unique within its patient only.
+            # Study numbers may be unique only within a patient.
             "studies": len(members[["patient_id", "study_id"]].drop_duplicates()),
             "patients": members["patient_id"].nunique(),
         }
@@ -126,7 +115,7 @@ def _labels(index: pd.DataFrame, side: np.ndarray, present: list[str]) -> pd.Dat
 
 
 def _views(view: pd.Series) -> pd.DataFrame:
-    """Return the views by frequency; rare ones share one row, and so do images whose view is not stated."""
+    """Return the views by frequency; rare views share one row, and images without a view share another."""
     counts = view.value_counts()
     shown = counts[counts >= LEAST_IMAGES_PER_VIEW].head(SHOWN_VIEWS)
     rows = [*shown.items(), (RARE_VIEWS, counts.sum() - shown.sum()), (NOT_STATED, view.isna().sum())]
@@ -134,6 +123,6 @@ def _views(view: pd.Series) -> pd.DataFrame:
 
 
 def _frequencies(values: pd.DataFrame) -> pd.DataFrame:
-    """Return the distinct rows of ``values`` with their number ``images``, most frequent first, then by value."""
+    """Return the distinct rows of ``values`` with their count ``images``, by frequency, then by value."""
     counts = values.value_counts(sort=False).sort_index()
     return counts.sort_values(ascending=False, kind="stable").reset_index(name="images")

@@ -1,10 +1,10 @@
-"""From one DICOM file to the image that a viewer shows.
+"""Read one DICOM file as the image that a viewer shows.
 
-pydicom parses the elements and decodes the pixels. The code around it makes it safe to read files from anywhere:
+pydicom parses the elements and decodes the pixels. The code around it makes files from anywhere safe to read:
 
-- Parsing stops before the pixels, so that a file can be refused before anything large is read. Only the attributes that
-  say how pixels are stored and shown are kept: names and dates of patients are never parsed.
-- Decoders allocate what a compressed frame claims, whatever the attributes say, so the claim is read and compared first.
+- Parsing stops before the pixels, so that a file can be refused before anything large is read. Only the
+  attributes that say how pixels are stored and shown are kept: names and dates of patients are never parsed.
+- Decoders allocate what a compressed frame claims, whatever the attributes say. So it is checked first.
 - Every refusal is an UnreadableImage whose reason repeats nothing from the file but numbers.
 
 A file that lost its header is read if its first bytes look like a data set.
@@ -15,45 +15,64 @@ from __future__ import annotations
 import io
 import struct
 import zlib
-from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, NamedTuple
+from typing import BinaryIO, NamedTuple
 
 import numpy as np
+from pydicom import Dataset
+from pydicom.datadict import tag_for_keyword
+from pydicom.dataset import FileMetaDataset
+from pydicom.encaps import get_frame, parse_basic_offsets
+from pydicom.filereader import read_dataset
+from pydicom.pixels import get_decoder
+from pydicom.tag import BaseTag
+from pydicom.uid import (
+    JPEG2000,
+    UID,
+    AllTransferSyntaxes,
+    DeflatedExplicitVRLittleEndian,
+    ExplicitVRBigEndian,
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+    JPEGBaseline8Bit,
+    JPEGExtended12Bit,
+    JPEGLossless,
+    JPEGLSNearLossless,
+    RLELossless,
+)
+from pydicom.valuerep import EXPLICIT_VR_LENGTH_32
 
-from moco_transfer.data.display import show_colour, show_gray, show_palette
+from moco_transfer.data.display import ImagePixels, show_colour, show_gray, show_palette
 from moco_transfer.errors import UnreadableImage
-
-if TYPE_CHECKING:
-    from pydicom import Dataset
-    from pydicom.tag import BaseTag
 
 GRAY = ("MONOCHROME1", "MONOCHROME2")
 PALETTE = "PALETTE COLOR"
 COLOUR = ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT")
-# Photometric interpretations of the standard that are refused. Any other text might be anything, and is not repeated.
+# Photometric interpretations of the standard that are refused. Messages do not repeat any other text.
 REFUSED = ("YBR_PARTIAL_422", "YBR_PARTIAL_420", "HSV", "ARGB", "CMYK", "XYB")
-KEPT = [
-    "SamplesPerPixel", "PhotometricInterpretation", "PlanarConfiguration", "NumberOfFrames", "Rows", "Columns",
-    "BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation", "PixelPaddingValue", "PixelPaddingRangeLimit",
-    "WindowCenter", "WindowWidth", "VOILUTFunction", "RescaleSlope", "RescaleIntercept", "ModalityLUTSequence",
-    "VOILUTSequence",
+_KEPT = [
+    "Rows", "Columns", "SamplesPerPixel", "PhotometricInterpretation", "PlanarConfiguration",
+    "NumberOfFrames", "BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation", "PixelPaddingValue",
+    "PixelPaddingRangeLimit", "WindowCenter", "WindowWidth", "VOILUTFunction", "RescaleSlope",
+    "RescaleIntercept", "ModalityLUTSequence", "VOILUTSequence",
 ]  # fmt: skip
 for _lut in ("RedPaletteColorLookupTable", "GreenPaletteColorLookupTable", "BluePaletteColorLookupTable"):
-    KEPT += [f"{_lut}Descriptor", f"{_lut}Data", f"Segmented{_lut}Data"]
+    _KEPT += [f"{_lut}Descriptor", f"{_lut}Data", f"Segmented{_lut}Data"]
+KEPT = [tag_for_keyword(keyword) for keyword in _KEPT]
 UNDEFINED_LENGTH = 0xFFFFFFFF
 PIXEL_DATA, FLOAT_PIXEL_DATA, DOUBLE_PIXEL_DATA = 0x7FE00010, 0x7FE00008, 0x7FE00009
-# The header of a radiograph has some hundred elements; junk of many megabytes would have millions, and take minutes.
+# The header of a radiograph has a few hundred elements; megabytes of junk would take minutes.
 MOST_ELEMENTS = 100_000
-# What a file may hold beside its pixels, which are three channels of 16 bits at most.
+# What a file may contain besides its pixels, which are at most three channels of 16 bits.
 HEADER_BYTES = 16 << 20
 
 
 class DicomFile(NamedTuple):
-    """A data set read up to its pixels; ``body`` stands at their first byte.
+    """A data set read up to its pixels; ``body`` is positioned at their first byte.
 
-    ``syntax`` is the transfer syntax, None if the file does not say. ``length`` is that of the pixel data in bytes,
-    UNDEFINED_LENGTH if they are encapsulated (compressed); ``vr`` their value representation, if it is explicit.
+    ``syntax`` is the transfer syntax, None if the file does not say. ``length`` is the length of the pixel
+    data in bytes, UNDEFINED_LENGTH if they are encapsulated (compressed); ``vr`` is their value
+    representation, if it is explicit.
     """
 
     header: Dataset
@@ -64,38 +83,11 @@ class DicomFile(NamedTuple):
     length: int
 
 
-class ImagePixels(NamedTuple):
-    """How pixels are stored (PS3.3 C.7.6.3): ``stored`` of the ``allocated`` bits count, up to ``high_bit``."""
-
-    rows: int
-    columns: int
-    samples: int
-    photometric: str
-    allocated: int
-    stored: int
-    high_bit: int
-    signed: bool
-    planar: int
-
-    def values(self, words: np.ndarray) -> np.ndarray:
-        """Return the values (int64) of stored ``words``: bits beside the stored ones may hold overlays, and are cut."""
-        kept = (words.astype(np.int64) >> (self.high_bit + 1 - self.stored)) & ((1 << self.stored) - 1)
-        return kept - ((kept >> (self.stored - 1)) << self.stored) if self.signed else kept
-
-
-def dataset_start(head: bytes) -> int | None:
-    """Return where the data elements start in a file with these first 132 bytes or more, None if it is no DICOM."""
-    if head[128:132] == b"DICM":
-        return 132
-    # without preamble: the first element is of group 2 (file meta) or 8, in either byte order
-    return 0 if head[:2] in (b"\x02\x00", b"\x08\x00", b"\x00\x08") else None
-
-
 def read_dicom(path: Path, start: int, max_pixels: int) -> np.ndarray:
-    """Return the single frame at ``path`` as displayed, uint8 [height, width] or [height, width, 3] if coloured.
+    """Return the single frame at ``path`` as displayed: uint8 [height, width] or [height, width, 3].
 
-    ``start`` is where its elements start, from ``dataset_start``. Raises UnreadableImage for whatever is not one frame
-    of at most ``max_pixels``, of 8 or 16 bits, gray, palette or RGB and its kin, and for a file that is broken.
+    ``start`` is the position of its first element. Raises UnreadableImage unless the file is intact and
+    contains one frame of at most ``max_pixels``, with 8 or 16 bits, in gray, palette colours, RGB or YBR.
     """
     most_bytes = 6 * max_pixels + HEADER_BYTES
     try:
@@ -111,7 +103,8 @@ def read_dicom(path: Path, start: int, max_pixels: int) -> np.ndarray:
     except (UnreadableImage, MemoryError):
         raise
     except Exception as error:
-        # the messages of pydicom and its decoders repeat attributes of the file, so only the kind of error is told
+        # the messages of pydicom and its decoders repeat attributes of the file: report only the kind of
+        # error
         if isinstance(error, OSError) and error.errno:
             raise
         raise UnreadableImage(f"a broken DICOM ({type(error).__name__})") from error
@@ -120,14 +113,9 @@ def read_dicom(path: Path, start: int, max_pixels: int) -> np.ndarray:
 def _read_until_pixels(handle: BinaryIO, start: int, most_bytes: int) -> DicomFile:
     """Return the data set in ``handle`` up to its pixels.
 
-    Raises UnreadableImage for a data set without pixels or one that inflates to more than ``most_bytes``, and whatever
+    Raises UnreadableImage if there are no pixels, or if it inflates to more than ``most_bytes``, and whatever
     pydicom and zlib raise for a broken file.
     """
-    # importing pydicom takes 1.5 s, and most datasets hold no DICOM
-    from pydicom.filereader import read_dataset
-    from pydicom.uid import DeflatedExplicitVRLittleEndian
-    from pydicom.valuerep import EXPLICIT_VR_LENGTH_32
-
     handle.seek(start)
     meta = read_dataset(handle, False, True, stop_when=lambda tag, vr, length: tag >> 16 != 2)
     syntax = meta.get("TransferSyntaxUID") or None
@@ -147,7 +135,7 @@ def _read_until_pixels(handle: BinaryIO, start: int, most_bytes: int) -> DicomFi
             found.append((tag, vr, length))
         return bool(found)
 
-    header = read_dataset(handle, implicit, little_endian, stop_when=at_pixels, specific_tags=_kept_tags())
+    header = read_dataset(handle, implicit, little_endian, stop_when=at_pixels, specific_tags=KEPT)
     if start == 0 and not (found and "Rows" in header and "Columns" in header):
         raise UnreadableImage("neither DICOM, JPEG nor PNG")
     if not found:
@@ -160,13 +148,6 @@ def _read_until_pixels(handle: BinaryIO, start: int, most_bytes: int) -> DicomFi
     return DicomFile(header, syntax, little_endian, handle, vr, length)
 
 
-@cache
-def _kept_tags() -> list[int]:
-    from pydicom.datadict import tag_for_keyword
-
-    return [tag_for_keyword(keyword) for keyword in KEPT]
-
-
 def _inflated(handle: BinaryIO, most_bytes: int) -> BinaryIO:
     stream = zlib.decompressobj(-zlib.MAX_WBITS)
     data = stream.decompress(handle.read(most_bytes), most_bytes)
@@ -176,9 +157,7 @@ def _inflated(handle: BinaryIO, most_bytes: int) -> BinaryIO:
 
 
 def _encoding(syntax: str | None, handle: BinaryIO) -> tuple[bool, bool]:
-    """Return whether VRs are implicit and bytes little-endian; if no syntax says so, the first element tells."""
-    from pydicom.uid import ExplicitVRBigEndian, ImplicitVRLittleEndian
-
+    """Return whether VRs are implicit and bytes little-endian, by the syntax or the first element."""
     if syntax is not None:
         return syntax == ImplicitVRLittleEndian, syntax != ExplicitVRBigEndian
     first = handle.read(6)
@@ -188,7 +167,7 @@ def _encoding(syntax: str | None, handle: BinaryIO) -> tuple[bool, bool]:
 
 
 def _image_pixels(header: Dataset, max_pixels: int) -> ImagePixels:
-    """Return the attributes in ``header``; raises UnreadableImage for an image that is not one frame to display."""
+    """Return how ``header`` says the pixels are stored; raises UnreadableImage if they cannot be shown."""
 
     def number(name: str, default: int) -> int:
         value = header.get(name)
@@ -220,13 +199,12 @@ def _image_pixels(header: Dataset, max_pixels: int) -> ImagePixels:
 
 
 def _read_pixels(file: DicomFile, about: ImagePixels, most_bytes: int) -> tuple[np.ndarray, ImagePixels]:
-    """Return the stored words of ``file``, uint8 or uint16 [rows, columns] or, as RGB, [rows, columns, 3].
+    """Return the words of ``file``, uint8 or uint16 [rows, columns] or, as RGB, [rows, columns, 3].
 
-    ``about`` comes back, too, corrected if a compressed frame stores fewer bits than the file says. Raises
-    UnreadableImage for pixel data of another size than ``about`` says, or of more than ``most_bytes`` compressed bytes.
+    ``about`` is returned as well, corrected if a compressed frame stores fewer bits than the file says.
+    Raises UnreadableImage if the pixel data do not have the size that ``about`` says, or more than
+    ``most_bytes`` compressed bytes.
     """
-    from pydicom.uid import UID, AllTransferSyntaxes, ExplicitVRLittleEndian
-
     if file.syntax is not None and file.syntax not in AllTransferSyntaxes:
         raise UnreadableImage("a DICOM in an unknown transfer syntax")
     encapsulated = file.length == UNDEFINED_LENGTH
@@ -239,7 +217,7 @@ def _read_pixels(file: DicomFile, about: ImagePixels, most_bytes: int) -> tuple[
     data = _uncompressed(file, about)
     if about.photometric in COLOUR:
         return _decoded(data, ExplicitVRLittleEndian, about), about
-    # pydicom would copy them twice, which doubles the time of the whole image
+    # pydicom would copy the pixels twice, which doubles the time of the whole image
     return np.frombuffer(data, f"<u{about.allocated // 8}").reshape(about.rows, about.columns), about
 
 
@@ -255,15 +233,12 @@ def _uncompressed(file: DicomFile, about: ImagePixels) -> bytes:
     if len(data) < expected:
         raise UnreadableImage(f"a DICOM that ends after {len(data)} of {expected} bytes of pixel data")
     if not file.little_endian and (width == 2 or (file.vr == "OW" and len(data) % 2 == 0)):
-        # 8-bit pixels that were written as words are swapped in pairs, too
+        # 8-bit pixels that were written as words are also swapped in pairs
         data = np.frombuffer(data, ">u2").astype("<u2").tobytes()
     return data[:expected]
 
 
 def _decompressed(file: DicomFile, about: ImagePixels, most_bytes: int) -> tuple[np.ndarray, ImagePixels]:
-    from pydicom.encaps import get_frame, parse_basic_offsets
-    from pydicom.uid import RLELossless
-
     data = file.body.read(most_bytes + 1)
     if len(data) > most_bytes:
         raise UnreadableImage(f"a DICOM with more than {most_bytes} bytes of compressed pixel data")
@@ -272,15 +247,15 @@ def _decompressed(file: DicomFile, about: ImagePixels, most_bytes: int) -> tuple
         raise UnreadableImage(f"a multi-frame DICOM ({frames} frames)")
     frame = get_frame(data, 0, number_of_frames=1)
     if file.syntax == RLELossless:
-        # runs at their worst double the data, and a header and padding come on top: more is a bomb
+        # at worst, runs double the data; a header and padding are added. More is a bomb
         if len(frame) > 128 + 2 * about.rows * about.columns * about.samples * about.allocated // 8:
             raise UnreadableImage("a DICOM whose run lengths exceed its size")
         return _decoded(data, RLELossless, about), about
     syntax, height, width, components, precision = _read_codestream(frame)
     if (height, width, components) != (about.rows, about.columns, about.samples):
         raise UnreadableImage(
-            f"a DICOM of {about.columns} x {about.rows} pixels in {about.samples} channels whose compressed frame has "
-            f"{width} x {height} in {components}"
+            f"a DICOM of {about.columns} x {about.rows} pixels in {about.samples} channels whose compressed "
+            f"frame has {width} x {height} in {components}"
         )
     if not 2 <= precision <= 16:
         raise UnreadableImage(f"a DICOM whose compressed frame has {precision} bits per pixel")
@@ -290,18 +265,13 @@ def _decompressed(file: DicomFile, about: ImagePixels, most_bytes: int) -> tuple
 
 
 def _decoded(data: bytes, syntax: str, about: ImagePixels, precision: int | None = None) -> np.ndarray:
-    """Return the pixels in ``data`` as pydicom decodes them, words of ``about.allocated`` bits, colours as RGB."""
-    from pydicom import Dataset
-    from pydicom.dataset import FileMetaDataset
-    from pydicom.pixels import get_decoder
-    from pydicom.uid import UID, RLELossless
-
+    """Return ``data`` as pydicom decodes them: words of ``about.allocated`` bits, colours as RGB."""
     frame = Dataset()
     frame.file_meta = FileMetaDataset()
     frame.file_meta.TransferSyntaxUID = syntax
     frame.Rows, frame.Columns, frame.SamplesPerPixel = about.rows, about.columns, about.samples
     frame.PhotometricInterpretation, frame.PlanarConfiguration = about.photometric, about.planar
-    # all bits as an unsigned number: ImagePixels.values knows which of them count
+    # all bits as an unsigned number: ImagePixels.values selects those that count
     frame.BitsAllocated, frame.BitsStored = about.allocated, precision or about.allocated
     frame.PixelRepresentation = 0
     frame.PixelData = data
@@ -310,9 +280,10 @@ def _decoded(data: bytes, syntax: str, about: ImagePixels, precision: int | None
 
 
 def _read_codestream(frame: bytes) -> tuple[str, int, int, int, int]:
-    """Return what a compressed ``frame`` says of itself: a transfer syntax of its kind, height, width, components, bits.
+    """Return a compressed ``frame``'s transfer syntax, height, width, components and bits.
 
-    Raises UnreadableImage if it is neither JPEG, JPEG-LS nor JPEG 2000. Markers are those of JPEG (ITU-T T.81 B.2.2), JPEG-LS (T.87 C.2.2) and JPEG 2000 (T.800 A.5.1).
+    Raises UnreadableImage if it is neither JPEG, JPEG-LS nor JPEG 2000. Markers are those of JPEG (ITU-T T.81
+    B.2.2), JPEG-LS (T.87 C.2.2) and JPEG 2000 (T.800 A.5.1).
     """
     try:
         if frame[:2] == b"\xff\xd8":
@@ -327,9 +298,7 @@ def _read_codestream(frame: bytes) -> tuple[str, int, int, int, int]:
 
 
 def _jpeg(frame: bytes) -> tuple[str, int, int, int, int]:
-    from pydicom.uid import JPEGBaseline8Bit, JPEGExtended12Bit, JPEGLossless, JPEGLSNearLossless
-
-    # frame headers: SOF0 to SOF15, without the Huffman tables, the extension and the conditioning between them
+    # frame headers: SOF0 to SOF15, without the tables and extensions between them
     frames = dict.fromkeys({*range(192, 208)} - {196, 200, 204}, JPEGExtended12Bit)
     frames |= {0xC0: JPEGBaseline8Bit, 0xC3: JPEGLossless, 0xF7: JPEGLSNearLossless}
     position = 2
@@ -341,7 +310,7 @@ def _jpeg(frame: bytes) -> tuple[str, int, int, int, int]:
             position += 1
             continue
         if marker in frames:
-            # no coded data hold the end marker; without it libjpeg would make up the rest of the image
+            # coded data never contain the end marker; without it libjpeg would invent the rest of the image
             if frame.find(b"\xff\xd9", position) < 0:
                 raise UnreadableImage("a DICOM whose compressed frame is cut short")
             precision, height, width, components = struct.unpack_from(">BHHB", frame, position + 4)
@@ -351,8 +320,6 @@ def _jpeg(frame: bytes) -> tuple[str, int, int, int, int]:
 
 
 def _jpeg_2000(frame: bytes, start: int) -> tuple[str, int, int, int, int]:
-    from pydicom.uid import JPEG2000
-
     right, lower, left, upper = struct.unpack_from(">4I", frame, start + 4)
     components, depth = struct.unpack_from(">HB", frame, start + 36)
     return JPEG2000, lower - upper, right - left, components, (depth & 0x7F) + 1

@@ -1,45 +1,62 @@
-"""From stored values to the 8 bits of a display.
+"""Turn stored values into the 8 bits of a display.
 
-A stored value of a DICOM means nothing by itself. The modality LUT (or rescale slope and intercept) turns it into the
-device's units, the VOI LUT or window picks the range of interest, and MONOCHROME1 says that high values are dark. That
-is the order of the DICOM standard (PS3.3 C.11 and PS3.4 N.2). All of these are functions of one value, so they are
-computed once for each of the 256 or 65,536 possible stored words, and the image is then a table lookup: the same result
-as on millions of pixels, in a fraction of the time.
+A stored value of a DICOM means nothing by itself. The modality LUT (or rescale slope and intercept) turns it
+into the device's units, the VOI LUT or window picks the range of interest, and MONOCHROME1 says that high
+values are dark. That is the order of the DICOM standard (PS3.3 C.11 and PS3.4 N.2). All of these are
+functions of one value, so they are computed once for each of the 256 or 65,536 possible stored words, and the
+image is then a table lookup: the same result as with millions of pixels, in a fraction of the time.
 
-Windows and palettes are pydicom's. Gray LUTs are looked up here, because pydicom wraps values that lie beyond a table,
-and rejects tables with padding, with two entries per word, or (as modality LUT) of other than 8 or 16 bits.
+pydicom applies windows and palettes. Gray LUTs are looked up here, because pydicom wraps values beyond the
+end of a table, and rejects tables with padding, with two entries per word, or (as modality LUT) with other
+than 8 or 16 bits.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import NamedTuple
 
 import numba
 import numpy as np
+from pydicom import Dataset
+from pydicom.pixels import apply_color_lut, apply_windowing
 
 from moco_transfer.errors import UnreadableImage
 
-if TYPE_CHECKING:
-    from pydicom import Dataset
-
-    from moco_transfer.data.dicom import ImagePixels
-
-# How often each word occurs in an image, int64 [words]. Counted only when called: most windows do not need it.
+# Returns how often each word occurs in an image, int64 [words]; most windows do not need to call it.
 Counts = Callable[[], np.ndarray]
-# The tails that the robust window leaves out: collimator edges, burnt-in markers, dead pixels.
+# The robust window leaves out the tails: collimator edges, burnt-in markers, dead pixels.
 PERCENTILES = (0.5, 99.5)
 # The VOI functions (PS3.3 C.11.2.1), and the smallest width that each can have.
 TINY = np.finfo(np.float32).tiny
 SMALLEST_WIDTH = {"LINEAR": 1.0, "LINEAR_EXACT": TINY, "SIGMOID": TINY}
 
 
+class ImagePixels(NamedTuple):
+    """How pixels are stored (PS3.3 C.7.6.3): ``stored`` of ``allocated`` bits, up to ``high_bit``."""
+
+    rows: int
+    columns: int
+    samples: int
+    photometric: str
+    allocated: int
+    stored: int
+    high_bit: int
+    signed: bool
+    planar: int
+
+    def values(self, words: np.ndarray) -> np.ndarray:
+        """Return the values (int64) of stored ``words``, without other bits, which may be overlays."""
+        kept = (words.astype(np.int64) >> (self.high_bit + 1 - self.stored)) & ((1 << self.stored) - 1)
+        return kept - ((kept >> (self.stored - 1)) << self.stored) if self.signed else kept
+
+
 def to_uint8(words: np.ndarray, brightness: Callable[[np.ndarray, Counts], np.ndarray]) -> np.ndarray:
     """Return ``words`` (uint8 or uint16, any shape) as uint8 of the same shape.
 
-    ``brightness(every_word, counts)`` gets every word that the type can hold, in ascending order (int64), and returns
-    their brightness, 0 (black) to 1 (white).
+    ``brightness(every_word, counts)`` gets every word that the type can hold, in ascending order (int64), and
+    returns their brightness, 0 (black) to 1 (white).
     """
     flat = words.ravel()
     every_word = np.arange(np.iinfo(words.dtype).max + 1)
@@ -48,7 +65,7 @@ def to_uint8(words: np.ndarray, brightness: Callable[[np.ndarray, Counts], np.nd
     return _lookup(flat, table).reshape(words.shape)
 
 
-# Compiled, because np.bincount and NumPy's indexing first convert all words to 8 bytes: seven times as slow.
+# Compiled: np.bincount and NumPy's indexing first convert words to 8 bytes, which takes seven times as long.
 @numba.njit(cache=True, nogil=True)
 def _histogram(words: np.ndarray, length: int) -> np.ndarray:
     counts = np.zeros(length, np.int64)
@@ -66,18 +83,18 @@ def _lookup(words: np.ndarray, table: np.ndarray) -> np.ndarray:
 
 
 def robust(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
-    """Return the brightness of ``values`` under the window between two percentiles of the image itself.
+    """Return the brightness of ``values`` in the window between two percentiles of the image itself.
 
-    ``counts`` says how often each value occurs. If the percentiles are equal, because most pixels are, the window spans
-    the extremes. An image of one value, or of padding alone, is black.
+    ``counts`` says how often each value occurs. If both percentiles are the same value, the window spans the
+    extremes. An image with only one value, or only padding, is black.
     """
     occurring = counts > 0
     if not occurring.any():
         return np.zeros(len(values))
     order = np.argsort(values[occurring], kind="stable")
     ascending = values[occurring][order]
-    cumulated = np.cumsum(counts[occurring][order])
-    low, high = ascending[np.searchsorted(cumulated, np.array(PERCENTILES) / 100 * cumulated[-1])]
+    cumulative = np.cumsum(counts[occurring][order])
+    low, high = ascending[np.searchsorted(cumulative, np.array(PERCENTILES) / 100 * cumulative[-1])]
     if low == high:
         low, high = ascending[0], ascending[-1]
     if low == high:
@@ -102,9 +119,7 @@ def show_gray(words: np.ndarray, about: ImagePixels, header: Dataset) -> np.ndar
 
 
 def show_palette(words: np.ndarray, about: ImagePixels, header: Dataset) -> np.ndarray:
-    """Return the colours that ``words`` [rows, columns] stand for, uint8 [rows, columns, 3] (PS3.3 C.7.6.3.1.5)."""
-    from pydicom.pixels import apply_color_lut
-
+    """Return the palette's colours for ``words`` [rows, columns] (PS3.3 C.7.6.3.1.5): uint8 [..., 3]."""
     colours = apply_color_lut(about.values(np.arange(np.iinfo(words.dtype).max + 1)), header)
     return (colours >> 8 if colours.dtype == np.uint16 else colours).astype(np.uint8)[words]
 
@@ -117,7 +132,7 @@ def show_colour(channels: np.ndarray, about: ImagePixels) -> np.ndarray:
 
 
 def _is_padding(values: np.ndarray, about: ImagePixels, header: Dataset) -> np.ndarray:
-    """Return which ``values`` are no part of the image: the padding value, or all up to its range limit."""
+    """Return which ``values`` are padding: the padding value, or all between it and its range limit."""
     first, last = header.get("PixelPaddingValue"), header.get("PixelPaddingRangeLimit")
     if first in (None, ""):
         return np.zeros(len(values), dtype=bool)
@@ -133,17 +148,14 @@ def _in_units(values: np.ndarray, header: Dataset) -> np.ndarray:
     if slope is None and intercept is None:
         return values
     slope, intercept = 1.0 if slope is None else slope, intercept or 0.0
-    # a decimal string may hold what no device means, and what would overflow
+    # a decimal string may contain numbers that no device means and that would overflow
     if not 1e-30 < abs(slope) < 1e30 or not abs(intercept) < 1e30:
         raise UnreadableImage(f"a DICOM with rescale slope {slope:g} and intercept {intercept:g}")
     return values * slope + intercept
 
 
 def _brightness(units: np.ndarray, counts: Counts, header: Dataset) -> np.ndarray:
-    """Return the brightness of ``units`` under the first VOI LUT, else the first window, else a robust one."""
-    from pydicom import Dataset
-    from pydicom.pixels import apply_windowing
-
+    """Return the brightness of ``units`` by the first VOI LUT, else the first window, else a robust one."""
     if header.get("VOILUTSequence"):
         shown, bits = _look_up(units, header.VOILUTSequence[0], header)
         return shown / (2**bits - 1)
@@ -172,7 +184,7 @@ def _first(value: object) -> float | None:
 
 
 def _look_up(values: np.ndarray, item: Dataset, header: Dataset) -> tuple[np.ndarray, int]:
-    """Return ``values`` looked up in the LUT of ``item``, and the bits of its entries (PS3.3 C.11.1.1, C.11.2.1.1).
+    """Return ``values`` looked up in the LUT ``item``, and the bits of an entry (PS3.3 C.11.1.1, C.11.2.1.1).
 
     Values below the table take its first entry, values above it the last.
     """
@@ -182,7 +194,7 @@ def _look_up(values: np.ndarray, item: Dataset, header: Dataset) -> tuple[np.nda
     if not isinstance(data, bytes):
         entries = np.atleast_1d(data)
     elif bits == 8 and len(data) in (length, length + length % 2):
-        entries = np.frombuffer(data, np.uint8)  # two entries per word, as some writers have it
+        entries = np.frombuffer(data, np.uint8)  # two entries per word, as some programs write them
     else:
         entries = np.frombuffer(data, "<u2" if header.original_encoding[1] else ">u2")
     entries = entries[:length]

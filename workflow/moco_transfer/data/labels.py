@@ -1,11 +1,10 @@
-"""Reading an index and its splits: which columns are labels, what targets they become, which rows belong to what.
+"""Read an index and its splits: the rows of a split, the labels, and the targets that labels become.
 
-An index keeps the release's own values: 1 (present), 0 (absent), -1 (uncertain) and NaN (not mentioned). What a network
-learns from them is decided here, once: 1 stays 1, -1 becomes what ``labels.uncertain`` says, and a blank counts as 0, as
-in CheXclusion (Seyyed-Kalantari et al., 2021), whose finetuning settings the paper shares.
+An index keeps the release's own values: 1 (present), 0 (absent), -1 (uncertain) and NaN (not mentioned). Only
+this module decides what a network learns from them: 1 stays 1, -1 becomes what ``labels.uncertain`` says, and
+a blank counts as 0, as in CheXclusion (Seyyed-Kalantari et al., 2021), whose settings the paper shares.
 
-Nothing here imports pandas, because the jobs that read labels take less than a second. ``index`` builds and checks the
-table.
+Nothing here imports pandas, because the jobs that read labels take less than a second.
 """
 
 from __future__ import annotations
@@ -38,14 +37,14 @@ def subset_rows(subset: Path) -> np.ndarray:
 
 
 def label_columns(columns: Sequence[str]) -> list[str]:
-    """Return the labels among the ``columns`` of an index table: all that come after ``view``."""
+    """Return the labels among the ``columns`` of an index table: all columns after ``view``."""
     return list(columns[len(COLUMNS) :])
 
 
 def targets(raw: np.ndarray, uncertain: str) -> np.ndarray:
-    """Return the targets of ``raw`` values: float32 [images, classes] of 0, 1 and NaN, which the loss leaves out.
+    """Return the targets of ``raw`` values: float32 [images, classes] of 0, 1 and NaN (no loss).
 
-    ``uncertain`` is what -1 becomes: ``zero``, ``one`` or ``mask``.
+    ``uncertain`` says what -1 becomes: ``zero``, ``one`` or ``mask`` (NaN).
     """
     values = np.where(raw == -1, UNCERTAIN[uncertain], raw).astype(np.float32)
     values[np.isnan(raw)] = 0
@@ -61,5 +60,5 @@ def read_targets(index: Path, uncertain: str) -> tuple[list[str], np.ndarray]:
 
 
 def has_labels(index: pd.DataFrame) -> np.ndarray:
-    """Return bool [images]: whether any label of the image has a value at all, be it 1, 0 or -1."""
+    """Return whether any label of an image has a value (1, 0 or -1): bool [images]."""
     return index[label_columns(index.columns)].notna().to_numpy().any(axis=1)

@@ -1,4 +1,4 @@
-"""What each release consists of, so that a missing one can be named before anything runs. Imports nothing heavy."""
+"""What each release consists of, to report missing data before anything runs. Imports nothing heavy."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Release:
-    """A release's name, where to get it, and patterns of the tables its adapter reads (each must match a file).
+    """A release's name, where to get it, and patterns that must match the tables its adapter reads.
 
-    ``{labeler}`` in a pattern stands for the dataset's labeler. Only the configuration names the file of ``table``.
-    ``images`` are those of the whole release by official split, and ``classes`` its number of labels, if they are known.
+    ``{labeler}`` in a pattern stands for the dataset's labeler. ``images`` counts those of the whole release
+    by official split, and ``classes`` its labels, if known.
     """
 
     name: str
@@ -33,11 +33,7 @@ RELEASES = {
     "mimic_cxr_jpg": Release(
         "MIMIC-CXR-JPG 2.0.0 or 2.1.0",
         "https://physionet.org/content/mimic-cxr-jpg/ (credentialed)",
-        (
-            "mimic-cxr-2.*-{labeler}.csv.gz",
-            "mimic-cxr-2.*-metadata.csv.gz",
-            "mimic-cxr-2.*-split.csv.gz",
-        ),
+        ("mimic-cxr-2.*-{labeler}.csv.gz", "mimic-cxr-2.*-metadata.csv.gz", "mimic-cxr-2.*-split.csv.gz"),
         {"train": 368_960, "validation": 2_991, "test": 5_159},
         14,
     ),
@@ -50,7 +46,7 @@ RELEASES = {
     ),
     "image_folder": Release(
         "one folder of images per class",
-        "https://image-net.org/download.php, 2,000 images of it are enough",
+        "https://image-net.org/download.php (2,000 of its images are enough)",
         ("*/",),
     ),
     "table": Release("a table of your own", "", ()),
@@ -60,10 +56,10 @@ RELEASES = {
 def find_tables(
     adapter: str, root: str | Path, labeler: str = "chexpert", file: str = ""
 ) -> tuple[list[str], list[str]]:
-    """Return the release's tables under ``root``, and the patterns that match no file there.
+    """Return the release's tables under ``root``, or none, and the patterns without a match.
 
-    Folders of images are among the tables, so that new images are noticed. If any pattern has no match, no table is
-    returned. ``labeler`` is for ``mimic_cxr_jpg``, ``file`` for ``table``.
+    Folders of images are among the tables, so that new images are noticed. ``labeler`` is for
+    ``mimic_cxr_jpg``, ``file`` for ``table``.
     """
     if adapter == "table":
         matches = {file: [str(Path(root, file))] if Path(root, file).is_file() else []}
@@ -75,9 +71,10 @@ def find_tables(
 
 
 def describe_missing(datasets: dict[str, tuple[str, ...]]) -> str:
-    """Return which of ``datasets`` are not there and what to do, one line per dataset.
+    """Return which of ``datasets`` are missing and what to do, one line per dataset.
 
-    ``datasets`` has the arguments of ``find_tables`` by name: (adapter, root) or (adapter, root, labeler, file).
+    ``datasets`` has the arguments of ``find_tables`` by name: (adapter, root) or (adapter, root, labeler,
+    file).
     """
     lines = []
     for name, (adapter, root, *chosen) in datasets.items():

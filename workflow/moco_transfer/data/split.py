@@ -1,19 +1,20 @@
-"""The splits of a dataset into train, validation and test, and the labelled subsets of its training images.
+"""Split a dataset into train, validation and test, and draw the labelled subsets of its training images.
 
-Each unit (image, study or patient) gets a key from a random stream that its own identifier names; units are sorted by
-key and cut. So an assignment depends only on the identifiers and the seed, never on the order of rows on disk. Labelled
-subsets are prefixes of one such order per subset number, so the smaller percentages are contained in the larger ones.
+Each unit (image, study or patient) gets a key from a random stream named after its own identifier; units are
+sorted by key and cut. So an assignment depends only on the identifiers and the seed, never on the order of
+rows on disk. The labelled subsets of one number are prefixes of one such order, so the smaller percentages
+are contained in the larger ones.
 
-When a dataset grows, sides keep their exact sizes, so some units may have to move. New images of known units move none.
-m new units, sorted in among the old ones, shift each cut by the difference between the number of new units before it and
-the growth of the sides before it: about the square root of m, as keys are random, and never more than m units at the one
-cut of two sides, or 2m + 1 at the two cuts of three (a floor may add one). The old units keep their order, and so do the
-old images of a nested subset.
+If a dataset grows, sides keep their exact shares, so some units may have to move. New images of known units
+move none. m new units, sorted in among the old ones, shift each cut by the difference between the number of
+new units before it and the growth of the sides before it: about the square root of m, as keys are random, and
+never more than m units at the one cut of two sides, or 2m + 1 at the two cuts of three (a floor may add one).
+The old units keep their order, and so do the old images of a nested subset.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from fractions import Fraction
 from pathlib import Path
 
@@ -38,22 +39,17 @@ def split(settings: stages.AssignSplits, *, index: Path, splits: Path) -> None:
 def subset(settings: stages.DrawSubset, *, index: Path, splits: Path, subset: Path) -> None:
     """Draw one labelled subset of the training images."""
     labels = read_targets(index, settings.uncertain)[1]
-    frame = draw_subset(
-        pd.read_parquet(splits),
-        labels,
-        settings.percent,
-        settings.subset,
-        settings.seed,
-        settings.sampling,
+    drawn = draw_subset(
+        pd.read_parquet(splits), labels, settings.percent, settings.subset, settings.seed, settings.sampling
     )
-    write_parquet(frame, subset)
+    write_parquet(drawn, subset)
 
 
 def extra_subsets(settings: stages.DrawExtraSubsets, *, index: Path, splits: Path, subsets: Path) -> None:
-    """Draw further labelled subsets of a target, as rows of the store by percentage and number of the subset."""
-    frame, labels = pd.read_parquet(splits), read_targets(index, settings.uncertain)[1]
+    """Draw more labelled subsets of a target: percentage, number of the subset, row of the store."""
+    table, labels = pd.read_parquet(splits), read_targets(index, settings.uncertain)[1]
     drawn = [
-        draw_subset(frame, labels, percent, number, settings.seed, settings.sampling).assign(
+        draw_subset(table, labels, percent, number, settings.seed, settings.sampling).assign(
             percent=percent, subset=number
         )
         for percent in settings.percents
@@ -63,20 +59,30 @@ def extra_subsets(settings: stages.DrawExtraSubsets, *, index: Path, splits: Pat
 
 
 def size_sample(settings: stages.DrawSample, *, splits: Path, as_many_as: Path, sample: Path) -> None:
-    """Draw as many images for MoCo from one dataset as another dataset has."""
+    """Draw as many images for MoCo from one dataset as another dataset has.
+
+    The file has ``row`` (in ``splits``), in the order drawn. Raises UserError if there are too few images.
+    """
     parts = settings.images.split("+")
     images = len(split_rows(as_many_as, parts))
-    frame = draw_images(pd.read_parquet(splits), parts, images, settings.seed, settings.name)
-    write_parquet(frame, sample)
+    table = pd.read_parquet(splits)
+    rows = np.flatnonzero(table["split"].isin(parts))
+    if len(rows) < images:
+        raise UserError(
+            f"controls.size.{settings.name}: needs {images} images, but its dataset has {len(rows)}; "
+            "name the smaller dataset in as_many_as"
+        )
+    order = _random_order(table["image_id"].to_numpy()[rows], settings.seed, "size", settings.name)
+    write_parquet(pd.DataFrame({"row": rows[order[:images]].astype(np.int64)}), sample)
 
 
 def assign_splits(index: pd.DataFrame, split: Split, labels: Labels, seed: int) -> pd.DataFrame:
     """Return ``image_id``, ``patient_id`` and ``split`` of every row of ``index``, in its order.
 
-    Official sides are kept as they are. The units of what remains are cut in the order train, validation, test: each
-    side gets floor(share x units), the last one the rest. If ``labels.unlabeled`` is ``drop``, ``split`` is null for
-    images without any label, and they count in no share. Raises UserError if an official side is asked for and an image
-    names none, if a unit would be divided, or if there are too few units for the shares.
+    Official sides are kept as they are. The remaining units are cut in the order train, validation, test:
+    each side gets floor(share x units), the last one the rest. If ``labels.unlabeled`` is ``drop``, ``split``
+    is null for images without any label, and they count in no share. Raises UserError if a side is 'official'
+    and an image names no official side, if a unit would be divided, or if there are too few units.
     """
     used = has_labels(index) if labels.unlabeled == "drop" else np.ones(len(index), dtype=bool)
     side = np.full(len(index), None, dtype=object)
@@ -101,28 +107,21 @@ def assign_splits(index: pd.DataFrame, split: Split, labels: Labels, seed: int) 
 
 
 def draw_subset(
-    splits: pd.DataFrame,
-    labels: np.ndarray | None,
-    percent: str,
-    number: int,
-    seed: int,
-    how: str = "nested",
+    splits: pd.DataFrame, labels: np.ndarray, percent: str, number: int, seed: int, sampling: str
 ) -> pd.DataFrame:
-    """Return ``image_id`` and ``row`` (in ``splits``, hence in the store) of a labelled subset of the training images.
+    """Return a labelled subset of the training images: ``image_id`` and ``row`` (in ``splits``).
 
-    Its size is max(1, floor(``percent`` / 100 x training images)), computed exactly. Rows are in the order in which they
-    were drawn, so a smaller subset of the same ``number`` is the head of a larger one. ``how``: ``nested`` draws at
-    random; ``stratified`` draws in proportion from each set of labels that occur together in ``labels`` (float [images,
-    classes] of 0, 1 and NaN, with the rows of ``splits``). Raises UserError if there is no training image.
+    Its size is that of ``subset_size``. Rows are in the order in which they were drawn, so a smaller subset
+    of the same ``number`` is the head of a larger one. ``sampling``: ``nested`` draws at random;
+    ``stratified`` draws in proportion from each set of labels that occur together in ``labels`` (float
+    [rows of ``splits``, classes] of 0, 1 and NaN). Raises UserError if there is no training image.
     """
     rows = np.flatnonzero(splits["split"] == "train")
     if len(rows) == 0:
         raise UserError("splits: there is no training image to draw a labelled subset from")
     identifiers = splits["image_id"].to_numpy()[rows]
     order = _random_order(identifiers, seed, "subset", number)
-    if how == "stratified":
-        if labels is None:
-            raise ValueError("a stratified subset needs the labels")
+    if sampling == "stratified":
         order = _interleave(order, labels[rows], seed, number)
     drawn = order[: subset_size(percent, len(rows))]
     return pd.DataFrame({"image_id": identifiers[drawn], "row": rows[drawn].astype(np.int64)}).astype(
@@ -130,25 +129,8 @@ def draw_subset(
     )
 
 
-def draw_images(
-    splits: pd.DataFrame, parts: Sequence[str], images: int, seed: int, name: str
-) -> pd.DataFrame:
-    """Return ``row`` (in ``splits``) of ``images`` random images of the splits ``parts``, in the order drawn.
-
-    ``name`` names the draw. Raises UserError if there are fewer images than that.
-    """
-    rows = np.flatnonzero(splits["split"].isin(parts))
-    if len(rows) < images:
-        raise UserError(
-            f"controls.size.{name}: {images} images are asked for, but its dataset has {len(rows)} for MoCo; name "
-            "the smaller dataset in as_many_as"
-        )
-    order = _random_order(splits["image_id"].to_numpy()[rows], seed, "size", name)
-    return pd.DataFrame({"row": rows[order[:images]].astype(np.int64)})
-
-
 def subset_size(percent: str, images: int) -> int:
-    """Return max(1, floor(``percent`` / 100 x ``images``)); the string is exact where a float is not.
+    """Return max(1, floor(``percent`` / 100 x ``images``)), exactly: ``percent`` is text, as floats round.
 
     >>> subset_size("0.05", 225_720)
     112
@@ -159,7 +141,7 @@ def subset_size(percent: str, images: int) -> int:
 def side_sizes(units: int, unit: str, shares: Mapping[str, Fraction]) -> dict[str, int]:
     """Return how many of ``units`` each side with a share gets: floor(share x units), the last one the rest.
 
-    Raises UserError if a side gets none. ``unit`` names what is counted.
+    ``unit`` is their name in the message. Raises UserError if a side gets none.
 
     >>> side_sizes(8389, "image", {"train": Fraction("0.7"), "validation": Fraction("0.3")})
     {'train': 5872, 'validation': 2517}
@@ -175,10 +157,11 @@ def side_sizes(units: int, unit: str, shares: Mapping[str, Fraction]) -> dict[st
 
 def _official_members(index: pd.DataFrame, used: np.ndarray, name: str) -> np.ndarray:
     official = index["official_split"]
-    blank = int((used & official.isna().to_numpy()).sum())
+    blank = (used & official.isna().to_numpy()).sum()
     if blank:
         raise UserError(
-            f"split: {name} is 'official', but {blank} of {int(used.sum())} images name no official split; give a share"
+            f"split: {name} is 'official', but {blank} of {used.sum()} images name no official split; "
+            "give a share"
         )
     members = (official == name).to_numpy()
     if not members.any():
@@ -189,7 +172,7 @@ def _official_members(index: pd.DataFrame, used: np.ndarray, name: str) -> np.nd
 
 
 def _cut(units: pd.Series, unit: str, shares: dict[str, Fraction], seed: int) -> np.ndarray:
-    """Return the side of each row, given its unit: the units in random order, cut at the floors of their shares."""
+    """Return the side of each row, given its unit: the units in random order, cut at their shares."""
     codes, identifiers = pd.factorize(units)
     sizes = side_sizes(len(identifiers), unit, shares)
     side = np.empty(len(identifiers), dtype=object)
@@ -201,13 +184,11 @@ def _cut(units: pd.Series, unit: str, shares: dict[str, Fraction], seed: int) ->
 
 def _check_undivided(units: pd.Series, side: np.ndarray, unit: str) -> None:
     """Raise UserError if one of the ``units`` has rows on two sides: then the official split divides it."""
-    codes, identifiers = pd.factorize(units)
-    first = np.empty(len(identifiers), dtype=object)
-    first[codes[::-1]] = side[::-1]
-    divided = np.unique(codes[first[codes] != side])
-    if len(divided):
+    sides = pd.Series(side, dtype="str").groupby(units.to_numpy()).nunique()
+    divided = (sides > 1).sum()
+    if divided:
         raise UserError(
-            f"split: unit is '{unit}', but the official split divides {len(divided)} of {len(identifiers)} of them; "
+            f"split: unit is '{unit}', but the official split divides {divided} of {len(sides)} of them; "
             "choose a smaller unit, or shares instead of 'official'"
         )
 
@@ -215,25 +196,19 @@ def _check_undivided(units: pd.Series, side: np.ndarray, unit: str) -> None:
 def _random_order(identifiers: np.ndarray, seed: int, *names: str | int) -> np.ndarray:
     """Return the permutation that sorts ``identifiers`` by the keys of the streams (*names, identifier)."""
     keys = [stream_key(seed, *names, identifier) for identifier in identifiers]
-    high = np.array([key >> 64 for key in keys], dtype=np.uint64)
-    low = np.array([key & (2**64 - 1) for key in keys], dtype=np.uint64)
-    return np.lexsort((low, high))
+    return np.array(sorted(range(len(keys)), key=keys.__getitem__), dtype=np.int64)
 
 
 def _interleave(order: np.ndarray, labels: np.ndarray, seed: int, number: int) -> np.ndarray:
-    """Return ``order``, rearranged so that every prefix holds each set of labels in proportion.
+    """Return ``order``, rearranged so that every prefix contains each set of labels in proportion.
 
-    This is systematic sampling: the r-th image of a stratum of n is placed at (r + offset) / n on a line from 0 to 1, and
-    the images are taken in the order of their places. Offsets are random, so that a rare set of labels is neither always
-    early nor always late, and evenly spread, so that the strata do not all come at once.
+    This is systematic sampling: the r-th image of a stratum of n is placed at (r + offset) / n on a line from
+    0 to 1, and the images are taken in the order of their positions. Offsets are random, so that a rare set
+    of labels is neither always early nor always late, and evenly spread, so that strata do not coincide.
     """
-    known = np.where(np.isnan(labels), -1, labels).astype(np.int8)[order]
-    _, stratum, sizes = np.unique(known, axis=0, return_inverse=True, return_counts=True)
-    stratum = stratum.ravel()
-    grouped = np.argsort(stratum, kind="stable")
-    starts = np.cumsum(sizes) - sizes
-    rank = np.empty(len(order), dtype=np.int64)
-    rank[grouped] = np.arange(len(order)) - starts[stratum[grouped]]
+    known = pd.DataFrame(np.where(np.isnan(labels), -1, labels)[order])
+    strata = known.groupby(list(known.columns))
+    stratum, rank, sizes = strata.ngroup().to_numpy(), strata.cumcount().to_numpy(), strata.size().to_numpy()
     rng = stream(seed, "subset strata", number)
     offsets = (rng.permutation(len(sizes)) + rng.random()) / len(sizes)
     position = (rank + offsets[stratum]) / sizes[stratum]

@@ -1,10 +1,10 @@
-"""The store: every image of a dataset decoded, resized and packed once, and read at random from then on.
+"""The store: every image of a dataset, decoded, resized and packed once, and then read in any order.
 
-``images.npy`` is one uint8 array, opened as a memory map; ``index.parquet`` says what each of its rows is, and
-``sizes.parquet`` how large the image was. An image that cannot be read is left out and listed in ``quarantine.csv`` with
-its reason: indexed = stored + quarantined, always. ``manifest.json`` is written last: a folder without one is no store.
-It says what was packed from what, with which settings and packages, and holds the hash of each file: counts and hashes
-alone, no identifier and no path, so that it can be shown where the images may not.
+``images.npy`` is one uint8 array, opened as a memory map; ``index.parquet`` describes each of its rows, and
+``sizes.parquet`` gives the original size. Unreadable images are left out and listed in ``quarantine.csv``
+with the reason: indexed = stored + quarantined, always. ``manifest.json`` is written last: a folder without
+one is not a store. It says what was packed, with which settings and packages, and the hash of each file, but
+no identifier or path, so it may be shown even if the images may not.
 """
 
 from __future__ import annotations
@@ -21,14 +21,13 @@ import numpy as np
 import pandas as pd
 
 from moco_transfer.config import stages
-from moco_transfer.config.datasets import Store as StoreSettings
 from moco_transfer.data.index import check
-from moco_transfer.data.packing import quarantine_of, shape_of, stop_if_too_many, write_header
+from moco_transfer.data.packing import quarantine_of, shape_of, too_many, write_header
 from moco_transfer.errors import UserError
 from moco_transfer.files import replacing, room_for, write_csv, write_parquet, write_text
 
 FILES = ("images.npy", "index.parquet", "sizes.parquet", "quarantine.csv")
-# What a pixel's value depends on.
+# The packages that the pixels depend on.
 PACKAGES = ("numpy", "numba", "pillow", "pydicom", "pylibjpeg", "pylibjpeg-libjpeg", "pylibjpeg-openjpeg")
 COPIED_AT_ONCE = 16 * 2**20
 
@@ -36,78 +35,76 @@ COPIED_AT_ONCE = 16 * 2**20
 def join_shards(
     settings: stages.JoinShards, *, index: Path, shards: list[Path], store: Path, max_quarantined: float
 ) -> None:
-    """Join the packed shards of a release into one array."""
-    allowed = settings.store.model_copy(update={"max_quarantined": max_quarantined})
-    join(pd.read_parquet(index), shards, allowed, store)
+    """Join the packed shards of a release into one array.
 
+    ``shards`` are the folders that ``pack`` wrote for all shards of ``index``, in order. Row i of
+    ``images.npy`` (uint8 [stored, size, size(, 3)]), ``index.parquet`` and ``sizes.parquet`` (height, width
+    of the upright image in the file) is one image, in the order of ``index``; ``quarantine.csv`` has
+    image_id, path and reason. The bytes do not depend on the number of shards. The array of a single shard is
+    linked, not copied.
 
-def join(index: pd.DataFrame, shards: Sequence[Path], settings: StoreSettings, out: Path) -> None:
-    """Join the folders ``shards``, which ``pack_shard`` wrote for all shards of ``index`` in order, to the store ``out``.
-
-    Row i of ``images.npy`` (uint8 [stored, size, size(, 3)]), ``index.parquet`` and ``sizes.parquet`` (height, width of the
-    upright image in the file) is one image, in the order of ``index``; ``quarantine.csv`` has image_id, path, reason. The
-    bytes do not depend on the number of shards. A single shard's array is linked, not copied.
-
-    Raises UserError if more images than ``settings.max_quarantined`` allows cannot be read (``out``/unreadable.csv lists
-    them), if not one can, if the shards are not those of ``index``, or if the disk is full.
+    Raises UserError if more images than a share ``max_quarantined`` are unreadable (``unreadable.csv`` lists
+    them), if none is readable, if the shards are not those of ``index``, or if the disk is full.
     """
-    out = Path(out)
-    check(index, "index")
+    table = pd.read_parquet(index)
+    check(table, "index")
     files = pd.concat([pd.read_parquet(shard / "files.parquet") for shard in shards], ignore_index=True)
-    stored = (files["reason"] == "").to_numpy()
+    readable = (files["reason"] == "").to_numpy()
+    stored = int(readable.sum())
     arrays = [np.load(shard / "images.npy", mmap_mode="r") for shard in shards]
-    if len(files) != len(index) or sum(map(len, arrays)) != stored.sum():
+    packed = sum(map(len, arrays))
+    if len(files) != len(table) or packed != stored:
         raise UserError(
-            f"{shards[0].parent}: the shards hold {sum(map(len, arrays))} images and list {len(files)} files, the index "
-            f"{len(index)}; remove that folder and pack again"
+            f"{shards[0].parent}: the shards contain {packed} images and list {len(files)} files, but the "
+            f"index lists {len(table)}; remove that folder and pack again"
         )
-    unreadable = files["reason"][~stored]
-    tables = int(index.memory_usage(deep=True).sum())
-    needed = tables + (sum(array.nbytes for array in arrays) if len(shards) > 1 else 0)
-    with room_for(needed, out):
-        # Snakemake does not notice that a missing image has arrived: it takes finished shards as they are.
+    quarantine = quarantine_of(table, files["reason"].tolist())
+    needed = int(table.memory_usage(deep=True).sum())
+    needed += sum(array.nbytes for array in arrays) if len(shards) > 1 else 0
+    with room_for(needed, store):
+        # Snakemake does not notice that a missing image has arrived: it reuses finished shards.
         remedy = f"remove {shards[0].parent} and run again"
-        stop_if_too_many(index, unreadable.to_dict(), len(index), len(index), settings, out, remedy)
-        if not stored.any():
+        if len(quarantine) > max_quarantined * len(table):
+            raise too_many(quarantine, len(table), len(table), max_quarantined, store, remedy)
+        if stored == 0:
             raise UserError(
-                f"not one of {len(index)} images could be read; correct the dataset's root, and {remedy}"
+                f"none of the {len(table)} images is readable; correct the dataset's root, and {remedy}"
             )
-        # First: from here to the end the folder is no store, whatever it held before.
-        (out / "manifest.json").unlink(missing_ok=True)
-        with replacing(out / "images.npy") as temporary:
-            _concatenate(shards, (int(stored.sum()), *shape_of(settings)), temporary)
-        write_parquet(index[stored].reset_index(drop=True), out / "index.parquet")
-        write_parquet(files.loc[stored, ["height", "width"]].reset_index(drop=True), out / "sizes.parquet")
-        write_csv(quarantine_of(index, unreadable.to_dict()), out / "quarantine.csv")
-        (out / "unreadable.csv").unlink(missing_ok=True)
+        # First: from here to the end the folder is not a store, whatever it was before.
+        (store / "manifest.json").unlink(missing_ok=True)
+        with replacing(store / "images.npy") as temporary:
+            _concatenate(shards, (stored, *shape_of(settings.store)), temporary)
+        write_parquet(table[readable], store / "index.parquet")
+        write_parquet(files.loc[readable, ["height", "width"]], store / "sizes.parquet")
+        write_csv(quarantine, store / "quarantine.csv")
+        (store / "unreadable.csv").unlink(missing_ok=True)
         manifest = {
-            "indexed": len(index),
-            "stored": int(stored.sum()),
-            "quarantined": len(unreadable),
-            "reasons": {reason: int(count) for reason, count in unreadable.value_counts().items()},
-            # A fingerprint of the release: its index and the size of each file, -1 if it is not there. Times of change
-            # are no part of it, because a copy of a release is the same release.
-            "source_sha256": _table_sha256(index.assign(file_bytes=files["file_bytes"].to_numpy())),
-            "settings": settings.model_dump(exclude={"shards"}),  # shards do not change a byte
+            "indexed": len(table),
+            "stored": stored,
+            "quarantined": len(quarantine),
+            "reasons": quarantine["reason"].value_counts().to_dict(),
+            # A fingerprint of the release: its index and the size of each file, -1 if it is missing.
+            # Modification times are not included, because a copy of a release is the same release.
+            "source_sha256": _table_sha256(table.assign(file_bytes=files["file_bytes"].to_numpy())),
+            # The number of shards changes no byte.
+            "settings": settings.store.model_dump(exclude={"shards"}) | {"max_quarantined": max_quarantined},
             "versions": package_versions(),
-            "sha256": {name: file_sha256(out / name) for name in FILES},
+            "sha256": {name: file_sha256(store / name) for name in FILES},
         }
-        write_text(out / "manifest.json", json.dumps(manifest, indent=2, sort_keys=True) + "\n")
+        write_text(store / "manifest.json", json.dumps(manifest, indent=2, sort_keys=True) + "\n")
 
 
 def package_versions() -> dict[str, str]:
-    """Return the versions of the packages that the pixels depend on."""
     return {name: version(name) for name in PACKAGES}
 
 
 def file_sha256(path: Path) -> str:
-    """Return the SHA-256 of a file."""
     with path.open("rb") as handle:
         return hashlib.file_digest(handle, "sha256").hexdigest()
 
 
 def _table_sha256(frame: pd.DataFrame) -> str:
-    """Return the SHA-256 of ``frame`` as CSV, made in pieces so that a large table is never text as a whole."""
+    """Return the SHA-256 of ``frame`` as CSV, computed in pieces to save memory."""
     digest = hashlib.sha256()
     for start in range(0, len(frame), 10_000):
         text = frame.iloc[start : start + 10_000].to_csv(index=False, header=start == 0, lineterminator="\n")
@@ -116,7 +113,7 @@ def _table_sha256(frame: pd.DataFrame) -> str:
 
 
 def _concatenate(shards: Sequence[Path], shape: tuple[int, ...], path: Path) -> None:
-    """Write the arrays of ``shards`` one after the other, without holding one in memory."""
+    """Write the arrays of ``shards`` one after the other, without loading one into memory."""
     if len(shards) == 1:
         try:
             os.link(shards[0] / "images.npy", path)
@@ -125,7 +122,7 @@ def _concatenate(shards: Sequence[Path], shape: tuple[int, ...], path: Path) -> 
             pass
     with path.open("wb") as joined:
         write_header(joined, shape)
-        start = joined.tell()  # the header is as long in every shard
+        start = joined.tell()  # the headers of all shards have this length
         for shard in shards:
             with (shard / "images.npy").open("rb") as part:
                 part.seek(start)

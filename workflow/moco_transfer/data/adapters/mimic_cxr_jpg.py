@@ -1,8 +1,8 @@
-"""MIMIC-CXR-JPG 2.0.0 or 2.1.0: chest radiographs as JPEG, with labels per study by the CheXpert or NegBio labeler.
+"""MIMIC-CXR-JPG 2.0.0 or 2.1.0: chest radiographs as JPEG, with labels per study by CheXpert or NegBio.
 
-Layout: ``files/p10/p10000032/s50414267/<dicom_id>.jpg`` and ``mimic-cxr-2.0.0-{metadata,split,chexpert,negbio}.csv.gz``,
-which have the same names in 2.1.0. Every image of the metadata is kept, whatever its view: the paper drops none. The
-labels of a study without a row of labels are blank.
+Layout: ``files/p10/p10000032/s50414267/<dicom_id>.jpg`` and
+``mimic-cxr-2.0.0-{metadata,split,chexpert,negbio}.csv.gz``, with the same names in 2.1.0. Every image in the
+metadata is kept, whatever its view: the paper drops none. A study without a row of labels has blank labels.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from moco_transfer.config import stages
 from moco_transfer.data import index
 from moco_transfer.data.adapters import layout, tables
 from moco_transfer.errors import UserError
@@ -27,42 +28,25 @@ STUDY = ["subject_id", "study_id"]
 log = logging.getLogger(__name__)
 
 
-def read(root: Path, labeler: str) -> pd.DataFrame:
-    """Return the index of the release at ``root``: 14 labels of ``labeler``, raw values, and the official splits."""
+def read(root: Path, settings: stages.Index) -> pd.DataFrame:
+    """Return the index of the release at ``root``: raw labels of one labeler, and the official splits."""
     metadata = layout.only_file(root, "mimic-cxr-2.*-metadata.csv.gz")
     images = tables.read_table(metadata, ["dicom_id", *STUDY, "ViewPosition"])
-    _require_folders(root, images["subject_id"])
-    official = _official_splits(root)
-    labels = _study_labels(root, labeler)
-    images = images.merge(official, how="left", on=["dicom_id", *STUDY])
-    labelled = images.merge(labels, how="left", on=STUDY, indicator="in_labels")
-    _count_gaps(labelled, root, labeler)
-    subject, study = labelled["subject_id"], labelled["study_id"]
-    folder = "files/p" + subject.str[:2] + "/p" + subject
-    columns = pd.DataFrame(
-        {
-            "image_id": labelled["dicom_id"],
-            "patient_id": subject,
-            "study_id": study,
-            "path": folder + "/s" + study + "/" + labelled["dicom_id"] + ".jpg",
-            "official_split": labelled["split"],
-            "view": labelled["ViewPosition"],
+    images = images.merge(_official_splits(root), how="left", on=["dicom_id", *STUDY])
+    labels = _study_labels(root, settings.labeler)
+    images = images.merge(labels, how="left", on=STUDY, indicator="in_labels")
+    _count_gaps(images, root, settings.labeler)
+    subject = images["subject_id"]
+    folder = "files/p" + subject.str[:2] + "/p" + subject + "/s" + images["study_id"]
+    columns = images.rename(
+        columns={
+            "dicom_id": "image_id",
+            "subject_id": "patient_id",
+            "split": "official_split",
+            "ViewPosition": "view",
         }
-    )
-    return index.build(columns, labelled[list(LABELS)], str(metadata), undivided="patient_id")
-
-
-def _require_folders(root: Path, subjects: pd.Series) -> None:
-    """Raise UserError if a folder of subjects (p10 to p19) that the metadata names is not there."""
-    layout.folder(root, "files")
-    expected = "p" + subjects.dropna().str[:2].drop_duplicates().sort_values()
-    missing = [name for name in expected if not (root / "files" / name).is_dir()]
-    if missing:
-        found = [name for name in expected if name not in missing]
-        raise UserError(
-            f"{root / 'files'}: {', '.join(missing)} missing, found {', '.join(found) or 'none of them'}; "
-            "the metadata names images in all: complete the download, or cut the CSV files to what is there"
-        )
+    ).assign(path=folder + "/" + images["dicom_id"] + ".jpg")
+    return index.build(columns, images[list(LABELS)], str(metadata), undivided="patient_id")
 
 
 def _official_splits(root: Path) -> pd.DataFrame:
@@ -80,18 +64,18 @@ def _study_labels(root: Path, labeler: str) -> pd.DataFrame:
     return pd.concat([table[STUDY], tables.label_values(table, LABELS, path)], axis=1)
 
 
-def _count_gaps(labelled: pd.DataFrame, root: Path, labeler: str) -> None:
+def _count_gaps(images: pd.DataFrame, root: Path, labeler: str) -> None:
     """Log how many images the other tables lack; raise UserError if one of them lacks all."""
-    unlabelled = labelled["in_labels"] == "left_only"
-    without_split = labelled["split"].isna()
+    unlabelled = images["in_labels"] == "left_only"
+    without_split = images["split"].isna()
     for table, absent in ((labeler, unlabelled), ("split", without_split)):
         if absent.all():
             raise UserError(
-                f"{root}: not one image of the metadata is in mimic-cxr-2.*-{table}.csv.gz; "
-                "take the tables of one release"
+                f"{root}: no image of the metadata is in mimic-cxr-2.*-{table}.csv.gz; "
+                "use the tables of one release"
             )
     if unlabelled.any():
-        studies = labelled.loc[unlabelled, "study_id"].nunique()
-        log.info("studies with images but without a row of labels: %d; their labels are blank", studies)
+        studies = images.loc[unlabelled, "study_id"].nunique()
+        log.info("studies without a row of labels, whose labels are blank: %d", studies)
     if without_split.any():
         log.warning("images without an official split: %d", without_split.sum())

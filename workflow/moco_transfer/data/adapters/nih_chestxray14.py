@@ -1,18 +1,18 @@
 """NIH ChestX-ray14: chest radiographs as PNG, 14 text-mined labels, free to download.
 
 Layout: ``images_001/images/*.png`` to ``images_012/``, ``Data_Entry_2017_v2020.csv``, and, in a full release,
-``train_val_list.txt`` and ``test_list.txt``. The release comes in twelve parts, of which some may be absent: rows whose
-image is not there are left out and counted in the log.
+``train_val_list.txt`` and ``test_list.txt``. The release comes in twelve parts, and some may be absent: the
+rows of missing images are left out and counted in the log.
 """
 
 from __future__ import annotations
 
-import difflib
 import logging
 from pathlib import Path
 
 import pandas as pd
 
+from moco_transfer.config import stages
 from moco_transfer.data import index
 from moco_transfer.data.adapters import layout, tables
 from moco_transfer.errors import UserError
@@ -22,17 +22,20 @@ LABELS = (
     "Pneumothorax", "Consolidation", "Edema", "Emphysema", "Fibrosis", "Pleural_Thickening", "Hernia",
 )  # fmt: skip
 NORMAL = "No Finding"
-LISTS = {"train_val_list.txt": "train", "test_list.txt": "test"}
+LISTS = ("train_val_list.txt", "test_list.txt")
 
 log = logging.getLogger(__name__)
 
 
-def read(root: Path) -> pd.DataFrame:
-    """Return the index of the images at ``root``: 14 labels of 0 and 1, and the official splits where listed."""
+def read(root: Path, settings: stages.Index) -> pd.DataFrame:
+    """Return the index of the images at ``root``: 14 labels of 0 and 1, and the official splits if listed."""
     table_path = layout.only_file(root, "Data_Entry_2017*.csv")
     table = tables.read_table(table_path, ["Image Index", "Finding Labels", "Patient ID", "View Position"])
     labels = _labels(table, table_path)
-    paths = table["Image Index"].map(_image_paths(root))
+    name = table["Image Index"]
+    paths = name.map(
+        {path.name: path.relative_to(root).as_posix() for path in sorted(root.glob("images_*/images/*.png"))}
+    )
     there = paths.notna()
     if not there.any():
         raise UserError(
@@ -41,17 +44,16 @@ def read(root: Path) -> pd.DataFrame:
         )
     if not there.all():
         log.warning(
-            "%s: %d of %d images are not in the parts that are there; left out",
+            "%s: left out %d of %d images, which are in none of the downloaded parts",
             table_path,
             (~there).sum(),
             len(table),
         )
-    name = table["Image Index"]
     columns = pd.DataFrame(
         {
             "image_id": name.str.removesuffix(".png"),
             "patient_id": table["Patient ID"],
-            # patient and follow-up number: every image is a visit of its own
+            # a name is patient and follow-up number: every image is a separate visit
             "study_id": name.str.removesuffix(".png"),
             "path": paths,
             "official_split": name.map(_official_splits(root)),
@@ -61,42 +63,27 @@ def read(root: Path) -> pd.DataFrame:
     return index.build(columns[there], labels[there], str(table_path), undivided="patient_id")
 
 
-def _image_paths(root: Path) -> dict[str, str]:
-    """Return the path, relative to ``root``, of every image that is there, by file name."""
-    return {
-        path.name: path.relative_to(root).as_posix() for path in sorted(root.glob("images_*/images/*.png"))
-    }
-
-
 def _labels(table: pd.DataFrame, path: Path) -> pd.DataFrame:
-    findings = table["Finding Labels"].fillna("").str.get_dummies(sep="|")
-    for name in findings.columns.difference([*LABELS, NORMAL]):
-        near = difflib.get_close_matches(name, LABELS, n=1)
-        expected = f"'{near[0]}'" if near else f"{NORMAL} or some of the 14 findings"
-        tables.refuse_values(findings[name] == 1, table["Finding Labels"], path, expected)
-    tables.refuse_values(
-        table["Finding Labels"].isna(), table["Finding Labels"], path, f"findings or {NORMAL}"
-    )
+    values = table["Finding Labels"]
+    expected = f"{NORMAL} or some of the 14 findings"
+    tables.refuse_values(values.isna(), values, path, expected)
+    findings = values.str.get_dummies(sep="|")
+    unknown = findings.columns.difference([*LABELS, NORMAL])
+    tables.refuse_values(findings[unknown].any(axis=1), values, path, expected)
     return findings.reindex(columns=list(LABELS), fill_value=0)
 
 
 def _official_splits(root: Path) -> dict[str, str]:
-    """Return the official split of every listed image, by file name; empty if the lists are not there."""
+    """Return the official split of every listed image, by file name; empty if the lists are missing."""
     present = [name for name in LISTS if (root / name).is_file()]
+    if not present:
+        return {}
     if len(present) == 1:
         absent = next(name for name in LISTS if name not in present)
         raise UserError(
-            f"{root}: {present[0]} is there, {absent} is not; the official split needs both: download it"
+            f"{root}: found {present[0]}, but no {absent}; the official split needs both: download it"
         )
-    listed = {name: _listed_images(root / name) for name in present}
-    if present and not listed[present[0]].isdisjoint(listed[present[1]]):
-        both = len(listed[present[0]] & listed[present[1]])
-        raise UserError(f"{root}: {both} images are in both {' and '.join(present)}; download both again")
-    return {image: LISTS[name] for name, images in listed.items() for image in images}
-
-
-def _listed_images(path: Path) -> set[str]:
-    try:
-        return set(path.read_text(encoding="utf-8-sig").split())
-    except UnicodeDecodeError:
-        raise UserError(f"{path}: not a list of file names in UTF-8; download it again") from None
+    train, test = (set((root / name).read_text("utf-8", "replace").split()) for name in LISTS)
+    if both := train & test:
+        raise UserError(f"{root}: {len(both)} images are in both {' and '.join(LISTS)}; download both again")
+    return dict.fromkeys(train, "train") | dict.fromkeys(test, "test")

@@ -1,38 +1,35 @@
-"""A table of the user's own: a CSV or Parquet file with one row per image, whose columns the configuration names.
+"""A table of the user's own: CSV or Parquet, one row per image, columns named in the configuration.
 
-It needs a column of paths and one or more of labels. Without a column of studies, each image is its own study; without
-one of patients, each study is its own patient. Labels are 1, 0, -1 or blank; ``True`` and ``False``, as pandas writes
-them, count as 1 and 0.
+It needs a column of paths and at least one of labels. Without a column of studies, each image counts as a
+separate study; without a column of patients, each study counts as a separate patient. Labels are 1, 0, -1 or
+blank; ``True`` and ``False``, as pandas writes them, count as 1 and 0.
 """
 
 from __future__ import annotations
 
 import posixpath
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pandas as pd
 
+from moco_transfer.config import stages
+from moco_transfer.config.datasets import Table
 from moco_transfer.data import index
 from moco_transfer.data.adapters.tables import label_values, read_table, refuse, refuse_values
 from moco_transfer.data.labels import SPLITS
 from moco_transfer.errors import UserError
 
-if TYPE_CHECKING:
-    from moco_transfer.config.datasets import Table
-
 TRUTH = {"True": "1", "False": "0"}
-# How a value that is not a split begins, and the split that it may stand for.
-NEAR_SPLITS = {"tr": "train", "va": "validation", "dev": "validation", "te": "test"}
 
 
-def read(root: Path, table: Table) -> pd.DataFrame:
-    """Return the index of the images that the file ``table.file`` names, in its order.
+def read(root: Path, settings: stages.Index) -> pd.DataFrame:
+    """Return the index of the images that the file ``settings.table.file`` lists, in its order.
 
-    Raises UserError that names the line of a CSV, or the row of a Parquet file: for a blank or duplicate identifier, a
-    path that leaves ``root`` or occurs twice, a label or split of another value, a study of several patients, and a
-    patient in several official splits.
+    Raises UserError that names the line of a CSV, or the row of a Parquet file, for a blank or duplicate
+    identifier, a path that leaves ``root`` or occurs twice, an unknown label or split, a study of several
+    patients, and a patient in several official splits.
     """
+    table = settings.table
     path = root / table.file
     roles = _columns_by_role(table, path)
     rows = read_table(path, list(dict.fromkeys([*roles.values(), *table.labels])))
@@ -68,7 +65,7 @@ def _columns_by_role(table: Table, path: Path) -> dict[str, str]:
     if both:
         raise UserError(
             f"{path}: column '{min(both)}' is given as a label and as a path or identifier; "
-            "take it out of table.labels"
+            "remove it from table.labels"
         )
     optional = {"official_split": table.official_split, "view": table.view}
     return roles | {role: column for role, column in optional.items() if column is not None}
@@ -78,24 +75,12 @@ def _checked_paths(paths: pd.Series, path: Path, name: str) -> pd.Series:
     """Return the paths in one spelling, without './' and '//', so that a file listed twice is noticed."""
     refuse(paths.isna(), path, "expected a path, found a blank", name)
     refuse(index.leaves_root(paths), path, "it leaves the root; give paths inside it, without '..'", name)
-    uneven = paths.str.contains(r"//|(?:^|/)\.(?:/|$)")
-    return paths.mask(uneven, paths[uneven].map(posixpath.normpath)) if uneven.any() else paths
+    return paths.map(posixpath.normpath)
 
 
 def _check_splits(columns: pd.DataFrame, path: Path, roles: dict[str, str]) -> None:
-    split = columns["official_split"]
-    bad = split.notna() & ~split.isin(SPLITS)
-    if bad.any():
-        value = split[bad].iloc[0].casefold()
-        near = [
-            f" (did you mean '{name}'?)" for start, name in NEAR_SPLITS.items() if value.startswith(start)
-        ]
-        expected = f"{', '.join(SPLITS)} or a blank{''.join(near[:1])}"
-        refuse_values(bad, split.rename(roles["official_split"]), path, expected)
-    first = columns[split.notna()].groupby("patient_id", sort=False)["official_split"].first()
-    refuse(
-        split.notna() & (split != columns["patient_id"].map(first)),
-        path,
-        "this patient is also in another official split; keep each in one",
-        roles["patient_id"],
-    )
+    split = columns["official_split"].rename(roles["official_split"])
+    refuse_values(split.notna() & ~split.isin(SPLITS), split, path, f"{', '.join(SPLITS)} or a blank")
+    first = split.groupby(columns["patient_id"]).transform("first")
+    message = "this patient is also in another official split; keep each in one"
+    refuse(split.notna() & (split != first), path, message, roles["patient_id"])

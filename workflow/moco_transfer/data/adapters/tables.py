@@ -176,7 +176,7 @@ def _checked(content: bytes, path: Path) -> tuple[list[int], bytes]:
             if len(record) < named or any(record[len(header) :]):
                 raise UserError(
                     f"{path}, line {line}: expected {len(header)} fields, as in the header, found {len(record)}; "
-                    "mend the line, or download the file again"
+                    "correct the line, or download the file again"
                 )
             lines.append(line)
             writer.writerow((record + [""] * len(header))[: len(header)])
