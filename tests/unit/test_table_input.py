@@ -1,6 +1,4 @@
-"""Tables as input: spellings that are read alike, damage that is named, a user's own table, and the page about it."""
-
-from __future__ import annotations
+"""Tables as input: encodings, errors, a user's own table, and the documentation page about it."""
 
 import copy
 import csv
@@ -17,21 +15,19 @@ import pytest
 import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from made_up_releases import touch, write_chest, write_nih
+from made_up_releases import read_release, touch, write_chest, write_nih
 
 from moco_transfer import config
 from moco_transfer.config.datasets import Table
-from moco_transfer.data.adapters import read_release
 from moco_transfer.data.adapters.tables import read_table
 from moco_transfer.data.index import check
 from moco_transfer.errors import UserError
 
 TEXT = 'name,größe,finding\n"a, b",1,\nc,,0\n'
-ZIPPED = gzip.compress(TEXT.encode(), mtime=0)  # without the time, so that it is the same in every process
 EXPECTED = [["a, b", "1", None], ["c", None, "0"]]
 OWN = Table(file="own.csv", path="path", labels=["finding"], patient_id="patient", official_split="fold")
 VALID = b"path,patient,fold,finding\na.png,1,train,1\nb.png,2,test,0\nc.png,2,test,\n"
-# What breaks readers: quotes, separators, line ends, NULs, marks of encodings, words for nothing.
+# What breaks readers: quotes, separators, line ends, NULs, byte order marks, words for missing values.
 PIECES = [
     b'"',
     b'""',
@@ -45,9 +41,8 @@ PIECES = [
     b"\xef\xbb\xbf",
     b"\xe9",
     b"nan",
-    b"../",
-    b"1e400",
 ]
+PIECES += [b"../", b"1e400"]
 AT = st.integers(0, len(VALID))
 
 
@@ -66,11 +61,10 @@ def cells(path: Path) -> list[list[str | None]]:
         TEXT.rstrip("\n").encode(),
         TEXT.replace("\n", "\n\n").encode(),
         b'"name","gr\xc3\xb6\xc3\x9fe","finding"\n"a, b","1",""\n"c","","0"\n',
-        ZIPPED,
+        gzip.compress(TEXT.encode(), mtime=0),
     ],
-    ids=["plain", "byte order mark", "CR LF", "CR", "no last line end", "blank lines", "quotes", "zipped"],
 )  # fmt: skip
-def test_spellings_of_one_table_are_read_alike(tmp_path: Path, content: bytes) -> None:
+def test_different_encodings_of_a_table_give_the_same_values(tmp_path, content):
     for name in ("own.csv", "own.csv.gz"):
         (tmp_path / name).write_bytes(content)
         assert cells(tmp_path / name) == EXPECTED
@@ -87,9 +81,7 @@ def test_spellings_of_one_table_are_read_alike(tmp_path: Path, content: bytes) -
         min_size=1,
     )
 )
-def test_values_are_the_text_that_was_written_and_the_index_is_its_line(
-    tmp_path: Path, records: list[list[str]]
-) -> None:
+def test_values_are_the_written_text_and_the_index_is_the_line(tmp_path, records):
     path = tmp_path / "own.csv"
     with path.open("w", encoding="utf-8", newline="") as handle:
         csv.writer(handle, lineterminator="\n").writerows([["a", "b"], *records])
@@ -99,7 +91,7 @@ def test_values_are_the_text_that_was_written_and_the_index_is_its_line(
     assert table.index.tolist() == [2 + sum(lengths[:number]) for number in range(len(records))]
 
 
-def test_latin_1_is_read_with_one_warning(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_latin_1_is_read_with_one_warning(tmp_path, caplog):
     (tmp_path / "own.csv").write_bytes(TEXT.encode("latin-1"))
     with caplog.at_level(logging.WARNING):
         assert cells(tmp_path / "own.csv") == EXPECTED
@@ -114,10 +106,10 @@ def test_latin_1_is_read_with_one_warning(tmp_path: Path, caplog: pytest.LogCapt
         (b"", "the file is empty"),
         (b"\xef\xbb\xbf", "the file is empty"),
         (b"\n\nname\n", "the first line is blank"),
-        (TEXT.splitlines()[0].encode(), "a header and no row"),
+        (TEXT.splitlines()[0].encode(), "the table has no rows"),
         (TEXT.replace(",", ";").encode(), "separated by semicolons; save it with commas"),
         (TEXT.replace(",", "\t").encode(), "separated by tabs; save it with commas"),
-        (TEXT.encode("utf-16"), r"NUL bytes, so it is no CSV \(or one in UTF-16\)"),
+        (TEXT.encode("utf-16"), "NUL bytes, .* or one in UTF-16"),
         (TEXT.replace("c,", "c\0,").encode(), "NUL bytes"),
         (TEXT.replace('"a, b",1,', "a,1,").replace("c,,0", 'c,,"0').encode() + b"d,1,1\n", r"not a readable CSV \(unexpected end"),
         (b"\x89PNG\r\n\x1a\n" + bytes(20), "NUL bytes"),
@@ -126,19 +118,18 @@ def test_latin_1_is_read_with_one_warning(tmp_path: Path, caplog: pytest.LogCapt
         (TEXT.replace("c,,0", "c,,0,7").encode(), "line 3: expected 3 fields, as in the header, found 4"),
         (TEXT.replace("c,,0", 'c,",0').encode(), r"not a readable CSV \(unexpected end of data\)"),
         (TEXT.replace("c,,0", 'c,"a"b,0').encode(), "not a readable CSV"),
-        (ZIPPED[:-12], "not a readable CSV"),
-        (ZIPPED[:-8] + bytes(8), r"not a readable CSV \(CRC check failed"),
+        (gzip.compress(TEXT.encode(), mtime=0)[:-12], "not a readable CSV"),
+        (gzip.compress(TEXT.encode(), mtime=0)[:-8] + bytes(8), r"not a readable CSV \(CRC check failed"),
         (b"\x1f\x8b" + bytes(40), "not a readable CSV"),
         (TEXT.replace("größe", "name").encode(), "column 'größe' is missing; found name, name, finding"),
         (TEXT.replace("finding", "name").replace("größe", "finding").encode(), "column 'größe' is missing"),
         (TEXT.replace("finding\n", "finding,name\n").replace("0\n", "0,\n").encode(), "column 'name' occurs 2 times"),
-        (TEXT.replace("name", "Name").encode(), r"column 'name' is missing; found .* did you mean 'Name'\?"),
-        (b'name,"gr\n\xc3\xb6\xc3\x9fe",finding\na,1,1\n', "did you mean 'gr"),
+        (TEXT.replace("name", "Name").encode(), "column 'name' is missing; found Name, "),
+        (b'name,"gr\n\xc3\xb6\xc3\x9fe",finding\na,1,1\n', "column 'größe' is missing; found name, gr öße, finding"),
         (b"10000032,50414267,1\n", "are missing; found none of them among 3; is the first line a header"),
     ],
-    ids=lambda value: value if isinstance(value, str) else "table",
 )  # fmt: skip
-def test_what_is_no_such_csv_is_named(tmp_path: Path, content: bytes, message: str) -> None:
+def test_an_invalid_csv_is_reported(tmp_path, content, message):
     path = tmp_path / "own.csv"
     path.write_bytes(content)
     with pytest.raises(UserError, match=message) as caught:
@@ -147,7 +138,7 @@ def test_what_is_no_such_csv_is_named(tmp_path: Path, content: bytes, message: s
     assert "10000032" not in str(caught.value)
 
 
-def test_files_that_cannot_be_opened_are_named(tmp_path: Path) -> None:
+def test_files_that_cannot_be_opened_are_reported(tmp_path):
     with pytest.raises(UserError, match="no such file"):
         cells(tmp_path / "own.csv")
     with pytest.raises(UserError, match=r"cannot be read \(Is a directory\)"):
@@ -155,7 +146,7 @@ def test_files_that_cannot_be_opened_are_named(tmp_path: Path) -> None:
 
 
 def own_index(root: Path, content: bytes) -> pd.DataFrame | None:
-    """Return the index of a table with that content, or None where it is refused in one line."""
+    """Return the index of a table with that content, or None if it is refused in one line."""
     (root / OWN.file).write_bytes(content)
     try:
         return read_release("table", root, table=OWN, max_quarantined=1.0)
@@ -183,9 +174,7 @@ fuzz = settings(max_examples=300, deadline=None, suppress_health_check=[HealthCh
         max_size=4,
     )
 )
-def test_a_mutated_table_is_refused_or_gives_a_valid_index(
-    root: Path, edits: list[tuple[int, int, bytes]]
-) -> None:
+def test_a_mutated_table_is_refused_or_gives_a_valid_index(root, edits):
     content = VALID
     for start, length, piece in edits:
         content = content[:start] + piece + content[start + length :]
@@ -201,17 +190,15 @@ def test_a_mutated_table_is_refused_or_gives_a_valid_index(
         st.binary(max_size=200), st.binary(max_size=60).map(lambda tail: VALID.splitlines()[0] + b"\n" + tail)
     )
 )
-def test_random_bytes_are_refused_or_give_a_valid_index(root: Path, content: bytes) -> None:
-    for written in (content, gzip.compress(content, mtime=0), gzip.compress(content, mtime=0)[:-3]):
+def test_random_bytes_are_refused_or_give_a_valid_index(root, content):
+    for written in (content, gzip.compress(content), gzip.compress(content)[:-3]):
         index = own_index(root, written)
         assert index is None or len(index) > 0
 
 
 @settings(fuzz, max_examples=60)
 @given(adapter=st.sampled_from(["mimic_cxr_jpg", "nih_chestxray14"]), data=st.data())
-def test_a_mutated_release_is_refused_or_gives_a_valid_index(
-    adapter: str, data: st.DataObject, tmp_path_factory: pytest.TempPathFactory
-) -> None:
+def test_a_mutated_release_is_refused_or_gives_a_valid_index(adapter, data, tmp_path_factory):
     root = tmp_path_factory.mktemp(adapter)
     {"mimic_cxr_jpg": write_chest, "nih_chestxray14": write_nih}[adapter](root)
     path = data.draw(st.sampled_from(sorted(root.glob("*.csv*"))), "file")
@@ -221,7 +208,7 @@ def test_a_mutated_release_is_refused_or_gives_a_valid_index(
     length = data.draw(st.integers(0, 9), "length")
     piece = data.draw(st.one_of(st.sampled_from(PIECES), st.binary(max_size=3)), "piece")
     content = content[:start] + piece + content[start + length :]
-    path.write_bytes(gzip.compress(content, mtime=0) if zipped else content)
+    path.write_bytes(gzip.compress(content) if zipped else content)
     try:
         index = read_release(adapter, root, max_quarantined=1.0)
     except UserError as error:
@@ -250,7 +237,7 @@ def frame() -> pd.DataFrame:
 
 
 def own(root: Path, table: pd.DataFrame | str, columns: dict[str, Any] = ALL, **options: Any) -> pd.DataFrame:
-    """Index ``table``, written as a CSV, or as it is if it is text, beside its images."""
+    """Index ``table``, a frame or the text of a CSV, next to its images."""
     for path in PATHS:
         touch(root / path)
     path = root / "my labels.csv"
@@ -258,7 +245,7 @@ def own(root: Path, table: pd.DataFrame | str, columns: dict[str, Any] = ALL, **
     return read_release("table", root, table=Table(file=path.name, **columns), **options)
 
 
-def test_a_table_becomes_an_index(tmp_path: Path) -> None:
+def test_a_table_becomes_an_index(tmp_path):
     index = own(tmp_path, frame())
     assert index["image_id"].tolist() == index["path"].tolist() == PATHS
     assert index["patient_id"].tolist() == ["17", "17", "4", "5"]
@@ -269,7 +256,7 @@ def test_a_table_becomes_an_index(tmp_path: Path) -> None:
     np.testing.assert_array_equal(index["Scoliosis (°)"], [1, 0, np.nan, -1])
 
 
-def test_what_is_not_given_falls_back(tmp_path: Path) -> None:
+def test_missing_columns_fall_back(tmp_path):
     alone = own(tmp_path, frame(), COLUMNS)
     assert alone["patient_id"].tolist() == alone["study_id"].tolist() == PATHS
     assert alone["official_split"].isna().all() and alone["view"].isna().all()
@@ -281,7 +268,7 @@ def test_what_is_not_given_falls_back(tmp_path: Path) -> None:
     assert named["image_id"].tolist() == named["patient_id"].tolist() == list("wxyz")
 
 
-def test_parquet_gives_the_same_index_whatever_type_a_column_has(tmp_path: Path) -> None:
+def test_parquet_gives_the_same_index_whatever_type_a_column_has(tmp_path):
     text = own(tmp_path, frame())
     typed = frame().assign(
         patient=pd.Series([17.0, 17.0, 4.0, 5.0]),
@@ -295,7 +282,7 @@ def test_parquet_gives_the_same_index_whatever_type_a_column_has(tmp_path: Path)
         pd.testing.assert_frame_equal(index, text)
 
 
-def test_truth_values_count_as_1_and_0(tmp_path: Path) -> None:
+def test_truth_values_count_as_1_and_0(tmp_path):
     table = frame().assign(fracture=[True, False, True, False])
     expected = [1, 0, 1, 0]
     np.testing.assert_array_equal(own(tmp_path, table)["fracture"], expected)
@@ -305,9 +292,9 @@ def test_truth_values_count_as_1_and_0(tmp_path: Path) -> None:
     )
 
 
-def test_views_of_a_table_are_filtered(tmp_path: Path) -> None:
+def test_views_of_a_table_are_filtered(tmp_path):
     assert own(tmp_path, frame(), views=["PA"])["path"].tolist() == [PATHS[0], PATHS[2]]
-    with pytest.raises(UserError, match="it names no views"):
+    with pytest.raises(UserError, match="the release names no views"):
         own(tmp_path, frame(), COLUMNS, views=["PA"])
 
 
@@ -333,32 +320,30 @@ def replaced(column: str, row: int, value: object) -> pd.DataFrame:
         (replaced("fracture", 1, "NaN"), r"line 3, column 'fracture': .* found 'NaN'"),
         (replaced("fracture", 1, "inf"), r"line 3, column 'fracture': .* found 'inf'"),
         (replaced("fracture", 1, "present"), r"line 3, column 'fracture': .* found 'present'"),
-        (replaced("fold", 2, "val"), r"line 4, column 'fold': expected train, validation, test or a blank .* 'validation'"),
-        (replaced("fold", 3, "Test"), r"line 5, column 'fold': .*did you mean 'test'\?.* found 'Test'"),
-        (replaced("fold", 3, "7"), r"line 5, column 'fold': expected train, validation, test or a blank, found '7'"),
-        (frame().rename(columns={"file": "File", "view": "View"}), r"'file', 'view' are missing; .*'File' for 'file', 'View' for"),
-        (frame()[:0], "there is a header and no row"),
+        (replaced("fold", 2, "val"), r"line 4, column 'fold': expected train, validation, test or a blank, found 'val'"),
+        (frame().rename(columns={"file": "File", "view": "View"}), "columns 'file', 'view' are missing; found File, "),
+        (frame()[:0], "the table has no rows"),
     ],
 )  # fmt: skip
-def test_faults_are_named_by_line(tmp_path: Path, table: pd.DataFrame, message: str) -> None:
+def test_errors_are_located_by_line(tmp_path, table, message):
     with pytest.raises(UserError, match=message) as caught:
         own(tmp_path, table)
     assert "my labels.csv" in str(caught.value) and "\n" not in str(caught.value)
     assert not any(path in str(caught.value) for path in (*PATHS, "/etc/hosts"))
 
 
-def test_lines_are_counted_as_an_editor_counts_them(tmp_path: Path) -> None:
+def test_lines_are_counted_as_an_editor_counts_them(tmp_path):
     text = 'file,note,fracture\n\na.png,"two\nlines",1\n\nc/d/e.dcm,,3\n'
     with pytest.raises(UserError, match=r"line 6, column 'fracture': .*found '3'"):
         own(tmp_path, text, {"path": "file", "labels": ["fracture"]})
 
 
-def test_an_identifier_is_no_label(tmp_path: Path) -> None:
+def test_an_identifier_cannot_be_a_label(tmp_path):
     with pytest.raises(UserError, match="column 'patient' is given as a label and as a path or identifier"):
         own(tmp_path, frame(), ALL | {"labels": ["patient"]})
 
 
-def test_links_that_leave_the_root_are_refused(tmp_path: Path) -> None:
+def test_links_that_leave_the_root_are_refused(tmp_path):
     root = tmp_path / "root"
     touch(tmp_path / "elsewhere" / "e.dcm")
     root.mkdir()
@@ -377,15 +362,13 @@ def test_links_that_leave_the_root_are_refused(tmp_path: Path) -> None:
         ([None] * 4, r"row 1, column 'patient': expected an identifier"),
     ],
 )
-def test_columns_of_a_parquet_file_that_are_no_identifiers(
-    tmp_path: Path, column: list, message: str
-) -> None:
+def test_parquet_columns_that_cannot_be_identifiers_are_refused(tmp_path, column, message):
     frame().assign(patient=column).to_parquet(tmp_path / "own.parquet")
     with pytest.raises(UserError, match=message):
         read_release("table", tmp_path, table=Table(file="own.parquet", **ALL))
 
 
-def test_a_damaged_parquet_file_is_named(tmp_path: Path) -> None:
+def test_a_damaged_parquet_file_is_reported(tmp_path):
     frame().to_parquet(tmp_path / "own.parquet")
     (tmp_path / "own.parquet").write_bytes((tmp_path / "own.parquet").read_bytes()[:-9])
     with pytest.raises(UserError, match=r"own\.parquet: not a readable Parquet file"):
@@ -397,7 +380,7 @@ PAGE = (ROOT / "docs/own-data.md").read_text(encoding="utf-8")
 
 
 def merged(base: dict, overlay: dict) -> dict:
-    """Merge as Snakemake does: mappings key by key, everything else is replaced."""
+    """Merge as Snakemake does: mappings key by key; everything else is replaced."""
     result = copy.deepcopy(base)
     for key, value in overlay.items():
         both = isinstance(value, dict) and isinstance(result.get(key), dict)
@@ -422,14 +405,14 @@ def example() -> config.Config:
     return config.check(raw)
 
 
-def test_the_example_pretrains_on_chest_and_hip_and_scores_hip(example: config.Config) -> None:
+def test_the_example_pretrains_on_chest_and_hip_and_scores_hip(example):
     assert list(example.targets) == ["hip"]
     assert set(example.sources) == {"none", "chest", "hip", "chest+hip"}
     assert set(example.datasets) == {"hip", "chest", "natural"}
     assert (example.datasets["hip"].adapter, example.datasets["hip"].shareable) == ("table", False)
 
 
-def test_the_columns_that_the_example_names_are_those_of_its_table(example: config.Config) -> None:
+def test_the_example_names_the_columns_of_its_table(example):
     rows = pd.read_csv(io.StringIO(block("csv")))
     table = example.datasets["hip"].table
     named = [table.path, table.patient_id, table.study_id, table.view, *table.labels]
@@ -438,7 +421,7 @@ def test_the_columns_that_the_example_names_are_those_of_its_table(example: conf
     assert set(example.datasets["hip"].views) <= set(rows[table.view])
 
 
-def test_paths_of_the_page_are_there(example: config.Config) -> None:
+def test_paths_on_the_page_exist(example):
     for path in re.findall(r"\]\(\.\./([^)]+)\)|--configfile (config/\S+)", PAGE):
         assert (ROOT / (path[0] or path[1])).is_file()
     assert f"results/{example.run}/cards/hip.md" in PAGE

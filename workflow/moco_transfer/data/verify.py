@@ -56,7 +56,10 @@ def _read_manifest(store: Path) -> dict[str, Any]:
     path = store / "manifest.json"
     if not path.is_file():
         raise UserError(f"{store}: there is no manifest.json, so this is not a finished store; pack it again")
-    manifest = json.loads(path.read_text(encoding="utf-8"))
+    try:
+        manifest = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError:
+        raise UserError(f"{path}: not JSON; pack the dataset again") from None
     needed = {"indexed", "stored", "quarantined", "settings", "versions", "sha256"}
     if missing := needed - manifest.keys():  # an older version wrote it
         raise UserError(f"{path}: it lacks {', '.join(sorted(missing))}; pack the dataset again")

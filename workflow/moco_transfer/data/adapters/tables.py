@@ -108,7 +108,7 @@ def refuse(bad: pd.Series, path: Path, message: str, column: str | None = None) 
 def _read_csv(content: bytes, columns: Sequence[str], path: Path) -> pd.DataFrame:
     if b"\0" in content:
         raise UserError(
-            f"{path}: it holds NUL bytes, so it is no CSV (or one in UTF-16); save it as CSV in UTF-8"
+            f"{path}: contains NUL bytes, so it is not a CSV, or one in UTF-16; save it as CSV in UTF-8"
         )
     try:
         content.decode()
@@ -130,7 +130,7 @@ def _read_csv(content: bytes, columns: Sequence[str], path: Path) -> pd.DataFram
         if table is None or table.num_rows != len(lines):
             raise UserError(f"{path}: not a readable CSV; save or download it again")
     if not lines:
-        raise UserError(f"{path}: there is a header and no row; download it again")
+        raise UserError(f"{path}: the table has no rows; download it again")
     frame = table.to_pandas()
     frame.index = pd.Index(lines, name="line")
     return frame[list(columns)]
@@ -247,7 +247,7 @@ def _read_parquet(path: Path, columns: Sequence[str]) -> pd.DataFrame:
         reason = " ".join(str(error).split())[:120]
         raise UserError(f"{path}: not a readable Parquet file ({reason}); write it again") from None
     if read.num_rows == 0:
-        raise UserError(f"{path}: there is no row in it; write it again")
+        raise UserError(f"{path}: the table has no rows; write it again")
     table = pd.DataFrame({name: _as_text(read[name], name, path) for name in columns})
     table.index = pd.RangeIndex(1, len(table) + 1, name="row")
     return table.where(table != "")
@@ -276,7 +276,5 @@ def _as_text(column: pa.ChunkedArray, name: str, path: Path) -> pd.Series:
         or pa.types.is_large_string(kind)
         or pa.types.is_null(kind)
     ):
-        raise UserError(
-            f"{path}: column '{name}' holds {kind}; text or numbers were expected, write it as text"
-        )
+        raise UserError(f"{path}: column '{name}' holds {kind}; expected text or numbers: write it as text")
     return column.cast(pa.string()).to_pandas().astype("str")
