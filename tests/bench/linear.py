@@ -21,15 +21,15 @@ import numpy as np
 import pandas as pd
 import torch
 from measure import Measure, best_seconds
+from moco_transfer.finetune.cell import Cell, read_cell
+from moco_transfer.stages import finetuning as stages
 from torch import nn
 from torch.nn import functional as F
 
 from moco_transfer import config
 from moco_transfer.data.labels import COLUMNS
-from moco_transfer.finetune.cell import Cell, read_cell
 from moco_transfer.networks import build_backbone, load_weights, save_weights
 from moco_transfer.seeds import stream
-from moco_transfer.stages import finetuning as stages
 from moco_transfer.training.images import DEVIATION, MEAN
 
 MODEL, SIZE, EPOCHS, SEEDS = "densenet_small", 64, 100, 3

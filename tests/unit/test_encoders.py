@@ -174,8 +174,9 @@ def test_chance_is_drawn_from_named_streams():
 
 
 def test_the_stage_passes_the_same_images_through_every_encoder(tmp_path):
-    from moco_transfer.networks import build_backbone, save_weights
     from moco_transfer.stages.analysis import compare_networks
+
+    from moco_transfer.networks import build_backbone, save_weights
 
     images = np.random.default_rng(4).integers(0, 256, (40, 36, 36), dtype=np.uint8)
     np.save(tmp_path / "images.npy", images)

@@ -46,8 +46,10 @@ def ellipsoids(
     """
     centres, halves, axes = _array(centres, 3), _array(halves, 3), _array(axes, 3, 3)
     rows = np.empty((max(len(centres), len(halves), len(axes)), WIDTH))
-    rows[:, ROLE], rows[:, BULGE], rows[:, CORE] = role, 1.0, core
-    _fill_solids(rows, centres, halves, axes, _array(low), _array(high), _array(density), _array(hollow))
+    rows[:, ROLE], rows[:, BULGE], rows[:, LOW], rows[:, HIGH] = role, 1.0, low, high
+    rows[:, DENSITY], rows[:, CORE], rows[:, HOLLOW] = density, core, hollow
+    rows[:, CENTRE : CENTRE + 3] = centres
+    rows[:, INVERSE : INVERSE + 9] = (axes.transpose(0, 2, 1) / halves[:, :, None]).reshape(-1, 9)
     return rows
 
 
@@ -128,21 +130,7 @@ def _array(values: ArrayLike, *shape: int) -> np.ndarray:
     return np.ascontiguousarray(values, dtype=float).reshape(-1, *shape)
 
 
-# One patient takes about sixty calls with small tables. In plain NumPy they would take longer than the projection.
-
-
-@njit(cache=True, nogil=True)
-def _fill_solids(rows, centres, halves, axes, low, high, density, hollow):
-    """Fill ``rows``; a table with a single row serves all of them."""
-    for i in range(len(rows)):
-        row = rows[i]
-        centre, half, frame = centres[i % len(centres)], halves[i % len(halves)], axes[i % len(axes)]
-        for j in range(3):
-            row[CENTRE + j] = centre[j]
-            for k in range(3):
-                row[INVERSE + 3 * j + k] = frame[k, j] / half[j]
-        row[LOW], row[HIGH] = low[i % len(low)], high[i % len(high)]
-        row[DENSITY], row[HOLLOW] = density[i % len(density)], hollow[i % len(hollow)]
+# A patient takes dozens of calls with small tables, for which these steps would take several times as long in NumPy.
 
 
 @njit(cache=True, nogil=True)

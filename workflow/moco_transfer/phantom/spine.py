@@ -158,7 +158,7 @@ def _clipped(box: tuple[float, float, float, float], beam: Beam) -> tuple[int, i
 
 
 def anatomy(seed: int, number: int, region: str, lesions: list[Lesion], *, finest: float) -> Body:
-    """Return the body of a patient with ``lesions``; another lesion changes nothing that it does not touch.
+    """Return the body of a patient with ``lesions``; each lesion changes only what it touches.
 
     ``finest`` is the thinnest tube in mm.
     """
@@ -171,20 +171,16 @@ def anatomy(seed: int, number: int, region: str, lesions: list[Lesion], *, fines
     spine = skeleton.column(rng, deformity)
     build = organs.chest(rng, spine)
     paths = skeleton.rib_paths(spine, build.breadth, build.depth)
-    trunk = [organs.trunk(build, spine), organs.lungs(build)]
-    parts = [skeleton.vertebrae(spine, *_REGIONS[region].drawn)]
+    parts = [organs.trunk(build, spine), organs.lungs(build)]
+    parts.append(skeleton.vertebrae(spine, *_REGIONS[region].drawn))
     if region == "cervical":
         parts += [skeleton.skull_base(spine), skeleton.ribs(paths[[0, 1, 2, 12, 13, 14]], spine.bone)]
-        parts += [organs.head(rng, spine), *trunk]
+        parts.append(organs.head(rng, spine))
     elif region == "thoracic":
-        parts += [skeleton.ribs(paths, spine.bone), *trunk, organs.mediastinum(rng, build)]
-        parts += [
-            organs.diaphragm(build),
-            organs.stomach_bubble(rng, build),
-            organs.vessels(rng, build, finest),
-        ]
+        parts += [skeleton.ribs(paths, spine.bone), organs.mediastinum(rng, build), organs.diaphragm(build)]
+        parts += [organs.stomach_bubble(rng, build), organs.vessels(rng, build, finest)]
     else:
-        parts += [skeleton.ribs(paths[[9, 10, 11, 21, 22, 23]], spine.bone), *trunk, skeleton.pelvis(spine)]
+        parts += [skeleton.ribs(paths[[9, 10, 11, 21, 22, 23]], spine.bone), skeleton.pelvis(spine)]
         parts += [organs.bowel_gas(rng, int(rng.integers(3, 14))), organs.diaphragm(build)]
     markers = []
     for lesion in lesions:
@@ -218,26 +214,27 @@ def _grow(
     rng: np.random.Generator, spine: Column, lesion: Lesion, finest: float
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return (the solids that a lesion adds, its marker); ``finest`` is the thinnest tube in mm."""
-    if lesion.kind == "Osteophytes":
-        return (_osteophytes(rng, spine, lesion),) * 2
-    if lesion.kind == "Foraminal stenosis":
-        return (_thick_facets(spine, lesion),) * 2
-    if lesion.kind == "Surgical implant":
-        return (_implant(rng, spine, lesion, finest),) * 2
     level = lesion.level
     at, frame, half, disc = spine.centres[level], spine.frames[level], spine.halves[level], spine.discs[level]
-    if lesion.kind == "Disc space narrowing":
-        gap = at - frame[:, 2] * (half[2] + 0.5 * disc)
-        size = [half[0], half[1], 0.5 * disc + 2.5]
-        # The endplates on both sides of a worn disc harden.
-        sclerosis = cylinders(gap, size, 0.012 * lesion.severity, axes=frame)
-        return sclerosis, sclerosis
+    if lesion.kind in ("Vertebral collapse", "Other lesions"):
+        marker = cylinders(at, half * [1.1, 1.1, 1.0], 0.0, axes=frame)
+        return marker[:0], marker
     if lesion.kind == "Spondylolysthesis":
         # The slip is between this vertebra and the upper rim of the one below.
         marker = cylinders(at - 0.5 * half[2] * frame[:, 2], half * [1.2, 1.3, 1.6], 0.0, axes=frame)
+        return marker[:0], marker
+    if lesion.kind == "Osteophytes":
+        solids = _osteophytes(rng, spine, lesion)
+    elif lesion.kind == "Foraminal stenosis":
+        solids = _thick_facets(spine, lesion)
+    elif lesion.kind == "Surgical implant":
+        solids = _implant(rng, spine, lesion, finest)
     else:
-        marker = cylinders(at, half * [1.1, 1.1, 1.0], 0.0, axes=frame)
-    return marker[:0], marker
+        # The endplates on both sides of a narrowed disc harden.
+        gap = at - frame[:, 2] * (half[2] + 0.5 * disc)
+        size = [half[0], half[1], 0.5 * disc + 2.5]
+        solids = cylinders(gap, size, 0.012 * lesion.severity, axes=frame)
+    return solids, solids
 
 
 def _osteophytes(rng: np.random.Generator, spine: Column, lesion: Lesion) -> np.ndarray:
