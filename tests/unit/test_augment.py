@@ -15,12 +15,11 @@ from torchvision.transforms import functional as TF
 from moco_transfer.augment import (
     Box,
     Flip,
-    Turn,
+    Rotation,
     augment,
     blur,
     draw_deviations,
     draw_factors,
-    draw_geometry,
     draw_resized_crop,
     draw_view,
     jitter,
@@ -97,7 +96,7 @@ def test_crop_and_flip(images):
 
 
 def test_rotate(images):
-    assert difference(warp(images, SIDE, [Turn(DEGREES), WHOLE]), turned(images)) < 0.01
+    assert difference(warp(images, SIDE, [Rotation(DEGREES), WHOLE]), turned(images)) < 0.01
 
 
 @pytest.mark.parametrize("width, height", [(40, 34), (96, 80)])
@@ -117,7 +116,7 @@ def test_a_resized_crop_that_shrinks_is_close_to_torchvisions_with_its_low_pass(
 
 
 def test_several_steps_in_one_warp_equal_the_steps_one_by_one(images):
-    crop, turn, flip = boxes(20, 12, SMALL, SMALL), Turn(DEGREES), Flip(MIRRORED)
+    crop, turn, flip = boxes(20, 12, SMALL, SMALL), Rotation(DEGREES), Flip(MIRRORED)
 
     def cropped(images):
         return [TF.crop(image, 12, 20, SMALL, SMALL) for image in images]
@@ -131,9 +130,9 @@ def test_several_steps_in_one_warp_equal_the_steps_one_by_one(images):
 
 
 def test_two_turns_are_one_and_a_turn_before_a_resize_comes_first(smooth):
-    twice = warp(smooth, SIDE, [Turn(DEGREES), Turn(DEGREES), WHOLE])
-    torch.testing.assert_close(twice, warp(smooth, SIDE, [Turn(2 * DEGREES), WHOLE]), atol=0.05, rtol=0)
-    views = warp(smooth, SMALL, [Turn(DEGREES), boxes(30, 20, 40, 50)])
+    twice = warp(smooth, SIDE, [Rotation(DEGREES), Rotation(DEGREES), WHOLE])
+    torch.testing.assert_close(twice, warp(smooth, SIDE, [Rotation(2 * DEGREES), WHOLE]), atol=0.05, rtol=0)
+    views = warp(smooth, SMALL, [Rotation(DEGREES), boxes(30, 20, 40, 50)])
     expected = [
         TF.resized_crop(image, 20, 30, 50, 40, [SMALL, SMALL], antialias=False) for image in turned(smooth)
     ]
@@ -144,7 +143,7 @@ def test_jitter(images):
     factors = draw_factors(Jitter(brightness=0.4, contrast=0.4), 6, np.random.default_rng(5))
     assert factors.brightness_first.any() and not factors.brightness_first.all()
     expected = []
-    for image, b, c, brightness_first in zip(images / 255, *vars(factors).values(), strict=True):
+    for image, b, c, brightness_first in zip(images / 255, *factors, strict=True):
         if brightness_first:
             expected.append(255 * TF.adjust_contrast(TF.adjust_brightness(image, b), c))
         else:
@@ -189,7 +188,7 @@ def test_resized_crops_are_inside_the_image_and_cover_the_stated_shares():
 
 def test_random_crops_reach_every_place_and_turns_every_angle():
     listed = [Operation(rotate=15), Operation(crop="random")]
-    turn, box = draw_geometry(listed, 4000, 40, 36, 32, np.random.default_rng(0))
+    turn, box = draw_view(listed, 4000, 40, 36, 32, np.random.default_rng(0)).steps
     assert set(box.left) == set(range(5)) and set(box.top) == set(range(9))
     assert -15 <= turn.degrees.min() < -14.9 and 14.9 < turn.degrees.max() <= 15
 

@@ -14,8 +14,8 @@ import pytest
 from moco_transfer.config import Similarity
 from moco_transfer.errors import UserError
 from moco_transfer.seeds import stream
-from moco_transfer.similarity import compare, subspaces
-from moco_transfer.similarity.pairwise import COLUMNS
+from moco_transfer.similarity import subspaces
+from moco_transfer.similarity.pairwise import COLUMNS, compare
 from moco_transfer.similarity.subspaces import random_rotation
 from moco_transfer.similarity.svcca import leading_directions, mean_canonical_correlation, permutation_null
 
