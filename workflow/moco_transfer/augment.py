@@ -240,7 +240,7 @@ def _affine(n: int, height: int, width: int, size: int, steps: Sequence[Step]) -
 
 
 def jitter(views: Tensor, factors: Factors) -> Tensor:
-    """Multiply ``views`` [n, 1, h, w] by their brightness, and their distance from their mean by their
+    """Multiply ``views`` [n, 1, h, w] by their brightness, and their deviation from the mean by their
     contrast.
 
     As in torchvision's ColorJitter, values are clamped to 0 and 255 after each of the two.

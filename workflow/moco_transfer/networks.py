@@ -47,7 +47,7 @@ def build_backbone(name: str, key: int, input_size: int | None = None) -> nn.Mod
 
 @contextmanager
 def seeded(key: int) -> Iterator[None]:
-    """Draw PyTorch's CPU random numbers in this block from the stream ``key``; restore the state afterwards."""
+    """Draw PyTorch's CPU random numbers from the stream ``key`` in this block; restore the state after it."""
     state = torch.get_rng_state()
     torch.manual_seed(key % 2**63)
     try:
@@ -70,10 +70,9 @@ def load_weights(network: nn.Module, path: str | Path) -> None:
 
 
 def load_state(network: nn.Module, state: Mapping[str, Tensor], origin: str | Path) -> None:
-    """Load ``state``, without its classifier, into the backbone ``network``; ``origin`` is for error
-    messages.
+    """Load ``state``, without its classifier, into the backbone ``network``.
 
-    Raises UserError if names or shapes differ.
+    Raises UserError, which names ``origin``, if names or shapes differ.
     """
     # The published DenseNets of 2017 call a dense layer's parts norm.1, conv.1, ...; torchvision renames them
     # too.
@@ -114,7 +113,7 @@ class DenseLayer(nn.Module):
 
 
 class DenseBlock(nn.Module):
-    """Layers, each of which sees the concatenation of the block's input and the outputs of all earlier layers."""
+    """Layers, each of which sees the block's input and the outputs of all earlier layers, concatenated."""
 
     def __init__(self, channels: int, layers: int, growth: int) -> None:
         super().__init__()

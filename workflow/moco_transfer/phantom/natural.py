@@ -1,8 +1,9 @@
 """Natural pictures, in the layout of ImageNet: a folder of colour JPEGs per class.
 
-The pictures follow the dead leaves model: opaque shapes that fall on each other. Their radii follow a 1/r^3 law, which
-gives the edges and the power spectrum of natural images. Each of the ten classes is a kind of leaf: a shape with a texture.
-Most leaves of a picture, and all large ones, are of its class; the others have a random shape and texture.
+The pictures follow the dead leaves model: opaque shapes that fall on each other. Their radii follow a 1/r^3
+law, which gives the edges and the power spectrum of natural images. Each of the ten classes is a kind of
+leaf: a shape with a texture. Most leaves of a picture, and all large ones, are of its class; the others have
+a random shape and texture.
 """
 
 from __future__ import annotations
@@ -55,8 +56,8 @@ _LEAVES = 260
 def write_natural_release(root: Path, *, images: int, size: int, seed: int, workers: int = 2) -> None:
     """Write ``images`` pictures under ``root``, dealt in turn to one folder per class.
 
-    ``size`` is about the longer side in pixels. Equal arguments give equal bytes, whatever the number of ``workers``
-    (processes).
+    ``size`` is about the longer side in pixels. Equal arguments give equal bytes, whatever the number of
+    ``workers`` (processes).
     """
     for name in CLASSES:
         (root / name).mkdir(parents=True, exist_ok=True)

@@ -1,8 +1,8 @@
 """The radiographs of phantom patients, written in the layouts of MIMIC-CXR-JPG 2.0.0 and VinDr-SpineXR 1.0.0.
 
-Chest: JPEGs by patient and study, and four gzipped tables. Spine: DICOM files by split, and one table of boxes per split.
-The DICOM files are encoded here, because pydicom takes as long to write a small file as it takes to draw the film. The
-tests read them back with pydicom.
+Chest: JPEGs by patient and study, and four gzipped tables. Spine: DICOM files by split, and one table of
+boxes per split. The DICOM files are encoded here, because pydicom takes as long to write a small file as it
+takes to draw the film. The tests read them back with pydicom.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _VIEWS = {"PA": "postero-anterior", "AP": "antero-posterior", "LATERAL": "latera
 
 
 def in_order(function: Callable[..., Any], jobs: Sequence[tuple], workers: int) -> Iterator[Any]:
-    """Yield ``function(*job)`` for every job, in order, computed by ``workers`` processes (if 1, by this one)."""
+    """Yield ``function(*job)`` for every job, in order, from ``workers`` processes (if 1, from this one)."""
     if workers == 1:
         yield from (function(*job) for job in jobs)
         return
@@ -46,8 +46,8 @@ def _write_films(
 ) -> dict[str, list]:
     """Write ``images`` films of patients or studies 0, 1, ...; return the rows of each table.
 
-    ``films_of`` (number) is how many films one has. ``write`` (number, count) writes the first ``count`` of them and
-    returns their rows.
+    ``films_of`` (number) is how many films one has. ``write`` (number, count) writes the first ``count`` of
+    them and returns their rows.
     """
     jobs: list[tuple[int, int]] = []
     while images > 0:
@@ -63,8 +63,9 @@ def _write_films(
 def write_chest_release(root: Path, *, images: int, size: int, seed: int, workers: int = 2) -> None:
     """Write ``images`` chest films under ``root`` in the layout of MIMIC-CXR-JPG.
 
-    ``size`` is about the longer side in pixels. Equal arguments give equal bytes, whatever the number of ``workers``
-    (processes). A film and its labels depend on ``seed`` and on their place only, not on how many follow.
+    ``size`` is about the longer side in pixels. Equal arguments give equal bytes, whatever the number of
+    ``workers`` (processes). A film and its labels depend on ``seed`` and on their place only, not on how many
+    follow.
     """
     write = partial(_write_patient, root, seed, size)
     tables = _write_films(
@@ -142,7 +143,8 @@ _DIGITAL_RADIOGRAPHY = "1.2.840.10008.5.1.4.1.1.1.1"  # Digital X-Ray Image Stor
 
 
 def write_spine_release(root: Path, *, images: int, size: int, seed: int, workers: int = 2) -> None:
-    """Write ``images`` spine films under ``root`` in the layout of VinDr-SpineXR; every fifth study is for testing.
+    """Write ``images`` spine films under ``root`` in the layout of VinDr-SpineXR; every fifth study is a
+    test.
 
     The arguments and the promises are those of ``write_chest_release``.
     """

@@ -1,9 +1,10 @@
 """Spine patients: the region and views of a study, what is wrong with the column, and the films.
 
-The lesion types are those of VinDr-SpineXR. Some change the column before it is built (`_deform`: narrow discs, flat or
-slipped vertebrae); others add bone or metal to it (`_grow`). An image is labelled with what its view shows: a slipped
-vertebra shows from the side, not from the front. Every lesion has a severity from 0 (subtle) to 1 and a marker: solids
-that are never drawn and only enclose the lesion, so that its box can be computed.
+The lesion types are those of VinDr-SpineXR. Some change the column before it is built (`_deform`: narrow
+discs, flat or slipped vertebrae); others add bone or metal to it (`_grow`). An image is labelled with what
+its view shows: a slipped vertebra shows from the side, not from the front. Every lesion has a severity from 0
+(subtle) to 1 and a marker: solids that are never drawn and only enclose the lesion, so that its box can be
+computed.
 """
 
 from __future__ import annotations
@@ -32,9 +33,9 @@ _REGIONS = {
     "lumbar": _Region((L1, L5), (T12 - 2, L5), (235, 330)),
 }
 _SHARE_ILL = 0.54
-# How often an ill spine has each type of lesion, and at how many vertebrae at least; types found at several vertebrae
-# may affect two more. Lesions are more frequent and plainer than in life, because the demo's network sees 64 pixels and
-# trains for seconds.
+# How often an ill spine has each type of lesion, and at how many vertebrae at least; types found at several
+# vertebrae may affect two more. Lesions are more frequent and plainer than in life, because the demo's
+# network sees 64 pixels and trains for seconds.
 _RATES = {
     "Osteophytes": (0.72, 4),
     "Disc space narrowing": (0.26, 2),
@@ -52,12 +53,12 @@ _DISPLAY = Display(detail=(0.25, 0.55), low=(0.0, 0.02), high=(0.985, 0.999), ga
 
 
 class Lesion(NamedTuple):
-    """A lesion type as the release spells it, the vertebra (0 is C1), the severity, the side (1 left, -1 right)."""
+    """One lesion of a spine."""
 
-    kind: str
-    level: int
+    kind: str  # as the release spells it
+    level: int  # of the vertebra; 0 is C1
     severity: float
-    side: float
+    side: float  # 1 left, -1 right
 
     def visible(self, view: str) -> bool:
         """Whether this lesion shows in ``view``."""
@@ -73,11 +74,11 @@ class Study(NamedTuple):
 
 
 class Film(NamedTuple):
-    """One film, float32 (rows, columns) from 0 to 1 with bone bright, and its boxes (lesion type, box in pixels)."""
+    """One film and the boxes around its lesions."""
 
     view: str
-    image: np.ndarray
-    boxes: list[tuple[str, tuple[int, int, int, int]]]
+    image: np.ndarray  # float32 (rows, columns) from 0 to 1, bone bright
+    boxes: list[tuple[str, tuple[int, int, int, int]]]  # (lesion type, box in pixels)
 
 
 def study(seed: int, number: int) -> Study:
@@ -126,7 +127,8 @@ def _film(rng: np.random.Generator, body: Body, what: Study, view: str, size: in
     beam = Beam(source, gap, pitch, rows, columns)
     solids = body.solids
     if what.region != "lumbar":
-        # For a lateral view the shoulders are pulled down to show the neck, or the arms lifted to show the chest.
+        # For a lateral view the shoulders are pulled down to show the neck, or the arms lifted to show the
+        # chest.
         raised = {"cervical": -0.3, "thoracic": 1.0}[what.region] if view == "LATERAL" else 0.0
         solids = np.concatenate([solids, skeleton.shoulder_girdle(body.spine, body.build.breadth, raised)])
     centre = body.spine.centres[first : last + 1].mean(axis=0) + rng.normal(0, 7, 3)

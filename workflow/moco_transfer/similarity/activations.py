@@ -66,7 +66,7 @@ def layer_activations(
     device: torch.device,
     batch: int = 128,
 ) -> dict[str, np.ndarray]:
-    """Return the mean output of each tap over all positions, float32 [n, channels], for the n images of
+    """Return the mean output of each tap over all positions, float32 [n, channels], for the images of
     ``pool``.
 
     ``taps`` maps name to path. The images pass once, in evaluation mode. Maps are averaged because each row

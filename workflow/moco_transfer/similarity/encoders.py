@@ -39,7 +39,7 @@ PERMUTATIONS = 5
 def compare_networks(
     settings: stages.CompareNetworks, *, encoders: list[Path], images: list[Path], networks: Path, device: str
 ) -> None:
-    """Compare pretrained encoders with the first one, the initial network, on the same images of each target."""
+    """Compare pretrained encoders with the first one, the initial network, on the images of each target."""
     size = settings.network.input_size
     network = build_backbone(settings.network.name, 0, size)
     taps = choose_taps(network, settings.taps, size)

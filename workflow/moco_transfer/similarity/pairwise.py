@@ -188,7 +188,7 @@ def _channel_rows(layer: str, rows_of: Mapping[str, NDArray], settings: Similari
 
 
 def _append(draws: Draws, a: str, b: str, pair: tuple[Spectrum, Spectrum], k: int) -> None:
-    """Append the value of every measure on ``pair`` (datasets ``a`` and ``b``); if directed, in both orders."""
+    """Append every measure of ``pair`` (datasets ``a`` and ``b``); directed measures in both orders."""
     for measure, of in CHANNEL_MEASURES.items():
         draws[measure, a, b].append(of.value(*pair, k))
         if of.directed:

@@ -18,8 +18,7 @@ from moco_transfer.similarity.svcca import centred
 
 @dataclass(frozen=True)
 class Spectrum:
-    """Mean and covariance of a dataset's channels, the covariance as directions @ diag(variances) @
-    directions'.
+    """Mean of a dataset's channels, and their covariance, directions @ diag(variances) @ directions'.
 
     ``mean`` is [channels], ``variances`` [rank] in descending order, ``directions`` [channels, rank] with
     orthonormal columns.
@@ -57,10 +56,9 @@ def random_rotation(channels: int, generator: np.random.Generator) -> NDArray[np
 
 
 def rotated(spectrum: Spectrum, rotation: NDArray[np.float64], turned: NDArray[np.bool_]) -> Spectrum:
-    """Return the spectrum of the same images after ``rotation`` [t, t] of the t channels that ``turned``
-    marks.
+    """Return the spectrum of the same images after a ``rotation`` [t, t] of some channels.
 
-    ``turned`` is [channels]; the other channels stay as they are.
+    ``turned`` [channels] marks these t channels; the others stay as they are.
     """
     mean, directions = spectrum.mean.copy(), spectrum.directions.copy()
     mean[turned], directions[turned] = rotation @ mean[turned], rotation @ directions[turned]
@@ -68,10 +66,10 @@ def rotated(spectrum: Spectrum, rotation: NDArray[np.float64], turned: NDArray[n
 
 
 def svcca_channels(a: Spectrum, b: Spectrum, k: int) -> float:
-    """Return the mean cosine of the principal angles between the leading ``k``-dimensional channel subspaces,
-    0 to 1.
+    """Return the mean cosine of the principal angles between the leading ``k``-dimensional channel subspaces.
 
-    This is SVCCA with channels as rows. A dataset of rank below ``k`` enters with its rank; NaN if that is 0.
+    From 0 to 1. This is SVCCA with channels as rows. A dataset of rank below ``k`` enters with its rank; NaN
+    if that is 0.
     """
     if a.rank == 0 or b.rank == 0:
         return float("nan")
@@ -80,8 +78,7 @@ def svcca_channels(a: Spectrum, b: Spectrum, k: int) -> float:
 
 
 def cka_covariance(a: Spectrum, b: Spectrum) -> float:
-    """Return the linear CKA of two datasets with channels as rows, <A, B> / (|A| |B|) of their covariances, 0
-    to 1.
+    """Return the linear CKA of two datasets with channels as rows: <A, B> / (|A| |B|) of their covariances.
 
     Kornblith et al. (2019), equation 3, for kernels between channels. Activations are centred over images but
     not over channels, so that the value does not depend on the channels' basis. NaN if a covariance is 0.

@@ -119,8 +119,7 @@ def forced_correlations(kept_a: int, kept_b: int, dimensions: int) -> int:
 def permutation_null(
     a: NDArray[np.float64], b: NDArray[np.float64], generators: Iterable[np.random.Generator]
 ) -> NDArray[np.float64]:
-    """Return the mean canonical correlation after a random permutation of the rows of ``b``, one per
-    generator.
+    """Return one mean canonical correlation per generator, each after a random permutation of ``b``'s rows.
 
     Permuted whitened rows are still whitened, so a draw costs one product and its singular values.
     """
