@@ -1,8 +1,9 @@
 """Two augmented views of each image, ready for a network: batches of tensors, against Pillow image by image.
 
-The reference is what published code does (``main_moco.py`` of MoCo v2 and MoCo-CXR): a DataLoader with one worker per core
-decodes each image from a JPEG file of 320 pixels and passes it twice through torchvision's transforms (MoCo-CXR's with
-``--img-size 256 --crop 224``). Ours takes rows of a store. Both yield normalised float32 batches.
+The reference is what published code does (``main_moco.py`` of MoCo v2 and MoCo-CXR): a DataLoader with one
+worker per core decodes each image from a JPEG file of 320 pixels and passes it twice through torchvision's
+transforms (MoCo-CXR's with ``--img-size 256 --crop 224``). Ours takes rows of a store. Both yield normalised
+float32 batches.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
-"""The bootstrap of a chest test set: 500 resamples of 75,000 images with 14 labels, against scikit-learn in a loop.
+"""The bootstrap of 500 resamples of 75,000 images with 14 labels, against scikit-learn in a loop.
 
-The reference passes the drawn rows of labels and scores to ``roc_auc_score`` with weighted average. That takes minutes,
-and each replicate takes equally long, so two replicates are timed and the time is multiplied. Ours is timed in full,
-including the drawing of the resamples, and must give the reference's values. Its memory is measured in a process of its
-own, imports included.
+The reference passes the drawn rows of labels and scores to ``roc_auc_score`` with weighted average. That
+takes minutes, and each replicate takes equally long, so two replicates are timed and the time is multiplied.
+Ours is timed in full, including the drawing of the resamples, and must give the reference's values. Its
+memory is measured in a process of its own, imports included.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def measure() -> list[Measure]:
 
 
 def test_set() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return made-up image ids [n], labels [n, 14] with 1 to 35% positives, and scores [n, 14] of AUROC 0.76."""
+    """Return image ids [n], labels [n, 14] with 1 to 35% positives, and scores [n, 14] of AUROC 0.76."""
     draw = stream(0, "bench", "aurocs")
     images = np.array([f"{number:08x}" for number in range(IMAGES)])
     labels = (draw.random((IMAGES, CLASSES)) < np.linspace(0.01, 0.35, CLASSES)).astype(np.float32)

@@ -1,8 +1,9 @@
-"""Packing one radiograph, decode and fit, in one thread: a JPEG of MIMIC-CXR-JPG's size and an uncompressed DICOM.
+"""Decoding and fitting one radiograph in one thread: a JPEG of MIMIC-CXR-JPG's size, an uncompressed DICOM.
 
-The references are the obvious ways: Pillow decodes and resizes the whole JPEG, and pydicom's pixels pass through the
-window in float64. The images are made up: as smooth as a radiograph, and noisy enough that the JPEG takes 1.5 MB, the mean
-of MIMIC-CXR-JPG. Noise matters, because decoding Huffman codes takes most of our time.
+The references are the obvious ways: Pillow decodes and resizes the whole JPEG, and pydicom's pixels pass
+through the window in float64. The images are made up: as smooth as a radiograph, and noisy enough that the
+JPEG takes 1.5 MB, the mean of MIMIC-CXR-JPG. Noise matters, because decoding Huffman codes takes most of our
+time.
 """
 
 from __future__ import annotations

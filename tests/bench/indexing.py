@@ -1,7 +1,7 @@
-"""Indexing a release as large as MIMIC-CXR-JPG, including the check that its images exist: time and peak memory.
+"""Indexing a release as large as MIMIC-CXR-JPG, checking that its images exist: time and peak memory.
 
-The CSV files are made up, with the release's own counts and lengths of names. The images are empty files in the release's
-folders. Making them takes longer than indexing them, and is not measured.
+The CSV files are made up, with the release's own counts and lengths of names. The images are empty files in
+the release's folders. Making them takes longer than indexing them, and is not measured.
 """
 
 from __future__ import annotations

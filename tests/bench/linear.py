@@ -1,10 +1,11 @@
 """Linear finetuning: all jobs of one source and target, embedding included, against a forward pass per epoch.
 
-The reference is what published code does (MoCo's ``main_lincls.py``): in each epoch of each job, the labelled images
-pass through the frozen network, batch by batch, under a PyTorch head, and at the end the validation and test images
-once. It is spared what published code also does: decoding files, and scoring the validation images after every epoch.
-Every epoch of a job takes equally long, so one epoch per percentage is timed and multiplied by epochs and subsets. Ours
-is timed in full, through the stages and their files, except for the start of Python.
+The reference is what published code does (MoCo's ``main_lincls.py``): in each epoch of each job, the labelled
+images pass through the frozen network, batch by batch, under a PyTorch head, and at the end the validation
+and test images once. It is spared what published code also does: decoding files, and scoring the validation
+images after every epoch. Every epoch of a job takes equally long, so one epoch per percentage is timed and
+multiplied by epochs and subsets. Ours is timed in full, through the stages and their files, except for the
+start of Python.
 
 The counts are the paper's, divided by 10 (spine) and 100 (chest); the network is the demo's at 64 pixels.
 """
@@ -40,7 +41,7 @@ EPOCHS, SUBSETS = 100, 3
 
 @dataclass(frozen=True)
 class Target:
-    """The number of images per split and per labelled subset, and the finetuning, in the paper's proportions."""
+    """The images per split and per labelled subset, and the finetuning, in the paper's proportions."""
 
     name: str
     splits: dict[str, int]
@@ -105,12 +106,12 @@ def _measure(target: Target) -> Measure:
 
 
 def write_inputs(target: Target, folder: Path) -> None:
-    """Write a store of random images, their splits, nested subsets ({size}-{number}.parquet) and an encoder."""
+    """Write a store of random images, splits, nested subsets ({size}-{number}.parquet) and an encoder."""
     draw = stream(0, "bench", "linear", target.name)
     n, side = sum(target.splits.values()), NETWORK.input_size
     np.save(folder / "images.npy", draw.integers(0, 256, (n, side, side), dtype=np.uint8))
     (folder / "manifest.json").write_text(json.dumps({"sha256": {"images.npy": "made up"}}))
-    index = pd.DataFrame(dict.fromkeys(COLUMNS, [str(row) for row in range(n)]))
+    index = pd.DataFrame({column: [str(row) for row in range(n)] for column in COLUMNS})
     labels = (draw.random((n, target.classes)) < 0.3).astype(np.float32)
     classes = pd.DataFrame(labels, columns=[f"class{number}" for number in range(target.classes)])
     pd.concat([index, classes], axis=1).to_parquet(folder / "index.parquet")

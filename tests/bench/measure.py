@@ -1,4 +1,4 @@
-"""One line of a benchmark: the same work done by this project and by a reference, in one run on the same files."""
+"""One line of a benchmark: the same work by this project and by a reference, on the same files."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ KEEP_FREED_MEMORY = {
     "MALLOC_TOP_PAD_": str(64 * 2**20),
     "GLIBC_TUNABLES": "glibc.malloc.hugetlb=1",
 }
-# Print the peak memory of this process in kB. Not ru_maxrss, which a process inherits from the one that starts it.
+# Peak memory in kB. Not ru_maxrss, which a process inherits from the one that starts it.
 PRINT_PEAK = """
 print(next(line for line in open("/proc/self/status") if line.startswith("VmHWM")).split()[1])
 """
@@ -44,9 +44,10 @@ class Measure:
 
 
 def best_seconds(*works: Callable[[], object], repeats: int = 5) -> list[float]:
-    """Return the shortest time of each of ``works`` in seconds, after running all of them in turn ``repeats`` times.
+    """Return the shortest time of each of ``works`` in seconds, of ``repeats`` runs in turn.
 
-    In turn, so that a machine that slows down slows all of them. The shortest, because other programs only add time.
+    In turn, so that a machine that slows down slows all of them. The shortest, because other programs only
+    add time.
     """
     best = [float("inf")] * len(works)
     for _ in range(repeats):
@@ -58,14 +59,14 @@ def best_seconds(*works: Callable[[], object], repeats: int = 5) -> list[float]:
 
 
 def peak_of(code: str, *arguments: object, **options: object) -> float:
-    """Run Python ``code`` with ``arguments`` in a process of its own; return the peak of its memory in bytes."""
+    """Run Python ``code`` with ``arguments`` in a process of its own; return its peak memory in bytes."""
     command = [sys.executable, "-c", code + PRINT_PEAK, *map(str, arguments)]
     run = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, **options)
     return int(run.stdout.split()[-1]) * 1024
 
 
 def measured_as_a_job(script: str) -> list[Measure]:
-    """Return what ``script`` passes to ``print_measures`` in a process of its own, with the memory settings of jobs."""
+    """Return what ``script`` passes to ``print_measures`` in a process with the memory settings of jobs."""
     environment = KEEP_FREED_MEMORY | dict(os.environ)
     run = subprocess.run(
         [sys.executable, script], env=environment, stdout=subprocess.PIPE, text=True, check=True

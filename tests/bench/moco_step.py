@@ -1,8 +1,9 @@
-"""One step of MoCo on the processor: DenseNet-121, 16 images of 224 pixels, from two views to new weights and queue.
+"""One step of MoCo on the processor: DenseNet-121, 16 images of 224 pixels, from two views to new weights and
+queue.
 
-The reference is what published code does (MoCo's ``builder.py`` and ``main_moco.py``) on one device: torchvision's
-network in float32 and in PyTorch's default memory format, ``torch.optim.SGD``, and a loop over the key encoder's
-parameters.
+The reference is what published code does (MoCo's ``builder.py`` and ``main_moco.py``) on one device:
+torchvision's network in float32 and in PyTorch's default memory format, ``torch.optim.SGD``, and a loop over
+the key encoder's parameters.
 """
 
 from __future__ import annotations

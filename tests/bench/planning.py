@@ -1,7 +1,8 @@
 """Planning: how long Snakemake takes to find every job of the paper's grid and of one ten times as large.
 
-A dry run is timed as a user starts it, and so is `snakemake --version`: the difference is due to this workflow. The
-releases are made up, with empty tables, because planning reads none. Memory is measured in a process of its own.
+A dry run is timed as a user starts it, and so is `snakemake --version`: the difference is due to this
+workflow. The releases are made up, with empty tables, because planning reads none. Memory is measured in a
+process of its own.
 """
 
 from __future__ import annotations

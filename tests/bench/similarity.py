@@ -1,9 +1,11 @@
-"""SVCCA at 1,024 channels and 2,000 images, and a draw of its permutation null, against CCA from covariance matrices.
+"""SVCCA at 1,024 channels and 2,000 images, and a draw of its permutation null, against CCA from covariance
+matrices.
 
-The reference reimplements google/svcca (``cca_core.py``): the joint covariance of both sides, the pseudo-inverse of each
-side's block, its square root by eigendecomposition, and the SVD of the whitened cross-covariance. It does not reduce the
-sides, so ours keeps all variance here, and both must give the same value. For a null draw, the reference computes that
-value from scratch on permuted images; ours permutes sides that were whitened once.
+The reference reimplements google/svcca (``cca_core.py``): the joint covariance of both sides, the
+pseudo-inverse of each side's block, its square root by eigendecomposition, and the SVD of the whitened
+cross-covariance. It does not reduce the sides, so ours keeps all variance here, and both must give the same
+value. For a null draw, the reference computes that value from scratch on permuted images; ours permutes sides
+that were whitened once.
 """
 
 from __future__ import annotations
@@ -41,7 +43,7 @@ def measure() -> list[Measure]:
 
 
 def activations() -> tuple[np.ndarray, np.ndarray]:
-    """Return two sides that share a quarter of their directions, float32 [IMAGES, CHANNELS]; condition about 100."""
+    """Return two sides, float32 [IMAGES, CHANNELS], that share a quarter of their directions."""
     draw = stream(0, "bench", "similarity")
     shared = draw.normal(size=(IMAGES, CHANNELS // 4))
     sides = []

@@ -1,7 +1,7 @@
 """Start-up: from the start of a job's process to its first training step, and the limit for it.
 
-Each stage runs on small made-up inputs in a process of its own, which ends when it asks for the learning rate of the first
-step. What depends on the size of a dataset is not measured here.
+Each stage runs on small made-up inputs in a process of its own, which ends when it asks for the learning rate
+of the first step. What depends on the size of a dataset is not measured here.
 """
 
 from __future__ import annotations

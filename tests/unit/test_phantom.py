@@ -1,4 +1,4 @@
-"""The phantom releases: layouts, determinism, exact projections, and findings that change the right pixels."""
+"""The phantom releases: layouts, equal bytes, exact projections, findings that change the right pixels."""
 
 from __future__ import annotations
 
@@ -282,7 +282,7 @@ def test_chest_reports_are_consistent_and_have_the_frequencies_of_mimic():
 
 
 def projected(findings: dict[str, Finding], patient: int = 5) -> tuple[np.ndarray, Body]:
-    """Return the noiseless (200, 200) frontal attenuation of a chest, 2 mm per pixel, with z = 100 mm in the middle."""
+    """Return a chest's noiseless frontal attenuation (200, 200), 2 mm per pixel, centred at z = 100 mm."""
     body = chest.anatomy(1, patient, 0, findings, breath=0.0, finest=1.2)
     return attenuation(posed(body.solids, np.eye(3), [0, 0, 100.0]), Beam(1e6, 400.0, 2.0, 200, 200)), body
 
