@@ -153,7 +153,7 @@ def hilum(build: Chest, side: float) -> np.ndarray:
 
 
 def vessels(rng: np.random.Generator, build: Chest, finest: float, congestion: float = 0.0) -> np.ndarray:
-    """Return the branching vessels of both lungs; ``congestion`` (0 to 1) swells them, most in upper zones."""
+    """Return branching vessels of both lungs; ``congestion`` (0 to 1) swells them, most in upper zones."""
     parts = []
     trunks = 9
     for side in (1.0, -1.0):

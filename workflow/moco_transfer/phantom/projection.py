@@ -62,7 +62,8 @@ def film(
 ) -> np.ndarray:
     """Return the film of ``solids``, float32 (rows, columns) from 0 to 1, bright where much was absorbed.
 
-    ``photons`` is how many would reach a pixel through air, ``scatter`` the ratio scattered : direct.
+    ``photons`` is how many would reach a pixel through air. ``scatter`` is the ratio of scattered to direct
+    radiation.
     """
     direct = np.exp(-attenuation(solids, beam))
     # Scatter is the direct radiation under a very wide blur.
@@ -119,7 +120,7 @@ def attenuation(solids: np.ndarray, beam: Beam) -> np.ndarray:
 
 
 def shadow(solids: np.ndarray, beam: Beam) -> tuple[float, float, float, float]:
-    """Return the rectangle around the shadows of the solids: (left, top, right, bottom) in unclipped pixels."""
+    """Return the rectangle around the shadows of the solids: (left, top, right, bottom) in pixels, uncut."""
     boxes = np.array([_shadow(solid, *beam) for solid in solids])
     left, top = boxes[:, :2].min(axis=0)
     right, bottom = boxes[:, 2:].max(axis=0)
