@@ -1,8 +1,9 @@
 """Two augmented views of each image, ready for a network: batches of tensors, against Pillow image by image.
 
-The reference is what published code does (MoCo v2's and MoCo-CXR's ``main_moco.py``): a DataLoader with a worker for each
-core, each image decoded from a JPEG file resized to 320 pixels before, and twice put through torchvision's transforms,
-MoCo-CXR's with ``--img-size 256 --crop 224``. Ours takes rows of a store. Both yield normalised float32 batches.
+The reference is what published code does (``main_moco.py`` of MoCo v2 and MoCo-CXR): a DataLoader with one
+worker per core decodes each image from a JPEG file of 320 pixels and passes it twice through torchvision's
+transforms (MoCo-CXR's with ``--img-size 256 --crop 224``). Ours takes rows of a store. Both yield normalised
+float32 batches.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ FILE_SIDE = 320
 
 
 def measure() -> list[Measure]:
-    """Return images a second, two views each, of the fastest of several passes."""
+    """Return images per second, two views each, of the fastest of several passes."""
     return measured_as_a_job(__file__)
 
 
@@ -64,7 +65,7 @@ def _compare(preset: str, folder: Path) -> Measure:
 
 
 def radiographs(n: int, side: int) -> np.ndarray:
-    """Return made-up radiographs as a store holds them, uint8 [n, side, side]: shadows, and some noise."""
+    """Return made-up radiographs as a store holds them, uint8 [n, side, side]: shadows and some noise."""
     random = stream(0, "bench", "radiographs")
     images = random.normal(128, 4, (n, side, side)).astype(np.float32)
     for image in images:
@@ -75,7 +76,7 @@ def radiographs(n: int, side: int) -> np.ndarray:
 
 
 def _published_loader(preset: str, files: list[Path]) -> torch.utils.data.DataLoader:
-    """Return what yields two views of the images in ``files``, float32 [BATCH, 3, SIZE, SIZE] each."""
+    """Return a loader of two views of the images in ``files``, float32 [BATCH, 3, SIZE, SIZE] each."""
     transform = _published_transform(preset)
 
     class Views(torch.utils.data.Dataset):

@@ -1,8 +1,9 @@
-"""Packing one radiograph, decode and fit, in one thread: a JPEG of MIMIC-CXR-JPG's size and an uncompressed DICOM.
+"""Decoding and fitting one radiograph in one thread: a JPEG of MIMIC-CXR-JPG's size, an uncompressed DICOM.
 
-The references are what one writes first: a full Pillow decode and resize, and pydicom with the window in float64. The
-images are made up, as smooth as a radiograph, and noisy enough that the JPEG takes 1.5 MB, as those of MIMIC-CXR-JPG do
-in the mean: Huffman codes take most of our time, and noise makes them.
+The references are the obvious ways: Pillow decodes and resizes the whole JPEG, and pydicom's pixels pass
+through the window in float64. The images are made up: as smooth as a radiograph, and noisy enough that the
+JPEG takes 1.5 MB, the mean of MIMIC-CXR-JPG. Noise matters, because decoding Huffman codes takes most of our
+time.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ NOISE = 29  # of 4096 levels
 
 
 def measure() -> list[Measure]:
-    """Return milliseconds an image, of the fastest repeat."""
+    """Return milliseconds per image, of the fastest repeat."""
     with tempfile.TemporaryDirectory() as folder:
         jpeg, dicom = Path(folder, "radiograph.jpg"), Path(folder, "radiograph.dcm")
         Image.fromarray((radiograph(3056, 2544) // 16).astype(np.uint8)).save(jpeg, quality=95)

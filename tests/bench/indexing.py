@@ -1,44 +1,32 @@
-"""Indexing a release of MIMIC-CXR-JPG's size, the check that its images exist included: time and peak memory.
+"""Indexing a release as large as MIMIC-CXR-JPG, checking that its images exist: time and peak memory.
 
-The CSV files are made up with the release's own counts and lengths of names, the images are empty files in the release's
-folders. Making them takes longer than indexing them, and is not measured.
+The CSV files are made up, with the release's own counts and lengths of names. The images are empty files in
+the release's folders. Making them takes longer than indexing them, and is not measured.
 """
 
 from __future__ import annotations
 
-import json
 import os
-import subprocess
-import sys
 import tempfile
 import time
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from measure import Measure
+from measure import Measure, peak_of
 
+from moco_transfer.config import stages
 from moco_transfer.data.adapters.mimic_cxr_jpg import LABELS
 from moco_transfer.seeds import stream
 
 IMAGES, STUDIES, PATIENTS = 377_110, 227_835, 65_379
 VIEWS = ("AP", "PA", "LATERAL", "LL", "")
-SETTINGS = {
-    "adapter": "mimic_cxr_jpg",
-    "labeler": "chexpert",
-    "views": None,
-    "table": None,
-}
-# Not ru_maxrss, which a process inherits from the one that starts it.
-STAGE = """
-from moco_transfer.cli import main
-assert not main()
-print(next(line for line in open("/proc/self/status") if line.startswith("VmHWM")).split()[1])
-"""
+SETTINGS = stages.Index(adapter="mimic_cxr_jpg", labeler="chexpert", views=None, table=None)
+STAGE = "from moco_transfer.cli import main; assert not main()"
 
 
 def measure() -> list[Measure]:
-    """Return seconds and gigabytes beside their limits; the work runs once, in a process of its own."""
+    """Return seconds and gigabytes with their limits; the work runs once, in a process of its own."""
     with tempfile.TemporaryDirectory() as folder:
         release = Path(folder, "release")
         write_release(release)
@@ -97,12 +85,11 @@ def _write_tables(root: Path, studies: pd.DataFrame, images: pd.DataFrame, draw:
 
 
 def _index(release: Path, index: Path) -> tuple[float, float]:
-    """Return the seconds that the stage takes from start to end, and the peak of its memory in gigabytes."""
-    stage = [sys.executable, "-c", STAGE, "index", "--settings", json.dumps(SETTINGS)]
-    files = ["--root", str(release), "--index", str(index), "--max-quarantined", "0"]
+    """Return the seconds that the stage takes from start to end, and its peak memory in gigabytes."""
+    options = ["--root", release, "--index", index, "--max-quarantined", 0]
     start = time.perf_counter()
-    run = subprocess.run([*stage, *files], stdout=subprocess.PIPE, text=True, check=True)
+    peak = peak_of(STAGE, "index", "--settings", SETTINGS.model_dump_json(), *options)
     seconds = time.perf_counter() - start
     if len(pd.read_parquet(index, columns=["image_id"])) != IMAGES:
         raise RuntimeError("the stage did not index every image")
-    return seconds, int(run.stdout.split()[-1]) * 1024 / 1e9
+    return seconds, peak / 1e9

@@ -1,22 +1,33 @@
-"""One line of a benchmark: the same work done by this project and in a reference way, in one run on the same files."""
+"""One line of a benchmark: the same work by this project and by a reference, on the same files."""
 
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 
-from moco_transfer.job_environment import keep_freed_memory
+# As in workflow/rules/common.smk: jobs keep the memory that they free.
+KEEP_FREED_MEMORY = {
+    "MALLOC_MMAP_THRESHOLD_": str(32 * 2**20),
+    "MALLOC_TRIM_THRESHOLD_": str(256 * 2**20),
+    "MALLOC_TOP_PAD_": str(64 * 2**20),
+    "GLIBC_TUNABLES": "glibc.malloc.hugetlb=1",
+}
+# Peak memory in kB. Not ru_maxrss, which a process inherits from the one that starts it.
+PRINT_PEAK = """
+print(next(line for line in open("/proc/self/status") if line.startswith("VmHWM")).split()[1])
+"""
 
 
 @dataclass(frozen=True)
 class Measure:
-    """What was measured; ``goal`` is the ratio asked for. ``reference`` is a limit where no other way is compared.
+    """What was measured; ``goal`` is the ratio to reach. ``reference`` may be a limit instead of another way.
 
-    Larger ratios are better: for times the reference stands above, for rates ours does.
+    Larger ratios are better: reference / ours for times, ours / reference for rates.
     """
 
     measure: str
@@ -28,14 +39,15 @@ class Measure:
 
     @property
     def ratio(self) -> float:
-        """Return ours over reference as a speed."""
+        """How many times better ours is than the reference."""
         return self.ours / self.reference if self.larger_is_better else self.reference / self.ours
 
 
 def best_seconds(*works: Callable[[], object], repeats: int = 5) -> list[float]:
-    """Return the shortest time of each of the ``works`` in seconds, all of them in turn, ``repeats`` times.
+    """Return the shortest time of each of ``works`` in seconds, of ``repeats`` runs in turn.
 
-    In turn, so that a machine that slows down slows all; the shortest, because whatever else runs only adds.
+    In turn, so that a machine that slows down slows all of them. The shortest, because other programs only
+    add time.
     """
     best = [float("inf")] * len(works)
     for _ in range(repeats):
@@ -46,10 +58,19 @@ def best_seconds(*works: Callable[[], object], repeats: int = 5) -> list[float]:
     return best
 
 
+def peak_of(code: str, *arguments: object, **options: object) -> float:
+    """Run Python ``code`` with ``arguments`` in a process of its own; return its peak memory in bytes."""
+    command = [sys.executable, "-c", code + PRINT_PEAK, *map(str, arguments)]
+    run = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, **options)
+    return int(run.stdout.split()[-1]) * 1024
+
+
 def measured_as_a_job(script: str) -> list[Measure]:
-    """Return what ``script`` gives to ``print_measures`` in a process of its own, which keeps memory as jobs do."""
-    keep_freed_memory()
-    run = subprocess.run([sys.executable, script], stdout=subprocess.PIPE, text=True, check=True)
+    """Return what ``script`` passes to ``print_measures`` in a process with the memory settings of jobs."""
+    environment = KEEP_FREED_MEMORY | dict(os.environ)
+    run = subprocess.run(
+        [sys.executable, script], env=environment, stdout=subprocess.PIPE, text=True, check=True
+    )
     return [Measure(**fields) for fields in json.loads(run.stdout)]
 
 

@@ -1,7 +1,9 @@
-"""One step of MoCo on the processor: DenseNet-121, 16 images of 224 pixels, from two views to new weights and queue.
+"""One step of MoCo on the processor: DenseNet-121, 16 images of 224 pixels, from two views to new weights and
+queue.
 
-The reference is what published code does (MoCo's ``builder.py`` and ``main_moco.py``), on one device: torchvision's
-network in float32 and PyTorch's ordinary memory format, ``torch.optim.SGD``, the key encoder moved a parameter at a time.
+The reference is what published code does (MoCo's ``builder.py`` and ``main_moco.py``) on one device:
+torchvision's network in float32 and in PyTorch's default memory format, ``torch.optim.SGD``, and a loop over
+the key encoder's parameters.
 """
 
 from __future__ import annotations
@@ -26,7 +28,7 @@ WITH_BF16 = ("avx512_bf16", "amx_bf16")
 
 
 def measure() -> list[Measure]:
-    """Return seconds a step; that in bf16 only where the processor computes in it."""
+    """Return seconds per step; for bf16 only if the processor computes in it."""
     return measured_as_a_job(__file__)
 
 
@@ -42,16 +44,11 @@ def compare() -> list[Measure]:
     else:
         print("a MoCo step in bf16: not measured, this processor has no bf16", file=sys.stderr)
     seconds = dict(zip(steps, best_seconds(*steps.values()), strict=True))
+    name, reference = f"DenseNet-121, batch {BATCH}", seconds.pop("reference")
+    goals = {"float32": 1.2, "bf16": 2.5}
     return [
-        Measure(
-            f"MoCo step in {kind}, DenseNet-121, batch {BATCH}",
-            seconds[kind],
-            seconds["reference"],
-            "s",
-            goal,
-        )
-        for kind, goal in (("float32", 1.2), ("bf16", 2.5))
-        if kind in seconds
+        Measure(f"MoCo step in {kind}, {name}", ours, reference, "s", goals[kind])
+        for kind, ours in seconds.items()
     ]
 
 

@@ -1,7 +1,8 @@
-"""Planning: what Snakemake takes to find every job of the paper's grid, and of one ten times as large, beside limits.
+"""Planning: how long Snakemake takes to find every job of the paper's grid and of one ten times as large.
 
-A dry run is timed as a user starts it, and `snakemake --version` beside it: the difference is this workflow's. Releases
-are made up, with empty tables, as planning reads none. Memory is that of a process of its own.
+A dry run is timed as a user starts it, and so is `snakemake --version`: the difference is due to this
+workflow. The releases are made up, with empty tables, because planning reads none. Memory is measured in a
+process of its own.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ main()
 
 
 def measure() -> list[Measure]:
-    """Return seconds beyond those of `snakemake --version`, and megabytes, beside their limits."""
+    """Return the seconds beyond those of `snakemake --version`, and the megabytes, with their limits."""
     snakemake = str(Path(sys.executable).with_name("snakemake"))
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -56,7 +57,7 @@ def measure() -> list[Measure]:
 
 
 def make_up_releases(folder: Path) -> None:
-    """Make in ``folder`` what the adapters of config.yaml look for, all of it empty."""
+    """Make in ``folder`` the empty files and folders that the adapters of config.yaml look for."""
     config = yaml.safe_load((ROOT / "config/config.yaml").read_text(encoding="utf-8"))
     for dataset in config["datasets"].values():
         for pattern in RELEASES[dataset["adapter"]].tables:

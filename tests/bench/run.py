@@ -1,4 +1,4 @@
-"""Every benchmark: a table for each part of the project, printed and written to results/bench/<part>.csv."""
+"""Run every benchmark; print one table per part of the project and write it to results/bench/<part>.csv."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ COLUMNS = ("measure", "ours", "reference", "unit", "ratio", "goal")
 
 
 def main() -> None:
-    """Run the benchmarks and say which goals are missed; a missed goal is no error, for machines differ."""
+    """Run the benchmarks and print missed goals; a missed goal is no error, because machines differ."""
     for part, modules in PARTS.items():
         measures = [measure for module in modules for measure in module.measure()]
         table = pd.DataFrame(

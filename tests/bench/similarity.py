@@ -1,9 +1,11 @@
-"""SVCCA at 1,024 channels and 2,000 images, and a draw of its permutation null, against CCA from covariance matrices.
+"""SVCCA at 1,024 channels and 2,000 images, and a draw of its permutation null, against CCA from covariance
+matrices.
 
-The reference is the way of google/svcca (``cca_core.py``), written anew: the covariance of both sides together, each own
-block's pseudo-inverse, its square root by eigendecomposition, and the SVD of the whitened cross-covariance. It reduces no
-side, so ours keeps all of the variance here, and the two must give one value. A null draw of the reference is that value
-computed anew on permuted images; ours permutes sides that were whitened once.
+The reference reimplements google/svcca (``cca_core.py``): the joint covariance of both sides, the
+pseudo-inverse of each side's block, its square root by eigendecomposition, and the SVD of the whitened
+cross-covariance. It does not reduce the sides, so ours keeps all variance here, and both must give the same
+value. For a null draw, the reference computes that value from scratch on permuted images; ours permutes sides
+that were whitened once.
 """
 
 from __future__ import annotations
@@ -19,7 +21,7 @@ ALL = 1.0
 
 
 def measure() -> list[Measure]:
-    """Return seconds of both ways, for a value and for a draw of the null."""
+    """Return the seconds of both ways, for a value and for a draw of the null."""
     a, b = activations()
     bases = leading_directions(a, ALL), leading_directions(b, ALL)
     permuted = b[stream(0, "bench", "null").permutation(IMAGES)]
@@ -41,7 +43,7 @@ def measure() -> list[Measure]:
 
 
 def activations() -> tuple[np.ndarray, np.ndarray]:
-    """Return two sides that share a quarter of their directions, float32 [IMAGES, CHANNELS], of condition about 100."""
+    """Return two sides, float32 [IMAGES, CHANNELS], that share a quarter of their directions."""
     draw = stream(0, "bench", "similarity")
     shared = draw.normal(size=(IMAGES, CHANNELS // 4))
     sides = []

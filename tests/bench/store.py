@@ -1,36 +1,27 @@
-"""The store: memory of packing many images, and random batches out of the array from the page cache."""
+"""The store: memory of packing many images, and random batches of the array from the page cache."""
 
 from __future__ import annotations
 
-import subprocess
-import sys
 import tempfile
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from measure import Measure, best_seconds
+from measure import Measure, best_seconds, peak_of
 from PIL import Image
 
+from moco_transfer.config import stages
+from moco_transfer.config.datasets import Store
 from moco_transfer.training import images
 
 FEW, MANY = 300, 3_000
 STORED, SIZE, BATCH, BATCHES = 6_000, 256, 64, 50
-PACK = """
-import sys
-from pathlib import Path
-from moco_transfer.config import Store, stages
-from moco_transfer.data.packing import pack
-index, root, out = map(Path, sys.argv[1:])
-settings = stages.Pack(store=Store(size=256, fit="pad"), shard=1, shards=1)
-pack(settings, index=index, root=root, packed=out, max_quarantined=0.01, workers=2)
-# Not ru_maxrss, which a process inherits from the one that starts it.
-print(next(line for line in open("/proc/self/status") if line.startswith("VmHWM")).split()[1])
-"""
+PACK = stages.Pack(store=Store(size=SIZE, fit="pad"), shard=1, shards=1)
+STAGE = "from moco_transfer.cli import main; assert not main()"
 
 
 def measure() -> list[Measure]:
-    """Return the peak memory of packing many images beside few, and the rate of random batches."""
+    """Return the peak memory of packing many images and few, and the rate of random batches."""
     with tempfile.TemporaryDirectory() as folder:
         return [_memory(Path(folder)), *_batches(Path(folder))]
 
@@ -47,16 +38,15 @@ def _memory(folder: Path) -> Measure:
     peaks = {}
     for number in (FEW, MANY):
         index.head(number).to_parquet(folder / "index.parquet")
-        command = [sys.executable, "-c", PACK, folder / "index.parquet", folder, folder / str(number)]
-        run = subprocess.run(command, capture_output=True, text=True, check=True)
-        peaks[number] = int(run.stdout) / 1000
-    return Measure(
-        f"peak memory of packing {MANY:,} images beside {FEW}", peaks[MANY], peaks[FEW], "MB", goal=0.9
-    )
+        options = ["--settings", PACK.model_dump_json(), "--max-quarantined", 0, "--workers", 2]
+        options += ["--index", folder / "index.parquet", "--root", folder, "--packed", folder / str(number)]
+        peaks[number] = peak_of(STAGE, "pack", *options) / 1e6
+    name = f"peak memory of packing {MANY:,} images beside {FEW}"
+    return Measure(name, peaks[MANY], peaks[FEW], "MB", goal=0.9)
 
 
 def _batches(folder: Path) -> list[Measure]:
-    """Return how fast a trainer gets its batches, as it gets them from a store that is too large for memory."""
+    """Return how fast a trainer gets its batches from a store that is too large for memory."""
     path = folder / "images.npy"
     generator = np.random.default_rng(0)
     stored = np.lib.format.open_memmap(path, "w+", np.uint8, (STORED, SIZE, SIZE))

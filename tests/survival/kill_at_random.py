@@ -1,8 +1,9 @@
-"""Twenty times kill -9 at random moments of a pretraining and of an end-to-end finetuning (``make test-survival``).
+"""Twenty times kill -9 at random moments of a pretraining and of a finetuning (``make test-survival``).
 
-A moment is a random number of saved states after the start and a random while after the last of them, so that kills
-hit the start-up, the steps and the writing of a state on machines of any speed. Every attempt starts as Snakemake starts
-one: what the rule declares is deleted. The last attempt's bytes must be those of an undisturbed training.
+A moment is a random number of saved states after the start and a random while after the last of them, so that
+kills hit the start-up, the steps and the writing of a state on machines of any speed. Every attempt starts as
+Snakemake starts one: what the rule declares is deleted. The last attempt's bytes must be those of an
+undisturbed training.
 """
 
 from __future__ import annotations
@@ -18,7 +19,8 @@ from small_trainings import small_trainings
 from moco_transfer.seeds import stream
 
 KILLS = 20
-# So many states that none of the killed attempts reaches the end: at most five each, and those of the last moment.
+# So many states that none of the killed attempts reaches the end: at most five each, and those of the last
+# moment.
 EPOCHS = 80
 SEED = 4
 

@@ -1,4 +1,5 @@
-"""Augmentation: each operation against torchvision, recorded views of the presets, and views of a list of operations.
+"""Augmentation: each operation against torchvision, recorded views of the presets, and views of a list of
+operations.
 
 Tolerances in grey levels are mean absolute differences on the scale of 0 to 255.
 """
@@ -15,12 +16,11 @@ from torchvision.transforms import functional as TF
 from moco_transfer.augment import (
     Box,
     Flip,
-    Turn,
+    Rotation,
     augment,
     blur,
     draw_deviations,
     draw_factors,
-    draw_geometry,
     draw_resized_crop,
     draw_view,
     jitter,
@@ -34,8 +34,8 @@ DEGREES = np.array([-10.0, 10.0, 3.3, 0.0, 15.0, -1.0])
 MIRRORED = np.array([True, False] * 3)
 SIDE, SMALL = 96, 64
 REAL = os.environ.get("MOCO_TRANSFER_REAL_DATA")
-# For each preset: its views projected on three random directions, five pixels, and the generator's next draw, recorded
-# when each preset was a function of its own. Not a checksum, because processors differ in a convolution's last digits.
+# For each preset: its views projected on three random directions, five pixels, and the generator's next draw.
+# Not a checksum, because processors differ in the last digits of a convolution.
 RECORDED = {
     "moco_cxr": ([1078.50, -18922.94, 21149.39], [123.506, 98.048, 182.792, 78.514, 137.795], 1493560446),
     "moco_v2": ([277.53, -12591.27, 15731.66], [67.339, 86.956, 255.0, 188.477, 73.398], 2536855382),
@@ -44,7 +44,7 @@ RECORDED = {
 
 
 def batch_of(kind):
-    """Return six images, float32 [6, 1, SIDE, SIDE], values from 0 to 255; skip if there are no real ones."""
+    """Return six images, float32 [6, 1, SIDE, SIDE] from 0 to 255; skip if real ones are missing."""
     generator = torch.Generator().manual_seed(0)
     if kind == "noisy":
         return torch.rand(6, 1, SIDE, SIDE, generator=generator) * 255
@@ -97,7 +97,7 @@ def test_crop_and_flip(images):
 
 
 def test_rotate(images):
-    assert difference(warp(images, SIDE, [Turn(DEGREES), WHOLE]), turned(images)) < 0.01
+    assert difference(warp(images, SIDE, [Rotation(DEGREES), WHOLE]), turned(images)) < 0.01
 
 
 @pytest.mark.parametrize("width, height", [(40, 34), (96, 80)])
@@ -117,7 +117,7 @@ def test_a_resized_crop_that_shrinks_is_close_to_torchvisions_with_its_low_pass(
 
 
 def test_several_steps_in_one_warp_equal_the_steps_one_by_one(images):
-    crop, turn, flip = boxes(20, 12, SMALL, SMALL), Turn(DEGREES), Flip(MIRRORED)
+    crop, turn, flip = boxes(20, 12, SMALL, SMALL), Rotation(DEGREES), Flip(MIRRORED)
 
     def cropped(images):
         return [TF.crop(image, 12, 20, SMALL, SMALL) for image in images]
@@ -130,10 +130,10 @@ def test_several_steps_in_one_warp_equal_the_steps_one_by_one(images):
         assert difference(warp(images, SMALL, steps), expected, margin=14) < 0.01, steps
 
 
-def test_two_turns_are_one_and_a_turn_before_a_resize_comes_first(smooth):
-    twice = warp(smooth, SIDE, [Turn(DEGREES), Turn(DEGREES), WHOLE])
-    torch.testing.assert_close(twice, warp(smooth, SIDE, [Turn(2 * DEGREES), WHOLE]), atol=0.05, rtol=0)
-    views = warp(smooth, SMALL, [Turn(DEGREES), boxes(30, 20, 40, 50)])
+def test_two_rotations_add_up_and_a_rotation_before_a_resize_comes_first(smooth):
+    twice = warp(smooth, SIDE, [Rotation(DEGREES), Rotation(DEGREES), WHOLE])
+    torch.testing.assert_close(twice, warp(smooth, SIDE, [Rotation(2 * DEGREES), WHOLE]), atol=0.05, rtol=0)
+    views = warp(smooth, SMALL, [Rotation(DEGREES), boxes(30, 20, 40, 50)])
     expected = [
         TF.resized_crop(image, 20, 30, 50, 40, [SMALL, SMALL], antialias=False) for image in turned(smooth)
     ]
@@ -144,7 +144,7 @@ def test_jitter(images):
     factors = draw_factors(Jitter(brightness=0.4, contrast=0.4), 6, np.random.default_rng(5))
     assert factors.brightness_first.any() and not factors.brightness_first.all()
     expected = []
-    for image, b, c, brightness_first in zip(images / 255, *vars(factors).values(), strict=True):
+    for image, b, c, brightness_first in zip(images / 255, *factors, strict=True):
         if brightness_first:
             expected.append(255 * TF.adjust_contrast(TF.adjust_brightness(image, b), c))
         else:
@@ -162,7 +162,7 @@ def test_blur(images):
     assert difference(blur(images, blurs), expected) < 0.01
 
 
-def test_factors_and_deviations_are_within_their_bounds():
+def test_factors_and_deviations_stay_within_their_bounds():
     random = np.random.default_rng(0)
     factors = draw_factors(Jitter(brightness=0.2, contrast=0.6, p=0.8), 4000, random)
     assert 0.8 <= factors.brightness.min() < 0.81 and 1.19 < factors.brightness.max() <= 1.2001
@@ -187,15 +187,15 @@ def test_resized_crops_are_inside_the_image_and_cover_the_stated_shares():
     assert share.min() > 0.045 and share.max() < 0.11
 
 
-def test_random_crops_reach_every_place_and_turns_every_angle():
+def test_random_crops_reach_every_position_and_rotations_every_angle():
     listed = [Operation(rotate=15), Operation(crop="random")]
-    turn, box = draw_geometry(listed, 4000, 40, 36, 32, np.random.default_rng(0))
+    turn, box = draw_view(listed, 4000, 40, 36, 32, np.random.default_rng(0)).steps
     assert set(box.left) == set(range(5)) and set(box.top) == set(range(9))
     assert -15 <= turn.degrees.min() < -14.9 and 14.9 < turn.degrees.max() <= 15
 
 
 @pytest.mark.parametrize("preset", RECORDED)
-def test_a_preset_draws_and_computes_what_it_always_did(preset):
+def test_a_preset_gives_the_recorded_views(preset):
     images = torch.from_numpy(np.random.default_rng(7).integers(0, 256, (5, 1, 40, 36), dtype=np.uint8))
     directions = np.random.default_rng(8).normal(size=(3, 5 * 32 * 32))
     random = np.random.default_rng(11)
@@ -207,7 +207,7 @@ def test_a_preset_draws_and_computes_what_it_always_did(preset):
 
 
 @pytest.mark.parametrize("preset", PRESETS)
-def test_a_part_of_a_batch_looks_as_it_does_in_the_whole(smooth, preset):
+def test_a_part_of_a_batch_gets_the_same_views_as_in_the_whole(smooth, preset):
     view = draw_view(PRESETS[preset], 6, SIDE, SIDE, SMALL, np.random.default_rng(2))
     rows = np.array([4, 0, 5, 2])
     torch.testing.assert_close(view.rows(rows).of(smooth[rows]), view.of(smooth)[rows], rtol=0, atol=1e-3)

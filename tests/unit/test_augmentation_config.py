@@ -1,4 +1,4 @@
-"""Augmentations in the configuration: lists stay as they were written, and mistakes are reported in one line."""
+"""Augmentations in the configuration: lists stay as written, and mistakes are reported in one line."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The plan of a run: counts against numbers worked out by hand, the networks themselves, and made-up files."""
+"""The plan of a run, against numbers worked out by hand, the networks themselves, and made-up files."""
 
 from __future__ import annotations
 
@@ -129,7 +129,7 @@ def test_files_of_a_run_tell_more_than_releases():
     index.parent.mkdir(parents=True)
     pd.DataFrame({"official_split": ["train"] * 7 + [None] * 3}).to_parquet(index)
     assert sides()["chest"] == (6, 2, 2)
-    splits = Path("results/paper/splits/chest.parquet")
+    splits = Path("results/paper/splits/chest/fold1.parquet")
     splits.parent.mkdir(parents=True)
     pd.DataFrame({"split": ["train"] * 5 + ["validation"] * 2 + ["test"] * 2 + [None]}).to_parquet(splits)
     # One image is in no split, but packed.
@@ -221,20 +221,22 @@ def test_hours_at_the_speed_of_the_logs(capsys):
         log.epoch(epoch=2, loss=1.5)
         written(f"results/paper/logs/{name}.log", capsys.readouterr().err)
 
-    train("pretrain/spine", 54_000, 60)
-    written("results/paper/logs/pretrain/chest.log", "nothing to do\n")
+    train("pretrain/spine/replicate1", 54_000, 60)
+    written("results/paper/logs/pretrain/chest/replicate1.log", "nothing to do\n")
     # Each of two devices takes 450 images per second, at four passes instead of three.
     assert measured_speed(config) == pytest.approx(450 * 4 / 3)
-    train("finetune/spine-none-end_to_end-1pct-subset1", 16_000, 40)
+    train("finetune/spine/none/replicate1/end_to_end/1pct/fold1/subset1", 16_000, 40)
     # A linear head trains on features.
-    train("finetune/spine-none-linear-1pct-subset1", 10**6, 10)
+    train("finetune/spine/none/replicate1/linear/1pct/fold1/subset1", 10**6, 10)
     expected = (54_000 * 4 / 3 + 16_000) / (2 * 60 + 40)
     assert measured_speed(config) == pytest.approx(expected)
     assert hours(text_of(two_ranks)) == pytest.approx(hours(text_of(two_ranks, speed=expected)))
 
 
 def test_the_command_runs_without_pytorch():
-    command = "import sys; from moco_transfer.cli import main; status = main(); print('torch' in sys.modules); sys.exit(status)"
+    command = (
+        "import sys; from moco_transfer.cli import main; assert not main(); print('torch' in sys.modules)"
+    )
     options = ["plan", "--config", str(PAPER), str(CONFIG / "demo.yaml"), "--images-per-second", "1e3"]
     arguments = [sys.executable, "-c", command, *options]
     run = subprocess.run(arguments, capture_output=True, text=True, check=True)

@@ -1,8 +1,8 @@
-"""The similarity of datasets: what has power and what has not, nulls and ceilings, order, and bad input.
+"""The similarity of datasets: which measures have power, nulls and ceilings, order, and bad input.
 
-At a size near that of a real layer (256 channels whose variances fall as 1 / i, means that differ from 0, 300 images) every
-measure on shared channels must place two samples of one population at its ceiling and two unrelated populations at its null.
-The literal SVCCA must be seen to do neither.
+At nearly the size of a real layer (256 channels whose variances fall as 1 / i, means that differ from 0, 300
+images), every measure on shared channels must place two samples of one population at its ceiling, and two
+unrelated populations at its null. The literal SVCCA does neither.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ import pytest
 from moco_transfer.config import Similarity
 from moco_transfer.errors import UserError
 from moco_transfer.seeds import stream
-from moco_transfer.similarity import compare, subspaces
-from moco_transfer.similarity.pairwise import COLUMNS
+from moco_transfer.similarity import subspaces
+from moco_transfer.similarity.pairwise import COLUMNS, compare
 from moco_transfer.similarity.subspaces import random_rotation
 from moco_transfer.similarity.svcca import leading_directions, mean_canonical_correlation, permutation_null
 
@@ -30,7 +30,7 @@ def settings_for(**changes):
 
 
 def sample(population, number, images=IMAGES, channels=CHANNELS):
-    """Return images of a population, a rotation of one spectrum and one mean; population 1.5 lies between 1 and 2."""
+    """Return images of a population, a rotation of one spectrum and mean; 1.5 lies between 1 and 2."""
     rows = np.random.default_rng([int(10 * population), number]).standard_normal((images, channels))
     signals = rows * np.arange(1, channels + 1) ** -0.5 + np.linspace(0.2, 0, channels)
     return (signals @ rotation_of(population, channels)).astype(np.float32)
@@ -83,7 +83,7 @@ def test_normalised_is_the_position_between_null_and_ceiling(table):
     assert row["null_lower"] < row["null_mean"] < row["null_upper"] < row["ceiling"]
 
 
-def test_the_null_is_described_by_its_mean_and_its_5_and_95_percentiles(three, table):
+def test_the_null_has_its_mean_and_its_5th_and_95th_percentiles(three, table):
     bases = [leading_directions(three[name]["DB4"], 0.99) for name in ("spine", "natural")]
     names = ("similarity", "svcca", "DB4", "spine", "natural")
     draws = np.sort(permutation_null(*bases, (stream(2023, *names, i) for i in range(40))))
@@ -96,7 +96,7 @@ def test_the_null_is_described_by_its_mean_and_its_5_and_95_percentiles(three, t
     assert row["null_upper"] == pytest.approx(0.95 * draws[37] + 0.05 * draws[38])
 
 
-def test_the_spread_is_that_of_the_values_over_the_draws_of_halves(three, table):
+def test_the_spread_is_taken_over_the_draws_of_halves(three, table):
     values = []
     for split in range(6):
         halves = []
@@ -132,7 +132,7 @@ def test_null_of_the_variance_share_is_k_over_channels(table):
     np.testing.assert_allclose(null, 4 / CHANNELS, atol=0.05)
 
 
-def test_equal_calls_give_equal_tables_and_seeds_move_only_the_draws(three, table):
+def test_equal_calls_give_equal_tables_and_seeds_change_only_the_draws(three, table):
     pd.testing.assert_frame_equal(compare(three, settings_for(), 2023), table, check_exact=True)
     other = compare(three, settings_for(), 7)
     literal = table["measure"] == "svcca"
@@ -175,7 +175,7 @@ def test_degenerate_activations_give_a_row_without_a_value():
     assert kept.loc[("frechet", "a", "b")].to_list() == [4, 0]
 
 
-def test_with_few_images_or_channels_the_table_says_what_is_forced():
+def test_with_few_images_or_channels_the_table_counts_forced_correlations():
     few = settings_for(null_draws=3, split_halves=2, directions=20, variance=1.0)
     names = ("a", "b")
     table = compare({name: {"x": sample(i, 1, images=50)} for i, name in enumerate(names)}, few, 1)
@@ -205,7 +205,7 @@ def test_channels_that_are_dead_in_both_do_not_change_the_null():
         np.testing.assert_allclose(*both, atol=0.01)
 
 
-def test_with_k_of_all_channels_nothing_is_normalised(three):
+def test_if_k_is_the_number_of_channels_nothing_is_normalised(three):
     table = compare(
         {n: {"CV1": three[n]["CV1"]} for n in three}, settings_for(directions=12, null_draws=3), 1
     )
@@ -245,7 +245,7 @@ def test_related_populations_lie_between(populations, measure):
     assert 0.15 < populations.loc[(measure, *COUSINS), "normalised"] < 0.85
 
 
-def test_frechet_distances_are_those_of_halves_of_one_population_or_of_its_null(populations):
+def test_frechet_distances_lie_between_those_of_one_population_and_the_null(populations):
     twins, cousins, strangers = (populations.loc[("frechet", *pair)] for pair in (TWINS, COUSINS, STRANGERS))
     assert twins["value"] == pytest.approx(twins["ceiling"], rel=0.05)
     assert twins["value"] < 0.5 * cousins["value"] and cousins["value"] < 0.9 * strangers["value"]
@@ -263,8 +263,8 @@ def test_the_literal_svcca_is_inside_its_null_for_every_pair(populations):
     assert (literal["value"] > 0.5).all()
 
 
-def test_over_many_pairs_the_literal_svcca_separates_nothing_and_channels_separate_all():
-    """Forty pairs of either kind: how often a measure ranks a pair of one population above an unrelated pair."""
+def test_over_many_pairs_the_literal_svcca_ranks_at_random_and_channels_rank_perfectly():
+    """How often does a measure rank a pair of one population above an unrelated pair, of forty each?"""
     literal, channels = {}, {}
     for kind, second in (("twins", 1), ("strangers", 2)):
         pairs = [

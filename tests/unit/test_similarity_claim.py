@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from moco_transfer.config import Similarity
-from moco_transfer.similarity import compare
+from moco_transfer.similarity.pairwise import compare
 from moco_transfer.similarity.subspaces import random_rotation
 from moco_transfer.statistics.claims import claims_table
 from moco_transfer.statistics.evidence import Evidence

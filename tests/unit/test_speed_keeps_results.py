@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from moco_transfer.augment import IN_CACHE, Box, Deviations, Flip, Turn, blur, warp
+from moco_transfer.augment import IN_CACHE, Box, Deviations, Flip, Rotation, blur, warp
 from moco_transfer.training.images import DEVIATION, MEAN, normalise
 
 SIDE, SIZE = 40, 32
@@ -24,7 +24,7 @@ def test_each_image_of_a_batch_is_warped_as_it_is_alone(n):
 
     def steps(rows):
         box = Box(left[rows], top[rows], side[rows], side[rows])
-        return [Turn(degrees[rows]), box, Flip(mirrored[rows])]
+        return [Rotation(degrees[rows]), box, Flip(mirrored[rows])]
 
     together = warp(images, SIZE, steps(slice(None)))
     alone = [warp(images[i : i + 1], SIZE, steps(slice(i, i + 1))) for i in range(n)]

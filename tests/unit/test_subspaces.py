@@ -91,7 +91,7 @@ def test_variance_share_has_a_direction():
     assert subspaces.variance_share(narrow, wide, 6) < 0.6
 
 
-def test_rotated_spectrum_is_the_spectrum_of_rotated_channels():
+def test_a_rotated_spectrum_is_the_spectrum_of_rotated_channels():
     rows = rows_of(7)
     rotation = subspaces.random_rotation(7, np.random.default_rng(0))
     turned = subspaces.rotated(subspaces.channel_spectrum(rows), rotation, np.full(7, True))
@@ -101,7 +101,7 @@ def test_rotated_spectrum_is_the_spectrum_of_rotated_channels():
     assert subspaces.cka_covariance(turned, direct) == pytest.approx(1)
 
 
-def test_channels_that_are_not_turned_stay():
+def test_channels_that_are_not_rotated_stay():
     rows = np.hstack([rows_of(7), np.full((50, 2), 3.0)])
     some = np.arange(9) < 7
     rotation = subspaces.random_rotation(7, np.random.default_rng(0))
@@ -111,12 +111,12 @@ def test_channels_that_are_not_turned_stay():
     assert subspaces.frechet_distance(turned, direct) == pytest.approx(0, abs=1e-9)
 
 
-def test_random_rotations_are_orthogonal_and_even():
+def test_random_rotations_are_orthogonal_and_uniform():
     draws = np.array([subspaces.random_rotation(4, np.random.default_rng(i)) for i in range(3000)])
     np.testing.assert_allclose(
         draws @ draws.transpose(0, 2, 1), np.broadcast_to(np.eye(4), draws.shape), atol=1e-12
     )
-    # Evenly drawn: entries have mean 0 and mean square 1/4, also on the diagonal (which plain QR biases).
+    # Uniform: entries have mean 0 and mean square 1/4, also on the diagonal (which plain QR biases).
     np.testing.assert_allclose(draws.mean(axis=0), 0, atol=0.05)
     np.testing.assert_allclose((draws**2).mean(axis=0), 0.25, atol=0.03)
 
@@ -164,13 +164,13 @@ def measures_of(a, b, k=3):
 @pytest.mark.parametrize(("scale", "offset"), [(1, 1e6), (1e-12, 0), (1e-3, -1e3), (1e12, 0)])
 def test_offset_scale_and_precision_of_the_input_do_not_matter(images, kind, scale, offset):
     a, b = ((scale * side + offset).astype(kind) for side in pair(10, images))
-    # What the input holds after it was rounded, near zero and near one.
+    # What the input holds after rounding, moved back near zero and one.
     exact = [((side.astype(np.longdouble) - offset) / scale).astype(np.float64) for side in (a, b)]
     assert subspaces.channel_spectrum(a).rank == min(images - 1, 7)
     assert measures_of(a, b) == pytest.approx(measures_of(*exact), abs=1e-6)
 
 
-def test_collinear_channels_count_once_and_move_no_measure():
+def test_collinear_channels_count_once_and_change_no_measure():
     a, b = pair(11)
     noise = 1e-10 * np.random.default_rng(11).standard_normal((50, 7))
     collinear, exact = (np.hstack([a, a + each]) for each in (noise, 0 * noise))
@@ -179,7 +179,7 @@ def test_collinear_channels_count_once_and_move_no_measure():
     assert measures_of(collinear, doubled) == pytest.approx(measures_of(exact, doubled), abs=1e-6)
 
 
-def test_fewer_images_than_channels_and_than_k_enter_with_their_rank():
+def test_with_fewer_images_than_channels_and_k_the_rank_counts():
     a, b = pair(12, images=4, channels=30)
     spectra = [subspaces.channel_spectrum(rows) for rows in (a, b)]
     assert [spectrum.rank for spectrum in spectra] == [3, 3]

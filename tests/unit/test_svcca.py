@@ -1,4 +1,4 @@
-"""The literal SVCCA against Hotelling's eigenvalues, and against QR and SVD (Bjorck and Golub, 1973): shapes, precision, bad cases."""
+"""The literal SVCCA against Hotelling's eigenvalues, and against QR and SVD (Bjorck and Golub, 1973)."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from moco_transfer.similarity.svcca import (
 
 
 def basis_by_qr(rows, tolerance=1e-9):
-    """An orthonormal basis of the centred columns, by QR with pivots; those below the tolerance are no directions."""
+    """An orthonormal basis of the centred columns, by QR with pivots above the tolerance."""
     rows = rows.astype(np.longdouble)
     centred = (rows - rows.mean(axis=0)).astype(np.float64)
     q, r, _ = scipy.linalg.qr(centred, mode="economic", pivoting=True)
@@ -36,7 +36,7 @@ def svcca(a, b, variance=1.0):
 
 
 def sides(seed, images, channels_a, channels_b):
-    """Two sides that share three directions, of spectra that fall by twenty."""
+    """Two sides that share three directions; the standard deviations of their own fall by a factor of 20."""
     draw = np.random.default_rng(seed)
     shared = draw.standard_normal((images, 3))
     return [
@@ -84,7 +84,7 @@ def test_equals_cca_of_the_reduced_sides(seed, channels, variance):
     assert mean_canonical_correlation(*bases) == pytest.approx(expected, abs=1e-6)
 
 
-def test_does_not_see_an_invertible_map_of_the_channels():
+def test_an_invertible_map_of_the_channels_changes_nothing():
     generator = np.random.default_rng(1)
     a, b = generator.standard_normal((50, 6)), generator.standard_normal((50, 4))
     mapped = b @ generator.standard_normal((4, 4)) + 3
@@ -158,7 +158,7 @@ def test_a_small_signal_beside_a_dead_channel_far_from_zero_is_kept():
 
 
 @pytest.mark.parametrize("condition", [1e2, 1e4, 1e5])
-def test_a_direction_of_little_variance_counts_as_any_other(condition):
+def test_a_direction_of_little_variance_counts_like_any_other(condition):
     """The Gram matrix alone would lose it: it squares the condition."""
     draw = np.random.default_rng(5)
     a, b = sides(5, 200, 8, 12)
@@ -171,8 +171,8 @@ def test_a_direction_of_little_variance_counts_as_any_other(condition):
 
 
 @pytest.mark.parametrize("variance", [0.99, 1.0])
-def test_channels_collinear_but_for_rounding_count_once(variance):
-    """A condition of 1e10: such a direction holds 1e-20 of the variance, and nobody's share of it."""
+def test_channels_that_are_collinear_up_to_rounding_count_once(variance):
+    """At a condition of 1e10, such a direction holds 1e-20 of the variance."""
     a, b = sides(6, 80, 6, 9)
     draw = np.random.default_rng(6)
     doubled = np.hstack([a, a[:, :3] + 1e-10 * draw.standard_normal((80, 3))])

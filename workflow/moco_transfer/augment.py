@@ -1,25 +1,27 @@
 """Augmentation of batches of grey images on the device.
 
-A list of operations (``config.augmentation``) becomes views in three steps. First, parameters are drawn for each image,
-in NumPy and from a named random stream: so they depend neither on the device nor on the order of jobs, and several
-processes can draw them for a whole batch and apply them to their shares of it. Then one bilinear warp takes all turns,
-flips and crops, because a second resampling would blur the image. Last come the intensities: brightness, contrast, blur.
+A list of operations (``config.augmentation``) becomes views in three steps. First, parameters are drawn for
+each image, in NumPy and from a named random stream. They therefore depend neither on the device nor on the
+order of jobs, and several processes can draw them for a whole batch and apply them to their shares of it.
+Then one bilinear warp applies all rotations, flips and crops, because resampling twice would blur the image.
+Last come the intensities: brightness, contrast, blur.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from moco_transfer.config.augmentation import GEOMETRY, Blur, Jitter, Operation
+from moco_transfer.config.augmentation import Blur, Jitter, Operation
 
-# Bounds of a resized crop's aspect ratio, and how often a crop that fits is tried for.
+# Bounds of a resized crop's aspect ratio, and the number of attempts to draw one that fits into the image.
 ASPECTS = (3 / 4, 4 / 3)
 TRIES = 10
 # How many images are warped at once on a processor: their sampling grids and pixels stay in its cache.
@@ -30,6 +32,69 @@ REFERENCE_SIDE = 224
 UNBLURRED = 1e-3
 # Smaller weights of a kernel are set to 0: in float32 they change no pixel.
 NEGLIGIBLE = 1e-20
+
+
+class Rotation(NamedTuple):
+    """Rotations about the centre. Here and below, each array has one entry per image."""
+
+    degrees: np.ndarray  # counter-clockwise, as in torchvision's ``rotate``
+
+
+class Flip(NamedTuple):
+    """Flips from left to right."""
+
+    mirrored: np.ndarray  # bool: which images are flipped
+
+
+class Box(NamedTuple):
+    """The part of each image that a crop keeps and resizes to the view, in pixels."""
+
+    left: np.ndarray
+    top: np.ndarray
+    width: np.ndarray
+    height: np.ndarray
+
+
+class Factors(NamedTuple):
+    """Changes of brightness and contrast, float32; 1 leaves an image as it is."""
+
+    brightness: np.ndarray
+    contrast: np.ndarray
+    brightness_first: np.ndarray  # bool
+
+
+class Deviations(NamedTuple):
+    """The standard deviations of Gaussian blurs, in pixels of the view."""
+
+    deviations: np.ndarray
+    largest: float  # that can be drawn
+
+
+Step = Rotation | Flip | Box
+
+
+@dataclass(frozen=True)
+class View:
+    """The parameters of one view of each image of a batch."""
+
+    size: int
+    steps: list[Step]
+    intensities: list[Factors | Deviations]
+
+    def rows(self, rows: np.ndarray) -> View:
+        """Return the parameters of the images ``rows`` (int [m]), in that order."""
+        steps, intensities = (
+            [type(each)(*(x[rows] if isinstance(x, np.ndarray) else x for x in each)) for each in drawn]
+            for drawn in (self.steps, self.intensities)
+        )
+        return View(self.size, steps, intensities)
+
+    def of(self, images: Tensor) -> Tensor:
+        """Return the views, float32 [n, 1, size, size], of ``images``; see ``augment``."""
+        views = warp(images, self.size, self.steps)
+        for each in self.intensities:
+            views = jitter(views, each) if isinstance(each, Factors) else blur(views, each)
+        return views
 
 
 def augment(
@@ -50,135 +115,36 @@ def augment(
 
 
 def draw_view(
-    operations: Sequence[Operation],
-    n: int,
-    height: int,
-    width: int,
-    size: int,
-    random: np.random.Generator,
+    operations: Sequence[Operation], n: int, height: int, width: int, size: int, random: np.random.Generator
 ) -> View:
     """Draw the parameters of one view of each of ``n`` images of ``height`` x ``width`` pixels.
 
-    Parameters
-    ----------
-    operations : geometry first, with exactly one crop; ``config.augmentation.operations_of`` returns such lists
-    size : side of the views, in pixels; at most ``height`` and ``width``
-    random : where the parameters are drawn from
-    """
-    geometry = [operation for operation in operations if operation.name in GEOMETRY]
-    steps = draw_geometry(geometry, n, height, width, size, random)
-    intensities = []
-    for operation in operations:
-        if operation.jitter:
-            intensities.append(draw_factors(operation.jitter, n, random))
-        elif operation.blur:
-            intensities.append(draw_deviations(operation.blur, n, size, random))
-    return View(size, steps, intensities)
-
-
-@dataclass(frozen=True)
-class Parameters:
-    """The parameters of one operation; each array has one entry per image."""
-
-    def rows(self, rows: np.ndarray) -> Parameters:
-        """Return the parameters of the images ``rows`` (int [m]), in that order."""
-        arrays = {name: value for name, value in vars(self).items() if isinstance(value, np.ndarray)}
-        return replace(self, **{name: array[rows] for name, array in arrays.items()})
-
-
-@dataclass(frozen=True)
-class Turn(Parameters):
-    """A turn about the centre."""
-
-    degrees: np.ndarray  # counter-clockwise, as in torchvision's ``rotate``
-
-
-@dataclass(frozen=True)
-class Flip(Parameters):
-    """A flip from left to right."""
-
-    mirrored: np.ndarray  # bool: which images are flipped
-
-
-@dataclass(frozen=True)
-class Box(Parameters):
-    """The part of the image that a crop keeps and resizes to the view, in pixels."""
-
-    left: np.ndarray
-    top: np.ndarray
-    width: np.ndarray
-    height: np.ndarray
-
-
-@dataclass(frozen=True)
-class Factors(Parameters):
-    """Changes of brightness and contrast, float32; 1 leaves an image as it is."""
-
-    brightness: np.ndarray
-    contrast: np.ndarray
-    brightness_first: np.ndarray  # bool
-
-
-@dataclass(frozen=True)
-class Deviations(Parameters):
-    """The standard deviations of Gaussian blurs, in pixels of the view."""
-
-    deviations: np.ndarray
-    largest: float  # that can be drawn
-
-
-Step = Turn | Flip | Box
-
-
-@dataclass(frozen=True)
-class View:
-    """The parameters of one view of each image of a batch."""
-
-    size: int
-    steps: list[Step]
-    intensities: list[Factors | Deviations]
-
-    def rows(self, rows: np.ndarray) -> View:
-        """Return the parameters of the images ``rows`` (int [m]), in that order."""
-        steps, intensities = ([each.rows(rows) for each in some] for some in (self.steps, self.intensities))
-        return View(self.size, steps, intensities)
-
-    def of(self, images: Tensor) -> Tensor:
-        """Return the views, float32 [n, 1, size, size], of uint8 or float ``images``, [n, 1, h, w] from 0 to 255."""
-        views = warp(images, self.size, self.steps)
-        for each in self.intensities:
-            views = jitter(views, each) if isinstance(each, Factors) else blur(views, each)
-        return views
-
-
-def draw_geometry(
-    operations: Sequence[Operation],
-    n: int,
-    height: int,
-    width: int,
-    size: int,
-    random: np.random.Generator,
-) -> list[Step]:
-    """Return the steps of ``n`` images of ``height`` x ``width``, in the order of ``operations``.
-
-    They are drawn from the last to the first, in the order in which the warp takes them.
+    ``operations`` are in the order that ``config.augmentation.operations_of`` checks: geometry first, with
+    exactly one crop. ``size`` is the side of the views in pixels, at most ``height`` and ``width``.
     """
     steps: list[Step] = []
+    # Geometry is drawn from the last step to the first, the order in which the warp takes it.
     for operation in reversed(operations):
         if operation.name == "rotate":
-            steps.append(Turn(random.uniform(-operation.rotate, operation.rotate, n)))
+            steps.insert(0, Rotation(random.uniform(-operation.rotate, operation.rotate, n)))
         elif operation.name == "flip":
-            steps.append(Flip(random.random(n) < operation.flip))
+            steps.insert(0, Flip(random.random(n) < operation.flip))
         elif operation.name == "resized_crop":
-            steps.append(draw_resized_crop(operation.resized_crop, n, height, width, random))
-        else:
+            steps.insert(0, draw_resized_crop(operation.resized_crop, n, height, width, random))
+        elif operation.name == "crop":
             side = np.full(n, float(size))
             if operation.crop == "random":
                 left, top = random.integers(0, width - size + 1, n), random.integers(0, height - size + 1, n)
             else:
                 left, top = np.full(n, (width - size) // 2), np.full(n, (height - size) // 2)
-            steps.append(Box(left, top, side, side))
-    return steps[::-1]
+            steps.insert(0, Box(left, top, side, side))
+    intensities = []
+    for operation in operations:
+        if operation.name == "jitter":
+            intensities.append(draw_factors(operation.jitter, n, random))
+        elif operation.name == "blur":
+            intensities.append(draw_deviations(operation.blur, n, size, random))
+    return View(size, steps, intensities)
 
 
 def draw_resized_crop(
@@ -186,7 +152,7 @@ def draw_resized_crop(
 ) -> Box:
     """Return boxes as torchvision's RandomResizedCrop draws them; ``shares`` of the area are its ``scale``.
 
-    The aspect ratio is log-uniform from 3/4 to 4/3. Each image has ten tries; if none fits, the box is the whole image.
+    The aspect ratio is log-uniform from 3/4 to 4/3. If no attempt fits, the box is the whole image.
     """
     area = random.uniform(*shares, (n, TRIES)) * height * width
     ratio = np.exp(random.uniform(*map(math.log, ASPECTS), (n, TRIES)))
@@ -218,11 +184,12 @@ def draw_deviations(settings: Blur, n: int, size: int, random: np.random.Generat
 
 
 def warp(images: Tensor, size: int, steps: Sequence[Step]) -> Tensor:
-    """Take all ``steps``, one of them a Box, in one bilinear sampling of ``images``, [n, 1, h, w].
+    """Apply all ``steps``, one of them a Box, in one bilinear sampling of ``images`` [n, 1, h, w].
 
-    A turn before the box is about the centre of the image, a turn after it about the centre of the view. Places outside
-    the image are black. A turn after a box shows what is around the box, where torchvision's transforms, one after the
-    other, would show black corners. A box that shrinks is sampled without a low-pass filter.
+    A rotation before the box is about the centre of the image, a rotation after it about the centre of the
+    view. Pixels outside the image are black. A rotation after a box shows what is around the box;
+    torchvision's transforms, one after the other, would show black corners. A box that shrinks is sampled
+    without a low-pass filter.
 
     Returns
     -------
@@ -253,7 +220,7 @@ def warp(images: Tensor, size: int, steps: Sequence[Step]) -> Tensor:
 def _affine(n: int, height: int, width: int, size: int, steps: Sequence[Step]) -> np.ndarray:
     """Return the affine maps from pixels of the views to pixels of the images, [n, 2, 3].
 
-    Coordinates count from the centre, of the view and of the image, so that turns and flips need no offset. The maps
+    Coordinates count from the centres of view and image, so that rotations and flips need no offset. The maps
     lead from the view back to the image, so the last step comes first.
     """
     place = np.tile(np.eye(3), (n, 1, 1))
@@ -261,7 +228,7 @@ def _affine(n: int, height: int, width: int, size: int, steps: Sequence[Step]) -
         back = np.tile(np.eye(3), (n, 1, 1))
         if isinstance(step, Flip):
             back[:, 0, 0] = np.where(step.mirrored, -1, 1)
-        elif isinstance(step, Turn):
+        elif isinstance(step, Rotation):
             cosine, sine = np.cos(np.radians(step.degrees)), np.sin(np.radians(step.degrees))
             back[:, 0, 0], back[:, 0, 1] = cosine, -sine
             back[:, 1, 0], back[:, 1, 1] = sine, cosine
@@ -273,7 +240,8 @@ def _affine(n: int, height: int, width: int, size: int, steps: Sequence[Step]) -
 
 
 def jitter(views: Tensor, factors: Factors) -> Tensor:
-    """Multiply ``views``, [n, 1, h, w], by their brightness, and their distance from their mean by their contrast.
+    """Multiply ``views`` [n, 1, h, w] by their brightness, and their deviation from the mean by their
+    contrast.
 
     As in torchvision's ColorJitter, values are clamped to 0 and 255 after each of the two.
     """
@@ -303,7 +271,7 @@ def _stretch(views: Tensor, factors: Tensor) -> Tensor:
 
 
 def blur(views: Tensor, blurs: Deviations) -> Tensor:
-    """Convolve ``views``, [n, 1, h, w], with Gaussians; edges are reflected.
+    """Convolve ``views`` [n, 1, h, w] with Gaussians; edges are reflected.
 
     All kernels reach to three times the largest deviation, so that one convolution serves the batch.
     """
@@ -314,7 +282,8 @@ def blur(views: Tensor, blurs: Deviations) -> Tensor:
     offsets = np.arange(-radius, radius + 1)
     kernels = np.exp(-0.5 * (offsets / blurs.deviations[rows, None]) ** 2)
     kernels /= kernels.sum(1, keepdims=True)
-    # Without this, the far ends of narrow kernels are denormal numbers, which slow processors down several times.
+    # Otherwise the far ends of narrow kernels are denormal numbers, which make processors several times
+    # slower.
     kernels[kernels < NEGLIGIBLE] = 0
     kernels = torch.as_tensor(kernels.astype(np.float32), device=views.device)
     # The images become channels, because each has its own kernel.

@@ -1,15 +1,17 @@
-"""Backbones: networks without their classifier, built by name with random weights or with the weights of a file.
+"""Backbones: networks without their classifier, built by name with random weights or with the weights of a
+file.
 
-DenseNet (Huang et al. 2017), the paper's network, is written out here, because importing torchvision takes longer than most
-jobs. It has torchvision's layers under torchvision's parameter names, so that published weights load and a test can compare
-the two. Every other classification model of torchvision is built by ``backbones``.
+DenseNet (Huang et al. 2017), the paper's network, is defined here, because importing torchvision takes longer
+than most jobs. It has torchvision's layers under torchvision's parameter names, so that published weights
+load and a test can compare the two. ``backbones`` builds every other classification model of torchvision.
 """
 
 from __future__ import annotations
 
 import re
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
@@ -25,12 +27,9 @@ from moco_transfer.files import replacing
 def build_backbone(name: str, key: int, input_size: int | None = None) -> nn.Module:
     """Return the backbone ``name`` with random weights from the stream ``key``.
 
-    Parameters
-    ----------
-    name : a DenseNet, whose weights are drawn as in He et al. 2015, or any classification model of torchvision, which
-        draws its own
-    input_size : side of the images in pixels, for networks that fix it when they are built; None is the size that their
-        published weights are for
+    ``name`` is a DenseNet, whose weights are drawn as in He et al. 2015, or any classification model of
+    torchvision, which draws its own. ``input_size`` is the side of the images in pixels, for networks that
+    fix it when they are built; None is the size that their published weights are for.
 
     Raises UserError for an unknown name, and for a size that the network cannot take.
     """
@@ -46,18 +45,15 @@ def build_backbone(name: str, key: int, input_size: int | None = None) -> nn.Mod
     return network
 
 
-class seeded:
-    """Draw PyTorch's CPU random numbers from the stream ``key`` inside the block, and restore the state after it."""
-
-    def __init__(self, key: int) -> None:
-        self.key = key
-
-    def __enter__(self) -> None:
-        self.state = torch.get_rng_state()
-        torch.manual_seed(self.key % 2**63)
-
-    def __exit__(self, *_: object) -> None:
-        torch.set_rng_state(self.state)
+@contextmanager
+def seeded(key: int) -> Iterator[None]:
+    """Draw PyTorch's CPU random numbers from the stream ``key`` in this block; restore the state after it."""
+    state = torch.get_rng_state()
+    torch.manual_seed(key % 2**63)
+    try:
+        yield
+    finally:
+        torch.set_rng_state(state)
 
 
 def save_weights(network: nn.Module, path: str | Path) -> None:
@@ -74,11 +70,12 @@ def load_weights(network: nn.Module, path: str | Path) -> None:
 
 
 def load_state(network: nn.Module, state: Mapping[str, Tensor], origin: str | Path) -> None:
-    """Load ``state`` into the backbone ``network``, without the classifier; ``origin`` is for the error message.
+    """Load ``state``, without its classifier, into the backbone ``network``.
 
-    Raises UserError if names or shapes differ.
+    Raises UserError, which names ``origin``, if names or shapes differ.
     """
-    # The published DenseNets of 2017 call a dense layer's parts norm.1, conv.1, ...; torchvision renames them likewise.
+    # The published DenseNets of 2017 call a dense layer's parts norm.1, conv.1, ...; torchvision renames them
+    # too.
     renamed = {
         re.sub(r"(denselayer\d+)\.(norm|conv)\.([12])\.", r"\1.\2\3.", name): value
         for name, value in state.items()
@@ -97,13 +94,7 @@ def load_state(network: nn.Module, state: Mapping[str, Tensor], origin: str | Pa
 
 
 # The layers of figure 3: the first convolution and the output of each dense block.
-TAPS = {
-    "CV1": "features.conv0",
-    "DB1": "features.denseblock1",
-    "DB2": "features.denseblock2",
-    "DB3": "features.denseblock3",
-    "DB4": "features.denseblock4",
-}
+TAPS = {"CV1": "features.conv0"} | {f"DB{i}": f"features.denseblock{i}" for i in range(1, 5)}
 
 
 class DenseLayer(nn.Module):
@@ -122,7 +113,7 @@ class DenseLayer(nn.Module):
 
 
 class DenseBlock(nn.Module):
-    """Layers, each of which sees the concatenation of the block's input and the outputs of all earlier layers."""
+    """Layers, each of which sees the block's input and the outputs of all earlier layers, concatenated."""
 
     def __init__(self, channels: int, layers: int, growth: int) -> None:
         super().__init__()
@@ -154,18 +145,20 @@ class DenseNet(nn.Module):
 
     def __init__(self, growth: int, blocks: tuple[int, ...], channels: int) -> None:
         super().__init__()
-        self.features = nn.Sequential()
-        self.features.add_module("conv0", nn.Conv2d(3, channels, 7, stride=2, padding=3, bias=False))
-        self.features.add_module("norm0", nn.BatchNorm2d(channels))
-        self.features.add_module("relu0", nn.ReLU())
-        self.features.add_module("pool0", nn.MaxPool2d(3, stride=2, padding=1))
-        for i, layers in enumerate(blocks, start=1):
-            self.features.add_module(f"denseblock{i}", DenseBlock(channels, layers, growth))
-            channels += layers * growth
+        layers = OrderedDict(
+            conv0=nn.Conv2d(3, channels, 7, stride=2, padding=3, bias=False),
+            norm0=nn.BatchNorm2d(channels),
+            relu0=nn.ReLU(),
+            pool0=nn.MaxPool2d(3, stride=2, padding=1),
+        )
+        for i, depth in enumerate(blocks, start=1):
+            layers[f"denseblock{i}"] = DenseBlock(channels, depth, growth)
+            channels += depth * growth
             if i < len(blocks):
-                self.features.add_module(f"transition{i}", Transition(channels))
+                layers[f"transition{i}"] = Transition(channels)
                 channels //= 2
-        self.features.add_module(f"norm{len(blocks) + 1}", nn.BatchNorm2d(channels))
+        layers[f"norm{len(blocks) + 1}"] = nn.BatchNorm2d(channels)
+        self.features = nn.Sequential(layers)
         self.width = channels
 
     def forward(self, x: Tensor) -> Tensor:

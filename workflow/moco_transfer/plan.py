@@ -1,9 +1,10 @@
 """What a run will cost, before anything is computed: ``make plan``.
 
-The plan reads the configuration as Snakemake does, counts the images of each dataset, and lists every job of a run that
-starts from nothing, with its work and the size of what it writes. The text adds them up by rule. The numbers of jobs are
-exact: the grid comes from ``experiment``, which the rules use too, and a test compares the plan with a dry run. Images,
-hours and disk are estimates. PyTorch is not imported, so the plan runs on a login node.
+The plan reads the configuration as Snakemake does, counts the images of each dataset, and lists every job of
+a run that starts from scratch, with its work and the size of what it writes. The text adds them up by rule.
+The numbers of jobs are exact: the grid comes from ``experiment``, which the rules use too, and a test
+compares the plan with a dry run. Images, hours and disk are estimates. PyTorch is not imported, so the plan
+runs on a login node.
 """
 
 from __future__ import annotations
@@ -39,9 +40,10 @@ from moco_transfer.experiment import (
 from moco_transfer.files import read_columns
 from moco_transfer.training.schedule import all_batches, epochs_for_steps, full_steps, longer_budget
 
-# Rules that make figures, tables and cards, and the target that asks for them, are one kind of job in the plan.
+# Rules that make figures, tables and cards, and the target that asks for them, are one kind of job in the
+# plan.
 RESULTS = "figures, tables, cards"
-# An image trained passes forward, and backward at the cost of two forward passes.
+# A trained image passes forward, and backward at the cost of two forward passes.
 TRAINING_PASSES = 3
 # (width of the features, numbers in the weights file) of networks, so that none has to be built.
 NETWORK_SIZES = {
@@ -53,7 +55,8 @@ NETWORK_SIZES = {
     "resnet18": (512, 11_186_112),
     "resnet50": (2048, 23_561_152),
 }
-# Bytes per row of predictions, measured in finished runs: a logit with its label; the names of image and patient.
+# Bytes per row of predictions, measured in finished runs: a logit and its label; the names of image and
+# patient.
 LOGIT_BYTES, NAME_BYTES = 5, 16
 # From a line in the log of a training, for example "epoch 6/6, loss 0.32, 584 images/s, 5 s, 0 s left".
 LOGGED_SPEED = re.compile(r"(\d+) images/s, (\d+) s, ")
@@ -67,43 +70,44 @@ def plan(*, config: list[Path], images_per_second: float | None = None) -> None:
 
 
 def read_config(files: Sequence[Path]) -> Config:
-    """Return the configuration of ``files``: the Snakefile's own first, then overlays in the order of --configfile.
+    """Return the configuration of ``files``: first the Snakefile's own, then overlays in the order given.
 
     Raises UserError if a file is missing or not YAML, or the configuration is wrong.
     """
-    contents: list[dict[str, Any]] = []
+    contents = []
     for file in files:
         try:
             contents.append(dict(load_configfile(file)))
         except (WorkflowError, ValueError, OSError) as error:
             reason = " ".join(str(error).split())
             raise UserError(
-                f"{file}: expected keys and values in YAML ({reason}); correct the file, or name another in CONFIG"
+                f"{file}: expected keys and values in YAML ({reason}); correct the file, "
+                "or name another in CONFIG"
             ) from None
-    config, *others = contents
-    overlays: dict[str, Any] = {}
+    config, *overlays = contents
+    merged: dict[str, Any] = {}
     # As Snakemake does: merge the overlays first, then the result into the Snakefile's configuration.
-    for other in others:
-        update_config(overlays, other)
-    update_config(config, overlays)
+    for overlay in overlays:
+        update_config(merged, overlay)
+    update_config(config, merged)
     return check(config)
 
 
 class Images(NamedTuple):
-    """How many images of one dataset train, validate and test (None: are in no split), and what says so."""
+    """How many images of one dataset are in each split (None: in none), and where the numbers come from."""
 
     sides: Counter[str | None]
     basis: str
 
 
 def count_images(config: Config) -> dict[str, Images]:
-    """Return the images of every dataset of a run; paths are relative to the folder that Snakemake is called in.
+    """Return the images of every dataset of a run; paths are relative to the folder where Snakemake runs.
 
     Raises UserError if a user's own table is missing or wrong, or a split is impossible.
     """
     images = {}
     for name in stored_datasets(config):
-        splits = Path("results", config.run, "splits", f"{name}.parquet")
+        splits = Path("results", config.run, "splits", name, "fold1.parquet")
         if splits.is_file():
             images[name] = Images(_column(splits, "split"), str(splits))
         else:
@@ -113,7 +117,7 @@ def count_images(config: Config) -> dict[str, Images]:
 
 
 def _official_splits(config: Config, name: str) -> tuple[Counter[str | None], str]:
-    """Return how many images of a dataset are in each official split (None: in none), and what says so."""
+    """Return how many images of a dataset are in each official split (None: in none), and the basis."""
     dataset, release = config.datasets[name], RELEASES[config.datasets[name].adapter]
     index = Path("results", "data", config.data, name, "index.parquet")
     documented = sum(release.images.values())
@@ -144,11 +148,11 @@ def _column(path: Path, name: str) -> Counter[str | None]:
 
 
 def _sides(split: Split, official: Counter[str | None]) -> Counter[str | None]:
-    """Return how many images train, validate and test, as if single images were split."""
+    """Return how many images each split gets, as if single images were split."""
     shares = {side: getattr(split, side) for side in SPLITS}
     taken = {side: official[side] for side, share in shares.items() if share == "official"}
-    for side, members in taken.items():
-        if not members:
+    for side, count in taken.items():
+        if not count:
             raise UserError(
                 f"split: {side} is 'official', but there are no official {side} images; give a share"
             )
@@ -158,7 +162,7 @@ def _sides(split: Split, official: Counter[str | None]) -> Counter[str | None]:
 
 @dataclass(frozen=True)
 class Job:
-    """One job of a rule (or of ``RESULTS``), with its work and the size in bytes of the large files that it writes."""
+    """One job of a rule (or of ``RESULTS``), its work, and the size in bytes of the large files it writes."""
 
     rule: str
     steps: int = 0  # of the optimiser
@@ -168,9 +172,9 @@ class Job:
 
 
 def planned_jobs(config: Config, images: Mapping[str, Images]) -> list[Job]:
-    """Return every job that `snakemake` runs for ``config`` from nothing; ``images`` are by dataset.
+    """Return every job that Snakemake runs for ``config`` from scratch; ``images`` is by dataset.
 
-    Raises UserError if MoCo has no two images to train on.
+    Raises UserError if MoCo has fewer than two images to train on.
     """
     return list(_Jobs(config, images).all())
 
@@ -216,7 +220,7 @@ class _Jobs:
         return Job("train_weights", steps, weights.epochs * n, size=self.encoder_bytes)
 
     def pretraining(self) -> Iterator[Job]:
-        """Yield MoCo on whole datasets, on samples of one that are as large as another, and on the labelled images."""
+        """Yield MoCo on whole datasets, on samples as large as another dataset, and on labelled images."""
         schedules = self.config.pretraining.schedules
         for source, seen in self.config.sources.items():
             if seen:
@@ -228,8 +232,8 @@ class _Jobs:
         for target in self.config.targets:
             jobs = finetuning_jobs(self.config, target)
             # Linear and end-to-end jobs of one subset share their pretraining.
-            cells = {(job[0], *job[2:]) for job in jobs if job[0] in (LIMITED, LIMITED_STEPS)}
-            for source, percent, _ in sorted(cells):
+            subsets = {(source, *subset) for source, _, *subset in jobs if source in (LIMITED, LIMITED_STEPS)}
+            for source, percent, _ in sorted(subsets):
                 n, schedule = self.labelled(target, percent), schedules[target]
                 if source == LIMITED_STEPS:
                     whole = self.moco_images(target)
@@ -240,24 +244,26 @@ class _Jobs:
     def moco(self, rule: str, name: str, schedule: Schedule, images: int) -> Job:
         if images < 2:
             raise UserError(
-                f"MoCo of {name} needs at least two images, there would be {images}; raise the percentage, or give "
-                "its dataset training images"
+                f"MoCo of {name} needs at least two images, but would have {images}; raise the percentage, "
+                "or give its dataset training images"
             )
         steps = schedule.epochs * full_steps(images, schedule.batch)
         seen = steps * min(schedule.batch, images)
         return Job(rule, steps, trained=seen, forward=seen, size=self.encoder_bytes)  # keys only pass forward
 
     def features(self, target: str) -> Iterator[Job]:
-        """Yield the features of all subsets at once, and those of one subset by the encoder that saw it."""
+        """Yield the features of all subsets at once, and of each subset by the encoder that saw only it."""
         train = self.images[target].sides["train"]
         subsets = self.config.n_subsets + len(extra_subsets(self.config))
         largest = max(self.labelled(target, percent) for percent in self.config.targets[target].percents)
-        # Subsets are drawn independently: an image is in none of them with probability (1 - largest / train)^subsets.
+        # Subsets are drawn independently: an image is in none of them with probability (1 - largest /
+        # train)^subsets.
         union = round(train * (1 - (1 - largest / train) ** subsets))
-        labelled = [("embed", union)] * len(self.shared_encoders)
-        for source, _, percent, _ in finetuning_jobs(self.config, target, ["linear"]):
-            if source in (LIMITED, LIMITED_STEPS):
-                labelled.append(("embed_subset", self.labelled(target, percent)))
+        labelled = [("embed", union)] * len(self.shared_encoders) + [
+            ("embed_subset", self.labelled(target, percent))
+            for source, _, percent, _ in finetuning_jobs(self.config, target, ["linear"])
+            if source in (LIMITED, LIMITED_STEPS)
+        ]
         for rule, images in labelled:
             rows = self.scored(target) + images * self.config.finetune.linear.views
             yield Job(rule, forward=rows, size=rows * self.feature_bytes)
@@ -313,7 +319,7 @@ class _Jobs:
         return self.images[target].sides["validation"] + self.images[target].sides["test"]
 
     def prediction_bytes(self, target: str) -> int:
-        """Return the size of the predictions of one training; labels that are not known yet count as one."""
+        """Return the size of one training's predictions; if the classes are not known yet, one is counted."""
         dataset = self.config.datasets[target]
         classes = len(dataset.table.labels) if dataset.table else RELEASES[dataset.adapter].classes or 1
         return self.scored(target) * (LOGIT_BYTES * classes + NAME_BYTES)
@@ -325,13 +331,13 @@ def _epoch_steps(images: int, batch: int) -> int:
 
 
 def measured_speed(config: Config) -> float | None:
-    """Return how many images per second one device trains, by the logs of this run's trainings; None without any."""
+    """Return how many images per second one device trains, from this run's logs; None without any."""
     logs = Path("results", config.run, "logs")
-    # MoCo passes a key forward beside each image trained.
-    kinds = {"pretrain/*.log": (4, config.pretraining.ranks), "finetune/*-end_to_end-*.log": (3, 1)}
+    # MoCo also passes a key forward for each image that it trains on.
+    kinds = {"pretrain": (4, config.pretraining.ranks), "finetune/*/*/*/end_to_end": (3, 1)}
     passes = seconds = 0.0
-    for pattern, (cost, devices) in kinds.items():
-        for log in logs.glob(pattern):
+    for folder, (cost, devices) in kinds.items():
+        for log in logs.glob(f"{folder}/**/*.log"):
             for rate, elapsed in LOGGED_SPEED.findall(log.read_text(encoding="utf-8", errors="replace"))[-1:]:
                 passes += cost * float(rate) * float(elapsed)
                 seconds += devices * float(elapsed)
@@ -339,13 +345,13 @@ def measured_speed(config: Config) -> float | None:
 
 
 def plan_text(config: Config, images_per_second: float | None = None) -> str:
-    """Return the whole plan; without ``images_per_second``, hours follow from the logs of this run if there are any."""
+    """Return the whole plan; without ``images_per_second``, hours come from the logs of this run, if any."""
     images = count_images(config)
     jobs = planned_jobs(config, images)
     logs = f"results/{config.run}/logs"
     speed = images_per_second or measured_speed(config)
     lines = [
-        f"Plan of results/{config.run}/ from nothing: finished jobs count too.\n",
+        f"Plan of results/{config.run}/ from scratch: finished jobs are counted too.\n",
         f"{'dataset':<20}{'images':>14}{'train':>14}{'validation':>14}{'test':>14}  counted from",
     ]
     for name, found in images.items():
@@ -362,18 +368,18 @@ def plan_text(config: Config, images_per_second: float | None = None) -> str:
         lines.append(f"Speed: {speed:.4g} images trained per second and device, {where}.")
     else:
         lines.append(
-            f"Speed: unknown, as no training has written to {logs}. Give the images/s that the log of an end-to-end "
-            "training shows: make plan IMAGES_PER_SECOND=..."
+            f"Speed: unknown, because no training has written to {logs}. Give the images/s that the log of "
+            "an end-to-end training shows: make plan IMAGES_PER_SECOND=..."
         )
     lines += [
-        "Images: views, unreadable and unlabelled images, and splits by patient or study change numbers that are not "
-        "from splits yet.",
-        "Forward only: MoCo's keys, predictions, features; not the linear probes during MoCo.",
-        "Disk: joining the shards of a dataset takes twice its room for a while. Releases, logs, figures and the states "
-        "of unfinished trainings come on top.",
+        "Images: before a dataset is split, the numbers ignore that images are selected by view, that some "
+        "are unreadable or unlabelled, and that the images of a patient or study stay together.",
+        "Forward only: MoCo's keys, predictions and features, but not the linear probes during MoCo.",
+        "Disk: joining the shards of a dataset temporarily takes twice its space. Releases, logs, figures "
+        "and the states of unfinished trainings come on top.",
     ]
     if config.model.name not in NETWORK_SIZES:
-        lines.append(f"Not counted: encoders and features, as the size of {config.model.name} is unknown.")
+        lines.append(f"Not counted: encoders and features; the size of {config.model.name} is unknown.")
     return "\n".join(lines) + "\n"
 
 

@@ -1,9 +1,10 @@
 """The solids, in millimetres, from which phantom patients are built.
 
-Every solid is an affine image of one canonical shape: x^2 + y^2 + bulge * z^2 <= 1 with low <= z <= high. A bulge of 1
-gives an ellipsoid, 0 a cylinder, and less than 0 a cylinder with a waist (a vertebral body). A concentric core may be
-less dense than the rest, like marrow. Each solid is one row of a float64 table, so a few array operations build a whole
-patient, and the projector takes the table as it is. Patient axes: x to the left, y to the front, z up.
+Every solid is an affine image of one canonical shape: x^2 + y^2 + bulge * z^2 <= 1 with low <= z <= high. A
+bulge of 1 gives an ellipsoid, 0 a cylinder, and less than 0 a cylinder with a waist (a vertebral body). A
+concentric core may be less dense than the rest, like marrow. Each solid is one row of a float64 table, so a
+few array operations build a whole patient, and the projector takes the table as it is. Patient axes: x to the
+left, y to the front, z up.
 """
 
 from __future__ import annotations
@@ -40,14 +41,16 @@ def ellipsoids(
 ) -> np.ndarray:
     """Return ellipsoids, cut off at ``low`` and ``high`` along their own z axis (in half-lengths).
 
-    ``centres`` and ``halves`` are (n, 3) or (3,), in mm. ``axes`` is (3, 3) or (n, 3, 3); its columns are the unit axes
-    of each solid. ``density`` is in 1/mm for `TISSUE`, a share for `HAZE`, and ignored for other roles. The core is the
-    solid scaled by ``core``; its density is lower by ``hollow``.
+    ``centres`` and ``halves`` are (n, 3) or (3,), in mm. ``axes`` is (3, 3) or (n, 3, 3); its columns are the
+    unit axes of each solid. ``density`` is in 1/mm for `TISSUE`, a share for `HAZE`, and ignored for other
+    roles. The core is the solid scaled by ``core``; its density is lower by ``hollow``.
     """
     centres, halves, axes = _array(centres, 3), _array(halves, 3), _array(axes, 3, 3)
     rows = np.empty((max(len(centres), len(halves), len(axes)), WIDTH))
-    rows[:, ROLE], rows[:, BULGE], rows[:, CORE] = role, 1.0, core
-    _fill_solids(rows, centres, halves, axes, _array(low), _array(high), _array(density), _array(hollow))
+    rows[:, ROLE], rows[:, BULGE], rows[:, LOW], rows[:, HIGH] = role, 1.0, low, high
+    rows[:, DENSITY], rows[:, CORE], rows[:, HOLLOW] = density, core, hollow
+    rows[:, CENTRE : CENTRE + 3] = centres
+    rows[:, INVERSE : INVERSE + 9] = (axes.transpose(0, 2, 1) / halves[:, :, None]).reshape(-1, 9)
     return rows
 
 
@@ -62,10 +65,11 @@ def cylinders(
     hollow: ArrayLike = 0.0,
     role: float = TISSUE,
 ) -> np.ndarray:
-    """Return elliptic cylinders along their own z axis; ``halves`` holds the radii at the ends and the half-length.
+    """Return elliptic cylinders along their own z axis; ``halves`` are end radii and half-lengths.
 
-    ``waist`` is the share of the squared radius that is missing half-way up (0 for a straight cylinder). Only `TISSUE`
-    may have a waist, because the other roles need convex solids. The other arguments are those of `ellipsoids`.
+    ``waist`` is the share of the squared radius that is missing half-way up (0 for a straight cylinder). Only
+    `TISSUE` may have a waist, because the other roles need convex solids. The other arguments are those of
+    `ellipsoids`.
     """
     narrow = np.sqrt(1.0 - waist)
     halves = np.asarray(halves) * [narrow, narrow, 1.0]
@@ -85,11 +89,11 @@ def tubes(
     hollow: ArrayLike = 0.0,
     role: float = TISSUE,
 ) -> np.ndarray:
-    """Return cylinders along polylines: ``paths`` is (n, k, 3) or (k, 3) in mm, the result has n * (k - 1) rows.
+    """Return n * (k - 1) cylinders along polylines; ``paths`` is (n, k, 3) or (k, 3), in mm.
 
-    ``radii`` broadcasts to (n, k - 1). ``flatness`` divides the horizontal radius (ribs are taller than they are
-    thick). A tube thinner than ``finest`` mm is widened to it and made less dense in proportion: a wire finer than a
-    pixel keeps its mass instead of falling between the pixels.
+    ``radii`` broadcasts to (n, k - 1). ``flatness`` divides the horizontal radius (ribs are taller than they
+    are thick). A tube thinner than ``finest`` mm is widened to it and made less dense in proportion: a wire
+    finer than a pixel keeps its mass instead of falling between the pixels.
     """
     paths = np.asarray(paths, dtype=float)
     paths = _array(paths, *paths.shape[-2:])
@@ -124,25 +128,11 @@ def posed(solids: np.ndarray, rotation: np.ndarray, centre: ArrayLike) -> np.nda
 
 
 def _array(values: ArrayLike, *shape: int) -> np.ndarray:
-    """Return ``values`` as float64 (n, *shape), contiguous: numba compiles a kernel again for every other layout."""
+    """Return ``values`` as contiguous float64 (n, *shape): numba compiles a kernel anew for each layout."""
     return np.ascontiguousarray(values, dtype=float).reshape(-1, *shape)
 
 
-# One patient takes about sixty calls with small tables. In plain NumPy they would take longer than the projection.
-
-
-@njit(cache=True, nogil=True)
-def _fill_solids(rows, centres, halves, axes, low, high, density, hollow):
-    """Fill ``rows``; a table with a single row serves all of them."""
-    for i in range(len(rows)):
-        row = rows[i]
-        centre, half, frame = centres[i % len(centres)], halves[i % len(halves)], axes[i % len(axes)]
-        for j in range(3):
-            row[CENTRE + j] = centre[j]
-            for k in range(3):
-                row[INVERSE + 3 * j + k] = frame[k, j] / half[j]
-        row[LOW], row[HIGH] = low[i % len(low)], high[i % len(high)]
-        row[DENSITY], row[HOLLOW] = density[i % len(density)], hollow[i % len(hollow)]
+# One patient takes dozens of calls with small tables, for which NumPy would be several times slower here.
 
 
 @njit(cache=True, nogil=True)

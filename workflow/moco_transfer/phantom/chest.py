@@ -1,8 +1,9 @@
 """Chest patients: their health, what their studies show, what the reports say, and the films.
 
-A patient has a fixed body, a lasting state of health, and one or several studies; the findings of each study have their
-own severities. Labels follow the findings as a report would: the report sometimes misses or hedges a subtle finding, and
-mentions few absences. Every study and every finding has its own random stream, so one more finding changes nothing else.
+A patient has a fixed body, a lasting state of health, and one or several studies; the findings of each study
+have their own severities. Labels follow the findings as a report would: the report sometimes misses or hedges
+a subtle finding, and mentions few absences. Every study and every finding has its own random stream, so one
+more finding changes nothing else.
 """
 
 from __future__ import annotations
@@ -135,7 +136,7 @@ def _prevalence(frequency: _Frequency) -> float:
 
 
 def films(seed: int, patient: int, number: int, study: Study, size: int) -> list[np.ndarray]:
-    """Return the films of study ``number`` as uint8 (rows, columns), bone white; the longer side is about ``size``."""
+    """Return the films of study ``number``, uint8 (rows, columns), bone white, about ``size`` pixels long."""
     lying = "AP" in study.views
     # One body serves all views; its finest tubes are 0.6 of a typical pixel wide.
     body = anatomy(seed, patient, number, study.findings, breath=-16.0 * lying, finest=0.6 * 400.0 / size)
@@ -174,9 +175,10 @@ def _film(rng: np.random.Generator, body: Body, view: str, size: int) -> np.ndar
 def anatomy(
     seed: int, patient: int, number: int, findings: dict[str, Finding], *, breath: float, finest: float
 ) -> Body:
-    """Return the body of a patient at study ``number`` with ``findings``; it is the same in all studies of a patient.
+    """Return the body of a patient at study ``number`` with ``findings``.
 
-    ``breath`` lowers the diaphragm, in mm; ``finest`` is the thinnest tube in mm.
+    Without findings it is the same in all studies of a patient. ``breath`` lowers the diaphragm, in mm;
+    ``finest`` is the thinnest tube in mm.
     """
     rng = stream(seed, "phantom", "chest", patient, "body")
     spine = skeleton.column(rng, skeleton.Deformity.none())

@@ -1,8 +1,8 @@
-"""What diseases and devices look like in a chest: each finding as solids, graded by a severity from 0 (subtle) to 1.
+"""What diseases and devices look like in a chest: solids, graded by a severity from 0 (subtle) to 1.
 
-Every function takes the finding's own random stream, the patient's build, the side (+1 left, -1 right) and the severity,
-and returns solids in patient axes. Findings that change the size of an organ (a large heart, a wide mediastinum, swollen
-vessels, a raised diaphragm) are not here: `chest` passes them to the organs.
+Every function takes the finding's own random stream, the patient's build, the side (+1 left, -1 right) and
+the severity, and returns solids in patient axes. Findings that change the size of an organ (a large heart, a
+wide mediastinum, swollen vessels, a raised diaphragm) are not here: `chest` passes them to the organs.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from moco_transfer.phantom.projection import METAL
 
 
 def effusion(rng: np.random.Generator, build: Chest, side: float, severity: float) -> np.ndarray:
-    """Fluid in the pleural space: a level with a meniscus, higher at the wall, that blunts the costophrenic angle."""
+    """Fluid in the pleural space, with a meniscus higher at the wall, that blunts the costophrenic angle."""
     centre, halves, _ = build.lung(side)
     floor, level = build.floor - 5.0, build.dome(side) - 22.0 + 90.0 * severity**1.3
     # A slab of fluid fills the lower lung. The air above bulges down into it: the lower half of an ellipsoid.
@@ -162,7 +162,7 @@ def support_devices(
 def broken_ribs(
     rng: np.random.Generator, paths: np.ndarray, side: float, severity: float
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return (paths of the ribs, callus): one to four neighbouring ribs on ``side`` are displaced and healed with callus.
+    """Return (paths of the ribs, callus): one to four neighbouring ribs on ``side`` are displaced and healed.
 
     ``paths`` are those of `skeleton.rib_paths`.
     """
@@ -178,7 +178,7 @@ def broken_ribs(
 
 
 def _inside(rng: np.random.Generator, build: Chest, side: float, low: float, high: float) -> np.ndarray:
-    """Return a point (3,) in the lung on ``side``, ``low`` to ``high`` (in shares of its half-length) above the middle."""
+    """Return a point (3,) in the lung on ``side``, ``low`` to ``high`` half-lengths above its middle."""
     centre, halves, _ = build.lung(side)
     height = rng.uniform(low, high)
     width = np.sqrt(max(1.0 - height * height, 0.2))
@@ -190,7 +190,7 @@ def _inside(rng: np.random.Generator, build: Chest, side: float, low: float, hig
 def _cloud(
     rng: np.random.Generator, at: np.ndarray, count: int, size: float, density: float, spread: float = 0.75
 ) -> np.ndarray:
-    """Return ``count`` ellipsoids of about ``size`` mm, scattered around ``at`` by ``spread`` sizes: faint at the edges."""
+    """Return ``count`` ellipsoids of about ``size`` mm, scattered around ``at`` by ``spread`` sizes."""
     centres = at + rng.normal(0, 1, (count, 3)) * size * spread * np.array([1.0, 0.8, 0.9])
     halves = size * rng.uniform(0.4, 1.1, (count, 1)) * rng.uniform(0.8, 1.25, (count, 3))
     share = density * rng.uniform(0.25, 0.6, count)

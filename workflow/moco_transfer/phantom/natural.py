@@ -1,12 +1,14 @@
 """Natural pictures, in the layout of ImageNet: a folder of colour JPEGs per class.
 
-The pictures are dead leaves: opaque shapes that fall on each other. Their radii follow a 1/r^3 law, which gives the edges
-and the power spectrum of natural images. A class is a kind of leaf: a shape with a texture. Most leaves of a picture, and
-all large ones, are of its class; the others are of any class.
+The pictures follow the dead leaves model: opaque shapes that fall on each other. Their radii follow a 1/r^3
+law, which gives the edges and the power spectrum of natural images. Each of the ten classes is a kind of
+leaf: a shape with a texture. Most leaves of a picture, and all large ones, are of its class; the others have
+a random shape and texture.
 """
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -47,43 +49,30 @@ _SHAPES = {
 }
 _OUTLINES, _HOLES, _FLATNESS = (np.array(values) for values in zip(*_SHAPES.values(), strict=True))
 _TEXTURES = ["plain", "striped", "dotted", "checked", "banded"]
+CLASSES = [f"{_TEXTURES[i % len(_TEXTURES)]}_{shape}" for i, shape in enumerate(_SHAPES)]
 _LEAVES = 260
 
 
-def write_natural_release(
-    root: Path, *, images: int, size: int, seed: int, classes: int = 10, workers: int = 2
-) -> None:
-    """Write ``images`` pictures under ``root``, dealt in turn to the folders of ``classes`` classes (at most 50).
+def write_natural_release(root: Path, *, images: int, size: int, seed: int, workers: int = 2) -> None:
+    """Write ``images`` pictures under ``root``, dealt in turn to one folder per class.
 
-    ``size`` is about the longer side in pixels. Equal arguments give equal bytes, whatever the number of ``workers``
-    (processes). Raises ValueError for too many classes.
+    ``size`` is about the longer side in pixels. Equal arguments give equal bytes, whatever the number of
+    ``workers`` (processes).
     """
-    names = class_names(classes)
-    for name in names:
-        (Path(root) / name).mkdir(parents=True, exist_ok=True)
-    jobs = [
-        (Path(root) / names[n % classes] / f"{n // classes:05d}.jpg", seed, n, n % classes, size)
-        for n in range(images)
-    ]
-    for _ in in_order(_write_picture, jobs, workers):
+    for name in CLASSES:
+        (root / name).mkdir(parents=True, exist_ok=True)
+    for _ in in_order(partial(_write_picture, root, seed, size), [(n,) for n in range(images)], workers):
         pass
 
 
-def _write_picture(path: Path, seed: int, number: int, label: int, size: int) -> None:
-    Image.fromarray(picture(seed, number, label, size)).save(path, quality=90)
+def _write_picture(root: Path, seed: int, size: int, number: int) -> None:
+    place, label = divmod(number, len(CLASSES))
+    picture = Image.fromarray(draw_picture(seed, number, size))
+    picture.save(root / CLASSES[label] / f"{place:05d}.jpg", quality=90)
 
 
-def class_names(classes: int) -> list[str]:
-    """Return the names of the first ``classes`` classes, such as ``striped_square``; ValueError if more than 50."""
-    shapes, most = list(_SHAPES), len(_SHAPES) * len(_TEXTURES)
-    if not 1 <= classes <= most:
-        raise ValueError(f"there are 1 to {most} classes of natural pictures, not {classes}")
-    # Each block of ten uses every shape once, and each shape with another texture than the blocks before.
-    return [f"{_TEXTURES[(i + i // 10) % 5]}_{shapes[i % 10]}" for i in range(classes)]
-
-
-def picture(seed: int, number: int, label: int, size: int) -> np.ndarray:
-    """Return picture ``number``, of class ``label``, as uint8 (rows, columns, 3); the longer side is about ``size``."""
+def draw_picture(seed: int, number: int, size: int) -> np.ndarray:
+    """Return picture ``number`` as uint8 (rows, columns, 3); the longer side is about ``size``."""
     rng = stream(seed, "phantom", "natural", number)
     rows = int(size * rng.uniform(0.9, 1.0))
     columns = int(rows * rng.uniform(0.65, 1.0))
@@ -94,8 +83,9 @@ def picture(seed: int, number: int, label: int, size: int) -> np.ndarray:
     u = rng.random(_LEAVES)
     radius = (smallest**-2 - u * (smallest**-2 - largest**-2)) ** -0.5
     own = (rng.random(_LEAVES) < 0.65) | (radius > 0.16 * size)
-    shape = np.where(own, label % 10, rng.integers(10, size=_LEAVES))
-    texture = np.where(own, (label + label // 10) % 5, rng.integers(5, size=_LEAVES))
+    label = number % len(CLASSES)
+    shape = np.where(own, label, rng.integers(len(_SHAPES), size=_LEAVES))
+    texture = np.where(own, label % len(_TEXTURES), rng.integers(len(_TEXTURES), size=_LEAVES))
     x, y = rng.uniform(-0.1, 1.1, _LEAVES) * columns, rng.uniform(-0.1, 1.1, _LEAVES) * rows
     turn, pitch = rng.uniform(0, 2 * np.pi, _LEAVES), rng.uniform(2.5, 5.0, _LEAVES)
     shade = rng.uniform(-0.5, 0.5, _LEAVES)

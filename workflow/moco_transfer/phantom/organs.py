@@ -1,7 +1,7 @@
-"""Soft tissue and air: the trunk's outline, lungs with their vessels, heart and great vessels, diaphragm, bowel gas.
+"""Soft tissue and air: the trunk's outline, lungs and vessels, heart and great vessels, diaphragm, bowel gas.
 
-Lungs are cavities in the trunk; heart, mediastinum, diaphragm and vessels make parts of them solid again. Origin and
-axes are those of `skeleton`, lengths are in mm.
+Lungs are cavities in the trunk; heart, mediastinum, diaphragm and vessels make parts of them solid again.
+Origin and axes are those of `skeleton`, lengths are in mm.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ def chest(rng: np.random.Generator, spine: Column, breath: float = 0.0) -> Chest
 
 
 def trunk(build: Chest, spine: Column) -> np.ndarray:
-    """Return the outline of the body from the neck to the pelvis: chest and belly, shoulders, neck, breasts."""
+    """Return the outline of the body: chest and belly, shoulders, neck, breasts."""
     wide, deep = 142 * build.breadth + build.fat, 104 * build.depth + build.fat
     shoulder, low = build.apex - 95.0, -320.0
     throat = spine.centres[[T1, 1]] + [[0, 8, -70], [0, 8, 60]]
@@ -90,7 +90,7 @@ def trunk(build: Chest, spine: Column) -> np.ndarray:
 
 
 def lungs(build: Chest) -> np.ndarray:
-    """Return the two cavities, left first. They are flat at the costophrenic angles; the diaphragm rounds them."""
+    """Return the two cavities, left first: flat at the costophrenic angles, which the diaphragm rounds."""
     parts = []
     for side in (1.0, -1.0):
         centre, halves, frame = build.lung(side)
@@ -118,7 +118,7 @@ def stomach_bubble(rng: np.random.Generator, build: Chest) -> np.ndarray:
 
 
 def mediastinum(rng: np.random.Generator, build: Chest, heart: float = 1.0, wide: float = 1.0) -> np.ndarray:
-    """Return heart, great vessels, hila and airway; ``heart`` scales the heart, ``wide`` the upper mediastinum."""
+    """Return heart, great vessels and airway; ``heart`` scales the heart, ``wide`` the upper mediastinum."""
     apex = build.apex
     base = min(build.domes) - 4.0
     tall = 0.5 * (apex - base)
@@ -153,7 +153,7 @@ def hilum(build: Chest, side: float) -> np.ndarray:
 
 
 def vessels(rng: np.random.Generator, build: Chest, finest: float, congestion: float = 0.0) -> np.ndarray:
-    """Return the branching vessels of both lungs; ``congestion`` (0 to 1) swells them, most in the upper zones."""
+    """Return branching vessels of both lungs; ``congestion`` (0 to 1) swells them, most in upper zones."""
     parts = []
     trunks = 9
     for side in (1.0, -1.0):

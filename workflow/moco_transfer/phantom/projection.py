@@ -1,9 +1,9 @@
 """From a patient's solids to a film: exact line integrals, then exposure, noise, and display.
 
-The beam is a cone: the source stands at (0, -source_distance, 0), the detector is the plane y = detector_distance, with
-its columns along x and its rows downwards. In a solid's own coordinates a ray is still a straight line, so it enters and
-leaves where a quadratic is zero. Each solid is evaluated only inside the rectangle that its bounding box casts on the
-detector.
+The beam is a cone: the source stands at (0, -source_distance, 0), the detector is the plane y =
+detector_distance, with its columns along x and its rows downwards. In a solid's own coordinates a ray is
+still a straight line, so it enters and leaves where a quadratic is zero. Each solid is evaluated only inside
+the rectangle that its bounding box casts on the detector.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ SOFT_TISSUE = 0.02  # attenuation of soft tissue in 1/mm, at about 70 keV
 LUNG_AIR = 0.76  # the share of soft tissue's attenuation that inflated lung lacks
 METAL = 0.25  # attenuation above soft tissue in 1/mm, of steel as thin as implants and wires are
 
-# How a patient stands in each view. The rows are the image's columns, the way to the detector, and up, in patient axes.
+# How a patient stands in each view. Rows: along the image's rows, to the detector, and up, in patient axes.
 POSES = {
     "PA": np.diag([1.0, 1.0, 1.0]),
     "AP": np.diag([1.0, -1.0, 1.0]),
@@ -62,14 +62,16 @@ def film(
 ) -> np.ndarray:
     """Return the film of ``solids``, float32 (rows, columns) from 0 to 1, bright where much was absorbed.
 
-    ``photons`` is how many would reach a pixel through air, ``scatter`` the ratio of scattered to direct radiation.
+    ``photons`` is how many would reach a pixel through air. ``scatter`` is the ratio of scattered to direct
+    radiation.
     """
     direct = np.exp(-attenuation(solids, beam))
     # Scatter is the direct radiation under a very wide blur.
     arriving = _blurred(
         direct + scatter * np.maximum(_coarse(direct), 0.0), share=float(rng.uniform(0.4, 0.8))
     )
-    # Poisson noise of a count n is drawn as a normal of variance n, which is close enough for counts above about twenty.
+    # Poisson noise of a count n is drawn as a normal of variance n, which is close enough for counts above
+    # about twenty.
     counts = photons * arriving
     counts += np.sqrt(counts) * rng.standard_normal(counts.shape, dtype=np.float32)
     signal = -np.log(np.maximum(counts, 1.0) / np.float32(photons))
@@ -98,7 +100,7 @@ def _coarse(image: np.ndarray) -> np.ndarray:
 
 
 def _blurred(image: np.ndarray, share: float) -> np.ndarray:
-    """Return ``image`` after a 3 x 3 blur that moves ``share`` of each pixel to its neighbours; edges repeat."""
+    """Return ``image`` after a 3 x 3 blur that moves ``share`` of each pixel to its neighbours."""
     side = np.float32(0.25 * share)
     for _ in range(2):  # down the rows, then, transposed, along them
         padded = np.pad(image, ((1, 1), (0, 0)), mode="edge")
@@ -107,10 +109,10 @@ def _blurred(image: np.ndarray, share: float) -> np.ndarray:
 
 
 def attenuation(solids: np.ndarray, beam: Beam) -> np.ndarray:
-    """Return the (rows, columns) float32 line integrals of attenuation (no unit) along the rays to the pixels.
+    """Return the line integrals of attenuation (no unit) along the rays, float32 (rows, columns).
 
-    The order of the solids does not matter, except that at most two may be cavities. The source must be outside all
-    solids.
+    The order of the solids does not matter, except that at most two may be cavities. The source must be
+    outside all solids.
     """
     # Outlines come first, and cavities are carved before they are filled.
     ordered = solids[np.argsort(solids[:, ROLE], kind="stable")]
@@ -118,7 +120,7 @@ def attenuation(solids: np.ndarray, beam: Beam) -> np.ndarray:
 
 
 def shadow(solids: np.ndarray, beam: Beam) -> tuple[float, float, float, float]:
-    """Return (left, top, right, bottom) in pixels, not clipped: the rectangle around the shadows of the solids."""
+    """Return the rectangle around the shadows of the solids: (left, top, right, bottom) in pixels, uncut."""
     boxes = np.array([_shadow(solid, *beam) for solid in solids])
     left, top = boxes[:, :2].min(axis=0)
     right, bottom = boxes[:, 2:].max(axis=0)
@@ -138,7 +140,7 @@ def _shadow(solid, source_distance, detector_distance, pitch, rows, columns):
                 along = reach if corner >> axis & 1 else -reach
             else:
                 along = high if corner >> axis & 1 else low
-            # Axes are orthogonal: the forward map's columns are the inverse's rows over their squared lengths.
+            # Axes are orthogonal: the forward map's columns are the inverse's rows over their squared norms.
             along /= m[0] * m[0] + m[1] * m[1] + m[2] * m[2]
             x, y, z = x + along * m[0], y + along * m[1], z + along * m[2]
         magnification = (source_distance + detector_distance) / (source_distance + y) / pitch
@@ -151,7 +153,7 @@ def _shadow(solid, source_distance, detector_distance, pitch, rows, columns):
 
 @njit(cache=True, nogil=True)
 def _integrate(solids, source_distance, detector_distance, pitch, rows, columns):
-    # Lengths along a ray are shares of its way from source to pixel. A stretch holds where it starts and ends.
+    # Lengths along a ray are shares of its way from source to pixel. A stretch is a (start, end).
     dense = np.zeros((rows, columns))
     haze = np.zeros((rows, columns, 2))
     body = _empty(rows, columns, 1)
@@ -248,7 +250,7 @@ def _stretch(stretches, row, column, side, start, end):
 
 @njit(cache=True, nogil=True)
 def _inside(a, b, c, start, end):
-    """Return the length within [start, end] where a t^2 + 2 b t + c <= 0; if a < 0, it may be in two pieces."""
+    """Return the length within [start, end] where a t^2 + 2 b t + c <= 0; in two pieces if a < 0."""
     root = b * b - a * c
     if a > 1e-15:
         if root <= 0.0:

@@ -1,8 +1,8 @@
 """The radiographs of phantom patients, written in the layouts of MIMIC-CXR-JPG 2.0.0 and VinDr-SpineXR 1.0.0.
 
-Chest: JPEGs by patient and study, and four gzipped tables. Spine: DICOM files by split, and one table of boxes per split.
-The DICOM files are encoded here: pydicom takes as long to write a small file as it takes to draw the film. The tests read
-them back with pydicom.
+Chest: JPEGs by patient and study, and four gzipped tables. Spine: DICOM files by split, and one table of
+boxes per split. The DICOM files are encoded here, because pydicom takes as long to write a small file as it
+takes to draw the film. The tests read them back with pydicom.
 """
 
 from __future__ import annotations
@@ -10,8 +10,10 @@ from __future__ import annotations
 import gzip
 import multiprocessing
 import struct
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,12 +25,12 @@ from moco_transfer.files import replacing, write_csv
 from moco_transfer.phantom import chest, spine
 from moco_transfer.seeds import stream
 
-_PROCEDURES = {"PA": "CHEST (PA AND LAT)", "LATERAL": "CHEST (PA AND LAT)", "LL": "CHEST (PA AND LAT)"}
+_CHEST_TABLES = ("chexpert", "negbio", "metadata", "split")
 _VIEWS = {"PA": "postero-anterior", "AP": "antero-posterior", "LATERAL": "lateral", "LL": "left lateral"}
 
 
 def in_order(function: Callable[..., Any], jobs: Sequence[tuple], workers: int) -> Iterator[Any]:
-    """Yield ``function(*job)`` for every job, in order, computed by ``workers`` processes (if 1, by this one)."""
+    """Yield ``function(*job)`` for every job, in order, from ``workers`` processes (if 1, from this one)."""
     if workers == 1:
         yield from (function(*job) for job in jobs)
         return
@@ -39,33 +41,41 @@ def in_order(function: Callable[..., Any], jobs: Sequence[tuple], workers: int) 
         yield from pool.map(function, *zip(*jobs, strict=True), chunksize=chunk)
 
 
-def _shared_out(images: int, films_of: Callable[[int], int]) -> Iterator[tuple[int, int]]:
-    """Yield (number, films to draw) for patients or studies 0, 1, ... until there are ``images`` films."""
-    number = 0
+def _write_films(
+    write: Callable[[int, int], dict[str, list]], films_of: Callable[[int], int], images: int, workers: int
+) -> dict[str, list]:
+    """Write ``images`` films of patients or studies 0, 1, ...; return the rows of each table.
+
+    ``films_of`` (number) is how many films one has. ``write`` (number, count) writes the first ``count`` of
+    them and returns their rows.
+    """
+    jobs: list[tuple[int, int]] = []
     while images > 0:
-        count = min(films_of(number), images)
-        yield number, count
-        images, number = images - count, number + 1
+        jobs.append((len(jobs), min(films_of(len(jobs)), images)))
+        images -= jobs[-1][1]
+    tables = defaultdict(list)
+    for rows in in_order(write, jobs, workers):
+        for name, more in rows.items():
+            tables[name].extend(more)
+    return tables
 
 
 def write_chest_release(root: Path, *, images: int, size: int, seed: int, workers: int = 2) -> None:
     """Write ``images`` chest films under ``root`` in the layout of MIMIC-CXR-JPG.
 
-    ``size`` is about the longer side in pixels. Equal arguments give equal bytes, whatever the number of ``workers``
-    (processes). A film and its labels depend on ``seed`` and on their place only, not on how many follow.
+    ``size`` is about the longer side in pixels. Equal arguments give equal bytes, whatever the number of
+    ``workers`` (processes). A film and its labels depend on ``seed`` and on their place only, not on how many
+    follow.
     """
-    root = Path(root)
-
-    def films_of(patient: int) -> int:
-        return sum(len(visit.views) for visit in chest.studies(seed, patient))
-
-    jobs = [(root, seed, patient, count, size) for patient, count in _shared_out(images, films_of)]
-    tables = {"chexpert": [], "negbio": [], "metadata": [], "split": []}
-    for rows in in_order(_write_patient, jobs, workers):
-        for name, more in rows.items():
-            tables[name].extend(more)
-    for name, rows in tables.items():
-        text = pd.DataFrame(rows).to_csv(index=False, lineterminator="\n").encode()
+    write = partial(_write_patient, root, seed, size)
+    tables = _write_films(
+        write,
+        lambda patient: sum(len(visit.views) for visit in chest.studies(seed, patient)),
+        images,
+        workers,
+    )
+    for name in _CHEST_TABLES:
+        text = pd.DataFrame(tables[name]).to_csv(index=False, lineterminator="\n").encode()
         # Without a name and a time in the header, equal tables are equal files.
         with (
             replacing(root / f"mimic-cxr-2.0.0-{name}.csv.gz") as temporary,
@@ -75,13 +85,13 @@ def write_chest_release(root: Path, *, images: int, size: int, seed: int, worker
             packed.write(text)
 
 
-def _write_patient(root: Path, seed: int, patient: int, count: int, size: int) -> dict[str, list[dict]]:
+def _write_patient(root: Path, seed: int, size: int, patient: int, count: int) -> dict[str, list]:
     """Write the first ``count`` films of a patient; return the rows that they add to each table."""
     names = stream(seed, "phantom", "chest", patient, "names")
     # Numbers grow with the patient, with random gaps, so that no two patients share one.
     subject = 10_000_000 + 152 * patient + int(names.integers(152))
     split = {3: "validate", 7: "test"}.get(patient % 20, "train")
-    tables: dict[str, list[dict]] = {"chexpert": [], "negbio": [], "metadata": [], "split": []}
+    tables: dict[str, list] = {name: [] for name in _CHEST_TABLES}
     for number, visit in enumerate(chest.studies(seed, patient)):
         if count == 0:
             break
@@ -97,7 +107,7 @@ def _write_patient(root: Path, seed: int, patient: int, count: int, size: int) -
             path = root / f"files/p{str(subject)[:2]}/p{subject}/s{study}/{dicom}.jpg"
             path.parent.mkdir(parents=True, exist_ok=True)
             Image.fromarray(film).save(path, quality=92)
-            procedure = _PROCEDURES.get(view, "CHEST (PORTABLE AP)")
+            procedure = "CHEST (PORTABLE AP)" if view == "AP" else "CHEST (PA AND LAT)"
             tables["metadata"].append(
                 {
                     "dicom_id": dicom,
@@ -133,44 +143,38 @@ _DIGITAL_RADIOGRAPHY = "1.2.840.10008.5.1.4.1.1.1.1"  # Digital X-Ray Image Stor
 
 
 def write_spine_release(root: Path, *, images: int, size: int, seed: int, workers: int = 2) -> None:
-    """Write ``images`` spine films under ``root`` in the layout of VinDr-SpineXR; every fifth study is for testing.
+    """Write ``images`` spine films under ``root`` in the layout of VinDr-SpineXR; every fifth study is a
+    test.
 
-    ``size`` is about the longer side in pixels. Equal arguments give equal bytes, whatever the number of ``workers``
-    (processes). A film and its boxes depend on ``seed`` and on their place only, not on how many follow.
+    The arguments and the promises are those of ``write_chest_release``.
     """
-    root = Path(root)
-
-    def films_of(number: int) -> int:
-        return len(spine.study(seed, number).views)
-
-    jobs = [(root, seed, number, count, size) for number, count in _shared_out(images, films_of)]
-    tables: dict[str, list[tuple]] = {"train": [], "test": []}
-    for (_, _, number, _, _), rows in zip(jobs, in_order(_write_study, jobs, workers), strict=True):
-        tables[_split(number)].extend(rows)
-    for split, rows in tables.items():
+    tables = _write_films(
+        partial(_write_study, root, seed, size),
+        lambda number: len(spine.study(seed, number).views),
+        images,
+        workers,
+    )
+    for split in ("train", "test"):
         (root / f"{split}_images").mkdir(parents=True, exist_ok=True)
         # Boxes are whole pixels, and empty for `No finding`.
-        table = pd.DataFrame(rows, columns=_COLUMNS).astype(dict.fromkeys(_COLUMNS[5:], "Int64"))
+        table = pd.DataFrame(tables[split], columns=_COLUMNS).astype(dict.fromkeys(_COLUMNS[5:], "Int64"))
         write_csv(table, root / "annotations" / f"{split}.csv")
 
 
-def _split(number: int) -> str:
-    return "test" if number % 5 == 1 else "train"
-
-
-def _write_study(root: Path, seed: int, number: int, count: int, size: int) -> list[tuple]:
-    """Write the first ``count`` films of a study; return the rows that they add to its table."""
+def _write_study(root: Path, seed: int, size: int, number: int, count: int) -> dict[str, list[tuple]]:
+    """Write the first ``count`` films of a study; return the rows that they add to the table of its split."""
+    split = "test" if number % 5 == 1 else "train"
+    folder = root / f"{split}_images"
+    folder.mkdir(parents=True, exist_ok=True)
     names = stream(seed, "phantom", "spine", number, "names")
-    study_id, reader = _hex(names), f"rad{int(names.integers(1, 4))}"
+    study_id, reader = names.bytes(16).hex(), f"rad{int(names.integers(1, 4))}"
     rows: list[tuple] = []
     for film in spine.films(seed, number, size)[:count]:
-        series_id, image_id = _hex(names), _hex(names)
-        folder = root / f"{_split(number)}_images"
-        folder.mkdir(parents=True, exist_ok=True)
+        series_id, image_id = names.bytes(16).hex(), names.bytes(16).hex()
         (folder / f"{image_id}.dicom").write_bytes(_dicom(film, names, study_id, series_id, image_id))
         boxes = film.boxes or [("No finding", (None, None, None, None))]
         rows += [(study_id, series_id, image_id, reader, kind, *box) for kind, box in boxes]
-    return rows
+    return {split: rows}
 
 
 def _dicom(film: spine.Film, rng: np.random.Generator, study_id: str, series_id: str, image_id: str) -> bytes:
@@ -233,10 +237,6 @@ def _encoded(elements: list[tuple[int, str, str | int | bytes]]) -> bytes:
         length = struct.pack("<HI", 0, len(value)) if kind in ("OB", "OW") else struct.pack("<H", len(value))
         parts += [struct.pack("<HH", tag >> 16, tag & 0xFFFF), kind.encode("ascii"), length, value]
     return b"".join(parts)
-
-
-def _hex(rng: np.random.Generator) -> str:
-    return rng.bytes(16).hex()
 
 
 def _uid(name: str) -> str:

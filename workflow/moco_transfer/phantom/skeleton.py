@@ -1,8 +1,10 @@
-"""The bones that chest and spine films share: spinal column, ribs, clavicles, scapulae, sternum, pelvis, skull base.
+"""The bones that chest and spine films share: spinal column, ribs, clavicles, scapulae, sternum, pelvis,
+skull base.
 
-The column is built from the sacrum up, with the lordosis and kyphosis of a standing adult; all other bones are placed
-relative to it. The origin is on the midline at the height of the lower end of T12; x points to the patient's left, y to
-the front, z up, in mm. Bone densities are attenuation above that of soft tissue, in 1/mm.
+The column is built from the sacrum up, with the lordosis and kyphosis of a standing adult; all other bones
+are placed relative to it. The origin is on the midline at the height of the lower end of T12; x points to the
+patient's left, y to the front, z up, in mm. Bone densities are attenuation above that of soft tissue, in
+1/mm.
 """
 
 from __future__ import annotations
@@ -29,7 +31,8 @@ _LEAN = np.array(
     [-8, -8, -6, 0, 8, 16, 22, 24, 22, 19, 16, 12, 8, 4, -1, -5, -9, -12, -13, -12, -8, 0, 10, 20]
 )
 
-# Ribs 1 to 12: half-width and half-depth of the cage (mm), how far round each rib goes (radians), how far it drops (mm).
+# Ribs 1 to 12: half-width and half-depth of the cage (mm), how far round each rib goes (radians), how far it
+# drops (mm).
 _RIB_HALF_WIDTH = np.array([56, 80, 99, 112, 121, 127, 131, 134, 134, 131, 125, 112])
 _RIB_HALF_DEPTH = np.array([36, 54, 68, 78, 85, 90, 93, 95, 95, 92, 88, 82])
 _RIB_END = np.array([2.5, 2.5, 2.5, 2.45, 2.4, 2.35, 2.25, 2.1, 1.95, 1.8, 1.35, 0.9])
@@ -65,7 +68,7 @@ class Deformity:
 
 
 def column(rng: np.random.Generator, deformity: Deformity) -> Column:
-    """Return a patient's column with ``deformity``; size, curvature, slight scoliosis and bone density vary."""
+    """Return a patient's column with ``deformity``; size, curvature, scoliosis and bone density vary."""
     stature = rng.normal(1.0, 0.05)
     curvature = np.clip(rng.normal(1.0, 0.25), 0.3, 1.6)
     lean = np.radians(_LEAN * curvature + rng.normal(0, 1.0, COUNT)) + np.cumsum(deformity.wedge[::-1])[::-1]
@@ -77,7 +80,8 @@ def column(rng: np.random.Generator, deformity: Deformity) -> Column:
     discs = stature * _DISC * rng.uniform(0.9, 1.1, COUNT) * (1.0 - deformity.disc_loss)
 
     up = frames[:, :, 2]
-    # From each vertebra to the one above: half its height, the disc between them, half the height of the other.
+    # From each vertebra to the one above: half its height, the disc between them, half the height of the
+    # other.
     steps = up * (halves[:, 2] + 0.5 * discs)[:, None]
     steps[:-1] += up[1:] * (halves[1:, 2] + 0.5 * discs[:-1])[:, None]
     steps += frames[:, :, 1] * deformity.slip[:, None]
@@ -90,7 +94,7 @@ def column(rng: np.random.Generator, deformity: Deformity) -> Column:
 
 
 def vertebrae(spine: Column, first: int, last: int) -> np.ndarray:
-    """Return the solids of vertebrae ``first`` to ``last`` (indices, both included): bodies, endplates, processes."""
+    """Return vertebrae ``first`` to ``last`` (indices, both included): bodies, endplates and processes."""
     chosen = slice(first, last + 1)
     centres, frames, halves = spine.centres[chosen], spine.frames[chosen], spine.halves[chosen]
     bone, (width, depth, height) = spine.bone, halves.T
@@ -176,7 +180,7 @@ def ribs(paths: np.ndarray, bone: float) -> np.ndarray:
 
 
 def shoulder_girdle(spine: Column, breadth: float, raised: float) -> np.ndarray:
-    """Return clavicles, scapulae, humeri and sternum; ``raised`` (up to 1) lifts the arms; below 0 it lowers them."""
+    """Return clavicles, scapulae, humeri and sternum; ``raised`` (at most 1) lifts the arms."""
     top = spine.centres[T1, 2]
     bone = spine.bone
     parts = [  # the sternum

@@ -1,9 +1,10 @@
 """Spine patients: the region and views of a study, what is wrong with the column, and the films.
 
-The lesion types are those of VinDr-SpineXR. Some change the column before it is built (`_deform`: narrow discs, flat or
-slipped vertebrae); others add bone or metal to it (`_grow`). An image is labelled with what its view shows: a slipped
-vertebra shows from the side, not from the front. Every lesion has a severity from 0 (subtle) to 1 and a marker: solids
-that are never drawn and only enclose the lesion, so that its box can be computed.
+The lesion types are those of VinDr-SpineXR. Some change the column before it is built (`_deform`: narrow
+discs, flat or slipped vertebrae); others add bone or metal to it (`_grow`). An image is labelled with what
+its view shows: a slipped vertebra shows from the side, not from the front. Every lesion has a severity from 0
+(subtle) to 1 and a marker: solids that are never drawn and only enclose the lesion, so that its box can be
+computed.
 """
 
 from __future__ import annotations
@@ -32,9 +33,9 @@ _REGIONS = {
     "lumbar": _Region((L1, L5), (T12 - 2, L5), (235, 330)),
 }
 _SHARE_ILL = 0.54
-# How often an ill spine has each type of lesion, and at how many vertebrae at least; types found at several vertebrae
-# may affect two more. Lesions are more frequent and plainer than in life, because the demo's network sees 64 pixels and
-# trains for seconds.
+# How often an ill spine has each type of lesion, and at how many vertebrae at least; types found at several
+# vertebrae may affect two more. Lesions are more frequent and plainer than in life, because the demo's
+# network sees 64 pixels and trains for seconds.
 _RATES = {
     "Osteophytes": (0.72, 4),
     "Disc space narrowing": (0.26, 2),
@@ -52,12 +53,12 @@ _DISPLAY = Display(detail=(0.25, 0.55), low=(0.0, 0.02), high=(0.985, 0.999), ga
 
 
 class Lesion(NamedTuple):
-    """A lesion type as the release spells it, the vertebra (0 is C1), the severity, the side (1 left, -1 right)."""
+    """One lesion of a spine."""
 
-    kind: str
-    level: int
+    kind: str  # as the release spells it
+    level: int  # of the vertebra; 0 is C1
     severity: float
-    side: float
+    side: float  # 1 left, -1 right
 
     def visible(self, view: str) -> bool:
         """Whether this lesion shows in ``view``."""
@@ -73,11 +74,11 @@ class Study(NamedTuple):
 
 
 class Film(NamedTuple):
-    """One film, float32 (rows, columns) from 0 to 1 with bone bright, and its boxes (lesion type, box in pixels)."""
+    """One film and the boxes around its lesions."""
 
     view: str
-    image: np.ndarray
-    boxes: list[tuple[str, tuple[int, int, int, int]]]
+    image: np.ndarray  # float32 (rows, columns) from 0 to 1, bone bright
+    boxes: list[tuple[str, tuple[int, int, int, int]]]  # (lesion type, box in pixels)
 
 
 def study(seed: int, number: int) -> Study:
@@ -126,7 +127,8 @@ def _film(rng: np.random.Generator, body: Body, what: Study, view: str, size: in
     beam = Beam(source, gap, pitch, rows, columns)
     solids = body.solids
     if what.region != "lumbar":
-        # For a lateral view the shoulders are pulled down to show the neck, or the arms lifted to show the chest.
+        # For a lateral view the shoulders are pulled down to show the neck, or the arms lifted to show the
+        # chest.
         raised = {"cervical": -0.3, "thoracic": 1.0}[what.region] if view == "LATERAL" else 0.0
         solids = np.concatenate([solids, skeleton.shoulder_girdle(body.spine, body.build.breadth, raised)])
     centre = body.spine.centres[first : last + 1].mean(axis=0) + rng.normal(0, 7, 3)
@@ -158,7 +160,7 @@ def _clipped(box: tuple[float, float, float, float], beam: Beam) -> tuple[int, i
 
 
 def anatomy(seed: int, number: int, region: str, lesions: list[Lesion], *, finest: float) -> Body:
-    """Return the body of a patient with ``lesions``; another lesion changes nothing that it does not touch.
+    """Return the body of a patient with ``lesions``; each lesion changes only what it touches.
 
     ``finest`` is the thinnest tube in mm.
     """
@@ -171,20 +173,16 @@ def anatomy(seed: int, number: int, region: str, lesions: list[Lesion], *, fines
     spine = skeleton.column(rng, deformity)
     build = organs.chest(rng, spine)
     paths = skeleton.rib_paths(spine, build.breadth, build.depth)
-    trunk = [organs.trunk(build, spine), organs.lungs(build)]
-    parts = [skeleton.vertebrae(spine, *_REGIONS[region].drawn)]
+    parts = [organs.trunk(build, spine), organs.lungs(build)]
+    parts.append(skeleton.vertebrae(spine, *_REGIONS[region].drawn))
     if region == "cervical":
         parts += [skeleton.skull_base(spine), skeleton.ribs(paths[[0, 1, 2, 12, 13, 14]], spine.bone)]
-        parts += [organs.head(rng, spine), *trunk]
+        parts.append(organs.head(rng, spine))
     elif region == "thoracic":
-        parts += [skeleton.ribs(paths, spine.bone), *trunk, organs.mediastinum(rng, build)]
-        parts += [
-            organs.diaphragm(build),
-            organs.stomach_bubble(rng, build),
-            organs.vessels(rng, build, finest),
-        ]
+        parts += [skeleton.ribs(paths, spine.bone), organs.mediastinum(rng, build), organs.diaphragm(build)]
+        parts += [organs.stomach_bubble(rng, build), organs.vessels(rng, build, finest)]
     else:
-        parts += [skeleton.ribs(paths[[9, 10, 11, 21, 22, 23]], spine.bone), *trunk, skeleton.pelvis(spine)]
+        parts += [skeleton.ribs(paths[[9, 10, 11, 21, 22, 23]], spine.bone), skeleton.pelvis(spine)]
         parts += [organs.bowel_gas(rng, int(rng.integers(3, 14))), organs.diaphragm(build)]
     markers = []
     for lesion in lesions:
@@ -218,26 +216,27 @@ def _grow(
     rng: np.random.Generator, spine: Column, lesion: Lesion, finest: float
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return (the solids that a lesion adds, its marker); ``finest`` is the thinnest tube in mm."""
-    if lesion.kind == "Osteophytes":
-        return (_osteophytes(rng, spine, lesion),) * 2
-    if lesion.kind == "Foraminal stenosis":
-        return (_thick_facets(spine, lesion),) * 2
-    if lesion.kind == "Surgical implant":
-        return (_implant(rng, spine, lesion, finest),) * 2
     level = lesion.level
     at, frame, half, disc = spine.centres[level], spine.frames[level], spine.halves[level], spine.discs[level]
-    if lesion.kind == "Disc space narrowing":
-        gap = at - frame[:, 2] * (half[2] + 0.5 * disc)
-        size = [half[0], half[1], 0.5 * disc + 2.5]
-        # The endplates on both sides of a worn disc harden.
-        sclerosis = cylinders(gap, size, 0.012 * lesion.severity, axes=frame)
-        return sclerosis, sclerosis
+    if lesion.kind in ("Vertebral collapse", "Other lesions"):
+        marker = cylinders(at, half * [1.1, 1.1, 1.0], 0.0, axes=frame)
+        return marker[:0], marker
     if lesion.kind == "Spondylolysthesis":
         # The slip is between this vertebra and the upper rim of the one below.
         marker = cylinders(at - 0.5 * half[2] * frame[:, 2], half * [1.2, 1.3, 1.6], 0.0, axes=frame)
+        return marker[:0], marker
+    if lesion.kind == "Osteophytes":
+        solids = _osteophytes(rng, spine, lesion)
+    elif lesion.kind == "Foraminal stenosis":
+        solids = _thick_facets(spine, lesion)
+    elif lesion.kind == "Surgical implant":
+        solids = _implant(rng, spine, lesion, finest)
     else:
-        marker = cylinders(at, half * [1.1, 1.1, 1.0], 0.0, axes=frame)
-    return marker[:0], marker
+        # The endplates on both sides of a narrowed disc harden.
+        gap = at - frame[:, 2] * (half[2] + 0.5 * disc)
+        size = [half[0], half[1], 0.5 * disc + 2.5]
+        solids = cylinders(gap, size, 0.012 * lesion.severity, axes=frame)
+    return solids, solids
 
 
 def _osteophytes(rng: np.random.Generator, spine: Column, lesion: Lesion) -> np.ndarray:

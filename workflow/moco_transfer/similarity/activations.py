@@ -1,7 +1,8 @@
-"""The activations of a network for the images of one dataset: recorded at its taps, averaged over each map, and kept in a file.
+"""The activations of a network for the images of one dataset: recorded at taps, averaged over each map, kept
+in a file.
 
-A tap is a layer whose output is compared (see ``backbones.taps``). The file holds one array [images, channels] per layer and
-remembers their order, which is that of the figures.
+A tap is a layer whose output is compared (see ``backbones.taps``). The file holds one array [images,
+channels] per layer and remembers their order, which is that of the figures.
 """
 
 from __future__ import annotations
@@ -50,7 +51,7 @@ def activations(
 def draw_pool(store: Path, dataset: str, images: int, seed: int) -> ImagePool:
     """Return that many random images of a dataset, the same ones for every network.
 
-    They come in random order: if another dataset has fewer images, this one is cut to its first so many.
+    They come in random order, so that a dataset can be cut to the first n images if another one has only n.
     """
     stored = len(np.load(store, mmap_mode="r"))
     return ImagePool([(store, stream(seed, "similarity", "images", dataset).permutation(stored)[:images])])
@@ -65,10 +66,11 @@ def layer_activations(
     device: torch.device,
     batch: int = 128,
 ) -> dict[str, np.ndarray]:
-    """Return the mean output of each tap over all positions, float32 [n, channels], for the n images of ``pool``.
+    """Return the mean output of each tap over all positions, float32 [n, channels], for the images of
+    ``pool``.
 
-    ``taps`` maps name to path. The images pass once, in evaluation mode. Maps are averaged because a row of SVCCA is one
-    image (#18). If a layer runs several times for one image, its last output counts.
+    ``taps`` maps name to path. The images pass once, in evaluation mode. Maps are averaged because each row
+    of SVCCA is one image (#18). If a layer runs several times for one image, its last output counts.
 
     Raises UserError for a tap that does not run, or whose output is not one array of numbers.
     """

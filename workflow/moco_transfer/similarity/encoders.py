@@ -1,10 +1,11 @@
 """How far pretraining moved an encoder: two encoders on the same images, layer by layer.
 
-Here rows are paired image by image, which is what SVCCA and CKA were made for. Both are 1 if the layers hold the same up to
-a rotation (SVCCA: up to any invertible map). Beside each value stands its chance level, the mean over random permutations of
-one side's images, because the literal SVCCA of unrelated layers is far above 0. SVCCA averages over the directions of the
-side that keeps fewer. A layer that has collapsed into a few directions of the initial encoder therefore scores near 1 (with
-2 of 62 directions left: 0.99, while CKA says 0.2). Read it together with CKA and the number of directions kept.
+Here rows are paired image by image, which is what SVCCA and CKA were made for. Both are 1 if two layers are
+equal up to a rotation (SVCCA: up to any invertible map). Each value comes with its chance level, the mean
+over random permutations of one side's images, because the literal SVCCA of unrelated layers is far above 0.
+SVCCA averages over the directions of the side that keeps fewer. A layer that has collapsed into a few
+directions of the initial encoder therefore scores near 1 (with 2 of 62 directions left: 0.99, where CKA is
+0.2). Read it together with CKA and the number of directions kept.
 """
 
 from __future__ import annotations
@@ -16,9 +17,12 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from moco_transfer.backbones.taps import choose_taps
 from moco_transfer.config import stages
 from moco_transfer.files import write_parquet
+from moco_transfer.networks import build_backbone, load_weights
 from moco_transfer.seeds import stream
+from moco_transfer.similarity.activations import draw_pool, layer_activations
 from moco_transfer.similarity.svcca import (
     centred,
     check_rows,
@@ -26,20 +30,16 @@ from moco_transfer.similarity.svcca import (
     leading_directions,
     mean_canonical_correlation,
 )
+from moco_transfer.training.device import open_device
 
-# Enough for a mean: the values of permutations of a few hundred rows scatter by less than a hundredth.
+# Enough for a mean: values for permutations of a few hundred rows scatter by less than a hundredth.
 PERMUTATIONS = 5
 
 
 def compare_networks(
     settings: stages.CompareNetworks, *, encoders: list[Path], images: list[Path], networks: Path, device: str
 ) -> None:
-    """Compare pretrained encoders with the first one, the initial network, on the same images of each target."""
-    from moco_transfer.backbones.taps import choose_taps
-    from moco_transfer.networks import build_backbone, load_weights
-    from moco_transfer.similarity.activations import draw_pool, layer_activations
-    from moco_transfer.training.device import open_device
-
+    """Compare pretrained encoders with the first one, the initial network, on the images of each target."""
     size = settings.network.input_size
     network = build_backbone(settings.network.name, 0, size)
     taps = choose_taps(network, settings.taps, size)
@@ -75,14 +75,14 @@ def compare_encoders(
     variance: float,
     seed: int,
 ) -> pd.DataFrame:
-    """Return how alike each of ``others`` is to the ``initial`` encoder on the images of ``target``.
+    """Return the similarity of each of ``others`` to the ``initial`` encoder on the images of ``target``.
 
-    ``initial`` maps layer to activations [images, channels]; ``others`` maps source to the same of its encoder, for the
-    same images in the same order; ``variance`` is the share that SVCCA keeps.
+    ``initial`` maps layer to activations [images, channels]. ``others`` maps source to the same for its
+    encoder, on the same images in the same order. ``variance`` is the share that SVCCA keeps.
 
-    Columns: target, source, layer, measure ('svcca' or 'cka'), value (NaN if a layer has no variance), chance (the mean
-    over random permutations of the images), images, and for SVCCA alone kept_initial and kept (directions of either side)
-    and forced (see ``forced_correlations``).
+    Columns: target, source, layer, measure ('svcca' or 'cka'), value (NaN if a layer has no variance), chance
+    (the mean over random permutations of the images), images, and for SVCCA only: kept_initial and kept
+    (directions of each side) and forced (see ``forced_correlations``).
 
     Raises UserError if a value is not finite, or there are fewer than 4 images.
     """
@@ -111,30 +111,19 @@ def compare_encoders(
                 row["value"] = compare(one, other)
                 row["chance"] = float(np.mean([compare(permute(one, order), other) for order in orders]))
                 row["images"] = len(before)
-                kept = [np.nan, np.nan, np.nan]
                 if measure == "svcca":
-                    kept = [one.shape[1], other.shape[1]]
+                    row["kept_initial"], row["kept"] = one.shape[1], other.shape[1]
                     # Centred rows leave images - 1 dimensions.
-                    kept.append(forced_correlations(*kept, len(before) - 1))
-                rows.append(row | dict(zip(("kept_initial", "kept", "forced"), kept, strict=True)))
+                    row["forced"] = forced_correlations(one.shape[1], other.shape[1], len(before) - 1)
+                rows.append(row)
     return pd.DataFrame(rows)
-
-
-def linear_cka(a: NDArray, b: NDArray) -> float:
-    """Return the unbiased linear CKA of two encoders' activations of the same images, [images, channels] each.
-
-    Kornblith et al. (2019) with the unbiased HSIC of Song et al. (2012), as in Nguyen et al. (2021): the plug-in value of
-    unrelated layers grows with channels / images (here 1,024 / 2,000), whereas this one is 0 on average and so may fall
-    below 0. At most 1. Needs 4 images; NaN if a side is constant, or only one of its images differs from the rest.
-    """
-    return cka_of_similarities(centred_similarities(a), centred_similarities(b))
 
 
 def centred_similarities(activations: NDArray) -> NDArray[np.float64]:
     """Return the U-centred Gram matrix [images, images] of activations [images, channels]; needs 4 images.
 
-    Szekely and Rizzo (2014), definition 2: the unbiased HSIC is the mean product of two such matrices off the diagonal,
-    an inner product.
+    Szekely and Rizzo (2014), definition 2: the unbiased HSIC is the mean product of two such matrices off the
+    diagonal, an inner product.
     """
     rows = centred(activations)
     gram = rows @ rows.T
@@ -145,11 +134,18 @@ def centred_similarities(activations: NDArray) -> NDArray[np.float64]:
     gram -= (sums[:, None] + sums) / (n - 2)
     gram += sums.sum() / ((n - 1) * (n - 2))
     np.fill_diagonal(gram, 0.0)
-    # If only one image differs from the rest, nothing but rounding is left, which must not be compared as data.
+    # If only one image differs from the rest, nothing but rounding is left, which must not be compared as
+    # data.
     return gram if np.linalg.norm(gram) > rounding else np.zeros_like(gram)
 
 
 def cka_of_similarities(a: NDArray[np.float64], b: NDArray[np.float64]) -> float:
-    """Return the CKA of two matrices of ``centred_similarities``."""
+    """Return the unbiased linear CKA of two encoders on the same images, from their ``centred_similarities``.
+
+    Kornblith et al. (2019) with the unbiased HSIC of Song et al. (2012), as in Nguyen et al. (2021): the
+    plug-in value of unrelated layers grows with channels / images (here 1,024 / 2,000), whereas this one is 0
+    on average and may fall below 0. At most 1. NaN if a side is constant, or only one of its images differs
+    from the rest.
+    """
     norms = np.linalg.norm(a) * np.linalg.norm(b)
     return float(np.vdot(a, b) / norms) if norms > 0 else float("nan")

@@ -1,22 +1,23 @@
 """The similarity of each pair of datasets at each layer, by each measure: the table behind figure 3.
 
-The literal SVCCA stands beside its permutation null. A measure on shared channels stands between a null and a ceiling. Its
-null is the value after a random rotation of one dataset's channels. (Only channels that vary in either dataset are rotated:
-channels that are dead in both would give the rotation room that neither dataset uses.) Its ceiling is the value of one half
-of a dataset against its other half. Value, null and ceiling are all computed on random halves, because these measures are
-biased by the number of images. So after normalisation two samples of one population score 1, and datasets whose channels are
-unrelated score 0. Halves are drawn many times, and the table gives the spread over the draws: a statistic of random halves
-scatters about as much as one of new draws of all images does (the delete-half jackknife, Shao and Wu, 1989).
+The literal SVCCA has a permutation null beside it. Each measure on shared channels has a null and a ceiling.
+The null is the value after a random rotation of one dataset's channels. (Only channels that vary in either
+dataset are rotated: channels that are dead in both would give the rotation room that neither dataset uses.)
+The ceiling compares one half of a dataset with its other half. Value, null and ceiling are all computed on
+random halves, because the number of images biases these measures. After normalisation, therefore, two samples
+of one population score 1, and datasets whose channels are unrelated score 0. Halves are drawn many times, and
+the table gives the spread over the draws: a statistic of random halves scatters about as much as the same
+statistic of all images does between samples (the delete-half jackknife, Shao and Wu, 1989).
 """
 
 from __future__ import annotations
 
 import logging
 from collections import defaultdict
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
 from itertools import combinations
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -42,39 +43,26 @@ def compare_datasets(settings: stages.CompareDatasets, *, activations: list[Path
     """Compare datasets pairwise by their activations, with nulls and ceilings."""
     from moco_transfer.similarity.activations import read_layers
 
-    named = zip(settings.similarity.datasets, activations, strict=True)
-    layers = {dataset: read_layers(path) for dataset, path in named}
+    layers = dict(zip(settings.similarity.datasets, map(read_layers, activations), strict=True))
     write_parquet(compare(layers, settings.similarity, settings.seed), similarity)
 
 
-@dataclass(frozen=True)
-class ChannelMeasure:
-    """A measure on two spectra and ``k``.
-
-    Attributes
-    ----------
-    directed : whether a to b differs from b to a
-    bounded : whether it is at most 1
-    limited : the sides that enter with their leading k directions only
-    averages_cosines : whether it is a mean over pairs of directions
-    """
+class ChannelMeasure(NamedTuple):
+    """A measure of two spectra and k directions."""
 
     value: Callable[[Spectrum, Spectrum, int], float]
-    directed: bool = False
-    bounded: bool = True
-    limited: tuple[str, ...] = ()
-    averages_cosines: bool = False
+    directed: bool = False  # whether a to b differs from b to a
+    bounded: bool = True  # whether it is at most 1
+    limited: str = ""  # the sides (a, b or both) that enter with only their k leading directions
 
 
 CHANNEL_MEASURES = {
-    "svcca_channels": ChannelMeasure(
-        subspaces.svcca_channels, limited=("kept_a", "kept_b"), averages_cosines=True
-    ),
+    "svcca_channels": ChannelMeasure(subspaces.svcca_channels, limited="ab"),
     "cka_covariance": ChannelMeasure(lambda a, b, k: subspaces.cka_covariance(a, b)),
     "frechet": ChannelMeasure(lambda a, b, k: subspaces.frechet_distance(a, b), bounded=False),
-    "variance_share": ChannelMeasure(subspaces.variance_share, directed=True, limited=("kept_a",)),
+    "variance_share": ChannelMeasure(subspaces.variance_share, directed=True, limited="a"),
 }
-# Values by (measure, dataset a, dataset b), one per draw of halves or of the null.
+# By (measure, dataset a, dataset b): one value per draw of halves or of the null.
 Draws = defaultdict[tuple[str, str, str], list[float]]
 
 
@@ -83,23 +71,26 @@ def compare(
 ) -> pd.DataFrame:
     """Return the similarity of each pair of datasets at each layer by each measure, one row each.
 
-    ``activations`` maps dataset to layer to [images, channels], all of one network. Every dataset is cut to the number of
-    images of the smallest, so that all pairs have the same sampling error.
+    ``activations`` maps dataset to layer to [images, channels], all of one network. Every dataset is cut to
+    the number of images of the smallest, so that all pairs have the same sampling error.
 
     Columns, of which those marked * are NaN for ``svcca``, whose value depends on the number of images:
 
-    - measure, layer, dataset_a, dataset_b: ``variance_share`` is the share of dataset_b's variance in dataset_a's leading
+    - measure, layer, dataset_a, dataset_b: ``variance_share`` is the share of dataset_b's variance in
+      dataset_a's leading
       directions, and the only measure with both orders
     - value, value_lower*, value_upper*: mean, 5th and 95th percentile over the draws of halves
     - null_mean, null_lower, null_upper: mean, 5th and 95th percentile over ``settings.null_draws`` draws
-    - ceiling*: the mean of the two datasets' own; that of dataset_b for ``variance_share``
+    - ceiling*: the mean of the two datasets' ceilings; for ``variance_share``, that of dataset_b
     - normalised*: (value - null_mean) / (ceiling - null_mean); NaN for ``frechet`` too
     - images: of a half, for the measures on channels
     - kept_a, kept_b: directions used, the fewest of all halves
-    - forced: how many of the correlations that are averaged are 1 whatever the data (see ``svcca.forced_correlations``); 0
-      for measures that average none
+    - forced: how many of the averaged correlations are 1 whatever the data (see
+      ``svcca.forced_correlations``); 0 for
+      measures that average none
 
-    Raises UserError if datasets differ in layers or channels, a value is not finite, or there are fewer than 4 images.
+    Raises UserError if datasets differ in layers or channels, a value is not finite, or there are fewer than
+    4 images.
     """
     images = _check(activations)
     most = max(len(rows) for by_layer in activations.values() for rows in by_layer.values())
@@ -138,10 +129,11 @@ def _literal_rows(layer: str, rows_of: Mapping[str, NDArray], settings: Similari
     bases = {name: svcca.leading_directions(rows, settings.variance) for name, rows in rows_of.items()}
     rows = []
     for a, b in combinations(bases, 2):
-        draws = (stream(seed, "similarity", "svcca", layer, a, b, i) for i in range(settings.null_draws))
+        generators = (stream(seed, "similarity", "svcca", layer, a, b, i) for i in range(settings.null_draws))
         row = {"measure": "svcca", "layer": layer, "dataset_a": a, "dataset_b": b}
         row["value"] = svcca.mean_canonical_correlation(bases[a], bases[b])
-        row |= _null(svcca.permutation_null(bases[a], bases[b], draws))
+        null = svcca.permutation_null(bases[a], bases[b], generators)
+        row["null_mean"], row["null_lower"], row["null_upper"] = _mean_and_percentiles(null)
         row["images"], row["kept_a"], row["kept_b"] = *bases[a].shape, bases[b].shape[1]
         # Centred rows leave images - 1 dimensions.
         row["forced"] = svcca.forced_correlations(row["kept_a"], row["kept_b"], row["images"] - 1)
@@ -167,7 +159,8 @@ def _channel_rows(layer: str, rows_of: Mapping[str, NDArray], settings: Similari
         for a, b in combinations(halves, 2):
             _append(values, a, b, (halves[a], halves[b]), k)
             turned = varying[a] | varying[b]
-            # The null draws are spread over the splits, so that they have the same sampling error as the values.
+            # The null draws are spread over the splits, so that they have the same sampling error as the
+            # values.
             for draw in range(split, settings.null_draws, settings.split_halves):
                 generator = stream(seed, "similarity", "rotation", layer, a, b, draw)
                 rotation = subspaces.random_rotation(np.count_nonzero(turned), generator)
@@ -175,25 +168,19 @@ def _channel_rows(layer: str, rows_of: Mapping[str, NDArray], settings: Similari
     rows = []
     for (measure, a, b), drawn in values.items():
         of = CHANNEL_MEASURES[measure]
-        row = {
-            "measure": measure,
-            "layer": layer,
-            "dataset_a": a,
-            "dataset_b": b,
-            "value": float(np.mean(drawn)),
-        }
-        row["value_lower"], row["value_upper"] = np.percentile(drawn, [5, 95])
-        row |= _null(np.array(nulls[measure, a, b]))
+        row = {"measure": measure, "layer": layer, "dataset_a": a, "dataset_b": b, "forced": 0}
+        row["value"], row["value_lower"], row["value_upper"] = _mean_and_percentiles(drawn)
+        null = nulls[measure, a, b]
+        row["null_mean"], row["null_lower"], row["null_upper"] = _mean_and_percentiles(null)
         own = [b] if of.directed else [a, b]
-        row["ceiling"] = float(np.mean([np.mean(ceilings[measure, name, name]) for name in own]))
-        # If the k directions are all there are, null and ceiling are both 1 and nothing lies between.
+        row["ceiling"] = np.mean([np.mean(ceilings[measure, name, name]) for name in own])
+        # If k is the number of all directions, null and ceiling are both 1 and nothing lies between them.
         if of.bounded and row["ceiling"] - row["null_mean"] > 1e-6:
             row["normalised"] = (row["value"] - row["null_mean"]) / (row["ceiling"] - row["null_mean"])
         row["images"] = len(rows_of[a]) // 2
-        for side, name in (("kept_a", a), ("kept_b", b)):
-            row[side] = min([*ranks[name], *([k] if side in of.limited else [])])
-        row["forced"] = 0
-        if of.averages_cosines:
+        for side, name in (("a", a), ("b", b)):
+            row[f"kept_{side}"] = min([*ranks[name], k] if side in of.limited else ranks[name])
+        if measure == "svcca_channels":
             dimensions = np.count_nonzero(varying[a] | varying[b])
             row["forced"] = svcca.forced_correlations(row["kept_a"], row["kept_b"], dimensions)
         rows.append(row)
@@ -201,13 +188,12 @@ def _channel_rows(layer: str, rows_of: Mapping[str, NDArray], settings: Similari
 
 
 def _append(draws: Draws, a: str, b: str, pair: tuple[Spectrum, Spectrum], k: int) -> None:
-    """Append the value of every measure on ``pair``, the datasets ``a`` and ``b``, in both orders if the order matters."""
+    """Append every measure of ``pair`` (datasets ``a`` and ``b``); directed measures in both orders."""
     for measure, of in CHANNEL_MEASURES.items():
         draws[measure, a, b].append(of.value(*pair, k))
         if of.directed:
             draws[measure, b, a].append(of.value(*reversed(pair), k))
 
 
-def _null(draws: NDArray) -> dict[str, float]:
-    lower, upper = np.percentile(draws, [5, 95])
-    return {"null_mean": float(draws.mean()), "null_lower": float(lower), "null_upper": float(upper)}
+def _mean_and_percentiles(draws: Sequence[float]) -> tuple[float, float, float]:
+    return np.mean(draws), *np.percentile(draws, [5, 95])

@@ -1,9 +1,9 @@
 """Measures of similarity of two datasets on the channels that they share.
 
-Both datasets pass through one network, so their *channels* correspond even though their images do not. Each dataset is
-reduced to the mean and the covariance of its channels. The measures compare the leading subspaces of two covariances, their
-overlap as a whole, or the distance between the two Gaussians. They do not depend on the order of images. A random rotation of
-one dataset's channels shows what chance alone gives.
+Both datasets pass through one network, so their *channels* correspond even though their images do not. Each
+dataset is reduced to the mean and the covariance of its channels. The measures compare the leading subspaces
+of two covariances, the covariances as a whole, or the two Gaussians. They do not depend on the order of
+images. A random rotation of one dataset's channels shows what chance alone gives.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from moco_transfer.similarity.svcca import centred
 
 @dataclass(frozen=True)
 class Spectrum:
-    """Mean and covariance of a dataset's channels, the covariance as directions @ diag(variances) @ directions'.
+    """Mean of a dataset's channels, and their covariance, directions @ diag(variances) @ directions'.
 
-    ``mean`` is [channels], ``variances`` [rank] in descending order, ``directions`` [channels, rank] with orthonormal
-    columns.
+    ``mean`` is [channels], ``variances`` [rank] in descending order, ``directions`` [channels, rank] with
+    orthonormal columns.
     """
 
     mean: NDArray[np.float64]
@@ -37,7 +37,8 @@ class Spectrum:
 def channel_spectrum(activations: NDArray) -> Spectrum:
     """Return the spectrum of activations [images, channels] of at least two images.
 
-    Directions whose variance is only rounding are dropped, so the rank is 0 for constant activations and at most images - 1.
+    Directions whose variance is only rounding are dropped, so the rank is 0 for constant activations and at
+    most images - 1.
     """
     rows = centred(activations)
     variances, directions = np.linalg.eigh(rows.T @ rows / (len(rows) - 1))
@@ -55,9 +56,9 @@ def random_rotation(channels: int, generator: np.random.Generator) -> NDArray[np
 
 
 def rotated(spectrum: Spectrum, rotation: NDArray[np.float64], turned: NDArray[np.bool_]) -> Spectrum:
-    """Return the spectrum of the same images after ``rotation`` [t, t] of the t channels that ``turned`` marks.
+    """Return the spectrum of the same images after a ``rotation`` [t, t] of some channels.
 
-    ``turned`` is [channels]; the other channels stay as they are.
+    ``turned`` [channels] marks these t channels; the others stay as they are.
     """
     mean, directions = spectrum.mean.copy(), spectrum.directions.copy()
     mean[turned], directions[turned] = rotation @ mean[turned], rotation @ directions[turned]
@@ -65,9 +66,10 @@ def rotated(spectrum: Spectrum, rotation: NDArray[np.float64], turned: NDArray[n
 
 
 def svcca_channels(a: Spectrum, b: Spectrum, k: int) -> float:
-    """Return the mean cosine of the principal angles between the leading ``k``-dimensional channel subspaces, 0 to 1.
+    """Return the mean cosine of the principal angles between the leading ``k``-dimensional channel subspaces.
 
-    This is SVCCA with channels as rows. A dataset of rank below ``k`` enters with its rank; NaN if that is 0.
+    From 0 to 1. This is SVCCA with channels as rows. A dataset of rank below ``k`` enters with its rank; NaN
+    if that is 0.
     """
     if a.rank == 0 or b.rank == 0:
         return float("nan")
@@ -76,10 +78,10 @@ def svcca_channels(a: Spectrum, b: Spectrum, k: int) -> float:
 
 
 def cka_covariance(a: Spectrum, b: Spectrum) -> float:
-    """Return the linear CKA of two datasets with channels as rows, <A, B> / (|A| |B|) of their covariances, 0 to 1.
+    """Return the linear CKA of two datasets with channels as rows: <A, B> / (|A| |B|) of their covariances.
 
-    Kornblith et al. (2019), equation 3, for kernels between channels. Activations are centred over images but not over
-    channels, so that the value does not depend on the channels' basis. NaN if a covariance is 0.
+    Kornblith et al. (2019), equation 3, for kernels between channels. Activations are centred over images but
+    not over channels, so that the value does not depend on the channels' basis. NaN if a covariance is 0.
     """
     if a.rank == 0 or b.rank == 0:
         return float("nan")
@@ -91,8 +93,8 @@ def cka_covariance(a: Spectrum, b: Spectrum) -> float:
 def frechet_distance(a: Spectrum, b: Spectrum) -> float:
     """Return the Frechet distance of the two Gaussians, in squared units of activation; 0 for equal moments.
 
-    |m_a - m_b|^2 + tr(A + B - 2 (A^1/2 B A^1/2)^1/2) (Dowson and Landau, 1982); the last trace is the sum of the
-    singular values of A^1/2 B^1/2. The estimate from samples is biased upwards.
+    |m_a - m_b|^2 + tr(A + B - 2 (A^1/2 B A^1/2)^1/2) (Dowson and Landau, 1982); the last trace is the sum of
+    the singular values of A^1/2 B^1/2. The estimate from samples is biased upwards.
     """
     roots = np.sqrt(a.variances)[:, None] * (a.directions.T @ b.directions) * np.sqrt(b.variances)
     shared = np.linalg.svd(roots, compute_uv=False).sum() if roots.size else 0.0
@@ -103,8 +105,8 @@ def frechet_distance(a: Spectrum, b: Spectrum) -> float:
 def variance_share(a: Spectrum, b: Spectrum, k: int) -> float:
     """Return the share of the variance of ``b`` that lies in the leading ``k`` directions of ``a``, 0 to 1.
 
-    Directed: with a source ``a`` and a target ``b`` it says how much of the target's variation the source's main directions
-    can express. NaN if either has no variance.
+    Directed: with a source ``a`` and a target ``b`` it says how much of the target's variation the source's
+    main directions can express. NaN if either has no variance.
     """
     if a.rank == 0 or b.rank == 0:
         return float("nan")
