@@ -1,4 +1,4 @@
-"""The data card: its numbers are those of the tables, they reconcile, and it shows nothing that must stay hidden."""
+"""The data card: its numbers are right and reconcile, and it shows nothing that must stay hidden."""
 
 from __future__ import annotations
 
@@ -138,7 +138,7 @@ def test_the_page_holds_the_numbers_and_no_identifier(card: DataCard) -> None:
     page = script.page(card, "A dataset", "a.svg", SPLIT, LABELS, shareable=False, note=NOTE)
     assert page.startswith(f"# Data card: A dataset\n\n**{NOTE}**")
     assert "403 images indexed = 400 stored + 3 quarantined. No example images" in page
-    assert "No patient is in two splits; shares asked for: train 0.6, validation 0.2, test official." in page
+    assert "No patient is in two splits; requested shares: train 0.6, validation 0.2, test official." in page
     assert "-1 counts as 'mask'" in page and "without any label are left out" in page
     assert "![The card as a figure](a.svg)" in page
     train = card.labels[(card.labels["label"] == "label 0") & (card.labels["split"] == "train")].iloc[0]
@@ -168,7 +168,7 @@ def test_dots_stand_at_the_prevalences(card: DataCard) -> None:
         assert line.get_color() == script.SPLIT_COLORS[split]
 
 
-def test_examples_are_shown_where_they_are_given_and_nowhere_else(card: DataCard) -> None:
+def test_only_given_examples_are_shown(card: DataCard) -> None:
     images = [np.full((20, 20), 30 * number, dtype=np.uint8) for number in range(8)]
     shown = [image.get_array() for image in draw(card, images).findobj(AxesImage)]
     assert len(shown) == 8
@@ -178,7 +178,7 @@ def test_examples_are_shown_where_they_are_given_and_nowhere_else(card: DataCard
     assert any("not shareable" in text.get_text() for ax in hidden.axes for text in ax.texts)
 
 
-def test_sizes_of_thousands_of_kinds_become_few_dots() -> None:
+def test_thousands_of_sizes_become_few_dots() -> None:
     tables = Tables(count=2000)
     rng = np.random.default_rng(0)
     tables.sizes = pd.DataFrame(rng.integers(1500, 3500, (2000, 2)), columns=["height", "width"])
