@@ -1,4 +1,4 @@
-"""Made-up results for every figure, of the paper's size: as many sources, layers, classes and long names as there are."""
+"""Made-up results for every figure, with as many sources and layers as in the paper, and with long names."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ import training_curves
 from matplotlib.figure import Figure
 
 from moco_transfer.data.card import DataCard
-from moco_transfer.report.style import MEASURE_LABELS
+from moco_transfer.report.names import MEASURE_LABELS
 
 SOURCES = ["none", "spine", "chest", "spine+chest", "limited", "chest-small"]
 TITLES = {"spine": "VinDr-SpineXR", "chest": "MIMIC-CXR", "natural": "ImageNet"}
@@ -102,7 +102,7 @@ def _table(rows: list[dict]) -> pd.DataFrame:
 
 
 def training_tables(sources: list[str]) -> dict[str, pd.DataFrame]:
-    """Return trainings of ``sources`` in six kinds of panels: losses of several lengths and sizes, two targets, a probe every other epoch."""
+    """Return trainings of ``sources`` on two targets, with several lengths and a probe every other epoch."""
     random = np.random.default_rng(0)
 
     def losses(epochs: int) -> list[float]:

@@ -1,4 +1,4 @@
-"""Made-up files of predictions for the tests of budgets and evaluation: a small target, quick to write."""
+"""Made-up predictions of a small target, quick to write, and made-up AUROCs as evidence."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from moco_transfer.statistics.evidence import EstimateKey, Evidence
 from moco_transfer.statistics.predictions import PredictionsFile
 
 SOURCES = {"none": 0.4, "spine": 1.0, "chest": 0.7, "spine+chest": 0.7, "limited": 0.5}
@@ -21,7 +22,7 @@ def write_predictions(
     n_subsets: int = 3,
     budgets: tuple[int, ...] = (25, 50),
 ) -> list[PredictionsFile]:
-    """Write predictions in which a source's number is the strength of its signal, and list the files."""
+    """Write predictions with the signal strengths ``SOURCES``, and return the files."""
     generator = np.random.default_rng(0)
     labels = (generator.random((2 * IMAGES, 2)) < [0.3, 0.5]).astype(np.float32)
     shared = generator.normal(size=labels.shape)
@@ -46,11 +47,21 @@ def write_predictions(
 
 
 def published_predictions(n: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return labels, bool [n, 14] of which 0.5 to 40% are true, and float32 scores [n, 14] rounded to three decimals."""
+    """Return bool labels [n, 14], 0.5 to 40% of them true, and float32 scores [n, 14] of three decimals."""
     generator = np.random.default_rng(14)
     labels = generator.random((n, 14)) < np.geomspace(0.005, 0.4, 14)
     logits = generator.normal(size=labels.shape) + labels * np.linspace(0.2, 2, 14) - 2
     return labels, np.round(1 / (1 + np.exp(-logits)), 3).astype(np.float32)
+
+
+def independent_aurocs(aurocs: dict[tuple, list[float]], variance: float) -> Evidence:
+    """Return AUROCs by subset of each (target, source, mode, percent) as evidence with independent errors."""
+    cells = {EstimateKey(*names): by_subset for names, by_subset in aurocs.items()}
+    return Evidence(
+        {cell: float(np.mean(by_subset)) for cell, by_subset in cells.items()},
+        {(cell, cell): variance for cell in cells},
+        {cell: dict(enumerate(by_subset, 1)) for cell, by_subset in cells.items()},
+    )
 
 
 def rewrite(path: Path, change) -> None:

@@ -1,4 +1,4 @@
-"""The advice: the confidence set of the best against p-values written out, its coverage, and the words for it."""
+"""The advice: the confidence set of the best, its coverage and its wording."""
 
 from __future__ import annotations
 
@@ -6,29 +6,22 @@ import numpy as np
 import pandas as pd
 import pytest
 from advice import advice_summary
+from made_up_predictions import independent_aurocs
 from scipy import stats
 
 from moco_transfer.statistics.advice import advice_table
-from moco_transfer.statistics.evidence import EstimateKey, Evidence
+from moco_transfer.statistics.evidence import Evidence
 
 LEVEL = 0.05
+NAMES = ["target", "source", "mode", "percent", "n_labeled", "epochs", "selected", "n_subsets", "auroc"]
 TITLES = {"spine": "VinDr-SpineXR"}
 
 
 def advise(ways: dict[tuple[str, str], list[float]], variance: float = 1e-4) -> pd.DataFrame:
-    """The advice on spine at 1%, from (source, mode) -> AUROCs by subset, test sets' errors independent."""
-    cells = {EstimateKey("spine", source, mode, "1"): aurocs for (source, mode), aurocs in ways.items()}
-    evidence = Evidence(
-        {cell: float(np.mean(aurocs)) for cell, aurocs in cells.items()},
-        {(cell, cell): variance for cell in cells},
-        {cell: dict(enumerate(aurocs, 1)) for cell, aurocs in cells.items()},
-    )
-    rows = [
-        (*cell[:1], cell.source, cell.mode, "1", 58, 100, True, len(aurocs), np.mean(aurocs))
-        for cell, aurocs in cells.items()
-    ]
-    names = ["target", "source", "mode", "percent", "n_labeled", "epochs", "selected", "n_subsets", "auroc"]
-    return advice_table(pd.DataFrame(rows, columns=names), evidence, LEVEL)
+    """Return the advice on spine at 1%, from (source, mode) -> AUROCs by subset."""
+    evidence = independent_aurocs({("spine", *way, "1"): aurocs for way, aurocs in ways.items()}, variance)
+    rows = [("spine", *way, "1", 58, 100, True, len(aurocs), np.mean(aurocs)) for way, aurocs in ways.items()]
+    return advice_table(pd.DataFrame(rows, columns=NAMES), evidence, LEVEL)
 
 
 def how_sure(ways, **settings) -> str:
@@ -56,14 +49,14 @@ def test_p_values_and_costs_are_those_of_all_against_all():
     assert table["behind"]["none"] == pytest.approx(0.10)
 
 
-def test_one_alone_in_the_set_is_clearly_the_best_and_costs_nothing():
+def test_a_way_without_rivals_is_clearly_the_best_and_costs_nothing():
     table = advise(THREE)
     assert list(table["may_be_best"]) == [True, False, False]
     assert table["may_cost"].iloc[0] == 0
     assert "the best of 3 ways, on 2 labelled subsets" in how_sure(THREE)
 
 
-def test_rivals_are_named_and_what_the_set_shares_is_said():
+def test_rivals_are_named_and_what_they_have_in_common_is_stated():
     ways = THREE | {("spine", "end_to_end"): [0.69, 0.69], ("chest", "end_to_end"): [0.60, 0.60]}
     ways["chest", "linear"] = [0.65, 0.65]
     said = how_sure(ways)
@@ -77,7 +70,7 @@ def test_rivals_are_named_and_what_the_set_shares_is_said():
     assert "the best way trains only the last layer." in one_mode
 
 
-def test_the_cost_is_told_only_where_it_says_something():
+def test_the_cost_is_stated_only_if_it_is_informative():
     assert "costs at most 0.0" in how_sure(THREE | {("chest", "linear"): [0.695, 0.695]})
     assert "costs" not in how_sure({("none", "linear"): [0.5, 0.9], ("spine", "linear"): [0.9, 0.55]})
 
@@ -87,7 +80,7 @@ def test_noise_rules_nothing_out():
     assert "none of the other 2 ways can be ruled out" in said and "sure" not in said
 
 
-def test_without_an_auroc_nothing_is_the_best():
+def test_without_an_auroc_no_way_is_the_best():
     row = advice_summary(advise({way: [np.nan, np.nan] for way in THREE}), None, TITLES).iloc[0]
     assert row["Best in this run"] == "Unknown" and row["Its AUROC"] == ""
     assert "the test images cannot tell 3 ways apart" in row["How sure"]
@@ -98,8 +91,8 @@ def test_one_subset_or_one_way_claims_nothing():
     assert "Only one way" in how_sure({("none", "linear"): [0.6, 0.6]})
 
 
-def test_the_set_holds_the_best_as_often_as_it_says():
-    """400 runs of four equal ways, 6 subsets that scatter as test sets do: the first is left out in at most 5%."""
+def test_the_set_contains_the_best_as_often_as_its_level_says():
+    """In 400 runs of four equal ways, with six subsets, the first is left out in at most about 5%."""
     generator, left_out = np.random.default_rng(0), 0
     for _ in range(400):
         aurocs = 0.7 + generator.normal(scale=0.01, size=(4, 1))
@@ -109,7 +102,7 @@ def test_the_set_holds_the_best_as_often_as_it_says():
     assert 0.01 < left_out / 400 < 0.075
 
 
-def test_the_best_of_a_run_is_told_with_what_its_controls_say():
+def test_the_best_way_is_shown_with_the_answers_of_the_controls():
     controls = pd.DataFrame(
         [
             ("spine", "1", "linear", "Does the domain help?", "yes", 0.031, 0.01, 0.052),
@@ -128,12 +121,11 @@ def test_the_best_of_a_run_is_told_with_what_its_controls_say():
     ]
 
 
-def test_budgets_that_were_not_selected_are_no_ways_and_percentages_ascend():
+def test_budgets_that_were_not_selected_are_left_out_and_percentages_ascend():
     rows = [
         ("spine", "none", "end_to_end", percent, 58, epochs, epochs == 25, 2, 0.6)
         for percent in ("10", "9")
         for epochs in (25, 50)
     ]
-    names = ["target", "source", "mode", "percent", "n_labeled", "epochs", "selected", "n_subsets", "auroc"]
-    table = advice_table(pd.DataFrame(rows, columns=names), Evidence({}, {}, None), LEVEL)
+    table = advice_table(pd.DataFrame(rows, columns=NAMES), Evidence({}, {}, None), LEVEL)
     assert list(zip(table["percent"], table["epochs"], strict=True)) == [("9", 25), ("10", 25)]

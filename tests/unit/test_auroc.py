@@ -1,4 +1,4 @@
-"""AUROC against counting every pair and scikit-learn; influence functions against DeLong, derivatives and the bootstrap."""
+"""AUROCs against scikit-learn; influence functions against DeLong, derivatives and the bootstrap."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def test_equals_scikit_learn_on_random_cases():
 
 @pytest.mark.parametrize("kind", [bool, np.int64, np.float32])
 def test_equals_scikit_learn_at_the_size_of_published_predictions(kind):
-    """22,433 radiographs, 14 labels from rare to common, float32 scores of three decimals: thousands of ties."""
+    """22,433 radiographs, 14 labels from rare to common, scores of three decimals with thousands of ties."""
     labels, scores = published_predictions(22_433)
     expect_scikit_learns(labels.astype(kind), scores)
     assert positives_by_class(labels.astype(kind)).tolist() == labels.sum(axis=0).tolist()
@@ -70,7 +70,7 @@ def expect_scikit_learns(labels: np.ndarray, scores: np.ndarray) -> None:
         assert average_auroc(labels, scores, how) == pytest.approx(expected, rel=0, abs=1e-12)
 
 
-def test_a_class_with_one_value_has_none_and_is_left_out_of_the_average():
+def test_a_class_with_one_value_has_no_auroc_and_is_left_out_of_the_average():
     labels = np.array([[1, 1, 0], [1, 0, 1], [1, 1, 0], [1, 0, 0]], dtype=float)
     scores = np.array([[1, 4, 1], [2, 3, 2], [3, 2, 3], [4, 1, 4]], dtype=float)
     by_class = auroc_by_class(labels, scores)
@@ -104,7 +104,7 @@ def sample(n: int, seed: int, classes: int = 3, models: int = 2, masked: float =
 
 
 def delong_covariance(labels: np.ndarray, scores: np.ndarray) -> np.ndarray:
-    """DeLong, DeLong and Clarke-Pearson 1988, equations 5 to 7, by loops over pairs. ``scores`` [models, n]."""
+    """DeLong, DeLong and Clarke-Pearson 1988, equations 5 to 7, over all pairs. ``scores`` [models, n]."""
     wins = [
         (s[labels == 1][:, None] > s[labels == 0]) + 0.5 * (s[labels == 1][:, None] == s[labels == 0])
         for s in scores
@@ -166,7 +166,7 @@ def test_the_influence_is_the_derivative_of_the_estimate_in_the_weight_of_an_ima
 
 
 @pytest.mark.parametrize("unit", ["image", "patient"])
-def test_standard_error_of_a_paired_difference_equals_the_bootstraps(unit):
+def test_the_standard_error_of_a_paired_difference_equals_that_of_the_bootstrap(unit):
     labels, scores = sample(400, 3)
     patients = np.arange(400) // 4
     generator = np.random.default_rng(0)
@@ -182,7 +182,7 @@ def test_standard_error_of_a_paired_difference_equals_the_bootstraps(unit):
     assert difference[0] == pytest.approx(difference[1], rel=0.05)
 
 
-def test_a_patient_counted_twice_adds_no_information():
+def test_images_that_are_counted_twice_add_no_information():
     labels, scores = sample(200, 4)
     once = influence_covariance(auroc_influence(labels, scores[0], "weighted")[None], np.arange(200))
     twice = influence_covariance(
@@ -201,7 +201,7 @@ def test_a_class_without_an_auroc_does_not_move_the_average():
     assert np.isnan(auroc_influence(np.ones((5, 1)), np.arange(5.0)[:, None], "weighted")).all()
 
 
-def test_the_influence_by_class_is_that_of_each_class_alone_and_nan_without_an_auroc():
+def test_the_influence_by_class_equals_that_of_each_class_alone():
     labels, scores = sample(80, 8, masked=0.1)
     with_empty = np.column_stack([labels, np.ones(80)])
     by_class = influence_by_class(with_empty, np.column_stack([scores[0], scores[0][:, 0]]))
@@ -211,8 +211,8 @@ def test_the_influence_by_class_is_that_of_each_class_alone_and_nan_without_an_a
     assert (by_class[:, :3][np.isnan(labels)] == 0).all() and np.isnan(by_class[:, 3]).all()
 
 
-def test_equal_models_are_told_apart_no_more_often_than_the_level_says():
-    """200 test sets of 300 images in clusters of 3, two equally good models: rejections at a two-sided 10%."""
+def test_equally_good_models_differ_significantly_as_rarely_as_the_level_says():
+    """200 test sets of 100 patients with 3 images, two equally good models, at a two-sided 10%."""
     generator = np.random.default_rng(6)
     rejected = 0
     for _ in range(200):

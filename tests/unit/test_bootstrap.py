@@ -1,4 +1,4 @@
-"""The bootstrap against repeating the drawn images; the logit interval against its formula and a large bootstrap."""
+"""The bootstrap against repeating the drawn images; the logit interval against its formula."""
 
 from __future__ import annotations
 
@@ -41,17 +41,18 @@ def test_equals_repeating_the_drawn_images(how):
     np.testing.assert_allclose(bootstrap_auroc(labels, scores, counts, how), naive, rtol=1e-13)
 
 
-def test_a_class_lost_in_a_resample_is_left_out_and_weights_are_those_of_the_resample():
+def test_a_class_lost_in_a_resample_is_left_out_and_the_resample_sets_the_weights():
     labels = np.array([[1, 1], [0, 1], [0, 0], [0, 0]], dtype=float)
     scores = np.array([[[2, 2], [1, 1], [3, 1], [0, 0]]], dtype=float)
     counts = np.array([[0, 2, 0], [1, 1, 0], [1, 1, 2], [2, 0, 2]], dtype=np.uint16)
-    # First: class 0 has lost its positive; class 1's positive scores 1, against 1 (tied), 0 and 0.
-    # Second: class 0 wins 1 of 2 pairs; class 1 has 3 positives, winning 2 x 1 and tying 1 of 3. Third: nothing is left.
+    # First: class 0 has lost its positive; class 1's positive scores 1, against 1 (tied), 0 and 0. Second:
+    # class 0 wins 1 of 2 pairs; class 1 has 3 positives, winning 2 x 1 and tying 1 of 3. Third: nothing is
+    # left.
     expected = [(0.5 + 2) / 3, (2 * 0.5 + 3 * (2.5 / 3)) / 5, np.nan]
     np.testing.assert_allclose(bootstrap_auroc(labels, scores, counts, "weighted"), expected)
 
 
-def test_counts_draw_as_many_units_as_there_are_and_patients_as_a_whole():
+def test_as_many_units_are_drawn_as_there_are_and_patients_as_a_whole():
     images = resample_counts(np.array([f"i{k}" for k in range(50)]), 200, 1, "bootstrap", "spine")
     assert images.dtype == np.uint16 and images.shape == (50, 200)
     assert (images.sum(axis=0) == 50).all()
@@ -62,7 +63,7 @@ def test_counts_draw_as_many_units_as_there_are_and_patients_as_a_whole():
     assert (counts[[0, 1, 3]].sum(axis=0) == 3).all()
 
 
-def test_counts_follow_the_ids_not_the_order_of_rows_and_depend_on_the_stream():
+def test_counts_depend_on_the_ids_and_the_stream_but_not_on_the_order_of_rows():
     ids = np.array([f"i{k}" for k in range(30)])
     shuffled = np.random.default_rng(0).permutation(30)
     first = resample_counts(ids, 5, 2023, "bootstrap", "spine")
@@ -73,7 +74,7 @@ def test_counts_follow_the_ids_not_the_order_of_rows_and_depend_on_the_stream():
     assert not np.array_equal(resample_counts(ids, 5, 2024, "bootstrap", "spine"), first)
 
 
-def test_counts_are_the_same_draws_however_many_replicates_follow():
+def test_the_first_replicates_do_not_depend_on_the_number_of_replicates():
     many = resample_counts(np.arange(40), 70, 1, "test")
     np.testing.assert_array_equal(resample_counts(np.arange(40), 33, 1, "test"), many[:, :33])
 
@@ -95,7 +96,7 @@ def test_the_logit_interval_equals_the_formula_by_hand():
     assert [lower, upper] == pytest.approx((odds / (1 + odds)).tolist(), rel=1e-12)
 
 
-def test_exchanging_the_labels_mirrors_the_logit_interval_which_stays_within_0_and_1():
+def test_swapping_the_labels_mirrors_the_logit_interval_which_stays_within_0_and_1():
     aurocs = np.array([0.5, 0.7, 0.95, 0.99])
     lower, upper = logit_interval(aurocs, 0.03, 15, [5, 95])
     mirrored = logit_interval(1 - aurocs, 0.03, 15, [5, 95])
@@ -124,7 +125,7 @@ def test_the_rarer_label_is_counted_in_units_without_masked_images():
 
 
 def test_the_logit_interval_agrees_with_the_percentiles_of_10_000_replicates_of_many_positives():
-    """Patients of four images; on the logit scale, where both should be near normal, ends differ by a tenth of the reach."""
+    """With patients of four images, the ends differ by at most a tenth of the reach."""
     generator = np.random.default_rng(3)
     patients = np.arange(1200) // 4
     labels = (generator.random(300) < [[0.3], [0.5]])[:, patients].T.astype(float)

@@ -1,4 +1,4 @@
-"""Budgets are chosen by the mean validation AUROC over subsets, the smallest of equals, on full or matched images."""
+"""Budgets are chosen by the mean validation AUROC over subsets, on full or matched images."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def validation(rows: list[tuple]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=columns).assign(images_full=120, images_matched=20)
 
 
-def test_takes_the_best_mean_over_subsets_not_the_best_subset():
+def test_the_budget_with_the_best_mean_over_subsets_is_chosen():
     aurocs = {(1, 25): 0.70, (2, 25): 0.70, (1, 50): 0.90, (2, 50): 0.49}
     rows = [("none", "1", subset, epochs, auroc) for (subset, epochs), auroc in aurocs.items()]
     budgets = best_budgets(validation(rows), "full")
@@ -36,7 +36,7 @@ def test_takes_the_best_mean_over_subsets_not_the_best_subset():
     assert budgets["validation_auroc"].tolist() == pytest.approx([0.70, 0.695])
 
 
-def test_takes_the_smallest_of_equal_budgets_for_each_source_and_percent():
+def test_the_smallest_of_equally_good_budgets_is_chosen():
     rows = [
         (source, percent, 1, epochs, auroc)
         for source in ("none", "chest")
@@ -49,7 +49,7 @@ def test_takes_the_smallest_of_equal_budgets_for_each_source_and_percent():
 
 
 @pytest.mark.parametrize("images", ["full", "matched"])
-def test_says_which_cell_cannot_be_scored(images):
+def test_an_error_names_the_cell_that_cannot_be_scored(images):
     with pytest.raises(UserError, match="chest, 1%"):
         best_budgets(validation([("chest", "1", 1, 25, np.nan), ("chest", "1", 1, 50, np.nan)]), images)
 

@@ -1,4 +1,4 @@
-"""The paper's claims on its own tables, and on made-up runs in which each is true, false, undecided or untestable."""
+"""The paper's claims on its own tables, and on made-up runs in which they are true, false or undecided."""
 
 from __future__ import annotations
 
@@ -9,22 +9,19 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from made_up_predictions import independent_aurocs
 from scipy import stats
 
 from moco_transfer.statistics.claims import claims_table
-from moco_transfer.statistics.evidence import EstimateKey, Evidence, read_reference
+from moco_transfer.statistics.evidence import Evidence, read_reference
 
+NO_SIMILARITY, NO_TABLES = pd.DataFrame(columns=["measure"]), Evidence({}, {}, None)
 REFERENCE = [Path(__file__).parents[2] / "workflow" / "reference" / f"table{n}.csv" for n in (2, 3)]
 
 
 def evidence(values: dict[tuple, float], se: float = 0.002, n_subsets: int = 3) -> Evidence:
-    """Return a run with independent AUROCs, each with the standard error ``se`` and no scatter between subsets."""
-    cells = {EstimateKey(*key): value for key, value in values.items()}
-    return Evidence(
-        cells,
-        {(cell, cell): se**2 for cell in cells},
-        {cell: dict.fromkeys(range(1, n_subsets + 1), value) for cell, value in cells.items()},
-    )
+    """Return a run with independent AUROCs, their standard error ``se``, and no scatter between subsets."""
+    return independent_aurocs({key: [value] * n_subsets for key, value in values.items()}, se**2)
 
 
 def run_as_the_paper_says() -> dict[tuple, float]:
@@ -47,7 +44,7 @@ def run_as_the_paper_says() -> dict[tuple, float]:
 
 def judged(values: dict[tuple, float], margin: float = 0.02, **settings) -> pd.DataFrame:
     """Return the claims table of a run alone."""
-    return claims_table(evidence(values, **settings), None, None, margin, 0.05)
+    return claims_table(evidence(values, **settings), NO_SIMILARITY, NO_TABLES, margin, 0.05)
 
 
 def verdicts(table: pd.DataFrame, column: str = "verdict") -> dict[str, str]:
@@ -61,10 +58,10 @@ def single(table: pd.DataFrame, claim: str, cell: str) -> pd.Series:
 @pytest.fixture(scope="module")
 def paper() -> pd.DataFrame:
     reference = Evidence.from_tables(read_reference(*REFERENCE))
-    return claims_table(evidence(run_as_the_paper_says()), None, reference, 0.02, 0.05)
+    return claims_table(evidence(run_as_the_paper_says()), NO_SIMILARITY, reference, 0.02, 0.05)
 
 
-def test_the_papers_tables_say_what_the_protocol_found(paper):
+def test_verdicts_on_the_papers_tables_are_those_of_the_protocol(paper):
     found = verdicts(paper, "paper_verdict")
     for number in ("3", "4", "10", "11"):
         assert found[number] == "cannot be tested from the tables"
@@ -94,12 +91,13 @@ def test_a_refutation_has_its_p_value(paper):
     assert supported["paper_p"] < 0.05 and supported["paper_p_against"] > 0.999
 
 
-def test_a_verdict_on_the_papers_tables_says_what_scatter_between_subsets_undoes_it(paper):
+def test_a_verdict_on_the_papers_tables_says_which_scatter_between_subsets_undoes_it(paper):
     assert "undone" not in single(paper, "1", "all")["paper_remark"]  # it is undecided as it stands
     undone = float(
         re.search(r"undone if AUROCs scattered by ([\d.]+)", single(paper, "2", "all")["paper_remark"])[1]
     )
-    # By hand: the cell chest 10%, spine - none, refutes claim 2 in four comparisons of chest and three of spine.
+    # By hand: the cell chest 10%, spine - none, refutes claim 2 in four comparisons of chest and three of
+    # spine.
     rows = read_reference(*REFERENCE).query(
         "target == 'chest' and mode == 'linear' and source in ('none', 'spine')"
     )
@@ -115,7 +113,7 @@ def test_a_verdict_on_the_papers_tables_says_what_scatter_between_subsets_undoes
     assert p[0] < 0.05 < p[1]
 
 
-def test_what_supports_a_claim_of_some_is_listed(paper):
+def test_the_cells_that_support_a_claim_about_some_are_listed(paper):
     remark = single(paper, "8", "all")["paper_remark"]
     named = paper[
         (paper["claim"] == "8") & (paper["cell"] != "all") & (paper["paper_verdict"] == "supported")
@@ -123,7 +121,7 @@ def test_what_supports_a_claim_of_some_is_listed(paper):
     assert len(named) and all(cell in remark for cell in named["cell"])
 
 
-def test_one_cell_without_an_auroc_hides_no_refutation():
+def test_a_cell_without_an_auroc_does_not_hide_a_refutation():
     values = run_as_the_paper_says()
     values["chest", "spine", "linear", "10"] -= 0.10
     values["spine", "chest", "linear", "1"] = float("nan")
@@ -145,13 +143,12 @@ def test_the_papers_numbers_are_differences_of_its_medians(paper):
     assert row["paper_effect"] == pytest.approx((0.752 - 0.752) - (0.783 - 0.771))
 
 
-def test_every_claim_is_supported_by_a_run_in_which_it_holds():
+def test_a_run_in_which_every_claim_holds_supports_every_claim():
     table = judged(run_as_the_paper_says(), se=1e-4)
     assert {n: v for n, v in verdicts(table).items() if v != "supported"} == {
         "10": "cannot be tested",
         "11": "cannot be tested",
     }
-    assert not any(name.startswith("paper_") for name in table)
 
 
 def test_every_claim_is_undecided_if_errors_are_large():
@@ -173,7 +170,7 @@ def test_every_claim_is_undecided_if_errors_are_large():
         ("9", ("spine", "chest", "linear", "1"), 0.10),
     ],
 )
-def test_one_cell_against_it_refutes_a_claim_about_all_of_them(claim, key, shift):
+def test_one_cell_refutes_a_claim_about_all_cells(claim, key, shift):
     values = run_as_the_paper_says()
     values[key] += shift
     table = judged(values)
@@ -182,7 +179,7 @@ def test_one_cell_against_it_refutes_a_claim_about_all_of_them(claim, key, shift
     assert "not supported" in set(cells)
 
 
-def test_most_needs_more_than_half_and_some_needs_one():
+def test_claims_about_most_need_more_than_half_and_claims_about_some_need_one():
     values = run_as_the_paper_says()
     few = [("spine", "1"), ("spine", "10"), ("chest", "1")]
     ahead = [(t, s, "linear", p) for (t, p), s in product(few, ("none", "spine", "chest"))]
@@ -222,7 +219,7 @@ def test_budgets_change_the_winner_or_do_not(crossing):
     assert effect == pytest.approx(0.05 if crossing else -0.05)
 
 
-def test_a_winner_by_chance_at_one_budget_is_no_crossing():
+def test_a_winner_by_chance_at_one_budget_does_not_count():
     generator = np.random.default_rng(0)
     found = []
     for _ in range(100):
@@ -234,14 +231,14 @@ def test_a_winner_by_chance_at_one_budget_is_no_crossing():
     assert found.count("supported") <= 10
 
 
-def test_one_subset_alone_decides_nothing():
+def test_one_subset_decides_nothing():
     table = judged(run_as_the_paper_says(), n_subsets=1)
     assert set(table["verdict"]) == {"cannot be tested"}
     assert single(table, "1", "spine 1%: spine - none")["effect"] == pytest.approx(0.045)
     assert "one labelled subset" in single(table, "1", "spine 1%: spine - none")["remark"]
 
 
-def test_a_run_without_the_papers_names_is_judged_as_far_as_possible():
+def test_a_run_with_other_dataset_names_is_judged_as_far_as_possible():
     values = {
         ("knee", source, mode, "20"): 0.7 for source in ("none", "knee") for mode in ("linear", "end_to_end")
     }
@@ -250,44 +247,7 @@ def test_a_run_without_the_papers_names_is_judged_as_far_as_possible():
     assert {found[number] for number in ("2", "3", "4", "7a", "7b", "8", "9")} == {"cannot be tested"}
 
 
-def similarity(spine_chest: float, spine_natural: float, measure: str, layers=("CV1", "DB4")) -> pd.DataFrame:
-    pairs = {("spine", "chest"): spine_chest, ("natural", "spine"): spine_natural, ("chest", "natural"): 0.5}
-    rows = [(measure, layer, *pair, value, 0.40, 0.45) for layer in layers for pair, value in pairs.items()]
-    columns = ["measure", "layer", "dataset_a", "dataset_b", "value", "null_lower", "null_upper"]
-    frame = pd.DataFrame(rows, columns=columns)
-    # Intervals lie apart where values do by more than 0.03.
-    return frame.assign(value_lower=frame["value"] - 0.01, value_upper=frame["value"] + 0.02)
-
-
-@pytest.mark.parametrize(
-    ("frame", "says"),
-    [
-        (similarity(0.8, 0.6, "cka_covariance"), "supported"),
-        (similarity(0.6, 0.8, "cka_covariance"), "not supported"),
-        (similarity(0.6, 0.6, "cka_covariance"), "undecided"),
-        (similarity(0.44, 0.43, "svcca").assign(value=0.42), "cannot be tested"),
-        (similarity(0.1, 0.2, "frechet").replace({"value": {0.5: 0.3}}), "supported"),
-        (similarity(0.3, 0.2, "frechet").replace({"value": {0.5: 0.3}}), "not supported"),
-        (similarity(0.8, 0.6, "svcca").query("dataset_a != 'natural'"), "cannot be tested"),
-    ],
-)
-def test_similarity_is_judged_by_measures_that_leave_their_null(frame, says):
-    run = evidence(run_as_the_paper_says())
-    table = claims_table(run, frame, None, 0.02, 0.05)
-    assert verdicts(table)["10"] == says
-    assert np.isnan(single(table, "10", "all")["p"])
-
-
-def test_a_measure_that_cannot_say_so_does_not_speak_for_the_others():
-    frame = pd.concat(
-        [similarity(0.44, 0.43, "svcca").assign(value=0.42), similarity(0.8, 0.6, "cka_covariance")]
-    )
-    table = claims_table(evidence(run_as_the_paper_says()), frame, None, 0.02, 0.05)
-    assert verdicts(table)["10"] == "supported"
-    assert "does not leave its null at CV1, DB4" in single(table, "10", "svcca")["remark"]
-
-
-def test_rows_come_by_claim_with_the_whole_claim_first(paper):
+def test_rows_are_ordered_by_claim_with_the_whole_claim_first(paper):
     numbers = paper["claim"].drop_duplicates().tolist()
     assert numbers == ["1", "2", "3", "4", "5", "6", "7a", "7b", "8", "9", "10", "11"]
     assert (paper.groupby("claim", sort=False)["cell"].first() == "all").all()

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from controls import controls_summary
+from made_up_predictions import independent_aurocs
 from scipy import stats
 from subsets import subsets_summary
 
@@ -28,19 +29,10 @@ PERCENTS = {"spine": ["1", "10"]}
 ALONE = {"spine": "spine", "chest": "chest"}
 
 
-def evidence(values: dict[tuple[str, str, str], list[float]], variance: float = 1e-6) -> Evidence:
-    """Evidence on spine of (source, mode, percent) -> AUROCs by subset, with independent errors of the test set."""
-    cells = {EstimateKey("spine", *names): aurocs for names, aurocs in values.items()}
-    return Evidence(
-        {cell: float(np.mean(aurocs)) for cell, aurocs in cells.items()},
-        {(cell, cell): variance for cell in cells},
-        {cell: dict(enumerate(aurocs, 1)) for cell, aurocs in cells.items()},
-    )
-
-
-def answers(values, **settings):
-    questions = list(control_questions(CONTROLS, PERCENTS, ALONE))
-    return controls_table(questions, evidence(values, **settings), 0.05)
+def answers(values: dict[tuple[str, str, str], list[float]]) -> pd.DataFrame:
+    """Return the answers on spine, from (source, mode, percent) -> AUROCs by subset."""
+    evidence = independent_aurocs({("spine", *cell): aurocs for cell, aurocs in values.items()}, 1e-6)
+    return controls_table(list(control_questions(CONTROLS, PERCENTS, ALONE)), evidence, 0.05)
 
 
 def test_every_control_asks_its_questions_of_its_cells():
@@ -61,7 +53,7 @@ def test_every_control_asks_its_questions_of_its_cells():
     ]
 
 
-def test_an_answer_is_the_paired_contrast_and_holm_counts_the_cells_of_its_question():
+def test_answers_are_paired_contrasts_with_holms_correction_within_the_question():
     by_percent = {
         "1": ([0.80, 0.82, 0.83], [0.70, 0.73, 0.72]),
         "10": ([0.84, 0.85, 0.86], [0.84, 0.86, 0.85]),
@@ -71,7 +63,7 @@ def test_an_answer_is_the_paired_contrast_and_holm_counts_the_cells_of_its_quest
         values["spine", "linear", percent] = spine
         values["chest-as-spine", "linear", percent] = sample
     table = answers(values)
-    assert list(table["percent"]) == ["1", "10"]  # no chest here: the question of size is left out
+    assert list(table["percent"]) == ["1", "10"]  # no chest here: the question about size is left out
     difference = np.subtract(*by_percent["1"])
     se = np.sqrt(2e-6 + difference.var(ddof=1) / 3)
     contrast = Contrast(difference.mean(), se, difference.var(ddof=1) / 3 / se**2, 2)
@@ -83,7 +75,7 @@ def test_an_answer_is_the_paired_contrast_and_holm_counts_the_cells_of_its_quest
     assert list(controls_summary(table)["Cell"]) == ["spine 1%, linear", "spine 10%, linear"]
 
 
-def test_no_says_that_the_opposite_is_shown():
+def test_no_means_that_the_opposite_is_shown():
     table = answers(
         {
             ("none-longer", "end_to_end", "1"): [0.60, 0.61, 0.60],
@@ -93,7 +85,7 @@ def test_no_says_that_the_opposite_is_shown():
     assert list(table["answer"]) == ["no"] and table["effect"].item() < 0
 
 
-def test_further_subsets_inform_the_variance_and_enter_no_average():
+def test_further_subsets_count_for_the_variance_but_not_for_the_average():
     a, b = (EstimateKey("spine", source, "linear", "1", 100) for source in ("spine", "none"))
     frame = pd.DataFrame([a, b], columns=["target", "source", "mode", "percent", "epochs"])
     estimates = frame.assign(auroc=[0.8, 0.7], selected=True, n_subsets=3)

@@ -30,7 +30,7 @@ def test_with_20_positives_percentiles_cover_too_little_and_the_logit_interval_d
     assert 0.87 < covered["logit"] < 0.92
 
 
-def test_only_intervals_by_patient_cover_if_a_patients_images_are_correlated():
+def test_only_clustering_by_patient_covers_if_the_images_of_a_patient_are_correlated():
     covered = simulated(Scenario(0.8, 100, 200, images=3))
     assert (covered["image"] < 0.82).all()
     assert covered["patient"].between(0.88, 0.92).all()
@@ -46,7 +46,7 @@ def test_scores_have_the_scenarios_auroc_and_share_half_their_variance_within_a_
     assert negatives.var() == pytest.approx(1, abs=0.02)
 
 
-def test_the_table_accounts_for_every_trial_and_is_the_same_again(monkeypatch):
+def test_the_table_accounts_for_every_trial_and_is_reproducible(monkeypatch):
     monkeypatch.setattr(coverage, "TRIALS", 40)
     table = coverage_table([5, 95], 50, 1)
     total = table[["coverage", "below", "above", "undefined"]].sum(axis=1)

@@ -1,4 +1,6 @@
-"""The data card: its numbers agree with the tables, and it shows nothing confidential."""
+"""The data card: its numbers are right and reconcile, and it shows nothing that must stay hidden."""
+
+from __future__ import annotations
 
 import re
 from collections import Counter
@@ -30,7 +32,7 @@ class Tables:
             {
                 "image_id": [f"image-{number}" for number in range(count)],
                 "patient_id": [f"patient-{number}" for number in patient],
-                # study numbers are unique only within a patient
+                # the number of a study is unique within its patient alone
                 "study_id": rng.integers(0, 3, count).astype("str"),
                 "path": [f"p{number}.png" for number in range(count)],
                 "view": np.where(np.arange(count) % 9 == 0, None, rng.choice(["PA", "AP", "LATERAL"], count)),
@@ -72,7 +74,7 @@ def draw(card: DataCard, examples: list[np.ndarray] | None = None, note: str = "
     return script.draw(card, "A dataset", examples, note)
 
 
-def test_counts_agree_with_counting_by_hand(tables, card):
+def test_counts_are_those_of_a_count_by_hand(tables: Tables, card: DataCard) -> None:
     rows = list(zip(tables.index.itertuples(), tables.splits["split"], strict=True))
     for counted in card.counts.itertuples():
         members = [
@@ -87,7 +89,7 @@ def test_counts_agree_with_counting_by_hand(tables, card):
     assert card.counts["images"].iloc[:-1].sum() == card.stored == 400
 
 
-def test_labels_are_counted_by_value_and_split(tables, card):
+def test_labels_are_counted_by_value_and_split(tables: Tables, card: DataCard) -> None:
     for cell in card.labels.itertuples():
         side = tables.splits["split"].fillna(NOT_USED) == cell.split
         values = Counter("blank" if np.isnan(v) else int(v) for v in tables.index.loc[side, cell.label])
@@ -97,7 +99,7 @@ def test_labels_are_counted_by_value_and_split(tables, card):
     assert len(card.labels) == 3 * 4
 
 
-def test_views_sizes_and_reasons_are_counted(tables, card):
+def test_views_sizes_and_reasons_are_counted(tables: Tables, card: DataCard) -> None:
     views = dict(zip(card.views["view"], card.views["images"], strict=True))
     assert views == {**tables.index["view"].value_counts().to_dict(), "not stated": 45}
     assert card.sizes["images"].sum() == 400 and card.sizes["images"].is_monotonic_decreasing
@@ -107,7 +109,7 @@ def test_views_sizes_and_reasons_are_counted(tables, card):
     assert card.quarantined.to_numpy().tolist() == [["damaged", 2], ["file not found", 1]]
 
 
-def test_views_that_might_be_identifiers_are_not_listed():
+def test_views_that_might_be_identifiers_are_not_listed() -> None:
     tables = Tables()
     tables.index["view"] = [f"P{number}" for number in range(396)] + [None] * 4
     assert tables.card().views.to_numpy().tolist() == [["others", 396], ["not stated", 4]]
@@ -116,15 +118,15 @@ def test_views_that_might_be_identifiers_are_not_listed():
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda t: t.manifest.update(indexed=405), "400 of 405 images are stored, .* 3 quarantined"),
-        (lambda t: t.manifest.update(indexed=402, stored=399), "399 of 402 .* list 400 images"),
-        (lambda t: setattr(t, "sizes", t.sizes[1:]), "399 sizes"),
-        (lambda t: setattr(t, "quarantine", t.quarantine[1:]), "2 quarantined"),
-        (lambda t: setattr(t, "splits", t.splits[1:]), "splits do not list the images of index.parquet"),
-        (lambda t: setattr(t, "splits", t.splits[::-1]), "splits do not list the images of index.parquet"),
+        (lambda t: t.manifest.update(indexed=405), "405 images indexed, but 400 stored and 3 quarantined"),
+        (lambda t: t.manifest.update(indexed=402, stored=399), "index.parquet: 400 rows, .* says 399"),
+        (lambda t: setattr(t, "sizes", t.sizes[1:]), "sizes.parquet: 399 rows, .* says 400"),
+        (lambda t: setattr(t, "quarantine", t.quarantine[1:]), "quarantine.csv: 2 rows, .* says 3"),
+        (lambda t: setattr(t, "splits", t.splits[1:]), "the splits: 399 rows, .* says 400"),
+        (lambda t: setattr(t, "splits", t.splits[::-1]), "are not in the order of index.parquet"),
     ],
 )
-def test_inconsistent_counts_are_an_error_without_identifiers(change, message):
+def test_counts_that_do_not_reconcile_are_an_error_without_identifiers(change, message: str) -> None:
     tables = Tables()
     change(tables)
     with pytest.raises(UserError, match=message) as caught:
@@ -132,11 +134,11 @@ def test_inconsistent_counts_are_an_error_without_identifiers(change, message):
     assert "\n" not in str(caught.value) and "image-" not in str(caught.value)
 
 
-def test_the_page_shows_the_numbers_but_no_identifier(card):
+def test_the_page_holds_the_numbers_and_no_identifier(card: DataCard) -> None:
     page = script.page(card, "A dataset", "a.svg", SPLIT, LABELS, shareable=False, note=NOTE)
     assert page.startswith(f"# Data card: A dataset\n\n**{NOTE}**")
     assert "403 images indexed = 400 stored + 3 quarantined. No example images" in page
-    assert "No patient is in two splits; shares asked for: train 0.6, validation 0.2, test official." in page
+    assert "No patient is in two splits; requested shares: train 0.6, validation 0.2, test official." in page
     assert "-1 counts as 'mask'" in page and "without any label are left out" in page
     assert "![The card as a figure](a.svg)" in page
     train = card.labels[(card.labels["label"] == "label 0") & (card.labels["split"] == "train")].iloc[0]
@@ -146,7 +148,7 @@ def test_the_page_shows_the_numbers_but_no_identifier(card):
     assert not re.search(r"image-\d|patient-\d|p\d+\.png", page)
 
 
-def test_a_page_without_quarantine_and_with_many_labels():
+def test_a_page_without_quarantine_and_with_many_labels() -> None:
     card = Tables(labels=40, quarantined=0).card()
     page = script.page(card, "A dataset", "a.svg", SPLIT, LABELS, shareable=True)
     assert "Quarantined images" not in page and "drawn at random" in page and "**" not in page
@@ -156,7 +158,7 @@ def test_a_page_without_quarantine_and_with_many_labels():
     assert present[names].is_monotonic_decreasing and present[names].min() >= present.drop(names).max()
 
 
-def test_dots_show_the_prevalences(card):
+def test_dots_stand_at_the_prevalences(card: DataCard) -> None:
     panel = draw(card).axes[2]
     splits = ["train", "validation", "test", NOT_USED]
     assert [text.get_text() for text in panel.get_legend().get_texts()] == splits
@@ -166,7 +168,7 @@ def test_dots_show_the_prevalences(card):
         assert line.get_color() == script.SPLIT_COLORS[split]
 
 
-def test_examples_are_shown_only_if_given(card):
+def test_only_given_examples_are_shown(card: DataCard) -> None:
     images = [np.full((20, 20), 30 * number, dtype=np.uint8) for number in range(8)]
     shown = [image.get_array() for image in draw(card, images).findobj(AxesImage)]
     assert len(shown) == 8
@@ -176,7 +178,7 @@ def test_examples_are_shown_only_if_given(card):
     assert any("not shareable" in text.get_text() for ax in hidden.axes for text in ax.texts)
 
 
-def test_thousands_of_sizes_become_few_dots():
+def test_thousands_of_sizes_become_few_dots() -> None:
     tables = Tables(count=2000)
     rng = np.random.default_rng(0)
     tables.sizes = pd.DataFrame(rng.integers(1500, 3500, (2000, 2)), columns=["height", "width"])

@@ -62,7 +62,7 @@ def cell(frame: pd.DataFrame, source: str, mode: str, epochs: int) -> pd.DataFra
     return frame[(frame["source"] == source) & (frame["mode"] == mode) & (frame["epochs"] == epochs)]
 
 
-def test_estimates_subsets_classes_and_replicates_equal_those_by_hand(small):
+def test_estimates_subsets_classes_and_replicates_equal_values_computed_by_hand(small):
     files, frames = small
     jobs = [file for file in files if (file.source, file.mode) == ("chest", "end_to_end")]
     scores = [by_hand(job, 25) for job in jobs]
@@ -92,7 +92,7 @@ def test_estimates_subsets_classes_and_replicates_equal_those_by_hand(small):
     assert ends.tolist() == pytest.approx(np.percentile(replicates, [5, 50, 95]))
 
 
-def test_covariance_is_that_of_subset_means_clustered_by_patient_whatever_is_resampled(small):
+def test_the_covariance_is_that_of_subset_means_clustered_by_patient(small):
     files, frames = small
 
     def influence(source: str) -> np.ndarray:
@@ -113,7 +113,7 @@ def test_covariance_is_that_of_subset_means_clustered_by_patient_whatever_is_res
     assert len(covariance) == len(frames["estimates"]) ** 2
 
 
-def test_the_interval_of_a_class_is_the_logit_interval_of_the_subset_mean_clustered_by_patient(small):
+def test_a_class_has_the_logit_interval_of_its_subset_mean_clustered_by_patient(small):
     files, frames = small
     jobs = [file for file in files if (file.source, file.mode) == ("none", "linear")]
     tests = [read_split(job.path, "test")[100] for job in jobs]
@@ -155,7 +155,7 @@ def test_resampling_patients_widens_the_interval_of_images_that_agree_within_a_p
     assert widths["patient"] > 1.3 * widths["image"]  # about the square root of 3
 
 
-def test_with_one_subset_the_standard_error_is_unknown_not_small(tmp_path):
+def test_with_one_subset_the_standard_error_is_unknown(tmp_path):
     files = write_predictions(tmp_path, percents=("1",), sources=("none",), n_subsets=1)
     estimates = evaluate(files)["estimates"]
     assert estimates["se_subset"].isna().all() and estimates["se"].isna().all()
@@ -175,9 +175,9 @@ def test_does_not_depend_on_the_order_of_files_or_on_other_sources(small):
 @pytest.mark.parametrize(
     ("change", "says"),
     [
-        (lambda frame: frame.iloc[::-1], "not the images, labels"),
-        (lambda frame: frame.drop(frame.index[-1]), "not the images, labels"),
-        (lambda frame: frame.assign(label_edema=1 - frame["label_edema"]), "not the images, labels"),
+        (lambda frame: frame.iloc[::-1], "expected the images and labels"),
+        (lambda frame: frame.drop(frame.index[-1]), "expected the images and labels"),
+        (lambda frame: frame.assign(label_edema=1 - frame["label_edema"]), "expected the images and labels"),
         (lambda frame: frame.assign(logit_edema=np.nan), "not finite"),
         (lambda frame: frame.drop(columns="logit_edema"), "logit_edema"),
         (lambda frame: frame[frame["split"] == "validation"], "no image of the test split"),

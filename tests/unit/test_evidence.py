@@ -33,7 +33,7 @@ def two_estimates(
     return Evidence({A: np.mean(a), B: np.mean(b)}, covariance, by_subset)
 
 
-def test_variance_is_the_paired_test_sets_plus_the_paired_subsets():
+def test_the_variance_is_that_of_the_test_set_plus_that_of_the_subsets_both_paired():
     a, b = [0.70, 0.74, 0.81], [0.66, 0.71, 0.75]
     contrast = two_estimates(a, b).contrast({A: 1.0, B: -1.0})
     test = 1e-4 + 1e-4 - 2 * 0.5e-4
@@ -66,7 +66,7 @@ def test_one_subset_leaves_the_error_unknown_and_zero_variance_is_not_certainty(
     assert Contrast(0.1, 0.0).p_above(0.0) == 1.0
 
 
-def test_quantiles_are_those_of_both_parts_weighted_and_p_values_invert_them():
+def test_quantiles_are_weighted_means_of_both_parts_and_p_values_invert_them():
     contrast = Contrast(0.03, 0.01, subset_share=0.4, df=2)
     for p in (0.3, 0.05, 0.004, 1e-6):
         quantile = 0.6 * stats.norm.isf(p) + 0.4 * stats.t.isf(p, 2)
@@ -77,7 +77,7 @@ def test_quantiles_are_those_of_both_parts_weighted_and_p_values_invert_them():
 
 
 @pytest.mark.parametrize("ratio", [0.25, 1, 4])
-def test_three_subsets_err_no_more_often_than_the_level_says(ratio):
+def test_with_three_subsets_error_rates_stay_at_the_level(ratio):
     """20,000 null contrasts, subset variance of the mean ``ratio`` times the test set's; 0.4% is 5% / 12."""
     generator = np.random.default_rng(0)
     chance = 0.01 * generator.normal(size=(20_000, 1))  # of the test set, shared by the subsets
@@ -151,14 +151,14 @@ def test_holm_rejects_what_its_step_down_procedure_rejects(p, level):
 
 
 @given(P_VALUES)
-def test_all_is_the_intersection_union_test_some_is_bonferronis_and_most_is_more_than_half(p):
+def test_all_is_the_intersection_union_test_and_some_is_bonferroni(p):
     m = len(p)
     assert at_least(p, required("all", m)) == max(p)
     assert at_least(p, required("some", m)) == pytest.approx(min(1.0, m * min(p)))
     assert m / 2 < required("most", m) <= m / 2 + 1
 
 
-def test_two_true_of_three_are_not_taken_for_three_nor_one_for_two():
+def test_a_claim_with_one_true_hypothesis_too_few_is_rarely_supported():
     """In 2,000 families with one true hypothesis too few for the claim, errors stay near the level."""
     generator = np.random.default_rng(0)
     for u, true in ((3, 2), (2, 1), (1, 0)):

@@ -1,4 +1,4 @@
-"""Every figure: nothing overlaps or is cut off, notes are visible, legends are beside the panels, bytes repeat."""
+"""Every figure: nothing overlaps or is cut off, notes are visible, equal figures are equal bytes."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ WITHOUT_LEGEND = {"figure1", "data_card", "data_card_of_one", "data_card_of_many
 
 @pytest.fixture(scope="module")
 def draw():
-    """Return a function that draws a figure by its name: the same one again unless ``afresh``, as drawing costs."""
+    """Return a function that draws a figure by its name; figures are cached unless ``afresh``."""
     ways = drawings()
     known = functools.cache(lambda name, note: ways[name](note))
     return lambda name, note=NOTE, afresh=False: ways[name](note) if afresh else known(name, note)
@@ -38,14 +38,14 @@ def test_equal_figures_are_saved_as_equal_bytes_with_text_as_text(draw, name, tm
 
 # The figure of coverage always says that its scores are simulated.
 @pytest.mark.parametrize("name", sorted(set(FIGURES) - {"figure_coverage"}))
-def test_a_note_is_on_the_figure_only_when_there_is_one(draw, name):
+def test_a_note_is_on_the_figure_only_if_it_is_given(draw, name):
     for note in (NOTE, ""):
         texts = [text.get_text() for text in draw(name, note).findobj(mpl.text.Text)]
         assert (NOTE in texts) == bool(note)
 
 
 @pytest.mark.parametrize("name", FIGURES)
-def test_text_is_inside_the_figure_and_on_nothing_else(draw, name):
+def test_text_is_inside_the_figure_and_does_not_overlap(draw, name):
     figure = draw(name)
     figure.draw_without_rendering()
     texts = [text for text in figure.findobj(mpl.text.Text) if text.get_text() and text.get_visible()]

@@ -1,4 +1,4 @@
-"""Each figure draws what it is given: the paper's figures, similarities, coverage, networks and augmentations."""
+"""Each figure draws the values that it is given."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def similarities():
 
 @pytest.fixture(scope="module")
 def draw():
-    """Return a function that draws a figure by its name; it returns the same one again, as drawing costs time."""
+    """Return a function that draws a figure by its name, with a cache."""
     ways = drawings()
     return functools.cache(lambda name: ways[name](NOTE))
 
@@ -79,7 +79,7 @@ def test_figure_2_bars_of_one_percent_stand_apart_and_near_their_tick(draw):
         assert nearest.max() < np.diff(ticks).min() / 2
 
 
-def test_figure_2_sets_the_papers_values_hollow_beside_ours_where_we_have_the_cell(draw):
+def test_figure_2_draws_the_papers_values_hollow_beside_ours(draw):
     hollow = [
         (ax, line)
         for ax in draw("figure2").axes
@@ -92,18 +92,18 @@ def test_figure_2_sets_the_papers_values_hollow_beside_ours_where_we_have_the_ce
     assert line.get_color() == style.source_looks(SOURCES)["spine"].color
 
 
-def test_figure_2_without_reference_says_nothing_of_the_paper(estimates):
+def test_figure_2_without_a_reference_does_not_mention_the_paper(estimates):
     figure = figure2.draw(estimates, TITLES, SOURCES)
     assert not any("paper" in text.get_text() for text in figure.legends[0].get_texts())
 
 
-def test_figure_2_takes_a_source_that_one_target_lacks(estimates):
+def test_figure_2_draws_a_source_that_one_target_lacks(estimates):
     lacking = estimates[(estimates["source"] != "limited") | (estimates["target"] == "spine")]
     figure = figure2.draw(lacking, TITLES, SOURCES)
     assert [len(error_bars(ax)) for ax in figure.axes] == [6, 5, 5, 5]
 
 
-def test_chance_is_marked_only_where_it_is_in_range(estimates):
+def test_chance_is_marked_only_if_it_is_in_range(estimates):
     low = estimates.assign(median=estimates["median"] - 0.2, lower=0.35)
     for frame, marked in ((estimates, False), (low, True)):
         figure = figure2.draw(frame, TITLES, SOURCES)
@@ -127,7 +127,7 @@ def test_figures_4_and_5_ring_the_chosen_budgets(estimates, target):
         assert f"n = {LABELED[target][percent]:,}" in ax.get_title(loc="left")
 
 
-def test_budgets_of_a_controls_source_leave_figures_4_and_5_as_they_are(estimates):
+def test_budgets_of_the_controls_do_not_change_figures_4_and_5(estimates):
     none = estimates[(estimates["source"] == "none") & (estimates["mode"] == "end_to_end")]
     longer = none.assign(source="none-longer", epochs=7000)
     axes = [
@@ -161,7 +161,7 @@ def test_looks_differ_in_color_and_in_marker():
     assert len({look.color for look in looks}) == len({look.marker for look in looks}) == len(looks)
 
 
-def test_three_pairs_of_datasets_look_like_no_source_of_a_run_with_three_controls():
+def test_three_pairs_of_datasets_differ_from_all_sources_of_a_run_with_controls():
     sources = style.source_looks([*SOURCES, "limited-steps", "none-longer"]).values()
     pairs = style.pair_looks([("a", "b"), ("a", "c"), ("b", "c")]).values()
     assert not {look.color for look in sources} & {look.color for look in pairs}
@@ -183,7 +183,7 @@ def test_figure_3_draws_value_and_null_of_each_pair(draw, similarities):
     assert ax.get_ylim()[0] < 0.15
 
 
-def test_measures_have_a_row_each_a_column_for_each_pair_and_both_directions(draw, similarities):
+def test_similarities_have_one_row_per_measure_and_one_column_per_pair(draw, similarities):
     figure = draw("similarity_measures")
     grid = np.array(figure.axes).reshape(4, 3)
     assert [ax.get_title() for ax in grid[0]] == [
@@ -200,7 +200,7 @@ def test_measures_have_a_row_each_a_column_for_each_pair_and_both_directions(dra
     assert grid[2, 0].get_yscale() == "log"
 
 
-def test_measures_of_a_single_layer_have_null_and_ceiling_all_the_same(similarities):
+def test_similarities_of_a_single_layer_show_null_and_ceiling(similarities):
     one = similarities[similarities["layer"] == "DB4"]
     figure = similarity_measures.draw(one, TITLES)
     for ax in figure.axes:
@@ -208,7 +208,7 @@ def test_measures_of_a_single_layer_have_null_and_ceiling_all_the_same(similarit
         assert any(line.get_marker() == "_" for line in ax.lines)
 
 
-def test_measures_have_their_spread_over_halves_as_bars(draw, similarities):
+def test_similarities_have_their_spread_over_halves_as_error_bars(draw, similarities):
     grid = np.array(draw("similarity_measures").axes).reshape(4, 3)
     channels = similarities[similarities["measure"] != "svcca"]
     for row, measure in zip(grid, channels["measure"].unique(), strict=True):
@@ -240,7 +240,7 @@ def series(ax):
     return {(line.get_color(), line.get_marker()): list(line.get_ydata()) for line in drawn}
 
 
-def test_coverage_is_drawn_whole_and_both_units_start_at_one_image_per_patient():
+def test_all_coverages_are_drawn_and_both_units_start_at_one_image_per_patient():
     coverage = made_up_figures.coverage()
     left, right = figure_coverage.draw(coverage, [5, 95]).axes
     assert len(series(left)) == len(series(right)) == 4
@@ -251,7 +251,7 @@ def test_coverage_is_drawn_whole_and_both_units_start_at_one_image_per_patient()
 
 
 @pytest.mark.parametrize(("trials", "half"), [(1000, 1.859), (100, 5.880)])
-def test_the_band_of_coverage_is_that_of_the_number_of_trials(trials, half):
+def test_the_band_of_coverage_depends_on_the_number_of_trials(trials, half):
     figure = figure_coverage.draw(made_up_figures.coverage().assign(trials=trials), [5, 95])
     (band,) = figure.axes[0].patches
     ends = [band.get_y(), band.get_y() + band.get_height()]
@@ -260,7 +260,7 @@ def test_the_band_of_coverage_is_that_of_the_number_of_trials(trials, half):
     assert any("no images" in text.get_text() for text in figure.texts)
 
 
-def test_networks_have_a_line_for_each_source_and_the_band_of_chance():
+def test_networks_have_one_line_per_source_and_a_band_of_chance():
     rows = [
         (target, source, layer, measure, 0.9 - 0.1 * i - 0.05 * j, 0.1 + 0.02 * i, 600)
         for target in ("spine", "chest")

@@ -1,14 +1,15 @@
-"""Does similarity predict the best source: who is named and who is best, on made-up AUROCs, and how it is drawn."""
+"""Does similarity predict the best source? The named and the best source, and the figure."""
 
 from __future__ import annotations
 
 import numpy as np
 import pandas as pd
 import pytest
+from made_up_predictions import independent_aurocs
 from scipy import stats
 from similarity_ranks import LABELS, draw, ranks_summary
 
-from moco_transfer.statistics.evidence import EstimateKey, Evidence
+from moco_transfer.statistics.evidence import Evidence
 from moco_transfer.statistics.similarity_ranks import source_gains, source_ranks
 
 DATASETS = {"none": "natural", "spine": "spine", "chest": "chest", "hand": "hand"}
@@ -42,14 +43,11 @@ SIMILARITY = pd.DataFrame(
 
 
 def evidence(aurocs=AUROCS, subsets=2) -> tuple[pd.DataFrame, Evidence]:
-    """Estimates and evidence on the target spine, without scatter between subsets."""
-    cells = {EstimateKey("spine", s, "linear", p): auroc for s, auroc in aurocs.items() for p in LABELED}
-    by_subset = {cell: dict.fromkeys(range(subsets), auroc) for cell, auroc in cells.items()}
-    estimates = pd.DataFrame([("spine", p, n) for p, n in LABELED.items()])
-    return (
-        estimates.set_axis(["target", "percent", "n_labeled"], axis=1),
-        Evidence(cells, {(cell, cell): 1e-4 for cell in cells}, by_subset),
-    )
+    """Return estimates and evidence on the target spine, without scatter between subsets."""
+    cells = {("spine", s, "linear", p): [auroc] * subsets for s, auroc in aurocs.items() for p in LABELED}
+    rows = [("spine", percent, n) for percent, n in LABELED.items()]
+    estimates = pd.DataFrame(rows, columns=["target", "percent", "n_labeled"])
+    return estimates, independent_aurocs(cells, 1e-4)
 
 
 @pytest.fixture(scope="module")
@@ -107,7 +105,7 @@ def test_a_lead_within_the_error_is_undecided(gains):
     assert ranks_of(gains, AUROCS | {"hand": 0.69})["first"]["cka_covariance"] == "undecided"
 
 
-def test_one_subset_tests_nothing_but_is_drawn():
+def test_with_one_subset_nothing_is_tested_but_the_figure_is_drawn():
     estimates, one = evidence(subsets=1)
     gains = source_gains(SIMILARITY, estimates, one, DATASETS, 0.05)
     assert set(source_ranks(gains, one, 0.05)["first"]) == {"cannot be tested"}
@@ -132,7 +130,7 @@ def test_the_table_shows_the_deepest_layer_and_how_many_layers_agree(gains):
     assert said["svcca"].iloc[0] == "its rows are not paired: says nothing"
 
 
-def test_the_figure_draws_each_gain_at_its_similarity_and_no_line(gains):
+def test_the_figure_draws_each_gain_at_its_similarity(gains):
     figure = draw(gains, {}, list(AUROCS), "Phantom data")
     measures = [measure for measure in LABELS if measure in set(gains["measure"])]
     assert len(figure.axes) == len(measures) == 4

@@ -1,4 +1,4 @@
-"""The page of training curves: every training is a line in its panel, and the script reads what the trainers write."""
+"""The page of training curves: every training is a line in its panel."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def test_every_training_is_a_line_in_the_colour_of_its_source(curves, page):
         ), name
 
 
-def test_more_labels_make_a_thicker_line_and_a_marker_ends_it(curves, page):
+def test_lines_are_thicker_for_more_labels_and_end_in_a_marker(curves, page):
     lines = {
         tuple(line.get_ydata()): line for line in panels(page)[("Linear", "Training loss, spine", "Epoch")]
     }
@@ -78,7 +78,7 @@ def test_more_labels_make_a_thicker_line_and_a_marker_ends_it(curves, page):
         assert line.get_marker() not in ("", "None") and line.get_markevery() == [-1]
 
 
-def test_panels_of_one_target_have_one_scale_that_holds_all_of_its_losses(curves, page):
+def test_panels_of_one_target_share_a_scale_that_includes_all_losses(curves, page):
     for target in ("spine", "chest"):
         own = pd.concat(curves[kind] for kind in ("linear", "end_to_end")).query("target == @target")["loss"]
         (first,) = (ax for ax in page.axes if ax.get_ylabel() == f"Training loss, {target}")
@@ -89,7 +89,7 @@ def test_panels_of_one_target_have_one_scale_that_holds_all_of_its_losses(curves
             assert len([tick for tick in ax.get_yticks() if own.min() / 1.2 < tick < own.max() * 1.2]) >= 2
 
 
-def test_a_run_without_some_kinds_has_no_panels_of_them(curves):
+def test_kinds_that_a_run_lacks_have_no_panels(curves):
     nothing = pd.DataFrame()
     some = curves | {"initial": nothing, "end_to_end": nothing, "moco": nothing}
     found = panels(training_curves.draw(some, SOURCES))

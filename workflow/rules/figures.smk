@@ -1,10 +1,13 @@
 """Every figure, as PDF, SVG and PNG, and the data cards.
 
-A rule NAME draws <run>/figures/NAME.pdf (.svg, .png) by the script scripts/NAME.py; its caption in the report is
+The script scripts/NAME.py of the rule NAME draws <run>/figures/NAME.pdf (.svg, .png); its caption in the report is
 report/NAME.rst. To add a figure: copy a rule, its script and its caption, and add the name to ``figure_names`` in
-moco_transfer/experiment.py, so that the target `figures` includes it. Figures read finished tables; where the error bars of
-figure 2 come from is said at the top of scripts/figure2.py.
+moco_transfer/experiment.py, so that the target `figures` includes it. Figures read finished tables. The top of
+scripts/figure2.py says where its error bars come from.
 """
+
+RESULT_PARAMS = {"titles": titles(), "note": data_note(), "code": RESULTS_CODE}
+TRAININGS = trainings()
 
 
 localrules:
@@ -31,8 +34,7 @@ rule figure1:
     conda:
         ENVIRONMENT
     params:
-        titles=titles(),
-        note=data_note(),
+        **RESULT_PARAMS,
         initial=initial_dataset(CONFIG),
         shown=shown_datasets(CONFIG),
         shareable=[CONFIG.datasets[name].shareable for name in shown_datasets(CONFIG)],
@@ -41,7 +43,6 @@ rule figure1:
         percents={name: target.percents for name, target in CONFIG.targets.items()},
         used=used_datasets(CONFIG),
         pretrained_on=CONFIG.pretraining.images.split("+"),
-        code=RESULTS_CODE,
     message:
         "Figure 1: the datasets of each stage"
     script:
@@ -59,10 +60,8 @@ rule figure2:
     conda:
         ENVIRONMENT
     params:
-        titles=titles(),
-        note=data_note(),
+        **RESULT_PARAMS,
         sources=PAPER_SOURCES,
-        code=RESULTS_CODE,
     message:
         "Figure 2: test AUROC by labelled data"
     script:
@@ -79,9 +78,7 @@ rule figure3:
     conda:
         ENVIRONMENT
     params:
-        titles=titles(),
-        note=data_note(),
-        code=RESULTS_CODE,
+        **RESULT_PARAMS,
     message:
         "Figure 3: SVCCA between datasets, with its null"
     script:
@@ -105,11 +102,9 @@ rule figure_epochs:
     conda:
         ENVIRONMENT
     params:
+        **RESULT_PARAMS,
         target=lambda wildcards: EPOCH_FIGURES[wildcards.figure],
-        titles=titles(),
-        note=data_note(),
         sources=PAPER_SOURCES,
-        code=RESULTS_CODE,
     message:
         "{wildcards.figure}: test AUROC by epochs of end-to-end finetuning"
     script:
@@ -126,9 +121,7 @@ rule similarity_measures:
     conda:
         ENVIRONMENT
     params:
-        titles=titles(),
-        note=data_note(),
-        code=RESULTS_CODE,
+        **RESULT_PARAMS,
     message:
         "Similarity of the datasets by measures on shared channels"
     script:
@@ -145,10 +138,8 @@ rule networks:
     conda:
         ENVIRONMENT
     params:
-        titles=titles(),
-        note=data_note(),
+        **RESULT_PARAMS,
         sources=ALL_SOURCES,
-        code=RESULTS_CODE,
     message:
         "How far each pretraining moved each layer"
     script:
@@ -181,10 +172,7 @@ rule augmentations:
 
 rule training_curves:
     input:
-        initial=list(trainings()["initial"]),
-        moco=list(trainings()["moco"]),
-        linear=list(trainings()["linear"]),
-        end_to_end=list(trainings()["end_to_end"]),
+        **{kind: list(found) for kind, found in TRAININGS.items()},
     output:
         **figure_outputs("training_curves", "loss and more by epoch, every training"),
     log:
@@ -192,10 +180,9 @@ rule training_curves:
     conda:
         ENVIRONMENT
     params:
-        trainings={kind: list(found.values()) for kind, found in trainings().items()},
-        note=data_note(),
+        **RESULT_PARAMS,
+        trainings={kind: list(found.values()) for kind, found in TRAININGS.items()},
         sources=ALL_SOURCES,
-        code=RESULTS_CODE,
     message:
         "Training curves of the whole run"
     script:
@@ -207,7 +194,7 @@ rule figure_coverage:
     input:
         coverage="<run>/evaluate/coverage.parquet",
     output:
-        **figure_outputs("figure_coverage", "how often intervals hold the truth", "<run>/figures/coverage"),
+        **figure_outputs("figure_coverage", "how often intervals contain the truth", "<run>/figures/coverage"),
     log:
         "<run>/logs/figures/coverage.log",
     conda:
@@ -216,7 +203,7 @@ rule figure_coverage:
         percentiles=CONFIG.evaluation.percentiles,
         code=RESULTS_CODE,
     message:
-        "How often intervals hold the truth"
+        "How often intervals contain the truth"
     script:
         "../scripts/figure_coverage.py"
 
@@ -229,7 +216,7 @@ rule data_card:
         quarantine=store("{dataset}", "quarantine.csv"),
         manifest=store("{dataset}", "manifest.json"),
         splits="<run>/splits/{dataset}/fold1.parquet",
-        # Pixels that must not be shown are not even given to the script.
+        # The script does not even get pixels that must not be shown.
         images=lambda wildcards: (
             store(wildcards.dataset, "images.npy") if CONFIG.datasets[wildcards.dataset].shareable else []
         ),

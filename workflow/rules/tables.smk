@@ -1,13 +1,12 @@
 """Every table, as CSV, Markdown, LaTeX and HTML."""
 
-# What tests of differences in AUROC are computed from.
+# The inputs of all tests of differences in AUROC.
 EVIDENCE = {
     "estimates": estimate_files(["estimates"]),
     "subsets": estimate_files(["subsets"]),
     "covariance": estimate_files(["covariance"]),
     "extra": extra_subset_aurocs(),
 }
-TABLE_PARAMS = {"titles": titles(), "note": data_note(), "code": RESULTS_CODE}
 
 
 localrules:
@@ -30,7 +29,7 @@ rule table1:
     conda:
         ENVIRONMENT
     params:
-        **TABLE_PARAMS,
+        **RESULT_PARAMS,
         config=CONFIG.model_dump(include={"sources", "targets", "pretraining", "moco", "finetune"}),
     message:
         "Table 1: hyperparameters"
@@ -55,7 +54,7 @@ rule table_aurocs:
     conda:
         ENVIRONMENT
     params:
-        **TABLE_PARAMS,
+        **RESULT_PARAMS,
         number=lambda wildcards: wildcards.table.removeprefix("table"),
         title=lambda wildcards: CONFIG.datasets[RESULT_TABLES[wildcards.table]].title,
         sources=PAPER_SOURCES,
@@ -78,7 +77,7 @@ rule classes:
     conda:
         ENVIRONMENT
     params:
-        **TABLE_PARAMS,
+        **RESULT_PARAMS,
         sources=PAPER_SOURCES,
         percentiles=CONFIG.evaluation.percentiles,
         unit=CONFIG.evaluation.unit,
@@ -100,7 +99,7 @@ rule budgets:
     conda:
         ENVIRONMENT
     params:
-        **TABLE_PARAMS,
+        **RESULT_PARAMS,
         targets=list(CONFIG.targets),
         sources=PAPER_SOURCES,
         validation=CONFIG.evaluation.validation,
@@ -122,7 +121,7 @@ rule claims:
     conda:
         ENVIRONMENT
     params:
-        **TABLE_PARAMS,
+        **RESULT_PARAMS,
         margin=CONFIG.evaluation.margin,
         level=CONFIG.evaluation.level,
     message:
@@ -141,7 +140,7 @@ rule controls:
     conda:
         ENVIRONMENT
     params:
-        **TABLE_PARAMS,
+        **RESULT_PARAMS,
         controls=CONFIG.controls.model_dump(),
         percents={name: target.percents for name, target in CONFIG.targets.items()},
         sources_of_one={seen[0]: name for name, seen in CONFIG.sources.items() if len(seen) == 1},
@@ -163,7 +162,7 @@ rule subsets:
     conda:
         ENVIRONMENT
     params:
-        **TABLE_PARAMS,
+        **RESULT_PARAMS,
         level=CONFIG.evaluation.level,
     message:
         "The scatter between labelled subsets"
@@ -176,18 +175,18 @@ rule advice:
         **EVIDENCE,
         controls=["<run>/tables/controls.csv"] if has_controls(CONFIG) else [],
     output:
-        **table_outputs("advice", "what to do with so many labels"),
+        **table_outputs("advice", "what to do with a given number of labels"),
     log:
         "<run>/logs/tables/advice.log",
     conda:
         ENVIRONMENT
     params:
-        **TABLE_PARAMS,
-        # MoCo on fewer images than there are explains something, but nobody would choose it.
+        **RESULT_PARAMS,
+        # MoCo on fewer images than there are is an explanation, not a choice.
         sources=[source for source in ALL_SOURCES if source not in CONFIG.controls.size],
         level=CONFIG.evaluation.level,
     message:
-        "The advice: what to do with so many labels"
+        "The advice: what to do with a given number of labels"
     script:
         "../scripts/advice.py"
 
@@ -198,20 +197,13 @@ rule similarity_ranks:
         similarity="<run>/similarity/similarity.parquet",
     output:
         **table_outputs("similarity_ranks", "does similarity predict the best source?"),
-        pdf="<run>/figures/similarity_ranks.pdf",
-        svg=report(
-            "<run>/figures/similarity_ranks.svg",
-            caption="../report/similarity_ranks.rst",
-            category="Figures",
-            labels={"figure": "similarity ranks", "shows": "gain by similarity of source and target"},
-        ),
-        png="<run>/figures/similarity_ranks.png",
+        **figure_outputs("similarity_ranks", "gain by similarity of source and target"),
     log:
         "<run>/logs/similarity_ranks.log",
     conda:
         ENVIRONMENT
     params:
-        **TABLE_PARAMS,
+        **RESULT_PARAMS,
         datasets=compared_sources(CONFIG),
         level=CONFIG.evaluation.level,
         sources=PAPER_SOURCES,

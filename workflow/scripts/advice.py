@@ -8,6 +8,7 @@ from collections.abc import Mapping
 import pandas as pd
 
 from moco_transfer.config.experiment import LIMITED, LIMITED_STEPS, NONE_LONGER
+from moco_transfer.report.names import TRAINED_LAYERS
 from moco_transfer.report.tables import effect_text, write_table
 from moco_transfer.statistics.advice import advice_table
 from moco_transfer.statistics.evidence import read_run
@@ -19,8 +20,7 @@ STARTS = {
     LIMITED_STEPS: "MoCo on only the labelled images, for as many steps as on all images",
 }
 NO_MOCO = ("none", NONE_LONGER)
-LAYERS = {"linear": "only the last layer", "end_to_end": "all layers"}
-# The gap in AUROC between chance and perfect: a larger bound says nothing.
+# The AUROC between chance and perfection: a larger bound says nothing.
 USELESS = 0.5
 
 
@@ -31,11 +31,11 @@ def main(inputs, outputs, params) -> None:
     write_table(
         advice_summary(advice, controls, params.titles),
         outputs,
-        "What to do with a given number of labels. The best way has the highest test AUROC, with end-to-end training at its "
-        "selected budget; this AUROC is too high on average, because the luckiest way is chosen. Ways that "
-        "may be the best are those not significantly worse than any other way "
-        f"({100 * (1 - params.level):g}% confidence set of the best, Bonferroni-corrected within a row). Each source has one "
-        "trained encoder and one choice of budget; others might rank differently.",
+        "What to do with a given number of labels. The best way has the highest test AUROC, with end-to-end "
+        "training at its selected budget; this AUROC is too high on average, because the luckiest way is "
+        "chosen. Ways that may be the best are those not significantly worse than any other way "
+        f"({100 * (1 - params.level):g}% confidence set of the best, Bonferroni-corrected within a row). "
+        "Each source has one trained encoder and one choice of budget; others might rank differently.",
         params.note,
         advice,
     )
@@ -44,10 +44,10 @@ def main(inputs, outputs, params) -> None:
 def advice_summary(
     advice: pd.DataFrame, controls: pd.DataFrame | None, titles: Mapping[str, str]
 ) -> pd.DataFrame:
-    """Return one row of text per target and number of labels. A best way is named only if AUROCs are defined.
+    """Return one row of text per target and number of labels; without an AUROC, no best way is named.
 
-    ``advice`` comes from ``advice_table``, ``controls`` is the CSV of the controls table or None, and ``titles`` maps
-    each dataset to its title.
+    ``advice`` comes from ``advice_table``, ``controls`` is the CSV of the controls table or None, ``titles``
+    maps dataset to title.
     """
     rows = []
     for (target, percent), ways in advice.groupby(["target", "percent"], sort=False):
@@ -75,7 +75,7 @@ def _way_text(way: pd.Series) -> str:
     """Return 'MoCo on spine + chest, then train all layers for 50 epochs'."""
     start = _start_text(way["source"])
     epochs = f" for {way['epochs']} epochs" if way["mode"] == "end_to_end" else ""
-    return f"{start[0].upper()}{start[1:]}, then train {LAYERS[way['mode']]}{epochs}"
+    return f"{start[0].upper()}{start[1:]}, then train {TRAINED_LAYERS[way['mode']]}{epochs}"
 
 
 def _certainty_text(ways: pd.DataFrame, best: pd.Series) -> str:
@@ -92,7 +92,7 @@ def _certainty_text(ways: pd.DataFrame, best: pd.Series) -> str:
         parts = [f"Not clear: none of the other {others} ways can be ruled out."]
     else:
         names = "; ".join(
-            f"{_start_text(source)} ({', '.join(LAYERS[mode] for mode in own['mode'])})"
+            f"{_start_text(source)} ({', '.join(TRAINED_LAYERS[mode] for mode in own['mode'])})"
             for source, own in rivals.groupby("source", sort=False)
         )
         parts = [f"Not clear: {len(rivals)} of the other {others} ways may be the best instead: {names}."]
@@ -102,10 +102,10 @@ def _certainty_text(ways: pd.DataFrame, best: pd.Series) -> str:
 
 
 def _shared_text(ways: pd.DataFrame) -> list[str]:
-    """Return what all ways that may be the best have in common and some others lack, as one sentence or none."""
+    """Return a list with one sentence on what only the ways that may be the best have in common, or none."""
     may, shared = ways[ways["may_be_best"]], []
     if may["mode"].nunique() == 1 < ways["mode"].nunique():
-        shared.append(f"trains {LAYERS[may['mode'].iloc[0]]}")
+        shared.append(f"trains {TRAINED_LAYERS[may['mode'].iloc[0]]}")
     if may["source"].nunique() == 1 < ways["source"].nunique():
         shared.append(f"starts from {_start_text(may['source'].iloc[0])}")
     elif ways["source"].isin(NO_MOCO).any() and not may["source"].isin(NO_MOCO).any():
@@ -114,12 +114,12 @@ def _shared_text(ways: pd.DataFrame) -> list[str]:
 
 
 def _controls_text(controls: pd.DataFrame) -> str:
-    """Return the answers of the controls with their modes, and how many of their questions remain open."""
+    """Return the answers of the controls with their modes, and how many questions remain open."""
     if controls.empty:
         return "Not tested."
     answered = controls[controls["answer"].isin(["yes", "no"])]
     texts = [
-        f"{row.question} {row.answer.capitalize()}, training {LAYERS[row.mode]}: "
+        f"{row.question} {row.answer.capitalize()}, training {TRAINED_LAYERS[row.mode]}: "
         f"{effect_text(row.effect, row.lower, row.upper)}."
         for row in answered.itertuples()
     ]

@@ -1,4 +1,4 @@
-"""What augmentations do: eight images, and six views of each by every preset and by the lists that the run configures."""
+"""What augmentations do: eight images, and six views of each by every preset and by the run's own lists."""
 
 from collections.abc import Mapping
 
@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from moco_transfer.augment import augment
 from moco_transfer.config.augmentation import operations_of
 from moco_transfer.report import style
+from moco_transfer.report.names import dataset_label
 from moco_transfer.seeds import stream
 
 IMAGES, VIEWS = 8, 6
@@ -20,10 +21,10 @@ GAP = 0.06
 def draw(
     images: NDArray[np.uint8], views: Mapping[str, NDArray[np.uint8]], shown: str, note: str = ""
 ) -> Figure:
-    """Return a column of ``images``, and one panel per augmentation with its views of them, one row per image.
+    """Return a column of ``images``, and one panel per augmentation with their views, one row per image.
 
-    ``images`` are grey, [IMAGES, h, w]; ``views`` maps the name of an augmentation to [IMAGES, VIEWS, size, size].
-    ``shown`` says below the panels what the images are, ``note`` is written on the figure.
+    ``images`` are grey, [IMAGES, h, w]; ``views`` maps the name of an augmentation to [IMAGES, VIEWS, size,
+    size]. ``shown``, which says what the images are, is written below the panels, ``note`` on the figure.
     """
     pictures = [mosaic(images[:, None]), *map(mosaic, views.values())]
     columns = [1, *(tiles.shape[1] for tiles in views.values())]
@@ -52,8 +53,8 @@ def mosaic(tiles: NDArray[np.uint8]) -> NDArray[np.uint8]:
 def drawn_card(side: int) -> NDArray[np.uint8]:
     """Return a drawn picture, uint8 [side, side], for runs whose images must not be shown.
 
-    It has what augmentations change: a ramp of grey levels, stripes from coarse to fine, and a hook that tells left from
-    right.
+    It has what augmentations change: a ramp of grey levels, coarse and fine stripes, and a hook that tells
+    left from right.
     """
     down, across = np.mgrid[:side, :side] / side
     card = 60 + 120 * across
@@ -78,7 +79,7 @@ def main(inputs, outputs, params) -> None:
         images = np.load(inputs.images[0], mmap_mode="r")
         random = stream(params.seed, "augmentation examples", params.dataset)
         images = images[np.sort(random.permutation(len(images))[:IMAGES])]
-        whose = style.dataset_label(params.dataset, params.titles)
+        whose = dataset_label(params.dataset, params.titles)
     else:
         images = np.stack([drawn_card(params.card_side)] * IMAGES)
         whose = "a drawn test card, as no dataset of grey images is shareable"

@@ -1,11 +1,12 @@
-"""The budgets table: whether few validation labels choose other numbers of epochs, and what that does to the test AUROC."""
+"""The budgets table: do few validation labels choose other numbers of epochs, with other test AUROCs?"""
 
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
 
-from moco_transfer.report.tables import auroc_text, labeled_text, source_title, write_table
+from moco_transfer.report.names import source_title
+from moco_transfer.report.tables import auroc_text, labeled_text, write_table
 from moco_transfer.statistics.budgets import VALIDATION_IMAGES, read_budgets
 from moco_transfer.statistics.evidence import read_all
 
@@ -22,22 +23,23 @@ def main(inputs, outputs, params) -> None:
     write_table(
         budget_summary(records, params.titles),
         outputs,
-        "Budgets. The number of epochs of end-to-end finetuning that is chosen by all validation images (full), and by only "
-        "as many of them as there are labelled training images (matched), with the resulting test AUROC (mean over labelled "
-        f"subsets). This run uses the {params.validation} images. The last row covers only those choices for which there are "
-        "fewer matched than full images: how many change, and the mean and largest difference.",
+        "Budgets. The number of epochs of end-to-end finetuning that is chosen by all validation images "
+        "(full), and by only as many of them as there are labelled training images (matched), with the "
+        f"resulting test AUROC (mean over labelled subsets). This run uses the {params.validation} images. "
+        "The last row covers only those choices for which there are fewer matched than full images: how "
+        "many change, and the mean and largest difference.",
         params.note,
         records,
     )
 
 
 def budget_records(budgets: pd.DataFrame, estimates: pd.DataFrame, sources: Sequence[str]) -> pd.DataFrame:
-    """Return the choices by full and by matched validation images, one row per target, percentage and source.
+    """Return the choices on full and on matched validation images, one row per target, percentage and source.
 
-    ``budgets`` joins the frames of ``select_budgets``, with a column target; ``estimates`` joins those of
-    ``evaluate_target``. Other sources than ``sources`` are left out. There are two columns each of images, epochs and auroc (of
-    the test set), with the suffixes _full and _matched; difference is the matched AUROC minus the full one. Epochs and AUROC
-    are missing if the matched images choose nothing.
+    ``budgets`` joins the frames of ``best_budgets``, with a column target; ``estimates`` joins those of
+    ``evaluate_target``. Only ``sources`` are kept. The columns images, epochs and auroc (of the test set)
+    have the suffixes _full and _matched; difference is the matched AUROC minus the full one. Epochs and AUROC
+    are missing if no choice was possible.
     """
     tested = estimates.loc[estimates["mode"] == "end_to_end", [*CELL, "epochs", "n_labeled", "auroc"]]
     shown = budgets[budgets["source"].isin(sources)]
@@ -76,9 +78,9 @@ def budget_summary(records: pd.DataFrame, titles: Mapping[str, str]) -> pd.DataF
 
 
 def _total(records: pd.DataFrame) -> dict[tuple[str, str], str]:
-    """Return the last row's cells, on those rows that have fewer matched than full images.
+    """Return the last row's cells, about the rows that have fewer matched than full images.
 
-    Rows whose matched images choose nothing are counted separately.
+    Rows without a choice on the matched images are counted separately.
     """
     fewer = records[records["images_matched"] < records["images_full"]]
     chosen = fewer.dropna(subset=["epochs_full", "epochs_matched"])

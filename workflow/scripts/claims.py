@@ -1,4 +1,4 @@
-"""The claims table: what the paper says, tested on this run and, as far as possible, on the paper's own tables."""
+"""The claims table: what the paper says, tested on this run and on the paper's own tables."""
 
 import pandas as pd
 
@@ -19,28 +19,24 @@ def main(inputs, outputs, params) -> None:
     write_table(
         claims_summary(claims),
         outputs,
-        "The paper's claims, tested on this run and on the paper's own tables. The effect is that of the comparison that "
-        "decides (the weakest for a claim about all cells, the strongest for a claim about some), with its "
-        f"{100 * (1 - 2 * params.level):g}% interval, which is not adjusted for this choice. The equivalence margin is "
-        f"{params.margin:g} AUROC. 'p' is for the claim, 'p against' for its opposite. "
-        "The paper's tables do not say how their AUROCs vary together or how much labelled subsets differ. So their cells "
-        "count as independent, with only the error of the test set (apparently resampled by image), and each verdict on them "
-        "says how much scatter between subsets would undo it.",
+        "The paper's claims, tested on this run and on the paper's own tables. The effect is that of the "
+        "comparison that decides (the weakest for a claim about all cells, the strongest for a claim about "
+        f"some), with its {100 * (1 - 2 * params.level):g}% interval, which is not adjusted for this "
+        f"choice. The equivalence margin is {params.margin:g} AUROC. 'p' is for the claim, 'p against' for "
+        "its opposite. The paper's tables do not say how their AUROCs vary together or how much labelled "
+        "subsets differ. So their cells count as independent, with only the error of the test set "
+        "(apparently resampled by image), and each verdict on them says how much scatter between subsets "
+        "would undo it.",
         params.note,
         claims,
     )
 
 
 def claims_summary(claims: pd.DataFrame) -> pd.DataFrame:
-    """Return ``claims_table`` as text, one row per claim; single comparisons are only in the CSV.
-
-    The upper headings are this run and, if the frame has them, the paper's tables.
-    """
+    """Return ``claims_table`` as text, one row per claim; single comparisons are only in the CSV."""
     whole = claims[claims["cell"] == "all"]
     columns = {("", "Claim"): whole["claim"], ("", "Claim tested"): whole["text"]}
     for heading, prefix in [("This run", ""), ("The paper's tables", "paper_")]:
-        if f"{prefix}verdict" not in claims:
-            continue
         effects = whole[[f"{prefix}{name}" for name in ("effect", "lower", "upper")]].to_numpy(dtype=float)
         columns |= {
             (heading, "Verdict"): whole[f"{prefix}verdict"],

@@ -5,7 +5,8 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 
-from moco_transfer.report.tables import auroc_grid, interval_name, labeled_text, write_table
+from moco_transfer.report.names import interval_name
+from moco_transfer.report.tables import auroc_grid, labeled_text, write_table
 from moco_transfer.statistics.auroc import Average
 from moco_transfer.statistics.evidence import read_all
 
@@ -20,16 +21,17 @@ def main(inputs, outputs, params) -> None:
         class_summary(classes, estimates, params.titles, params.average),
         outputs,
         "Classes. The test AUROC of each class (mean over labelled subsets) with its logit interval "
-        f"({upper - lower:g}%, clustered by patient), and the averages over classes on the test set itself. The interval of "
-        f"the {params.average} average is that of tables 2 and 3 ({interval_name(params.percentiles)}, resampled by "
-        f"{params.unit}). Intervals hold only the test set's variance, not that between labelled subsets.",
+        f"({upper - lower:g}%, clustered by patient), and the averages over classes on the test set itself. "
+        f"The interval of the {params.average} average is that of tables 2 and 3 "
+        f"({interval_name(params.percentiles)}, resampled by {params.unit}). Intervals hold only the test "
+        "set's variance, not that between labelled subsets.",
         params.note,
         class_records(classes, estimates),
     )
 
 
 def class_records(classes: pd.DataFrame, estimates: pd.DataFrame) -> pd.DataFrame:
-    """Return ``classes`` of all targets and budgets, with the number of labels and whether the budget is selected."""
+    """Return ``classes`` with the number of labels and whether the budget is selected."""
     facts = estimates[[*CELL, "n_labeled", "selected"]]
     return classes.merge(facts, on=CELL, how="left", validate="many_to_one")
 
@@ -39,9 +41,10 @@ def class_summary(
 ) -> pd.DataFrame:
     """Return the AUROC of every class and average at the selected budgets as text.
 
-    ``classes`` and ``estimates`` join the frames of ``evaluate_target``, ``average`` is the average of ``estimates``. Targets
-    with one class are left out, because tables 2 and 3 say everything about them, unless no target has several. The
-    estimates' average has its bootstrap interval; the macro average beside it has none.
+    ``classes`` and ``estimates`` join the frames of ``evaluate_target``, ``average`` is the average of
+    ``estimates``. Unless all targets have one class, those with one are left out, because tables 2 and 3 say
+    everything about them. The estimates' average has its bootstrap interval; the macro average beside it has
+    none.
     """
     several = classes.groupby("target")["class"].nunique() > 1
     chosen = estimates[estimates["selected"] & (estimates["target"].map(several) | ~several.any())]

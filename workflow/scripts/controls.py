@@ -3,6 +3,7 @@
 import pandas as pd
 
 from moco_transfer.config.experiment import Controls
+from moco_transfer.report.names import MODE_LABELS
 from moco_transfer.report.tables import effect_text, p_value_text, write_table
 from moco_transfer.statistics.controls import control_questions, controls_table
 from moco_transfer.statistics.evidence import read_run
@@ -18,9 +19,10 @@ def main(inputs, outputs, params) -> None:
     write_table(
         controls_summary(answers),
         outputs,
-        "The controls. Each question says how its two sources differ; 'no' means that the opposite is shown. Effects are "
-        f"differences in test AUROC with their {100 * (1 - 2 * params.level):g}% intervals, which are not adjusted. P-values "
-        "are one-sided, with Holm's correction within a question: 'p' is for yes, 'p against' for no.",
+        "The controls. Each question says how its two sources differ; 'no' means that the opposite is "
+        f"shown. Effects are differences in test AUROC with their {100 * (1 - 2 * params.level):g}% "
+        "intervals, which are not adjusted. P-values are one-sided, with Holm's correction within a "
+        "question: 'p' is for yes, 'p against' for no.",
         params.note,
         answers,
     )
@@ -32,7 +34,7 @@ def controls_summary(controls: pd.DataFrame) -> pd.DataFrame:
         (
             row.control,
             row.question,
-            f"{row.target} {row.percent}%, {row.mode.replace('_', ' ')}",
+            f"{row.target} {row.percent}%, {MODE_LABELS[row.mode]}",
             f"{row.a} minus {row.b}",
             effect_text(row.effect, row.lower, row.upper),
             p_value_text(row.p),

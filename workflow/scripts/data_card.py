@@ -1,4 +1,4 @@
-"""The data card of one dataset: a page of Markdown, and a figure with counts, prevalences, sizes, views and examples."""
+"""The data card of one dataset: a Markdown page, and a figure of counts, labels, sizes, views, examples."""
 
 import json
 import textwrap
@@ -30,8 +30,8 @@ SHOWN_SIZES = 5
 def draw(card: DataCard, title: str, examples: Sequence[NDArray[np.uint8]] | None, note: str = "") -> Figure:
     """Return the card of the dataset called ``title``, one page.
 
-    ``examples`` are up to EXAMPLES images, uint8 [height, width] or [height, width, 3], or None if the dataset's images must
-    not be shown: the card then says so. ``note`` is written on the figure.
+    ``examples`` are up to EXAMPLES images, uint8 [height, width] or [height, width, 3], or None if the images
+    must not be shown: the card then says so.
     """
     labels = frequent_labels(card.labels)
     splits = list(card.counts["split"][:-1])
@@ -70,7 +70,7 @@ def _write_header(ax: Axes, card: DataCard, title: str) -> None:
 def _draw_bars(
     ax: Axes, rows: pd.DataFrame, y: str, words: Sequence[str], room: float, **kwargs: Any
 ) -> None:
-    """Draw a bar per row, and its ``words`` beside it; ``room`` is the width of the axis in longest bars."""
+    """Draw one bar per row with its ``words`` beside it; the axis is ``room`` times the longest bar."""
     sns.barplot(rows, x="images", y=y, width=0.62, saturation=1, ax=ax, legend=False, **kwargs)
     for row, text in enumerate(words):
         ax.annotate(text, (rows["images"].iloc[row], row), (4, 0), textcoords="offset points", va="center")
@@ -112,12 +112,12 @@ def _draw_prevalence(ax: Axes, card: DataCard, labels: Sequence[str], splits: Se
 
 
 def _shortened(name: str) -> str:
-    """Return ``name`` as it fits beside a panel: names of labels and views may be the user's own."""
+    """Return ``name`` cut to the space beside a panel; users may choose long names of labels and views."""
     return name if len(name) <= 28 else name[:26] + "…"
 
 
 def _draw_sizes(ax: Axes, sizes: pd.DataFrame) -> None:
-    """Draw one dot per size, or per cell of a grid of sizes if there are many; its area grows with the number of images."""
+    """Draw one dot per size, or per cell of a grid if there are many sizes; larger dots are more images."""
     top = 1.1 * sizes[["width", "height"]].to_numpy().max()
     if len(sizes) == 1:
         width, height = sizes.loc[0, ["width", "height"]]
@@ -144,7 +144,7 @@ def _draw_views(ax: Axes, card: DataCard) -> None:
 def _draw_examples(ax: Axes, examples: Sequence[NDArray[np.uint8]] | None) -> None:
     ax.axis("off")
     if not examples:
-        words = "No example images are shown: this dataset is not shareable. The card holds counts alone."
+        words = "No example images are shown: this dataset is not shareable. The card holds only counts."
         ax.text(0, 0.5, words, va="center", fontstyle="italic", color="0.3")
         return
     for number, image in enumerate(examples):
@@ -163,14 +163,14 @@ def page(
 ) -> str:
     """Return the card as Markdown, with the numbers that the figure draws.
 
-    ``title`` is the dataset's, ``figure`` the path of its figure from the page; ``split`` and ``labels`` are those sections
-    of the dataset's configuration; ``note`` comes first.
+    ``title`` is the dataset's, ``figure`` the path of its figure from the page; ``split`` and ``labels`` are
+    those sections of the dataset's configuration; ``note`` comes first.
     """
     quarantined = card.indexed - card.stored
     examples = (
-        "Example images are drawn at random from all that are stored."
+        "Example images are drawn at random from all stored images."
         if shareable
-        else "No example images: the dataset is not shareable (`shareable: false`), the card holds counts alone."
+        else "No example images: the dataset is not shareable (`shareable: false`), so there are only counts."
     )
     settings = pd.DataFrame(card.settings.items(), columns=["setting", "value"])
     tables = [
@@ -196,7 +196,7 @@ def page(
 
 def _split_text(split: Mapping[str, Any]) -> str:
     shares = ", ".join(f"{side} {split[side]}" for side in ("train", "validation", "test"))
-    return f"No {split['unit']} is in two splits; shares asked for: {shares}."
+    return f"No {split['unit']} is in two splits; requested shares: {shares}."
 
 
 def _label_text(labels: pd.DataFrame, policy: Mapping[str, Any]) -> str:
@@ -204,8 +204,9 @@ def _label_text(labels: pd.DataFrame, policy: Mapping[str, Any]) -> str:
     shown = f" The {SHOWN_LABELS} most frequent of {count:,}." if count > SHOWN_LABELS else ""
     unlabeled = {"zero": "kept as all zeros", "drop": "left out"}[policy["unlabeled"]]
     return (
-        "Labels by split: images with the value 1 (share of the split), with -1 (uncertain), and blank. For training, -1 "
-        f"counts as '{policy['uncertain']}' and a blank as 0; images without any label are {unlabeled}.{shown}"
+        "Labels by split: images with the value 1 (share of the split), with -1 (uncertain), and blank. For "
+        f"training, -1 counts as '{policy['uncertain']}' and a blank as 0; images without any label are "
+        f"{unlabeled}.{shown}"
     )
 
 
@@ -244,7 +245,7 @@ def main(inputs, outputs, params) -> None:
         json.loads(Path(inputs.manifest).read_text(encoding="utf-8")),
     )
     examples = None
-    if params.shareable:  # else the images are not even an input
+    if params.shareable:  # otherwise the images are not even an input
         images = np.load(inputs.images, mmap_mode="r")
         chosen = stream(params.seed, "card examples", params.dataset).permutation(len(images))[:EXAMPLES]
         examples = [images[row] for row in np.sort(chosen)]

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from moco_transfer.data.split import subset_size
 from moco_transfer.report import style
+from moco_transfer.report.names import source_label
 
 # Sizes in inches: of a card, and of the tile with an example image.
 WIDTH, HEIGHT, TILE = 1.56, 0.68, 0.45
@@ -40,14 +41,13 @@ def draw(
     Parameters
     ----------
     initial : dataset of the initial weights
-    sources : source to the datasets that MoCo sees; for none and ``limited``, which sees the labelled images, an empty list
+    sources : source to the datasets that MoCo sees; none for ``none`` and for ``limited``, which sees the
+        labelled images
     unlabeled : source to the number of images that MoCo sees, for sources with datasets
     labeled : target to percentage to the number of labelled images
     tests : target to the number of test images
-    examples : dataset to one image, [height, width] or [height, width, 3], or to None if its images must not be shown: its
-        tile then says so. A dataset that is missing here has no tile. A card has room for two tiles.
-    titles : dataset to title
-    note : written on the figure
+    examples : dataset to one image, [height, width] or [height, width, 3], or to None if its images must not
+        be shown: its tile then says so. Other datasets have no tile.
     """
     stages = {
         "Initial weights": [Card([initial], titles.get(initial, initial), ["supervised"])],
@@ -84,7 +84,7 @@ def _source_card(source: str, seen: Sequence[str], unlabeled: Mapping[str, int])
         lines = [f"{unlabeled[source]:,}", "unlabelled", "images"]
     else:
         lines = ["initial weights,", "unchanged"]
-    return Card(seen[:2], style.source_label(source), lines)
+    return Card(seen[:2], source_label(source), lines)
 
 
 def _target_card(target: str, labeled: Mapping[str, int], titles: Mapping[str, str]) -> Card:

@@ -1,8 +1,8 @@
 """Figure 2: test AUROC by the percentage of labelled data, one row per target and one column per mode.
 
-Points and error bars are the columns ``median``, ``lower`` and ``upper`` of results/<run>/evaluate/<target>/estimates.parquet:
-percentiles of the bootstrap over the test set, averaged over labelled subsets. The rule ``evaluate`` computes them, in
-``moco_transfer/statistics/evaluation.py``; nothing is estimated here.
+Points and error bars are the columns ``median``, ``lower`` and ``upper`` of
+results/<run>/evaluate/<target>/estimates.parquet: percentiles of the bootstrap over the test set, averaged
+over labelled subsets. ``moco_transfer/statistics/evaluation.py`` computes them.
 """
 
 from collections.abc import Mapping, Sequence
@@ -13,9 +13,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from moco_transfer.report import style
-from moco_transfer.statistics.evidence import read_reference
-
-MODE_LABELS = {"linear": "linear", "end_to_end": "end to end"}
+from moco_transfer.report.names import MODE_LABELS, dataset_label
+from moco_transfer.statistics.evidence import read_all, read_reference
 
 
 def draw(
@@ -27,9 +26,8 @@ def draw(
 ) -> Figure:
     """Return figure 2: one line per source through the selected rows of ``estimates``, of all targets.
 
-    ``titles`` maps dataset to title, ``sources`` lists all sources of the run in order, ``note`` is written on the figure.
-    ``reference`` has the paper's values (target, percent, mode, source, auroc_median, q05, q95). They appear as hollow
-    markers to the right of ours, if this run has the cell.
+    ``reference`` has the paper's values (target, percent, mode, source, auroc_median, q05,
+    q95). For cells of this run, they appear as hollow markers to the right of ours.
     """
     cells = _add_paper(estimates[estimates["selected"]], reference)
     targets = list(dict.fromkeys(cells["target"]))
@@ -56,7 +54,7 @@ def draw(
         _mark_chance(row)
     for ax in axes[-1]:
         ax.set_xlabel("Labelled images (% of the training set, log scale; number)")
-    names = [f"{style.dataset_label(t, titles)}, {MODE_LABELS[m]}" for t in targets for m in modes]
+    names = [f"{dataset_label(t, titles)}, {MODE_LABELS[m]}" for t in targets for m in modes]
     style.label_panels(axes.flat, names)
     handles = style.source_handles(shown, looks)
     if reference is not None:
@@ -90,7 +88,7 @@ def _draw_panel(
 
 
 def _mark_chance(row: Sequence[Axes]) -> None:
-    """Mark an AUROC of one half, but do not stretch the axis to it."""
+    """Mark an AUROC of one half if the axis reaches it."""
     lower, upper = row[0].get_ylim()
     if lower <= 0.5 <= upper:
         for ax in row:
@@ -99,9 +97,9 @@ def _mark_chance(row: Sequence[Axes]) -> None:
 
 
 def main(inputs, outputs, params) -> None:
-    estimates = pd.concat([pd.read_parquet(path) for path in inputs.estimates], ignore_index=True)
     reference = read_reference(*inputs.reference) if inputs.reference else None
-    style.save(draw(estimates, params.titles, params.sources, params.note, reference), *outputs)
+    figure = draw(read_all(inputs.estimates), params.titles, params.sources, params.note, reference)
+    style.save(figure, *outputs)
 
 
 if "snakemake" in globals():

@@ -12,10 +12,10 @@ from moco_transfer.report import style
 
 
 def draw(similarity: pd.DataFrame, titles: Mapping[str, str], note: str = "") -> Figure:
-    """Return figure 3: one line per pair of datasets, and the 5% to 95% of its permutation null as bars.
+    """Return figure 3: one line per pair of datasets, with bars from 5% to 95% of its permutation null.
 
-    ``similarity`` has the columns of similarity.parquet, with layers in order; only the measure ``svcca`` is drawn.
-    ``titles`` maps dataset to title, ``note`` is written on the figure.
+    ``similarity`` has the columns of similarity.parquet, with layers in order; only the measure ``svcca`` is
+    drawn.
     """
     values = similarity[similarity["measure"] == "svcca"]
     values = values.assign(pair=list(zip(values["dataset_a"], values["dataset_b"], strict=True)))

@@ -1,4 +1,4 @@
-"""How often the intervals of simulated AUROCs hold the truth, by number of positives and by images per patient."""
+"""How often intervals of simulated AUROCs contain the truth, by positives and by images per patient."""
 
 from collections.abc import Sequence
 
@@ -23,8 +23,8 @@ NOTE = "Simulated scores, no images"
 def draw(coverage: pd.DataFrame, percentiles: Sequence[float]) -> Figure:
     """Return the figure of ``statistics.coverage.coverage_table``: one panel per study, coverage in percent.
 
-    ``percentiles`` are the ends of the interval. Its confidence is drawn as a line, in the band that holds 95% of the
-    simulations of a faultless interval.
+    ``percentiles`` are the ends of the interval. A line shows its confidence, and a band where 95% of the
+    simulations of an exact interval lie.
     """
     confidence = (percentiles[1] - percentiles[0]) / 100
     spread = ndtri(0.975) * np.sqrt(confidence * (1 - confidence) / coverage["trials"].max())
@@ -52,7 +52,7 @@ def draw(coverage: pd.DataFrame, percentiles: Sequence[float]) -> Figure:
 
 
 def _draw_lines(ax: Axes, rows: pd.DataFrame, x: str, by: str, values: Sequence, label: str) -> list[Line2D]:
-    """Draw coverage by ``x``: a colour per interval, a solid and a dashed line for the two ``values`` of ``by``."""
+    """Draw coverage by ``x``: one colour per interval, solid and dashed for the two ``values`` of ``by``."""
     looks = {
         f"{interval}, {label.format(value)}": look
         for interval, pair in LOOKS.items()

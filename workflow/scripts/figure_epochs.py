@@ -1,6 +1,7 @@
-"""Figures 4 and 5: test AUROC of one target by the epochs of end-to-end finetuning, one panel per percentage of labels.
+"""Figures 4 and 5: test AUROC of one target by epochs of end-to-end finetuning, one panel per percentage.
 
-Points and error bars are the columns ``median``, ``lower`` and ``upper`` of estimates.parquet, as in figure 2.
+Points and error bars are the columns ``median``, ``lower`` and ``upper`` of estimates.parquet, as in figure
+2.
 """
 
 from collections.abc import Mapping, Sequence
@@ -10,6 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from moco_transfer.report import style
+from moco_transfer.report.names import dataset_label
 
 RING = {"marker": "o", "mfc": "none", "mec": "0.2", "mew": 0.8, "ls": ""}
 
@@ -17,10 +19,7 @@ RING = {"marker": "o", "mfc": "none", "mec": "0.2", "mew": 0.8, "ls": ""}
 def draw(
     estimates: pd.DataFrame, target: str, titles: Mapping[str, str], sources: Sequence[str], note: str = ""
 ) -> Figure:
-    """Return figure 4 or 5: one line per source through all budgets of ``target``; the chosen one has a ring.
-
-    ``titles`` maps dataset to title, ``sources`` are those drawn, in order, ``note`` is written on the figure.
-    """
+    """Return figure 4 or 5: one line per source through all budgets of ``target``, the chosen one ringed."""
     cells = estimates[(estimates["target"] == target) & (estimates["mode"] == "end_to_end")]
     # Sources of the controls have other budgets, which would stretch the axis.
     cells = cells[cells["source"].isin(sources)].sort_values("epochs")
@@ -44,7 +43,7 @@ def draw(
     for ax in axes.flat[len(percents) :]:
         ax.remove()
     for ax in axes[:, 0]:
-        ax.set_ylabel(f"Test AUROC\n{style.dataset_label(target, titles)}")
+        ax.set_ylabel(f"Test AUROC\n{dataset_label(target, titles)}")
     for ax in axes.flat[len(percents) - columns : len(percents)]:
         ax.set_xlabel("Epochs (log scale)")
         ax.tick_params(labelbottom=True)

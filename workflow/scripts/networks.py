@@ -1,4 +1,4 @@
-"""How far each pretraining moved the network: its likeness to the initial network on the same images, by layer."""
+"""How far each pretraining moved each layer: its similarity to the initial network's on the same images."""
 
 from collections.abc import Mapping, Sequence
 from itertools import product
@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
 from moco_transfer.report import style
+from moco_transfer.report.names import dataset_label
 
 LABELS = {"svcca": "SVCCA with the\ninitial network", "cka": "CKA with the\ninitial network"}
 
@@ -16,8 +17,8 @@ LABELS = {"svcca": "SVCCA with the\ninitial network", "cka": "CKA with the\ninit
 def draw(networks: pd.DataFrame, titles: Mapping[str, str], sources: Sequence[str], note: str = "") -> Figure:
     """Return the figure: one row per measure, one column per target, one line per source.
 
-    ``networks`` has the columns of networks.parquet; the band is the range of the chance levels of all sources.
-    ``titles`` maps dataset to title, ``sources`` lists all sources of the run in order, ``note`` is written on the figure.
+    ``networks`` has the columns of networks.parquet; the band is the range of the chance levels of all
+    sources.
     """
     targets, layers = networks["target"].unique(), list(networks["layer"].unique())
     looks = style.source_looks(sources)
@@ -36,7 +37,7 @@ def draw(networks: pd.DataFrame, titles: Mapping[str, str], sources: Sequence[st
         ax.label_outer()
     for ax, target in zip(axes[0], targets, strict=True):
         images = networks.loc[networks["target"] == target, "images"].iloc[0]
-        ax.set_title(f"{style.dataset_label(target, titles)}, {images:,} images")
+        ax.set_title(f"{dataset_label(target, titles)}, {images:,} images")
     chance = Patch(color="0.7", label="chance: images permuted")
     style.legend_below(figure, [*style.source_handles(list(shown), looks), chance])
     return figure

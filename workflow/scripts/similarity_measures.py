@@ -9,20 +9,21 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from moco_transfer.report import style
+from moco_transfer.report.names import MEASURE_LABELS
 
 DIRECTIONS = (style.Look("#000000", "o"), style.Look("#E69F00", "s"))
-"""Looks of a measure's value for a pair, and for the pair the other way round, which only the directed measure has."""
+"""The looks of a pair and, for the directed measure, of the reversed pair."""
 
 
 def draw(similarity: pd.DataFrame, titles: Mapping[str, str], note: str = "") -> Figure:
     """Return the figure: one row per measure, one column per pair, layers on the x axis.
 
-    Each panel shows the value, with the 5% to 95% of it over random halves of the images, between its null (channels
-    rotated at random) and its ceiling (one half of a dataset against the other). ``similarity`` has the columns of
-    similarity.parquet, ``titles`` maps dataset to title, ``note`` is written on the figure.
+    Each panel shows the value, with its 5% to 95% interval over random halves of the images, between its null
+    (channels rotated at random) and its ceiling (one half of a dataset against the other). ``similarity`` has
+    the columns of similarity.parquet.
     """
     cells = similarity[similarity["measure"] != "svcca"]
-    measures = [measure for measure in style.MEASURE_LABELS if measure in set(cells["measure"])]
+    measures = [measure for measure in MEASURE_LABELS if measure in set(cells["measure"])]
     undirected = cells[cells["measure"] == measures[0]]
     pairs = list(dict.fromkeys(zip(undirected["dataset_a"], undirected["dataset_b"], strict=True)))
     figure = style.new_figure(style.TWO_COLUMNS, 0.9 + 1.35 * len(measures), note)
@@ -34,10 +35,10 @@ def draw(similarity: pd.DataFrame, titles: Mapping[str, str], note: str = "") ->
                 own = own[own["measure"] == measure]
                 if len(own):
                     _draw_panel(ax, own, look)
-        row[0].set_ylabel(style.MEASURE_LABELS[measure])
+        row[0].set_ylabel(MEASURE_LABELS[measure])
         if measure == "frechet":
             row[0].set_yscale("log")
-            row[0].set_ylabel(style.MEASURE_LABELS[measure] + "\n(log scale, low is alike)")
+            row[0].set_ylabel(MEASURE_LABELS[measure] + "\n(log scale, low is alike)")
     for ax, (a, b) in zip(axes[0], pairs, strict=True):
         ax.set_title(f"{titles.get(a, a)} – {titles.get(b, b)}")
     for ax in axes[-1]:
@@ -54,7 +55,7 @@ def draw(similarity: pd.DataFrame, titles: Mapping[str, str], note: str = "") ->
 
 
 def _draw_panel(ax: Axes, cells: pd.DataFrame, look: style.Look) -> None:
-    """Draw null, ceiling and value of one direction. Bars and marks are visible even if there is a single layer."""
+    """Draw null, ceiling and value of one direction, all visible even if there is a single layer."""
     ax.use_sticky_edges = False  # else the bars leave no margin at the axis
     height = cells["null_upper"] - cells["null_lower"]
     ax.bar(cells["layer"], height, bottom=cells["null_lower"], width=0.8, color="0.8", lw=0)

@@ -1,6 +1,7 @@
-"""Does similarity predict the best source? A table of which source ranks first, and a figure of the points behind it.
+"""Does similarity predict the best source? A table of what ranks first, and a figure of the points.
 
-The figure draws similarity to the target against the gain in AUROC: few points, and so no line through them.
+The figure draws the gain in AUROC against the similarity to the target, without a line, because there are few
+points.
 """
 
 from collections.abc import Mapping, Sequence
@@ -11,6 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from moco_transfer.report import style
+from moco_transfer.report.names import MEASURE_LABELS, dataset_label
 from moco_transfer.report.tables import effect_text, write_table
 from moco_transfer.statistics.evidence import read_run
 from moco_transfer.statistics.similarity_ranks import DISTANCES, source_gains, source_ranks
@@ -19,8 +21,9 @@ COLUMNS = [
     *("Target", "Measure", "Most similar source", "Best by AUROC"),
     *("Most similar minus its best rival", "Does it rank first?"),
 ]
-LABELS = {"svcca": "SVCCA\n(images as rows)"} | style.MEASURE_LABELS
-# Percentages of one source share their similarity, so their bars stand side by side, this share of the axis apart.
+LABELS = {"svcca": "SVCCA\n(images as rows)"} | MEASURE_LABELS
+# Percentages of one source have the same similarity, so their bars stand side by side, this share of the axis
+# apart.
 DODGE = 0.035
 
 
@@ -32,10 +35,11 @@ def main(inputs, outputs, params) -> None:
     write_table(
         ranks_summary(ranks, params.titles),
         outputs,
-        "Does similarity predict the best source? Out-of-domain sources of one dataset, linear finetuning, similarity at the "
-        "deepest layer. Sources of several datasets have no single similarity and are left out. Differences in test AUROC "
-        f"with their {100 * (1 - 2 * params.level):g}% intervals. So few sources prove nothing: of two, a measure that knows "
-        "nothing names the better one half of the time, and the rows of one target share their datasets.",
+        "Does similarity predict the best source? Out-of-domain sources of one dataset, linear finetuning, "
+        "similarity at the deepest layer. Sources of several datasets have no single similarity and are "
+        f"left out. Differences in test AUROC with their {100 * (1 - 2 * params.level):g}% intervals. So "
+        "few sources prove nothing: of two, a measure that knows nothing names the better one half of the "
+        "time, and the rows of one target share their datasets.",
         params.note,
         ranks,
     )
@@ -46,8 +50,8 @@ def main(inputs, outputs, params) -> None:
 def ranks_summary(ranks: pd.DataFrame, titles: Mapping[str, str]) -> pd.DataFrame:
     """Return ``source_ranks`` as text, one row per target, percentage and measure.
 
-    Layers come in the order of the network. Only the deepest one is shown, which linear heads read, with the number of
-    layers that name the same source.
+    Layers are in the order of the network. Only the deepest one, which linear heads read, is shown, with the
+    number of layers that name the same source.
     """
     rows = []
     for _, layers in ranks.groupby(["target", "percent", "measure"], sort=False):
@@ -68,7 +72,7 @@ def ranks_summary(ranks: pd.DataFrame, titles: Mapping[str, str]) -> pd.DataFram
 
 
 def _answer_text(last: pd.Series) -> str:
-    if last["measure"] == "svcca":  # whatever its null says (decision 18)
+    if last["measure"] == "svcca":  # it leaves its null only by chance (decision 18)
         return "its rows are not paired: says nothing"
     return last["first"] if last["outside_null"] else "inside its null: says nothing"
 
@@ -76,9 +80,8 @@ def _answer_text(last: pd.Series) -> str:
 def draw(gains: pd.DataFrame, titles: Mapping[str, str], sources: Sequence[str], note: str = "") -> Figure:
     """Return the figure: a row per target, a column per measure, a point per source and percentage.
 
-    ``gains`` comes from ``source_gains``; only the deepest layer is drawn, with the intervals as bars. Points are hollow if
-    the measure does not leave its null. Percentages ascend from left to right and grow in size. ``titles`` maps dataset to
-    title, ``sources`` are all sources of the run in their order, ``note`` is written on the figure.
+    ``gains`` comes from ``source_gains``; only the deepest layer is drawn, with the intervals as bars. Points
+    are hollow if the measure does not leave its null. Percentages ascend from left to right and grow in size.
     """
     deepest = gains[gains["layer"] == gains["layer"].iloc[-1]]
     targets = list(dict.fromkeys(deepest["target"]))
@@ -97,7 +100,7 @@ def draw(gains: pd.DataFrame, titles: Mapping[str, str], sources: Sequence[str],
         ax.set_xlim(0, width)
         ax.set_xlabel(LABELS[measure] + ("\n(low means similar)" if distance else ""))
     for ax, target in zip(axes[:, 0], targets, strict=True):
-        ax.set_ylabel(f"Gain in AUROC over no MoCo\n{style.dataset_label(target, titles)}, linear")
+        ax.set_ylabel(f"Gain in AUROC over no MoCo\n{dataset_label(target, titles)}, linear")
     hollow = {"color": "0.3", "marker": "o", "mfc": "white", "ls": ""}
     handles = style.source_handles(shown, looks)
     handles.append(Line2D([], [], label="says nothing: inside its null, or images as rows", **hollow))

@@ -13,10 +13,11 @@ def main(inputs, outputs, params) -> None:
     write_table(
         subsets_summary(scatter),
         outputs,
-        "Labelled subsets. The standard deviation of the test AUROC of linear finetuning between labelled subsets of one "
-        f"size ({100 * (1 - 2 * params.level):g}% interval, for normally distributed AUROCs), and the standard deviation "
-        "between the run's own subsets alone. All subsets are drawn from the same training images, so large subsets overlap "
-        "and scatter less than subsets of new images would.",
+        "Labelled subsets. The standard deviation of the test AUROC of linear finetuning between labelled "
+        f"subsets of one size ({100 * (1 - 2 * params.level):g}% interval, for normally distributed "
+        "AUROCs), and the standard deviation between the run's own subsets alone. All subsets are drawn "
+        "from the same training images, so large subsets overlap and scatter less than subsets of new "
+        "images would.",
         params.note,
         scatter,
     )

@@ -1,4 +1,4 @@
-"""Table 1: the hyperparameters of pretraining and finetuning, from the configuration that is run, not from the paper."""
+"""Table 1: the hyperparameters of pretraining and finetuning, from this run's configuration."""
 
 import math
 from collections.abc import Mapping
@@ -24,8 +24,9 @@ def main(outputs, params) -> None:
 def hyperparameters(config: Mapping[str, Any], titles: Mapping[str, str]) -> pd.DataFrame:
     """Return one row per training, in the paper's columns and wording.
 
-    ``config`` holds the sections sources, targets, pretraining, moco and finetune. A source of several datasets, which the
-    paper's table leaves out, has its own row. Finetuning rows list the end-to-end budgets, as the paper's do.
+    ``config`` holds the sections sources, targets, pretraining, moco and finetune. Unlike in the paper, a
+    source of several datasets has a row as well. As in the paper, finetuning rows list the end-to-end
+    budgets.
     """
     moco, finetune, rows = config["moco"], config["finetune"], []
     sgd = _optimizer_text("sgd", moco["weight_decay"], moco["sgd_momentum"])

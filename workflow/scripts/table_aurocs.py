@@ -1,9 +1,10 @@
-"""Tables 2 and 3: the test AUROC of one target by percentage of labels, mode and source, beside the paper's."""
+"""Tables 2 and 3: the test AUROC of one target by percentage, mode and source, with the paper's."""
 
 import numpy as np
 import pandas as pd
 
-from moco_transfer.report.tables import auroc_grid, interval_name, labeled_text, write_table
+from moco_transfer.report.names import interval_name
+from moco_transfer.report.tables import auroc_grid, labeled_text, write_table
 from moco_transfer.statistics.evidence import read_reference
 
 
@@ -13,11 +14,11 @@ def main(inputs, outputs, params) -> None:
     write_table(
         auroc_summary(estimates, reference, params.title),
         outputs,
-        f"Table {params.number}. The test AUROC on {params.title} of models finetuned linearly and end to end on different "
-        "proportions of labelled data: median over bootstrap replicates of the test set "
-        f"({interval_name(params.percentiles)}, resampled by {params.unit}). Intervals hold only the test set's variance, "
-        "not that between labelled subsets. Rows with a macro average, taken on the test set itself, weigh all classes "
-        "equally.",
+        f"Table {params.number}. The test AUROC on {params.title} of models finetuned linearly and end to "
+        "end on different proportions of labelled data: median over bootstrap replicates of the test set "
+        f"({interval_name(params.percentiles)}, resampled by {params.unit}). Intervals hold only the test "
+        "set's variance, not that between labelled subsets. Rows with a macro average, taken on the test "
+        "set itself, weigh all classes equally.",
         params.note,
         auroc_records(estimates, reference),
     )
@@ -26,9 +27,9 @@ def main(inputs, outputs, params) -> None:
 def auroc_summary(estimates: pd.DataFrame, reference: pd.DataFrame | None, title: str) -> pd.DataFrame:
     """Return "median (lower–upper)" of the selected budgets as text.
 
-    ``estimates`` is the frame of ``evaluate_target``, ``reference`` the paper's table of the same target or None, ``title``
-    the target's name in the headings. If there are several classes, a second row per percentage holds the macro average; with
-    a reference, the last row is the paper's.
+    ``estimates`` is the frame of ``evaluate_target``, ``reference`` the paper's table of the same target or
+    None, ``title`` the target's name in the headings. If there are several classes, a second row per
+    percentage has the macro average; if there is a reference, the last row is the paper's.
     """
     selected = estimates[estimates["selected"]]
     parts = {"this run": selected.assign(auroc=selected["median"])}
@@ -46,8 +47,9 @@ def auroc_summary(estimates: pd.DataFrame, reference: pd.DataFrame | None, title
 def auroc_records(estimates: pd.DataFrame, reference: pd.DataFrame | None) -> pd.DataFrame:
     """Return every estimate, with all budgets.
 
-    With a ``reference``, the paper's values stand beside the selected estimate of the same cell, as paper_n_labeled,
-    paper_median, paper_lower and paper_upper. A cell of the paper that was not run has its own row.
+    If there is a ``reference``, columns paper_n_labeled, paper_median, paper_lower and paper_upper hold the
+    paper's values beside the selected estimate of the same cell. A cell of the paper that was not run has its
+    own row.
     """
     if reference is None:
         return estimates

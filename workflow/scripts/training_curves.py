@@ -1,7 +1,7 @@
-"""The curves of every training on one page: MoCo and initial weights, then one row per target for its finetuning.
+"""The curves of every training on one page: MoCo and initial weights, then one row of finetuning per target.
 
-A training is a thin line in the look of its source. It ends in the source's marker, so that a training of one epoch is
-visible. A thicker line means a larger percentage of labels.
+A training is a line in the look of its source, thicker for a larger percentage of labels. It ends in the
+source's marker, so that a training of one epoch is visible.
 """
 
 from collections.abc import Mapping, Sequence
@@ -15,6 +15,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator, StrMethodFormatter
 
 from moco_transfer.report import style
+from moco_transfer.report.names import MODE_LABELS
 
 MOCO_METRICS = {
     "loss": "InfoNCE loss",
@@ -24,7 +25,7 @@ MOCO_METRICS = {
 }
 PROBE = "probe_"
 THIN, THICK = 0.4, 0.9
-"""Line widths in points: for the smallest percentage of labels, and for the largest or for trainings without one."""
+"""Line widths in points: for the smallest percentage of labels, and for the largest or no percentage."""
 MOST_COLUMNS = 5
 """As many as the paper's finetuning needs: linear and four budgets."""
 
@@ -37,19 +38,15 @@ class Panel:
     column: str = "loss"
     budget: int = 0
     by_share: bool = False
-    """Show epochs as a share of all epochs of the training, because the lengths of MoCo trainings differ by far."""
+    """Show epochs as a share of the training's epochs, because MoCo trainings differ widely in length."""
 
 
 def draw(curves: Mapping[str, pd.DataFrame], sources: Sequence[str], note: str = "") -> Figure:
     """Return the page of training curves.
 
-    Parameters
-    ----------
-    curves : tables for the kinds ``initial``, ``moco``, ``linear`` and ``end_to_end``, with one row per epoch of each
-        training: the columns of metrics.csv, ``training`` (a number within the kind), ``source``, and ``target`` and
-        ``percent`` if it saw a labelled subset. Tables may be empty, but not all four.
-    sources : all sources of the run in order
-    note : written on the figure
+    ``curves`` holds tables of the kinds ``initial``, ``moco``, ``linear`` and ``end_to_end``, one row per
+    epoch of each training: the columns of metrics.csv, ``training`` (a number within the kind), ``source``,
+    and ``target`` and ``percent`` if it saw a labelled subset. Tables may be empty, but not all four.
     """
     pretraining = _pretraining_panels(curves["initial"], curves["moco"])
     finetuning = _finetuning_panels(curves["linear"], curves["end_to_end"])
@@ -83,13 +80,18 @@ def _pretraining_panels(initial: pd.DataFrame, moco: pd.DataFrame) -> list[Panel
 
 
 def _finetuning_panels(linear: pd.DataFrame, end_to_end: pd.DataFrame) -> list[list[Panel]]:
-    """Return the panels of each target: linear, then each budget of the target's end-to-end trainings."""
+    """Return the panels of each target: linear, then one per budget of end-to-end training."""
     rows = pd.concat([linear.assign(budget=0), end_to_end])
     if rows.empty:
         return []
     return [
         [
-            Panel("End to end" if budget else "Linear", f"Training loss, {target}", own, budget=budget)
+            Panel(
+                MODE_LABELS["end_to_end" if budget else "linear"].capitalize(),
+                f"Training loss, {target}",
+                own,
+                budget=budget,
+            )
             for budget, own in of_target.groupby("budget")
         ]
         for target, of_target in rows.groupby("target", sort=False)

@@ -1,7 +1,7 @@
-"""The numbers of a dataset's card: what was read, what is stored, how it is split, and what its labels say.
+"""The numbers of a dataset's card: what was indexed and stored, and how images and labels are split.
 
-A card helps people decide whether to trust a dataset. It contains counts and shares but no identifier, so it
-may be shown for a credentialed release as well: papers on these releases print such counts, even small ones.
+A card helps people decide whether to trust a dataset. It holds counts and shares but no identifier, so it may
+be shown for a credentialed release as well; papers on these releases print such counts, even small ones.
 ``scripts/data_card.py`` draws the card and writes its page.
 """
 
@@ -18,13 +18,12 @@ from moco_transfer.data.labels import SPLITS, label_columns
 from moco_transfer.errors import UserError
 
 NOT_USED = "not used"
-"""The card's name for images without a split: those that ``labels.unlabeled: drop`` leaves out."""
+"""The card's name for images without a split, which ``labels.unlabeled: drop`` leaves out."""
 NOT_STATED = "not stated"
 RARE_VIEWS = "others"
 SHOWN_LABELS = 25
-"""A card shows at most this many labels, the most frequent ones; a dataset of many folders may have
-thousands."""
-# If the column of views contains identifiers, each occurs only a few times, and none is shown.
+"""A card shows only the most frequent labels; a dataset of many folders may have thousands."""
+# The user chooses the column of views. Should it hold identifiers, they are too rare to be shown.
 LEAST_IMAGES_PER_VIEW, SHOWN_VIEWS = 5, 10
 
 
@@ -32,10 +31,10 @@ LEAST_IMAGES_PER_VIEW, SHOWN_VIEWS = 5, 10
 class DataCard:
     """The numbers of one card.
 
-    ``counts`` has split, images, studies, patients, and a last row ``all``. ``labels`` has split, label,
-    images, present (value 1), uncertain (-1), blank and prevalence (present / images). ``views`` has view and
-    images, ``sizes`` width, height and images, ``quarantined`` reason and images, all sorted by frequency.
-    ``settings`` are the store's.
+    The columns of ``counts`` are split, images, studies and patients, with a last row ``all``; those of
+    ``labels`` are split, label, images, present (value 1), uncertain (-1), blank and prevalence (present /
+    images). ``views`` has view and images, ``sizes`` width, height and images, ``quarantined`` reason and
+    images, the most frequent first. ``settings`` are the store's.
     """
 
     indexed: int
@@ -58,17 +57,30 @@ def data_card(
     """Return the numbers of the card of a store.
 
     ``index``, ``sizes`` (height and width of the original images in pixels) and ``splits`` have one row per
-    stored image, in the same order; ``quarantine`` has one row with a ``reason`` per image that is not
-    stored. Raises UserError if the counts do not agree.
+    stored image, in the same order; ``quarantine`` has one row with its ``reason`` per image that is not
+    stored; ``manifest`` has indexed, stored, quarantined and settings. Raises UserError if the counts do not
+    reconcile.
     """
-    indexed, stored = manifest["indexed"], manifest["stored"]
-    if not (len(index) == len(sizes) == stored == indexed - len(quarantine)):
+    indexed, stored, quarantined = (manifest[key] for key in ("indexed", "stored", "quarantined"))
+    if indexed != stored + quarantined:
         raise UserError(
-            f"manifest.json says that {stored} of {indexed} images are stored, but the tables list "
-            f"{len(index)} images, {len(sizes)} sizes and {len(quarantine)} quarantined images; pack again"
+            f"manifest.json: {indexed} images indexed, but {stored} stored and {quarantined} quarantined; "
+            "pack again"
         )
-    if splits["image_id"].tolist() != index["image_id"].tolist():
-        raise UserError("the splits do not list the images of index.parquet; split the dataset again")
+    tables = [
+        ("index.parquet", index, stored),
+        ("sizes.parquet", sizes, stored),
+        ("the splits", splits, stored),
+    ]
+    for name, table, expected in [*tables, ("quarantine.csv", quarantine, quarantined)]:
+        if len(table) != expected:
+            raise UserError(
+                f"{name}: {len(table)} rows, but manifest.json says {expected}; pack and split again"
+            )
+    if (splits["image_id"].to_numpy() != index["image_id"].to_numpy()).any():
+        raise UserError(
+            "the splits: their images are not in the order of index.parquet; split the dataset again"
+        )
     side = splits["split"].fillna(NOT_USED).to_numpy(dtype=object)
     present = [name for name in (*SPLITS, NOT_USED) if (side == name).any()]
     return DataCard(
@@ -84,7 +96,7 @@ def data_card(
 
 
 def frequent_labels(labels: pd.DataFrame) -> list[str]:
-    """Return the labels that a card shows, the most frequent first; ``labels`` comes from a ``DataCard``."""
+    """Return the labels that a card shows, the most frequent first; ``labels`` is that of a ``DataCard``."""
     present = labels.groupby("label", sort=False)["present"].sum()
     return list(present.sort_values(ascending=False, kind="stable").index[:SHOWN_LABELS])
 
@@ -95,7 +107,7 @@ def _counts(index: pd.DataFrame, side: np.ndarray, present: list[str]) -> pd.Dat
         {
             "split": name,
             "images": len(members),
-            # Study numbers may be unique only within a patient.
+            # A study's number may be unique only within its patient.
             "studies": len(members[["patient_id", "study_id"]].drop_duplicates()),
             "patients": members["patient_id"].nunique(),
         }
@@ -115,7 +127,7 @@ def _labels(index: pd.DataFrame, side: np.ndarray, present: list[str]) -> pd.Dat
 
 
 def _views(view: pd.Series) -> pd.DataFrame:
-    """Return the views by frequency; rare views share one row, and images without a view share another."""
+    """Return the views by frequency; rare views share a row, as do images without a view."""
     counts = view.value_counts()
     shown = counts[counts >= LEAST_IMAGES_PER_VIEW].head(SHOWN_VIEWS)
     rows = [*shown.items(), (RARE_VIEWS, counts.sum() - shown.sum()), (NOT_STATED, view.isna().sum())]
@@ -123,6 +135,6 @@ def _views(view: pd.Series) -> pd.DataFrame:
 
 
 def _frequencies(values: pd.DataFrame) -> pd.DataFrame:
-    """Return the distinct rows of ``values`` with their count ``images``, by frequency, then by value."""
+    """Return the distinct rows of ``values`` and how often they occur, most frequent first, then by value."""
     counts = values.value_counts(sort=False).sort_index()
     return counts.sort_values(ascending=False, kind="stable").reset_index(name="images")

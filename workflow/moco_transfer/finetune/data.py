@@ -98,15 +98,15 @@ def validation_score(settings: stages.Finetune) -> Score | None:
     """
     if settings.checkpoint == "last":
         return None
-    from moco_transfer.statistics.auroc import auroc_by_class, average, positives_by_class
+    from moco_transfer.statistics.auroc import average_auroc
 
     def score(labels: np.ndarray, logits: np.ndarray) -> float:
-        value = average(auroc_by_class(labels, logits), positives_by_class(labels), settings.average)
+        value = average_auroc(labels, logits, settings.average)
         if np.isnan(value):
             raise UserError(
                 "no class has both values among the validation images; set finetune.checkpoint: last"
             )
-        return float(value)
+        return value
 
     return score
 

@@ -64,7 +64,7 @@ def linear_subsets(
     import pandas as pd
 
     from moco_transfer.files import write_parquet
-    from moco_transfer.statistics.auroc import auroc_by_class, average, positives_by_class
+    from moco_transfer.statistics.auroc import average_auroc
 
     data = read_finetuning_data(index, splits, subsets, settings.uncertain)
     cache, labels = FeatureCache(features, rows), data.labels[data.test]
@@ -76,8 +76,7 @@ def linear_subsets(
             cache,
             MetricsLog(f"{percent}%, subset {number}", settings.epochs, len(subset)),
         )
-        by_class = auroc_by_class(labels, logits[len(data.validation) :])
-        value = float(average(by_class, positives_by_class(labels), settings.average))
+        value = average_auroc(labels, logits[len(data.validation) :], settings.average)
         found.append({"percent": percent, "subset": int(number), "auroc": value})
     names = {"target": settings.target, "source": settings.source, "mode": "linear"}
     write_parquet(pd.DataFrame(found).assign(**names, epochs=settings.epochs), aurocs)

@@ -1,16 +1,19 @@
 """What all figures share: theme, sizes, the look of each source, the visible note, and saving.
 
-One file per figure, ``workflow/scripts/NAME.py``, holds a function ``draw`` and, last, the entry point that Snakemake runs.
-To add a figure: copy such a file; add a rule to ``workflow/rules/figures.smk``, a caption ``workflow/report/NAME.rst`` and
-the name in ``experiment.figure_names``; draw made-up data in ``tests/unit/made_up_figures.py``, and the layout tests check
-the new figure as well.
+Each figure has a file ``workflow/scripts/NAME.py`` with a function ``draw`` and, last, the entry point that
+Snakemake runs. All of them take ``titles`` (dataset to title), ``sources`` (all sources of the run, in order)
+and ``note`` (written on the figure, unless it is empty). To add a figure: copy such a file; add a rule to
+``workflow/rules/figures.smk``, a caption ``workflow/report/NAME.rst`` and the name in
+``experiment.figure_names``; draw made-up data in ``tests/unit/made_up_figures.py``, so that the layout tests
+check the figure.
 
-No figure computes an interval. An error bar runs from the column ``lower`` to the column ``upper`` of the table that the
-figure reads: ``results/<run>/evaluate/<target>/estimates.parquet`` for figures 2, 4 and 5, where
-``statistics/evaluation.py`` writes percentiles of the bootstrap over test images or patients.
+No figure computes an interval. Error bars run from the column ``lower`` to the column ``upper`` of the table
+that the figure reads. For figures 2, 4 and 5 this is ``results/<run>/evaluate/<target>/estimates.parquet``,
+where ``statistics/evaluation.py`` writes percentiles of the bootstrap over test images or patients.
 
-A source has one colour, marker and line style in every figure. The colours are those of Okabe and Ito, which colour-blind
-readers can tell apart; markers and line styles work in grey. Equal input gives files with equal bytes.
+A source has the same colour, marker and line style in every figure. The colours are those of Okabe and Ito,
+which colour-blind readers can tell apart; markers and line styles work in grey. Equal input gives files with
+equal bytes.
 """
 
 from __future__ import annotations
@@ -30,6 +33,7 @@ from matplotlib.lines import Line2D
 from numpy.typing import ArrayLike, NDArray
 
 from moco_transfer.files import replacing
+from moco_transfer.report.names import source_label
 
 ONE_COLUMN = 3.5
 """Width in inches of a figure in one column of a journal (89 mm)."""
@@ -67,17 +71,10 @@ sns.set_theme(
     },
 )
 
-MEASURE_LABELS = {
-    "svcca_channels": "SVCCA of channels",
-    "cka_covariance": "CKA of covariances",
-    "frechet": "Fréchet distance",
-    "variance_share": "Share of variance\nin leading directions",
-}
-
 
 @dataclass(frozen=True)
 class Look:
-    """How one source, or one pair of datasets, appears. No dashes: a solid line."""
+    """How one source, or one pair of datasets, is drawn; without dashes, the line is solid."""
 
     color: str
     marker: str
@@ -113,7 +110,7 @@ _OTHER_LOOKS = (
 
 
 def source_looks(sources: Iterable[str]) -> dict[str, Look]:
-    """Return the look of each source: fixed for the paper's five; the others take theirs in turn.
+    """Return the look of each source: fixed for the paper's five, in turn for others.
 
     Pass the same sources for every figure of a run, so that a source looks the same in all of them.
     """
@@ -136,29 +133,13 @@ def by(column: str, looks: Mapping[str, Look]) -> dict[str, Any]:
 
 
 def pair_looks(pairs: Iterable[tuple[str, str]]) -> dict[tuple[str, str], Look]:
-    """Return the look of each pair of datasets. Up to three pairs look like no source of a usual run."""
+    """Return the look of each pair of datasets; up to three pairs differ from all sources of a usual run."""
     looks = _OTHER_LOOKS[::-1]
     return {pair: looks[i % len(looks)] for i, pair in enumerate(pairs)}
 
 
-def source_label(source: str) -> str:
-    """Return what a legend calls a source: 'No MoCo', 'MoCo on spine + chest', 'MoCo (limited)'."""
-    built_in = {
-        "none": "No MoCo",
-        "none-longer": "No MoCo, longer",
-        "limited": "MoCo (limited)",
-        "limited-steps": "MoCo (limited, more steps)",
-    }
-    return built_in.get(source) or "MoCo on " + source.replace("+", " + ")
-
-
-def dataset_label(dataset: str, titles: Mapping[str, str]) -> str:
-    """Return 'VinDr-SpineXR (spine)': the title, and the short name that legends use."""
-    return f"{titles[dataset]} ({dataset})" if dataset in titles else dataset
-
-
 def new_figure(width: float, height: float, note: str) -> Figure:
-    """Return an empty figure of that size in inches, with ``note``, if there is one, above it."""
+    """Return an empty figure of that size in inches, with ``note`` above it unless it is empty."""
     figure = Figure(figsize=(width, height), layout="constrained")
     if note:
         figure.suptitle(note, x=0.995, ha="right", fontsize=7, fontweight="bold", color="#B00020")
@@ -173,7 +154,7 @@ def source_handles(sources: Sequence[str], looks: Mapping[str, Look]) -> list[Li
 def bar_lengths(middle: ArrayLike, lower: ArrayLike, upper: ArrayLike) -> NDArray[np.float64]:
     """Return the lengths below and above ``middle``, [2, points], of error bars from ``lower`` to ``upper``.
 
-    The configured percentiles need not include the median. A bar would then have a negative length; it gets 0.
+    If the configured percentiles exclude the median, a length would be negative; it is then 0.
     """
     return np.maximum([np.subtract(middle, lower), np.subtract(upper, middle)], 0)
 
@@ -185,7 +166,7 @@ def draw_medians(ax: Axes, x: ArrayLike, cells: pd.DataFrame, look: Look, **kwar
 
 
 def side_by_side(names: Sequence[Hashable], ticks: ArrayLike) -> dict[Hashable, float]:
-    """Return a factor per name that moves its points sideways on a logarithmic axis, so that error bars stand apart."""
+    """Return a factor per name that sets its error bars beside those of the others on a logarithmic axis."""
     ticks = np.log10(np.unique(ticks))
     gap = np.diff(ticks).min() if len(ticks) > 1 else 1.0
     step = min(0.05, 0.75 * gap / max(len(names), 1))
@@ -193,14 +174,14 @@ def side_by_side(names: Sequence[Hashable], ticks: ArrayLike) -> dict[Hashable, 
 
 
 def log_ticks(ax: Axes, positions: Sequence[float], labels: Iterable[object]) -> None:
-    """Make the x axis logarithmic, with ticks at ``positions`` alone."""
+    """Make the x axis logarithmic, with ticks only at ``positions``."""
     ax.set_xscale("log")
     ax.set_xticks(positions, [str(label) for label in labels])
     ax.set_xticks([], minor=True)
 
 
 def layer_ticks(ax: Axes, layers: Sequence[str]) -> None:
-    """Name the layers below the x axis; long names are tilted, because they would overlap."""
+    """Name the layers below the x axis; long names are tilted, so that they do not overlap."""
     tilt = {"rotation": 35, "ha": "right", "rotation_mode": "anchor"} if max(map(len, layers)) > 4 else {}
     ax.set_xticks(range(len(layers)), layers, **tilt)
     ax.set_xlabel("Layer")
@@ -216,7 +197,7 @@ def legend_below(figure: Figure, handles: Sequence[Artist]) -> None:
 
 
 def label_panels(axes: Iterable[Axes], titles: Iterable[str]) -> None:
-    """Give each panel its letter and its title, on the left above it."""
+    """Write each panel's letter and title above it, on the left."""
     for letter, ax, title in zip("abcdefghijklmnopqrstuvwxyz", axes, titles, strict=False):
         ax.set_title(f"$\\bf{{{letter}}}$  {title}", loc="left")
 
@@ -224,7 +205,8 @@ def label_panels(axes: Iterable[Axes], titles: Iterable[str]) -> None:
 def save(figure: Figure, *paths: str | Path) -> None:
     """Write the figure to each of ``paths``, as PDF, SVG or PNG by its suffix, each whole or not at all.
 
-    Equal figures give equal bytes. The last digits of the layout vary, so they are rounded; dates are left out.
+    Equal figures give equal bytes. The last digits of the layout vary, so they are rounded; dates are left
+    out.
     """
     figure.draw_without_rendering()
     figure.set_layout_engine("none")

@@ -1,8 +1,9 @@
-"""What the table scripts share: writing a table in four formats, and the wording of its cells.
+"""What the table scripts share: writing a table in four formats, and the text of its cells.
 
-Each table is written as CSV for machines, and as Markdown, LaTeX (booktabs) and self-contained HTML for people. Columns may
-have two levels; the upper level is a heading over several columns. A note, such as that the data are phantoms, is printed
-with the caption and fills the CSV's column ``data``, so that no number travels without it.
+Each table is written as CSV for machines, and as Markdown, LaTeX (booktabs) and self-contained HTML for
+people. Columns may have two levels; the upper level is a heading over several columns. A note, such as a
+warning that the data are phantoms, is printed with the caption and fills the CSV's column ``data``, so that
+no number is ever read without it.
 """
 
 from __future__ import annotations
@@ -16,7 +17,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from moco_transfer.experiment import MODES
 from moco_transfer.files import write_csv, write_text
+from moco_transfer.report.names import MODE_HEADINGS, source_title
 
 STYLE = (
     "body{font:15px/1.45 system-ui,sans-serif;margin:2rem;color:#222}"
@@ -37,7 +40,6 @@ LATEX = str.maketrans(
         "–": "--",
     }
 )
-MODES = {"linear": "MoCo + Linear Finetuning", "end_to_end": "MoCo + End-to-end Finetuning"}
 PAPER_SOURCES = ["none", "spine", "chest", "spine+chest", "limited"]
 
 
@@ -50,8 +52,8 @@ def write_table(
 ) -> None:
     """Write ``frame`` to the paths 'csv', 'md', 'tex' and 'html'.
 
-    Missing cells stay empty. If ``frame`` rounds and rearranges values for people, give ``records`` for the CSV. The CSV's
-    column ``data`` is ``note``, or 'real' without a note.
+    Missing cells stay empty. If ``frame`` holds rounded text, ``records`` holds the numbers for the CSV. The
+    CSV's column ``data`` is ``note``, or 'real' without a note.
     """
     if records is None:
         records = frame.set_axis(_flat_names(frame), axis=1)
@@ -117,10 +119,10 @@ def html_page(frame: pd.DataFrame, caption: str, note: str = "") -> str:
 
 
 def auroc_grid(cells: pd.DataFrame, labels: Sequence[str], suffix: str = "") -> pd.DataFrame:
-    """Return "AUROC (lower–upper)" as text, one row per combination of ``labels`` and one column per mode and source.
+    """Return "AUROC (lower–upper)" as text, with one row per ``labels`` and one column per mode and source.
 
-    ``cells`` has the columns mode, source, auroc, lower and upper, and two or more columns ``labels``. Rows keep the order
-    of ``cells``; columns follow the paper. ``suffix`` is added to the headings of the modes.
+    ``cells`` has the columns mode, source, auroc, lower and upper, and two or more columns ``labels``. Rows
+    keep the order of ``cells``; columns follow the paper. ``suffix`` is added to the headings of the modes.
     """
     texts = [auroc_text(*values) for values in cells[["auroc", "lower", "upper"]].to_numpy(dtype=float)]
     grid = cells.assign(text=texts).pivot(index=labels, columns=["mode", "source"], values="text")
@@ -131,30 +133,13 @@ def auroc_grid(cells: pd.DataFrame, labels: Sequence[str], suffix: str = "") -> 
     )
     head = rows.to_frame(index=False)
     names = [("", label) for label in labels]
-    names += [(MODES[mode] + suffix, source_title(source)) for mode, source in columns]
+    names += [(MODE_HEADINGS[mode] + suffix, source_title(source)) for mode, source in columns]
     return pd.concat([head, grid], axis=1).set_axis(pd.MultiIndex.from_tuples(names), axis=1)
 
 
 def labeled_text(cells: pd.DataFrame) -> pd.Series:
     """Return '10% (580)', the percentage and the number of labelled images, for each row."""
     return cells["percent"] + "% (" + cells["n_labeled"].astype(str) + ")"
-
-
-def source_title(source: str) -> str:
-    """Return a source's name in the tables: No MoCo, Spine MoCo, Spine+Chest MoCo, Limited MoCo."""
-    if source == "none":
-        return "No MoCo"
-    return "+".join(part.capitalize() for part in source.split("+")) + " MoCo"
-
-
-def interval_name(percentiles: Sequence[float]) -> str:
-    """Return the name of a bootstrap interval between two percentiles.
-
-    >>> interval_name([5, 95])
-    '5%-95% percentiles, a 90% interval'
-    """
-    lower, upper = percentiles
-    return f"{lower:g}%-{upper:g}% percentiles, a {upper - lower:g}% interval"
 
 
 def auroc_text(auroc: float, lower: float = np.nan, upper: float = np.nan) -> str:
@@ -165,7 +150,7 @@ def auroc_text(auroc: float, lower: float = np.nan, upper: float = np.nan) -> st
 
 
 def effect_text(effect: float, lower: float, upper: float) -> str:
-    """Return '+0.012 (-0.003 to +0.027)'; no interval if it is unknown, and nothing if the effect is unknown."""
+    """Return '+0.012 (-0.003 to +0.027)'; no interval if it is unknown, nothing if the effect is unknown."""
     if np.isnan(effect):
         return ""
     return f"{effect:+.3f}" + ("" if np.isnan(lower) else f" ({lower:+.3f} to {upper:+.3f})")
@@ -208,4 +193,4 @@ def _paper_order(column: tuple[str, str]) -> tuple[int, int, str]:
     """Return a sort key of (mode, source): the paper's columns in its order, then further sources by name."""
     mode, source = column
     place = PAPER_SOURCES.index(source) if source in PAPER_SOURCES else len(PAPER_SOURCES)
-    return list(MODES).index(mode), place, source
+    return MODES.index(mode), place, source

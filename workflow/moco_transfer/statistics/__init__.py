@@ -1,8 +1,9 @@
-"""From predictions to conclusions: AUROCs with their uncertainty, the choice of budgets, and tests of the paper's claims.
+"""From predictions to conclusions: AUROCs with their uncertainty, choices of budgets, tests of claims.
 
-Read it in this order: ``auroc`` (the measure and its standard error), ``bootstrap`` (the paper's intervals, and those of
-rare classes), ``coverage`` (how often intervals contain the truth, simulated), ``predictions`` (what a finetuning job
-writes), ``budgets`` (chosen on validation images alone), ``evaluation`` (one target's results), ``evidence`` (contrasts
-of them, p-values and verdicts), ``claims`` (what the paper says, tested), ``controls`` (domain, size or compute?),
-``similarity_ranks`` (does similarity predict the best source?) and ``advice`` (what to do). Nothing here imports torch.
+Read it in this order: ``auroc`` (the measure and its standard error), ``bootstrap`` (the paper's intervals,
+and those of rare classes), ``coverage`` (how often intervals contain the truth, simulated), ``predictions``
+(what a finetuning job writes), ``budgets`` (chosen on validation images alone), ``evaluation`` (one target's
+results), ``evidence`` (contrasts of them, p-values and verdicts), ``claims`` (what the paper says, tested),
+``controls`` (domain, size or compute?), ``similarity_ranks`` (does similarity predict the best source?) and
+``advice`` (what to do). Nothing here imports torch.
 """

@@ -1,17 +1,16 @@
-"""Which way to train for a given number of labels: the best source and mode, and which others may be the best instead.
+"""Which way to train for a given number of labels: the best source and mode, and which others may be best.
 
-The best of many estimates is partly the luckiest, so neither its AUROC nor its lead can be taken at face value. What can be
-stated with confidence is a confidence set of the best (Gupta 1965; Edwards and Hsu 1983): every way to train that is not
-significantly worse than any other. All ways are compared with all others, not with the winner alone, so choosing the winner
-needs no further correction. A way leaves the set if the smallest of its one-sided p-values against the others, times
-their number (Bonferroni), is below the level; the truly best way leaves it no more often than that. The same bounds, read
-upwards, say how much AUROC one may lose by taking a way that is not the best (Hsu's multiple comparisons with the best,
-1984).
+The best of many estimates is partly the luckiest, so neither its AUROC nor its lead can be taken at face
+value. What can be stated with confidence is a confidence set of the best (Gupta 1965; Edwards and Hsu 1983):
+every way to train that is not significantly worse than any other. All ways are compared with all others, not
+only with the winner, so the choice of the winner needs no further correction. A way leaves the set if the
+smallest of its one-sided p-values against the others, times their number (Bonferroni), is below the level;
+the truly best way leaves it no more often than that. The same bounds, read upwards, say how much AUROC one
+may lose by taking a way that is not the best (Hsu's multiple comparisons with the best, 1984).
 
-As everywhere in ``evidence``, each statement is about the encoders and the selected budgets of this run. Neither the scatter
-between repeated pretrainings is counted, nor that of the selection (other validation images might have chosen another
-budget). In simulations, the 5% set of eight equal ways leaves out the best in 2 to 5% of runs, with two subsets or twenty,
-whether the subsets' variance equals that of the test set or is four times as large.
+As everywhere in ``evidence``, each statement is about the encoders and the selected budgets of this run. In
+simulations, the 5% set of eight equal ways leaves out the best in 2 to 5% of runs, with two subsets or
+twenty, whether the subsets' variance equals that of the test set or is four times as large.
 """
 
 from __future__ import annotations
@@ -30,40 +29,35 @@ COLUMNS = [
 def advice_table(estimates: pd.DataFrame, evidence: Evidence, level: float) -> pd.DataFrame:
     """Return every way to train for each target and percentage, best AUROC first, with how sure that is.
 
-    ``estimates`` holds the sources that may be chosen, in the columns of ``evaluation.evaluate_target``; end-to-end
-    training counts at its selected budget alone. Returns target, percent, n_labeled, source, mode, epochs, n_subsets,
-    auroc, best (the highest AUROC), behind (that AUROC minus this one), p_best (the p-value of "this is the best", with
-    Bonferroni's correction over the others), may_be_best (p_best is not below ``level``; this set contains the truly best
-    way in 1 - ``level`` of runs) and may_cost: at the same confidence, the most AUROC that one may lose by taking this way
-    instead of the best. p_best and may_cost are NaN if standard errors are unknown, and nothing is then ruled out.
+    ``estimates`` holds the sources that may be chosen, in the columns of ``evaluation.evaluate_target``;
+    end-to-end training counts only at its selected budget. Returns target, percent, n_labeled, source, mode,
+    epochs, n_subsets, auroc, best (the highest AUROC), behind (that AUROC minus this one), p_best (the
+    p-value of "this is the best", with Bonferroni's correction over the others), may_be_best (p_best is not
+    below ``level``; this set contains the truly best way in 1 - ``level`` of runs) and may_cost (at the same
+    confidence, the most AUROC that one may lose by taking this way instead of the best). If standard errors
+    are unknown, p_best and may_cost are NaN and nothing is ruled out.
     """
     chosen = estimates[estimates["selected"]]
     rows = []
     for _, of_target in chosen.groupby("target", sort=False):
         for percent in sorted(set(of_target["percent"]), key=float):
             ways = of_target[of_target["percent"] == percent]
-            rows += _ways(ways.sort_values("auroc", ascending=False, kind="stable"), evidence, level)
+            ways = ways.sort_values("auroc", ascending=False, kind="stable")
+            keys = [EstimateKey(way.target, way.source, way.mode, way.percent) for way in ways.itertuples()]
+            for way, key in zip(ways.itertuples(), keys, strict=True):
+                others = [evidence.contrast({other: 1.0, key: -1.0}) for other in keys if other != key]
+                p_best = _p_best(others)
+                rows.append(
+                    {
+                        **{name: getattr(way, name) for name in COLUMNS[:8]},
+                        "best": key == keys[0],
+                        "behind": ways["auroc"].iloc[0] - way.auroc,
+                        "p_best": p_best,
+                        "may_be_best": not p_best < level,
+                        "may_cost": _may_cost(others, level),
+                    }
+                )
     return pd.DataFrame(rows, columns=COLUMNS)
-
-
-def _ways(ways: pd.DataFrame, evidence: Evidence, level: float) -> list[dict]:
-    """Return the rows of one target and percentage, in the order of ``ways``."""
-    keys = [EstimateKey(way.target, way.source, way.mode, way.percent) for way in ways.itertuples()]
-    rows = []
-    for way, key in zip(ways.itertuples(), keys, strict=True):
-        others = [evidence.contrast({other: 1.0, key: -1.0}) for other in keys if other != key]
-        p_best = _p_best(others)
-        rows.append(
-            {
-                **{name: getattr(way, name) for name in COLUMNS[:8]},
-                "best": key == keys[0],
-                "behind": ways["auroc"].iloc[0] - way.auroc,
-                "p_best": p_best,
-                "may_be_best": not p_best < level,
-                "may_cost": _may_cost(others, level),
-            }
-        )
-    return rows
 
 
 def _p_best(others: list[Contrast]) -> float:

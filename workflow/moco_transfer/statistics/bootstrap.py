@@ -1,17 +1,17 @@
-"""Intervals of AUROCs: the bootstrap of the test set, as in the paper, and the logit interval for rare classes.
+"""Intervals of AUROCs: the bootstrap of the test set, as in the paper, and logit intervals for rare classes.
 
-One resample of the test set serves every model and every labelled subset of a target, so differences between models are
-paired, and a replicate's value is the mean over the subsets. A resample is just a count per image: how often the image was
-drawn. So scores are sorted once, and each replicate's AUROC is counted in one pass over the sorted images. The pass covers
-all replicates at once, in integers, and ties are exact. Classes are counted in as many threads as numba may use
-(``NUMBA_NUM_THREADS``), each by one thread, so the number of threads changes nothing.
+All models and labelled subsets of a target share the resamples of the test set, so differences between models
+are paired, and a replicate's value is the mean over the subsets. A resample is a count per image: how often
+the image was drawn. So scores are sorted once, and one pass over the sorted images counts the AUROCs of all
+replicates, in integers and with exact ties. Each class is counted by one thread, and numba's setting
+(``NUMBA_NUM_THREADS``) says how many classes run at once, so the number of threads does not change a result.
 
-For classes with few positives, percentiles of a bootstrap are too narrow: an AUROC ends at 1, its sampling distribution is
-skewed, and an interval symmetric about the estimate reaches past 1. On the logit scale the distribution is close to normal.
-The logit interval is made there and transformed back, so it stays within 0 and 1 and reaches further towards 0.5. Its
-standard error is itself estimated from few units: with P of them its variance is multiplied by P / (P - 1), as in DeLong's
-estimator, and Student's quantiles with P - 1 degrees of freedom replace the normal ones. ``coverage`` shows how often each
-interval contains the truth.
+For classes with few positives, bootstrap percentiles are too narrow: an AUROC cannot exceed 1, so its
+sampling distribution is skewed. On the logit scale the distribution is close to normal. The logit interval is
+computed there and transformed back, so it stays within 0 and 1 and reaches further towards 0.5. With few
+units, the standard error itself is uncertain: with P of them the variance is multiplied by P / (P - 1), as in
+DeLong's estimator, and Student's quantiles with P - 1 degrees of freedom replace the normal ones.
+``coverage`` shows how often each interval contains the truth.
 """
 
 from __future__ import annotations
@@ -31,14 +31,15 @@ from moco_transfer.statistics.auroc import Average, average
 def resample_counts(units: np.ndarray, replicates: int, seed: int, *names: str | int) -> np.ndarray:
     """Return how often each image is drawn in each resample: uint16 [n, replicates].
 
-    ``units`` [n] are the ids of what is drawn as a whole: images, or patients with all their images. As many units are
-    drawn as there are, with replacement. The draws come from the stream ``names`` of the root ``seed`` and go to the units
-    in sorted order, so they do not depend on the order of the rows.
+    ``units`` [n] are the ids of the units that are drawn: images, or patients with all their images. As many
+    units are drawn as there are, with replacement. The draws come from the stream ``names`` of the root
+    ``seed`` and go to the units in sorted order, so they do not depend on the order of the rows.
     """
     distinct, unit = np.unique(np.asarray(units, dtype=str), return_inverse=True)
     generator = stream(seed, *names)
     by_image = np.empty((len(unit), replicates), dtype=np.uint16)
-    # A few replicates at a time: their counts stay in the processor's cache while they are turned into columns.
+    # A few replicates at a time, so that their counts stay in the processor's cache while they become
+    # columns.
     for start in range(0, replicates, 32):
         drawn = np.zeros((min(32, replicates - start), len(distinct)), dtype=np.uint16)
         for counts in drawn:
@@ -50,9 +51,9 @@ def resample_counts(units: np.ndarray, replicates: int, seed: int, *names: str |
 def bootstrap_auroc(labels: np.ndarray, scores: np.ndarray, counts: np.ndarray, how: Average) -> np.ndarray:
     """Return the AUROC of each resample, averaged over classes and then over subsets: [replicates].
 
-    ``labels`` [n, c] are 0, 1 or NaN (masked), ``scores`` [subsets, n, c], ``counts`` [n, replicates]. Each class is weighted
-    by its positives in the resample and left out if it has lost its positives or its negatives. A replicate without any
-    class left is NaN.
+    ``labels`` [n, c] are 0, 1 or NaN (masked), ``scores`` [subsets, n, c], ``counts`` [n, replicates].
+    Weights are the positives in the resample. A class that has lost its positives or its negatives is left
+    out; a replicate that has lost all classes is NaN.
     """
     return np.mean([average(*bootstrap_by_class(labels, each, counts), how) for each in scores], axis=0)
 
@@ -60,10 +61,10 @@ def bootstrap_auroc(labels: np.ndarray, scores: np.ndarray, counts: np.ndarray, 
 def bootstrap_by_class(
     labels: np.ndarray, scores: np.ndarray, counts: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return the AUROC of each class in each resample and its number of positives there: both [replicates, c].
+    """Return the AUROC and the number of positives of each class in each resample: both [replicates, c].
 
-    ``labels`` [n, c] are 0, 1 or NaN (masked), ``scores`` [n, c], ``counts`` [n, replicates]. An AUROC is NaN if the
-    resample has no positive or no negative of the class.
+    ``labels`` [n, c] are 0, 1 or NaN (masked), ``scores`` [n, c], ``counts`` [n, replicates]. An AUROC is NaN
+    if the resample has no positive or no negative of the class.
     """
     values = np.full((labels.shape[1], counts.shape[1]), np.nan)
     positives = np.zeros(values.shape)
@@ -90,12 +91,12 @@ def _add_picks(picks, counts):
 
 @numba.njit(cache=True, nogil=True)
 def _count_pairs(order, starts, positive, counts):
-    """Return, per replicate, twice the number of correctly ranked pairs (a tie is half a pair), positives and negatives.
+    """Return twice the number of correctly ranked pairs, positives and negatives, per replicate.
 
-    ``order`` are the images by ascending score; images ``order[starts[g]:starts[g + 1]]`` are tied. A positive image counts
-    the negatives so far twice, once before its tied negatives are added and once after: so tied negatives count once, lower
-    ones twice. Images are counted in 32 bits and pairs in 64: a resample has fewer than 2**31 images, and half the width
-    is twice the speed.
+    ``order`` are the images by ascending score; images ``order[starts[g]:starts[g + 1]]`` are tied. A
+    positive image adds the number of negatives so far twice: before and after its tied negatives are added.
+    So tied negatives count once and lower ones twice. Images are counted in 32 bits, for twice the speed, and
+    pairs in 64.
     """
     replicates = counts.shape[1]
     wins = np.zeros(replicates, np.int64)
@@ -103,7 +104,7 @@ def _count_pairs(order, starts, positive, counts):
     negatives = np.zeros(replicates, np.int32)
     for g in range(len(starts) - 1):
         group = order[starts[g] : starts[g + 1]]
-        if len(group) == 1 and positive[group[0]]:  # no tie: one pass over the replicates is enough
+        if len(group) == 1 and positive[group[0]]:  # no tie, so one pass over the replicates is enough
             i = group[0]
             for r in range(replicates):
                 wins[r] += 2 * (np.int64(counts[i, r]) * negatives[r])
@@ -130,11 +131,11 @@ def logit_interval(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return the lower and upper ends of the logit interval of each ``auroc`` with standard error ``se``.
 
-    ``rarer`` is the number of independent units with the rarer label, from ``rarer_units``; ``percentiles`` are those of a
-    bootstrap interval with the same confidence, such as 5 and 95. By the delta method the standard error of logit(A) is
-    se / (A (1 - A)) (Pepe 2003, The Statistical Evaluation of Medical Tests for Classification and Prediction, chapter
-    5). Both ends are NaN for an AUROC of 0 or 1, which has no logit, for a single unit, which has no standard error, and
-    for a standard error of 0 (all scores are equal), which shows a degenerate sample, not certainty.
+    ``rarer`` is the number of independent units with the rarer label, from ``rarer_units``; ``percentiles``,
+    such as 5 and 95, set the confidence. By the delta method the standard error of logit(A) is se / (A (1 -
+    A)) (Pepe 2003, The Statistical Evaluation of Medical Tests for Classification and Prediction, chapter 5).
+    Both ends are NaN for an AUROC of 0 or 1 (no logit), a single unit (no standard error), and a standard
+    error of 0 (all scores are equal), which shows a degenerate sample, not certainty.
     """
     auroc, se, df = (np.asarray(each, dtype=float) for each in (auroc, se, np.asarray(rarer) - 1))
     known = (auroc > 0) & (auroc < 1) & (df > 0) & (se > 0)
@@ -149,7 +150,8 @@ def logit_interval(
 def rarer_units(labels: np.ndarray, units: np.ndarray) -> np.ndarray:
     """Return the number of units that have the rarer label of each class: [c].
 
-    ``labels`` [n, c] are 0, 1 or NaN (masked), ``units`` [n] the ids of the independent units: patients, or images.
+    ``labels`` [n, c] are 0, 1 or NaN (masked), ``units`` [n] the ids of the independent units: patients, or
+    images.
     """
     holding = [[len(np.unique(units[column == value])) for value in (0, 1)] for column in labels.T]
     return np.array(holding).min(axis=1)

@@ -1,9 +1,9 @@
-"""The budget of end-to-end training (its number of epochs), chosen on validation images: protocol decisions 14 and 14a.
+"""The budget of end-to-end training (its number of epochs), chosen on validation images (#14, #14a).
 
-For each source and percentage, the budget with the best validation AUROC, averaged over labelled subsets, is selected:
-once by all validation images ('full'), and once by as many of them as were labelled for training ('matched'). Both choices
-are made so that they can be compared; the configured one counts. Nothing here reads a test image, and test labels cannot
-reach what does: tests/unit/test_test_labels_stay_out.py.
+For each source and percentage, the budget with the best validation AUROC, averaged over labelled subsets, is
+selected: once on all validation images ('full'), and once on as many of them as were labelled for training
+('matched'). Both choices are made so that they can be compared; the configured one counts. Nothing here reads
+a test image, and tests/unit/test_test_labels_stay_out.py checks that test labels cannot change a choice.
 """
 
 from __future__ import annotations
@@ -51,12 +51,13 @@ def validation_aurocs(
     how: Average,
     seed: int,
 ) -> pd.DataFrame:
-    """Return the validation AUROC of every budget in end-to-end ``files``, on full and on matched validation images.
+    """Return the AUROC of every budget in end-to-end ``files``, on full and on matched validation images.
 
-    Columns are source, percent, subset, epochs, images_full, images_matched (how many), auroc_full and auroc_matched.
-    There are as many matched images as were labelled for training (``n_labeled`` by percent), or all if there are fewer.
-    They are drawn from a stream of (target, subset): all sources share them, and a larger percentage's include a smaller
-    one's. An AUROC is NaN if the images hold no class with both values.
+    Columns are source, percent, subset, epochs, images_full, images_matched (how many), auroc_full and
+    auroc_matched. There are as many matched images as were labelled for training (``n_labeled`` by percent),
+    or all if there are fewer. They are drawn from a stream of (target, subset): all sources share them, and
+    those of a smaller percentage are among those of a larger one. An AUROC is NaN if no class has both values
+    in the images.
     """
     rows = []
     for file in files:
@@ -74,11 +75,12 @@ def validation_aurocs(
 def best_budgets(validation: pd.DataFrame, images: ValidationImages) -> pd.DataFrame:
     """Return every budget with its validation AUROCs, and which one is selected.
 
-    ``validation`` is the frame of ``validation_aurocs``. Returns source, percent, epochs, and validation_auroc and selected
-    by ``images``, the configured validation images; then images, validation_auroc and selected by full and by matched
-    images, in columns that end in _full and _matched. A validation AUROC is the mean over the subsets that have one. For each
-    (source, percent) exactly one budget is selected, the smallest of equally good ones. None is selected by images on which
-    no budget of the cell has an AUROC; if these are the configured images, UserError is raised.
+    ``validation`` is the frame of ``validation_aurocs``. Returns source, percent, epochs, and
+    validation_auroc and selected on ``images``, the configured validation images; then images,
+    validation_auroc and selected on full and on matched images, in columns that end in _full and _matched. A
+    validation AUROC is the mean over the subsets that have one. For each (source, percent) exactly one budget
+    is selected, the smallest of equally good ones. If no budget of a cell has an AUROC on some images, none
+    is selected on them; on the configured images, this raises UserError.
     """
     budgets = (
         validation.groupby(["source", "percent", "epochs"], sort=False)[[*_both("images"), *_both("auroc")]]
@@ -96,8 +98,9 @@ def best_budgets(validation: pd.DataFrame, images: ValidationImages) -> pd.DataF
                 budgets.loc[aurocs.idxmax(), f"selected_{name}"] = True
             elif name == images:
                 raise UserError(
-                    f"{source}, {percent}%: no validation image set with both values of a class, so no budget can be "
-                    "chosen; use more validation images (split.validation, evaluation.validation: full)"
+                    f"{source}, {percent}%: no budget can be chosen, because no class has both values among "
+                    f"the {images} validation images; use more of them (split.validation, "
+                    "evaluation.validation: full)"
                 )
     budgets.insert(3, "validation_auroc", budgets[f"validation_auroc_{images}"])
     budgets.insert(4, "selected", budgets[f"selected_{images}"])

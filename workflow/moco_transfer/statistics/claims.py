@@ -1,17 +1,18 @@
 """The paper's claims as comparisons of AUROCs, and the table of which claims hold.
 
-A claim consists of comparisons, each a contrast with a direction, and a quantifier: the paper makes it about all of them,
-about most ("often") or about some ("can", "depending on"). The same comparisons are made for a run of ours and for the
-paper's own tables. A comparison is left out if its estimates are missing, and a claim without any cannot be tested. The
-in-domain source of a target has the target's name; its related source is the other X-ray target. Claim 10, about the
-similarity of datasets, is judged in ``similarity_ranks``.
+A claim consists of comparisons, each a contrast with a direction, and a quantifier: the paper says that it
+holds for all of them, for most ("often") or for some ("can", "depending on"). The same comparisons are made
+on a run of ours and on the paper's own tables. A comparison is left out if an estimate is missing; a claim
+without any comparison cannot be tested. The in-domain source of a target has the target's name; its related
+source is the other X-ray target. Claim 10, about the similarity of datasets, is judged in
+``similarity_ranks``.
 
-The table has one row 'all' per claim with its verdict, and one row per comparison. Single comparisons carry Holm's
-adjusted p-values within their claim. The row 'all' carries the p-values of the whole claim, and the effect and interval of
-the comparison that decides: the weakest if the claim is about all, the strongest if it is about some. Intervals are not
-adjusted. Beside the verdict on this run stands the verdict on the paper's own tables, by the same functions. Those tables
-hold no variance between labelled subsets, and without it verdicts come too easily, so each says how much scatter would
-undo it.
+The table has one row 'all' per claim with its verdict, and one row per comparison. The p-values of single
+comparisons have Holm's correction within their claim. The row 'all' has the p-values of the whole claim, and
+the effect and interval of the comparison that decides it: the weakest if the claim is about all, the
+strongest if it is about some. Intervals are not adjusted. Verdicts on the paper's own tables stand beside
+those on the run. The paper's tables lack the variance between labelled subsets, and without it verdicts come
+too easily, so each says how much scatter between subsets would undo it.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ import pandas as pd
 
 from moco_transfer.config.experiment import LIMITED
 from moco_transfer.experiment import MODES
+from moco_transfer.report.names import MODE_LABELS
 from moco_transfer.statistics.evidence import (
     Contrast,
     EstimateKey,
@@ -53,8 +55,8 @@ NOT_PUBLISHED = NO_NUMBERS | {"verdict": "cannot be tested from the tables", "re
 class Comparison:
     """One comparison: its effect with an interval, and the p-values for the claim and against it.
 
-    ``holds`` says on which side the estimate lies, whatever its uncertainty. p-values are NaN if no test is possible;
-    ``remark`` then says why.
+    ``holds`` says whether the estimate agrees with the claim, however uncertain it is. p-values are NaN if no
+    test is possible; ``remark`` then says why.
     """
 
     cell: str
@@ -69,9 +71,9 @@ class Comparison:
 
 Contrasts = Iterator[tuple[str, Weights]]
 Test = Callable[[Contrast, float], tuple[bool, float, float]]
-"""Takes a contrast and the margin; returns whether the estimate agrees with the claim, and the p-values for and against."""
+"""From a contrast and the margin to whether the estimate agrees, and the p-values for and against."""
 Comparisons = Callable[[Evidence, float, float], Iterable[Comparison]]
-"""Takes the evidence, the margin and the level."""
+"""From the evidence, the margin and the level to comparisons."""
 
 
 def _superior(contrast: Contrast, margin: float) -> tuple[bool, float, float]:
@@ -83,7 +85,7 @@ def _not_inferior(contrast: Contrast, margin: float) -> tuple[bool, float, float
 
 
 def _equivalent(contrast: Contrast, margin: float) -> tuple[bool, float, float]:
-    """Make two one-sided tests (TOST, Schuirmann 1987); against it, twice the smaller p-value of being outside."""
+    """Make two one-sided tests (TOST, Schuirmann 1987); against, the smaller p-value outside counts twice."""
     within = max(contrast.p_above(-margin), contrast.p_below(margin))
     outside = min(2 * min(contrast.p_above(margin), contrast.p_below(-margin)), 1.0)
     return abs(contrast.effect) < margin, within, outside
@@ -117,37 +119,40 @@ def _remark(contrast: Contrast) -> str:
 
 
 def _related(evidence: Evidence, target: str) -> list[str]:
-    """Return the other X-ray targets, whose names are those of the related sources."""
+    """Return the related sources, which have the names of the other X-ray targets."""
     return [name for name in dict.fromkeys([SPINE, CHEST, *evidence.targets()]) if name != target]
 
 
-def _words(mode: str) -> str:
-    return mode.replace("_", " ")
+def _linear(target: str, percent: str, better: str, worse: str) -> tuple[str, Weights]:
+    """Return the cell and the weights of the linear comparison of two sources."""
+    return f"{target} {percent}%: {better} - {worse}", difference(target, "linear", percent, better, worse)
+
+
+def _by_mode(target: str, percent: str, mode: str, better: str, worse: str) -> tuple[str, Weights]:
+    cell = f"{target} {percent}% {MODE_LABELS[mode]}: {better} - {worse}"
+    return cell, difference(target, mode, percent, better, worse)
 
 
 def _in_domain_is_best(evidence: Evidence) -> Contrasts:
     for target, percent in evidence.cells():
         for rival in [IMAGENET, *_related(evidence, target)]:
-            weights = difference(target, "linear", percent, target, rival)
-            yield f"{target} {percent}%: {target} - {rival}", weights
+            yield _linear(target, percent, target, rival)
 
 
 def _related_beats_imagenet(evidence: Evidence) -> Contrasts:
     for target, percent in evidence.cells():
         for source in _related(evidence, target):
-            weights = difference(target, "linear", percent, source, IMAGENET)
-            yield f"{target} {percent}%: {source} - {IMAGENET}", weights
+            yield _linear(target, percent, source, IMAGENET)
 
 
 def _larger_set_matches_limited(evidence: Evidence) -> Contrasts:
     for percent in evidence.percents(SPINE):
-        weights = difference(SPINE, "linear", percent, CHEST, LIMITED)
-        yield f"{SPINE} {percent}%: {CHEST} - {LIMITED}", weights
+        yield _linear(SPINE, percent, CHEST, LIMITED)
 
 
 def _both_equals_chest(evidence: Evidence) -> Contrasts:
     for target, percent in evidence.cells():
-        yield f"{target} {percent}%: {BOTH} - {CHEST}", difference(target, "linear", percent, BOTH, CHEST)
+        yield _linear(target, percent, BOTH, CHEST)
 
 
 def _gain_is_smaller_end_to_end(evidence: Evidence) -> Contrasts:
@@ -173,7 +178,7 @@ def _more_labels_help(evidence: Evidence) -> Contrasts:
         for source in [IMAGENET, target, *_related(evidence, target)]:
             for fewer, more in pairwise(evidence.percents(target)):
                 at_fewer, at_more = (EstimateKey(target, source, mode, percent) for percent in (fewer, more))
-                cell = f"{target} {_words(mode)}, {source}: {more}% - {fewer}%"
+                cell = f"{target} {MODE_LABELS[mode]}, {source}: {more}% - {fewer}%"
                 yield cell, {at_more: 1.0, at_fewer: -1.0}
 
 
@@ -184,30 +189,29 @@ def _gain_shrinks(evidence: Evidence) -> Contrasts:
         for source in [target, *_related(evidence, target)] if fewest != most else []:
             at_fewest = difference(target, mode, fewest, source, IMAGENET)
             minus_at_most = difference(target, mode, most, IMAGENET, source)
-            cell = f"{target} {_words(mode)}: gain of {source}, {fewest}% - {most}%"
+            cell = f"{target} {MODE_LABELS[mode]}: gain of {source}, {fewest}% - {most}%"
             yield cell, at_fewest | minus_at_most
 
 
 def _out_of_domain_is_not_inferior(evidence: Evidence) -> Contrasts:
     for (target, percent), mode in product(evidence.cells(), MODES):
         for source in _related(evidence, target):
-            weights = difference(target, mode, percent, source, target)
-            yield f"{target} {percent}% {_words(mode)}: {source} - {target}", weights
+            yield _by_mode(target, percent, mode, source, target)
 
 
 def _spine_order(evidence: Evidence) -> Contrasts:
     for percent, mode in product(evidence.percents(SPINE), MODES):
         for better, worse in [(CHEST, IMAGENET), (SPINE, CHEST)]:
-            weights = difference(SPINE, mode, percent, better, worse)
-            yield f"{SPINE} {percent}% {_words(mode)}: {better} - {worse}", weights
+            yield _by_mode(SPINE, percent, mode, better, worse)
 
 
 def _budget_changes_the_winner(evidence: Evidence, margin: float, level: float) -> Iterator[Comparison]:
     """Yield, for each (target, percent), the test that at least two initialisations win at some budget.
 
-    That one beats all others at a budget is an intersection (the largest p-value); that it does so at some budget is a
-    union over budgets. The effect is the second-best initialisation's largest lead over its best rival at any budget: if
-    it is above zero, the winner changes in this sample. The opposite of the claim is that one wins at every budget.
+    To win at a budget is to beat all rivals there (an intersection: the largest p-value); to win at some
+    budget is a union over budgets. The effect is the second-best initialisation's largest lead over its best
+    rival at any budget: if it is above zero, the winner changes in this sample. The opposite of the claim is
+    that one initialisation wins everywhere.
     """
     for target, percent in evidence.cells():
         initialisations = [IMAGENET, target, *_related(evidence, target)]
@@ -245,32 +249,30 @@ def _budget_changes_the_winner(evidence: Evidence, margin: float, level: float) 
 
 @dataclass(frozen=True)
 class Claim:
-    """One claim of the paper: its comparisons, and for how many of them the paper makes it."""
+    """The comparisons of one claim, and for how many of them the paper makes it."""
 
-    number: str
     quantifier: Quantifier
     comparisons: Comparisons
 
 
-CLAIMS = [
-    Claim("1", "all", _tested(_in_domain_is_best)),
-    Claim("2", "all", _tested(_related_beats_imagenet)),
-    Claim("3", "all", _tested(_larger_set_matches_limited, _not_inferior)),
-    Claim("4", "all", _tested(_both_equals_chest, _equivalent)),
-    Claim("5", "all", _tested(_gain_is_smaller_end_to_end)),
-    Claim("6", "most", _tested(_linear_beats_end_to_end)),
-    Claim("7a", "all", _tested(_more_labels_help)),
-    Claim("7b", "all", _tested(_gain_shrinks)),
-    Claim("8", "some", _tested(_out_of_domain_is_not_inferior, _not_inferior)),
-    Claim("9", "all", _tested(_spine_order)),
-    Claim("11", "some", _budget_changes_the_winner),
-]
-SIMILARITY_CLAIM = "10"
+CLAIMS = {
+    "1": Claim("all", _tested(_in_domain_is_best)),
+    "2": Claim("all", _tested(_related_beats_imagenet)),
+    "3": Claim("all", _tested(_larger_set_matches_limited, _not_inferior)),
+    "4": Claim("all", _tested(_both_equals_chest, _equivalent)),
+    "5": Claim("all", _tested(_gain_is_smaller_end_to_end)),
+    "6": Claim("most", _tested(_linear_beats_end_to_end)),
+    "7a": Claim("all", _tested(_more_labels_help)),
+    "7b": Claim("all", _tested(_gain_shrinks)),
+    "8": Claim("some", _tested(_out_of_domain_is_not_inferior, _not_inferior)),
+    "9": Claim("all", _tested(_spine_order)),
+    "11": Claim("some", _budget_changes_the_winner),
+}
 TEXTS = {
     "1": "Linear: in-domain MoCo beats every out-of-domain source",
     "2": "Linear: related X-ray MoCo beats ImageNet alone",
-    "3": "Linear, few labels, spine: MoCo on the larger chest set is at least as good as MoCo limited to the labelled "
-    "images (non-inferiority at the margin)",
+    "3": "Linear, few labels, spine: MoCo on the larger chest set is at least as good as MoCo limited to the "
+    "labelled images (non-inferiority at the margin)",
     "4": "Linear: MoCo on spine and chest is about as good as on chest alone (equivalence within the margin)",
     "5": "MoCo's gain over ImageNet alone is smaller end to end than linear",
     "6": "Few labels: linear often beats end to end",
@@ -278,62 +280,53 @@ TEXTS = {
     "7b": "MoCo's gain over ImageNet alone shrinks from the fewest labels to the most",
     "8": "Out-of-domain MoCo can be nearly as good as in-domain, or better (non-inferiority at the margin)",
     "9": "Spine: ImageNet alone is below chest MoCo, and chest MoCo below spine MoCo",
-    SIMILARITY_CLAIM: "The similarity of spine and chest exceeds that of either with ImageNet, in every layer",
+    "10": "The similarity of spine and chest exceeds that of either with ImageNet, in every layer",
     "11": "End to end: the number of epochs can change which initialisation wins",
 }
 
 
 def claims_table(
-    run: Evidence,
-    similarity: pd.DataFrame | None,
-    reference: Evidence | None,
-    margin: float,
-    level: float,
+    run: Evidence, similarity: pd.DataFrame, reference: Evidence, margin: float, level: float
 ) -> pd.DataFrame:
-    """Return the claims with their verdicts: claim, text, cell, effect, lower, upper, p, p_against, verdict, remark.
+    """Return all claims: claim, text, cell, effect, lower, upper, p, p_against, verdict, remark.
 
-    ``similarity`` is the frame of the similarity stage. ``reference`` holds the paper's tables; their findings come as
-    further columns ``paper_...``. ``margin`` (in AUROC) is that of equivalence and non-inferiority, ``level`` that of
-    every one-sided test; intervals cover 1 - 2 ``level``. A verdict is 'supported' (by ``p``), 'not supported' (the
-    opposite is shown, by ``p_against``), 'undecided' or 'cannot be tested'.
+    ``similarity`` is the frame of the similarity stage. ``reference`` holds the paper's tables; their
+    findings are in further columns ``paper_...``. ``margin`` (in AUROC) is that of equivalence and
+    non-inferiority, ``level`` that of every one-sided test; intervals cover 1 - 2 ``level``. A verdict is
+    'supported' (by ``p``), 'not supported' (the opposite is shown, by ``p_against``), 'undecided' or 'cannot
+    be tested'.
     """
-    found = {claim.number: _findings(claim, run, margin, level) or {"all": NOT_RUN} for claim in CLAIMS}
-    found[SIMILARITY_CLAIM] = {"all": NOT_RUN}
-    if similarity is not None:
-        judged = judge_claim(similarity)
-        found[SIMILARITY_CLAIM] = {cell: NO_NUMBERS | finding for cell, finding in judged.items()}
-    published = {} if reference is None else _published_findings(reference, margin, level)
     rows = []
     for number, text in TEXTS.items():
-        for cell in dict.fromkeys([*found[number], *published.get(number, [])]):
-            row = {"claim": number, "text": text, "cell": cell} | found[number].get(cell, NOT_RUN)
-            if published:
-                finding = published[number].get(cell, NOT_PUBLISHED)
-                row |= {f"paper_{name}": value for name, value in finding.items()}
-            rows.append(row)
+        if number not in CLAIMS:  # claim 10, about similarity
+            found = {cell: NO_NUMBERS | finding for cell, finding in judge_claim(similarity).items()}
+            published = {"all": NOT_PUBLISHED}
+        else:
+            found = _findings(CLAIMS[number], run, margin, level) or {"all": NOT_RUN}
+            published = _published_findings(CLAIMS[number], reference, margin, level)
+        for cell in dict.fromkeys([*found, *published]):
+            in_paper = published.get(cell, NOT_PUBLISHED).items()
+            row = {"claim": number, "text": text, "cell": cell} | found.get(cell, NOT_RUN)
+            rows.append(row | {f"paper_{name}": value for name, value in in_paper})
     return pd.DataFrame(rows)
 
 
-def _published_findings(reference: Evidence, margin: float, level: float) -> dict[str, dict[str, dict]]:
-    """Return the findings in the paper's tables, by claim and cell."""
-    found = {SIMILARITY_CLAIM: {"all": NOT_PUBLISHED}}
-    for claim in CLAIMS:
-        cells = _findings(claim, reference, margin, level) or {"all": NOT_PUBLISHED}
-        scatter = _undoing_scatter(claim, cells["all"]["verdict"], reference, margin, level)
-        if scatter is not None:
-            note = f"undone if AUROCs scattered by {scatter:.3f} between labelled subsets"
-            cells["all"]["remark"] += f"; {note}"
-        found[claim.number] = cells
-    return found
+def _published_findings(claim: Claim, reference: Evidence, margin: float, level: float) -> dict[str, dict]:
+    """Return the findings of ``claim`` in the paper's tables, by cell."""
+    cells = _findings(claim, reference, margin, level) or {"all": NOT_PUBLISHED}
+    scatter = _undoing_scatter(claim, cells["all"]["verdict"], reference, margin, level)
+    if scatter is not None:
+        cells["all"]["remark"] += f"; undone if AUROCs scattered by {scatter:.3f} between labelled subsets"
+    return cells
 
 
 def _undoing_scatter(
     claim: Claim, found: str, reference: Evidence, margin: float, level: float
 ) -> float | None:
-    """Return the smallest standard deviation between labelled subsets, up to 0.5, at which ``claim`` is no longer ``found``.
+    """Return the smallest standard deviation between labelled subsets, up to 0.5, that undoes ``found``.
 
-    Each AUROC counts as the mean of the paper's three subsets, which scatter independently. Returns None if the verdict
-    is no finding, or stands whatever the scatter.
+    Each AUROC counts as the mean of the paper's three subsets, which scatter independently. Returns None if
+    the verdict is no finding, or if no such scatter changes it.
     """
     if found not in ("supported", "not supported"):
         return None
@@ -352,7 +345,7 @@ def _undoing_scatter(
 
 
 def _findings(claim: Claim, evidence: Evidence, margin: float, level: float) -> dict[str, dict]:
-    """Return the findings of ``claim`` by cell, first the whole claim's ('all'); nothing if it has no comparison."""
+    """Return the findings of ``claim`` by cell, the whole claim's ('all') first; empty if none."""
     comparisons = list(claim.comparisons(evidence, margin, level))
     if not comparisons:
         return {}
@@ -371,7 +364,7 @@ def _findings(claim: Claim, evidence: Evidence, margin: float, level: float) -> 
         remark += f" ({'; '.join(supporting)})"
     deciding = comparisons[int(np.argsort(p, kind="stable")[u - 1])]
     whole = _finding(deciding, at_least(p, u), at_least(p_against, m - u + 1), level, remark)
-    if np.isnan(deciding.p):  # NaNs are sorted last, in no order: none of them decides
+    if np.isnan(deciding.p):  # NaNs are sorted last, in no order, so none of them decides
         whole |= {"effect": np.nan, "lower": np.nan, "upper": np.nan}
     return {"all": whole} | cells
 

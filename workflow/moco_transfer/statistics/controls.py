@@ -1,9 +1,9 @@
-"""What the controls say: does domain, size or compute make the difference that the paper attributes to domain?
+"""What the controls say: does domain, size or compute make the difference that the paper ascribes to domain?
 
-The paper varies the domain, the size of the dataset and the length of pretraining together. Each control separates some
-of them, so that the difference of two sources answers one question, which says in what they differ. A question is asked of
-every cell (target, mode, percentage), with Holm's correction within the question. The module also says how much labelled
-subsets of one size scatter.
+The paper varies the domain, the size of the dataset and the length of pretraining together. Each control
+separates some of them, so that the difference of two sources answers one question. A question is asked of
+every cell (target, mode, percentage), with Holm's correction within the question. The module also says how
+much labelled subsets of one size scatter.
 """
 
 from __future__ import annotations
@@ -16,15 +16,21 @@ import pandas as pd
 from scipy.special import chdtri
 
 from moco_transfer.config.experiment import LIMITED, LIMITED_STEPS, NONE_LONGER, Controls
-from moco_transfer.statistics.evidence import ANSWERS, Evidence, difference, holm, verdict
+from moco_transfer.statistics.evidence import ANSWERS, Evidence, Weights, difference, holm, verdict
 
 DOMAIN = "At equal size and steps, is the domain of {a} better than that of {b}?"
 SIZE = "Do more images, and the steps they take, make {a} better than {b}?"
 STEPS = "On just the labelled images, do more steps help?"
 IMAGES = "At equal steps, do more images of the target's own domain help?"
 OTHER = "Do more images of another domain beat the labelled images, given as many steps as in-domain MoCo?"
-COMPUTE = "Without MoCo, does as much more supervised training, its length not chosen, beat the best of the budgets?"
-PRETRAINING = "Does in-domain MoCo, at the best of the budgets, beat as much more supervised training, its length not chosen?"
+COMPUTE = (
+    "Without MoCo, does as much more supervised training, its length not chosen, beat the best of the "
+    "budgets?"
+)
+PRETRAINING = (
+    "Does in-domain MoCo, at the best of the budgets, beat as much more supervised training, its length not "
+    "chosen?"
+)
 
 
 @dataclass(frozen=True)
@@ -39,13 +45,18 @@ class Question:
     a: str
     b: str
 
+    @property
+    def weights(self) -> Weights:
+        return difference(self.target, self.mode, self.percent, self.a, self.b)
+
 
 def control_questions(
     controls: Controls, percents: Mapping[str, Sequence[str]], alone: Mapping[str, str]
 ) -> Iterator[Question]:
     """Yield every question that ``controls`` answer.
 
-    ``percents`` maps each target to its percentages; ``alone`` maps a dataset to the source that sees only this dataset.
+    ``percents`` maps each target to its percentages; ``alone`` maps a dataset to the source that sees only
+    this dataset.
     """
     for sample, control in controls.size.items():
         for text, dataset in ((DOMAIN, control.as_many_as), (SIZE, control.dataset)):
@@ -70,31 +81,21 @@ def control_questions(
 
 
 def controls_table(questions: Sequence[Question], evidence: Evidence, level: float) -> pd.DataFrame:
-    """Return the answers: control, question, target, mode, percent, a, b, effect, lower, upper, p, p_against, answer.
+    """Return the fields of each question with effect, lower, upper, p, p_against and answer.
 
-    The effect is the AUROC of ``a`` minus that of ``b``; its interval covers 1 - 2 ``level``. The one-sided p-values have
-    Holm's correction within the question. An answer is 'yes', 'no' (the opposite is shown), 'undecided' or 'cannot be
-    tested'. Questions about estimates that are not known are left out.
+    The effect is the AUROC of ``a`` minus that of ``b``; its interval covers 1 - 2 ``level``. The one-sided
+    p-values have Holm's correction within the question. An answer is 'yes', 'no' (the opposite is shown),
+    'undecided' or 'cannot be tested'. Questions about estimates that are not known are left out.
     """
     rows = []
     for text in dict.fromkeys(question.question for question in questions):
-        asked, contrasts = [], []
-        for question in questions:
-            weights = difference(question.target, question.mode, question.percent, question.a, question.b)
-            if question.question == text and evidence.has(*weights):
-                asked.append(question)
-                contrasts.append(evidence.contrast(weights))
+        asked = [each for each in questions if each.question == text and evidence.has(*each.weights)]
+        contrasts = [evidence.contrast(question.weights) for question in asked]
         above = holm([contrast.p_above(0.0) for contrast in contrasts])
         below = holm([contrast.p_below(0.0) for contrast in contrasts])
         for question, contrast, p, p_against in zip(asked, contrasts, above, below, strict=True):
-            lower, upper = contrast.interval(level)
-            numbers = {
-                "effect": contrast.effect,
-                "lower": lower,
-                "upper": upper,
-                "p": p,
-                "p_against": p_against,
-            }
+            numbers = (contrast.effect, *contrast.interval(level), p, p_against)
+            numbers = dict(zip(("effect", "lower", "upper", "p", "p_against"), numbers, strict=True))
             rows.append(vars(question) | numbers | {"answer": ANSWERS[verdict(p, p_against, level)]})
     return pd.DataFrame(rows)
 
@@ -102,9 +103,10 @@ def controls_table(questions: Sequence[Question], evidence: Evidence, level: flo
 def subset_scatter(subsets: pd.DataFrame, extra: pd.DataFrame, level: float) -> pd.DataFrame:
     """Return the standard deviation between labelled subsets for each linear cell, with its interval.
 
-    ``subsets`` (the run's own) and ``extra`` (further subsets) are frames with target, source, mode, percent, subset and
-    auroc. Returns target, percent, source, subsets (how many), sd, lower and upper (1 - 2 ``level``, from the chi-squared
-    distribution, which assumes normal AUROCs) and run_sd, the standard deviation of the run's own subsets alone.
+    ``subsets`` (the run's own) and ``extra`` (further subsets) are frames with target, source, mode, percent,
+    subset and auroc. Returns target, percent, source, subsets (how many), sd, lower and upper (1 - 2
+    ``level``, from the chi-squared distribution, which assumes normal AUROCs) and run_sd, the standard
+    deviation of the run's own subsets alone.
     """
     linear = subsets[subsets["mode"] == "linear"]
     rows = []

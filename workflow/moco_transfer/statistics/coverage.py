@@ -1,15 +1,16 @@
 """How often an interval contains the true AUROC: a simulation, in which the truth is known.
 
-Scores are binormal: those of positives lie ``sqrt(2)`` times the normal quantile of the AUROC above those of negatives, both
-with variance 1. The simulation answers two questions. With independent images, how many positives does an interval need?
-With several images per patient, whose scores share half their variance, what does it cost to treat the images as
-independent? Trials take the place of classes in the functions that compute the results, so these very functions are tested.
-All trials of a scenario share their resamples, as all models share those of a test set.
+Scores are binormal, with variance 1: the mean of the positives lies ``sqrt(2)`` times the normal quantile of
+the AUROC above that of the negatives. The simulation answers two questions. With independent images, how many
+positives does an interval need? With several images per patient, whose scores share half their variance, how
+wrong is it to treat the images as independent? Trials take the place of classes, so the simulation tests the
+very functions that compute the results. All trials of a scenario share their resamples, as all models share
+those of a test set.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -42,7 +43,7 @@ def coverage(settings: stages.SimulateCoverage, *, coverage: Path) -> None:
 
 @dataclass(frozen=True)
 class Scenario:
-    """A simulated test set of one class: its AUROC, numbers of patients with and without the finding, images per patient."""
+    """A simulated test set of one class: ``positives`` and ``negatives`` patients with ``images`` each."""
 
     auroc: float
     positives: int
@@ -87,41 +88,38 @@ def simulate_coverage(
 ) -> pd.DataFrame:
     """Return how often each interval contains the truth: one row per scenario, unit and interval.
 
-    The columns are auroc, positives and negatives (patients), images (per patient), unit ('image' or 'patient'), interval
-    ('percentile' or 'logit'), trials, coverage (the share of trials), below and above (the share of trials whose interval
-    lies entirely on that side of the truth) and undefined (the share of trials without an interval, which count as not
-    covering). With one image per patient the two units are the same, and 'patient' is left out.
+    The columns are auroc, positives and negatives (patients), images (per patient), unit ('image' or
+    'patient'), interval ('percentile' or 'logit'), trials, coverage (the share of trials), below and above
+    (the share of trials whose interval lies entirely on that side of the truth) and undefined (the share of
+    trials without an interval, which count as not covering). With one image per patient the two units are the
+    same, and 'patient' is left out.
     """
     rows = []
     for scenario in scenarios:
-        for unit, interval, lower, upper in _intervals(scenario, percentiles, replicates, trials, seed):
-            rows.append(
-                vars(scenario)
-                | {"unit": unit, "interval": interval, "trials": trials}
-                | {"coverage": np.mean((lower <= scenario.auroc) & (scenario.auroc <= upper))}
-                | {"below": np.mean(upper < scenario.auroc), "above": np.mean(lower > scenario.auroc)}
-                | {"undefined": np.mean(np.isnan(lower))}
-            )
+        name = ("coverage", *map(str, vars(scenario).values()))
+        scores = scenario.scores(trials, stream(seed, *name, "scores"))
+        labels = np.tile(scenario.labels(), (trials, 1)).T
+        aurocs = auroc_by_class(labels, scores)
+        influences = influence_by_class(labels, scores).T
+        units = {"image": np.arange(len(labels))}
+        if scenario.images > 1:
+            units["patient"] = scenario.patients()
+        for unit, ids in units.items():
+            drawn, _ = bootstrap_by_class(labels, scores, resample_counts(ids, replicates, seed, *name, unit))
+            # With few positives a resample may have none. nanpercentile is far slower, so it is used only if
+            # needed.
+            quantile = np.nanpercentile if np.isnan(drawn).any() else np.percentile
+            se, rarer = standard_errors(influences, ids), rarer_units(labels[:, :1], ids)
+            intervals = {
+                "percentile": quantile(drawn, percentiles, axis=0),
+                "logit": logit_interval(aurocs, se, rarer, percentiles),
+            }
+            for interval, (lower, upper) in intervals.items():
+                rows.append(
+                    vars(scenario)
+                    | {"unit": unit, "interval": interval, "trials": trials}
+                    | {"coverage": np.mean((lower <= scenario.auroc) & (scenario.auroc <= upper))}
+                    | {"below": np.mean(upper < scenario.auroc), "above": np.mean(lower > scenario.auroc)}
+                    | {"undefined": np.mean(np.isnan(lower))}
+                )
     return pd.DataFrame(rows)
-
-
-def _intervals(
-    scenario: Scenario, percentiles: Sequence[float], replicates: int, trials: int, seed: int
-) -> Iterator[tuple[str, str, np.ndarray, np.ndarray]]:
-    """Yield unit, interval, lower and upper ends [trials]."""
-    name = ("coverage", *map(str, vars(scenario).values()))
-    scores = scenario.scores(trials, stream(seed, *name, "scores"))
-    labels = np.tile(scenario.labels(), (trials, 1)).T
-    aurocs = auroc_by_class(labels, scores)
-    influences = influence_by_class(labels, scores).T
-    units = {"image": np.arange(len(labels)), "patient": scenario.patients()}
-    for unit, ids in units.items():
-        if unit == "patient" and scenario.images == 1:
-            continue
-        counts = resample_counts(ids, replicates, seed, *name, unit)
-        drawn, _ = bootstrap_by_class(labels, scores, counts)
-        # With few positives a resample may have none. nanpercentile is far slower, so it is used only if needed.
-        quantile = np.nanpercentile if np.isnan(drawn).any() else np.percentile
-        yield unit, "percentile", *quantile(drawn, percentiles, axis=0)
-        rarer = rarer_units(labels[:, :1], ids)
-        yield unit, "logit", *logit_interval(aurocs, standard_errors(influences, ids), rarer, percentiles)

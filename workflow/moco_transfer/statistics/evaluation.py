@@ -1,10 +1,10 @@
-"""The test results of one target: every estimate with its interval and standard errors, per cell, subset and class.
+"""The test results of one target: estimates with intervals and standard errors, per cell, subset and class.
 
-A cell is one (source, mode, percent, epochs): an average over labelled subsets. Intervals are percentiles of the
-bootstrap, as in the paper, and take the subsets as fixed. Standard errors are our addition. The test set's part comes from
-influence functions, always clustered by patient, because images of one patient are not independent; the subsets' part
-comes from the scatter between them. A single class may be too rare for percentiles, so it gets the logit interval. Files
-of predictions are read one at a time.
+A cell is one (source, mode, percent, epochs), averaged over labelled subsets. As in the paper, intervals are
+percentiles of the bootstrap and take the subsets as fixed. We add standard errors. The test set's part comes
+from influence functions, clustered by patient because images of one patient are not independent; the subsets'
+part comes from the scatter between them. A single class may be too rare for percentiles, so it gets the logit
+interval. Predictions files are read one at a time.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ COLUMNS = {
 def evaluate(
     settings: stages.Evaluate, *, predictions: list[Path], subsets: list[Path], budgets: Path, out: Path
 ) -> None:
-    """Score the test images of one target, bootstrap them, estimate standard errors, and write a table of each to ``out``."""
+    """Score and bootstrap the test images of one target, and write the resulting tables to ``out``."""
     frames = evaluate_target(
         settings.target,
         predictions_files(settings.jobs, predictions),
@@ -77,51 +77,44 @@ def evaluate_target(
 ) -> dict[str, pd.DataFrame]:
     """Return the frames 'estimates', 'subsets', 'classes', 'replicates' and 'covariance' of ``target``.
 
-    ``budgets`` comes from ``budgets.select_budgets``, ``n_labeled`` is the number of labelled images by percent, ``seed``
-    the root of the random streams. The covariance is that of the subset-mean AUROCs over test sets, between all pairs of
-    cells, in long format (source_a, ..., epochs_b, covariance). Raises UserError if two files do not hold the same images,
-    or if an end-to-end cell has no selected budget among its epochs.
+    ``budgets`` comes from ``budgets.best_budgets``, ``n_labeled`` is the number of labelled images by
+    percent, ``seed`` the root of the random streams. 'covariance' holds, for each pair of cells, the
+    covariance over test sets of their subset-mean AUROCs (columns source_a, ..., epochs_b, covariance).
+    Raises UserError if two files do not hold the same images, or if the selected budget of an end-to-end cell
+    is not among its epochs.
     """
     chosen = {(row.source, row.percent): row.epochs for row in budgets[budgets["selected"]].itertuples()}
-    files = sorted(files, key=_place)
+    files = sorted(files, key=lambda file: (file.mode, float(file.percent), file.source, file.subset))
     test = next(iter(read_split(files[0].path, "test").values()))
     units = test.patients if settings.unit == "patient" else test.images
     counts = resample_counts(units, settings.replicates, seed, "bootstrap", target)
     parts: dict[str, list[pd.DataFrame]] = {name: [] for name in COLUMNS}
-    cells: list[tuple] = []
     influences: list[np.ndarray] = []
     for (source, mode, percent), jobs in groupby(files, lambda file: (file.source, file.mode, file.percent)):
         by_budget = _by_budget(jobs, test, counts, settings)
         if mode == "end_to_end" and chosen.get((source, percent)) not in by_budget:
             raise UserError(
-                f"{target}: no selected budget for source '{source}' at {percent}% among {sorted(by_budget)} epochs; "
-                "select budgets again from these predictions"
+                f"{target}: no selected budget for source '{source}' at {percent}% among "
+                f"{sorted(by_budget)} epochs; select budgets again from these predictions"
             )
-        for epochs, subsets in sorted(by_budget.items()):
-            cell = {"target": target, "source": source, "mode": mode, "percent": percent, "epochs": epochs}
-            selected = mode == "linear" or chosen[source, percent] == epochs
-            frames = {
-                "estimates": _estimate(subsets, settings.percentiles).assign(
-                    n_labeled=n_labeled[percent], selected=selected
-                ),
-                "subsets": _by_subset(subsets),
-                "classes": _by_class(subsets, test, settings.percentiles),
-                "replicates": _by_replicate(subsets),
-            }
-            for name, frame in frames.items():
-                parts[name].append(frame.assign(**cell))
-            cells.append((source, mode, percent, epochs))
-            influences.append(np.mean([subset.influence for subset in subsets], axis=0))
-    covariance = influence_covariance(np.stack(influences), test.patients)
+        for epochs, results in sorted(by_budget.items()):
+            facts = {"source": source, "mode": mode, "percent": percent, "epochs": epochs}
+            facts |= {"target": target, "n_labeled": n_labeled[percent]}
+            facts["selected"] = mode == "linear" or chosen[source, percent] == epochs
+            for name, frame in _frames(results, test, settings.percentiles).items():
+                parts[name].append(frame.assign(**facts)[COLUMNS[name]])
+            influences.append(np.mean([result.influence for result in results], axis=0))
     frames = {name: pd.concat(part, ignore_index=True) for name, part in parts.items()}
+    covariance = influence_covariance(np.stack(influences), test.patients)
     frames["estimates"]["se_test"] = np.sqrt(np.diag(covariance))
     frames["estimates"]["se"] = np.hypot(frames["estimates"]["se_test"], frames["estimates"]["se_subset"])
-    frames = {name: frame[COLUMNS[name]] for name, frame in frames.items()}
-    return frames | {"covariance": _long_covariance(cells, covariance)}
+    cells = frames["estimates"][CELL]
+    pairs = cells.merge(cells, how="cross", suffixes=("_a", "_b"))
+    return frames | {"covariance": pairs.assign(covariance=covariance.ravel())}
 
 
 class _SubsetResult:
-    """The results of one subset at one budget: values that are kept when the predictions are not."""
+    """The results of one subset at one budget, kept after its predictions are dropped from memory."""
 
     def __init__(self, subset: int, scored: Scored, counts: np.ndarray, settings: Evaluation):
         self.subset = subset
@@ -134,21 +127,17 @@ class _SubsetResult:
         self.influence_by_class = influence_by_class(scored.labels, scored.scores)
 
 
-def _place(file: PredictionsFile) -> tuple:
-    return file.mode, float(file.percent), file.percent, file.source, file.subset
-
-
 def _by_budget(
     jobs: Iterable[PredictionsFile], test: Scored, counts: np.ndarray, settings: Evaluation
 ) -> dict[int, list[_SubsetResult]]:
-    """Return the results of each subset, by the budgets that all subsets share."""
+    """Return the results of all subsets by budget. Raises UserError if the subsets have different budgets."""
     by_budget: dict[int, list[_SubsetResult]] = {}
     for job in jobs:
         scored_by_budget = read_split(job.path, "test")
         if by_budget and by_budget.keys() != scored_by_budget.keys():
             raise UserError(
-                f"{job.path}: predictions after {sorted(scored_by_budget)} epochs, but {sorted(by_budget)} in the subsets "
-                "before it; delete it and run again"
+                f"{job.path}: predictions after {sorted(scored_by_budget)} epochs, but the subsets before "
+                f"it have {sorted(by_budget)}; delete it and run again"
             )
         for epochs, scored in scored_by_budget.items():
             require_same_images(test, scored, job.path)
@@ -156,51 +145,40 @@ def _by_budget(
     return by_budget
 
 
-def _estimate(results: list[_SubsetResult], percentiles: Sequence[float]) -> pd.DataFrame:
-    """Return the one row of a cell, except for the test set's standard error."""
-    replicates = _by_replicate(results)["auroc"].dropna()
-    ends = [percentiles[0], 50, percentiles[1]]
-    lower, median, upper = np.percentile(replicates, ends) if len(replicates) else [np.nan] * 3
-    subsets = _by_subset(results)
-    row = {
+def _frames(
+    results: list[_SubsetResult], test: Scored, percentiles: Sequence[float]
+) -> dict[str, pd.DataFrame]:
+    """Return the rows of one cell in every table, without the estimate's standard errors of the test set."""
+    subsets = pd.DataFrame(
+        [(result.subset, result.auroc, result.macro) for result in results],
+        columns=["subset", "auroc", "macro"],
+    )
+    # A replicate in which no class could be scored is NaN and plays no part in the interval.
+    replicates = pd.Series(np.mean([result.replicates for result in results], axis=0))
+    known, ends = replicates.dropna(), [percentiles[0], 50, percentiles[1]]
+    lower, median, upper = np.percentile(known, ends) if len(known) else [np.nan] * 3
+    estimate = {
         "n_subsets": len(subsets),
         "auroc": subsets["auroc"].mean(),
         "macro": subsets["macro"].mean(),
-        "mean": replicates.mean(),
+        "mean": known.mean(),
         "median": median,
         "lower": lower,
         "upper": upper,
         # With one subset the scatter between subsets is unknown, and so is the standard error: NaN, not zero.
         "se_subset": subsets["auroc"].std(ddof=1) / np.sqrt(len(subsets)),
+        "se_test": np.nan,
+        "se": np.nan,
     }
-    return pd.DataFrame([row])
-
-
-def _by_subset(results: list[_SubsetResult]) -> pd.DataFrame:
-    rows = [(result.subset, result.auroc, result.macro) for result in results]
-    return pd.DataFrame(rows, columns=["subset", "auroc", "macro"])
-
-
-def _by_class(results: list[_SubsetResult], test: Scored, percentiles: Sequence[float]) -> pd.DataFrame:
     aurocs = np.mean([result.by_class for result in results], axis=0)
     influences = np.mean([result.influence_by_class for result in results], axis=0)
     se = standard_errors(influences.T, test.patients)
-    lower, upper = logit_interval(aurocs, se, rarer_units(test.labels, test.patients), percentiles)
-    columns = {"class": test.classes, "positives": positives_by_class(test.labels), "auroc": aurocs}
-    return pd.DataFrame(columns | {"lower": lower, "upper": upper, "se_test": se})
-
-
-def _by_replicate(results: list[_SubsetResult]) -> pd.DataFrame:
-    """Return the replicates. One in which no class could be scored is NaN and plays no part in the interval."""
-    aurocs = np.mean([result.replicates for result in results], axis=0)
-    return pd.DataFrame({"replicate": np.arange(len(aurocs)), "auroc": aurocs})
-
-
-def _long_covariance(cells: list[tuple], covariance: np.ndarray) -> pd.DataFrame:
-    names = pd.DataFrame(cells, columns=CELL)
-    first, second = (axis.ravel() for axis in np.indices(covariance.shape))
-    pairs = [
-        names.iloc[first].reset_index(drop=True).add_suffix("_a"),
-        names.iloc[second].reset_index(drop=True).add_suffix("_b"),
-    ]
-    return pd.concat(pairs, axis=1).assign(covariance=covariance.ravel())
+    rarer = rarer_units(test.labels, test.patients)
+    lower, upper = logit_interval(aurocs, se, rarer, percentiles)
+    classes = {"class": test.classes, "positives": positives_by_class(test.labels), "auroc": aurocs}
+    return {
+        "estimates": pd.DataFrame([estimate]),
+        "subsets": subsets,
+        "classes": pd.DataFrame(classes | {"lower": lower, "upper": upper, "se_test": se}),
+        "replicates": pd.DataFrame({"replicate": replicates.index, "auroc": replicates}),
+    }

@@ -1,26 +1,21 @@
 """Estimated AUROCs as evidence: contrasts between them, standard errors, p-values and verdicts.
 
-A contrast is a weighted sum of AUROCs, such as "MoCo minus ImageNet alone". Its variance has two parts: the test set's,
-from the paired covariance of the AUROCs, and the labelled subsets', from the scatter of the contrast over the subsets
-(all sources share each subset). With few subsets the second part is uncertain, and this matters most far out in the
-tails, where Holm's correction leads. Cochran's quantiles account for it. In simulations of null contrasts, whatever the
-ratio of the two parts, they err in at most 5.2% at a nominal 5% with two subsets or more; at a nominal 0.5% they err in
-0.6% with three subsets and in 1.1% with two. Satterthwaite's degrees of freedom would err there in up to 1.9% and 3.9%,
-and families of twelve in 12% instead of 5%.
+A contrast is a weighted sum of AUROCs, such as "MoCo minus ImageNet alone". Its variance has two parts: the
+test set's, from the paired covariance of the AUROCs, and the labelled subsets', from the scatter of the
+contrast over the subsets (all sources share each subset). With few subsets the second part is uncertain,
+which matters most in the far tails that Holm's correction uses. Cochran's quantiles account for it;
+Satterthwaite's degrees of freedom would reject up to four times too often there. docs/statistics.md has the
+error rates, and says what no contrast includes.
 
-No contrast knows the scatter between MoCo pretrainings, because there is one per source, nor that of the choice of the
-budget, which is taken as given. Every statement is about these encoders and these budgets.
+The paper's own tables are treated in the same way, as far as they go. They give no covariance, so estimates
+count as independent, which overstates the variance of differences on one test set. They give no values per
+subset, so the subsets' variance is missing, which understates it.
 
-The paper's own tables enter in the same way, with what they report. They give no covariance, so estimates count as
-independent, which overstates the variance of differences on one test set. They give no values per subset, so the subsets'
-variance is missing, which understates it.
-
-Each comparison is tested in two directions, one-sided: for the claim and against it. "Supported" and "not supported" are
-both findings; "undecided" is the lack of one. A claim about several comparisons says that it holds in all of them, in
-most, or in some. For m comparisons and a claim about at least u of them, the p-value is (m - u + 1) times the u-th
-smallest (partial conjunction, Benjamini and Heller 2008, valid under any dependence): the largest p-value if the claim is
-about all (the intersection-union test), m times the smallest if it is about some (Bonferroni). The claim is contradicted
-if at least m - u + 1 comparisons are.
+Each comparison has two one-sided tests: for the claim and against it. "Supported" and "not supported" are
+findings; "undecided" is not. For a claim that at least u of m comparisons hold (all, most or some of them),
+the p-value is (m - u + 1) times the u-th smallest (partial conjunction, Benjamini and Heller 2008, valid
+under any dependence): the largest p-value for all (the intersection-union test), m times the smallest for
+some (Bonferroni). The claim is contradicted if at least m - u + 1 comparisons are.
 """
 
 from __future__ import annotations
@@ -47,7 +42,7 @@ ANSWERS: dict[Verdict, str] = {
 
 
 class EstimateKey(NamedTuple):
-    """Names one estimate: an AUROC averaged over labelled subsets. ``epochs`` None means the selected budget."""
+    """The name of an AUROC averaged over labelled subsets. ``epochs`` None means the selected budget."""
 
     target: str
     source: str
@@ -63,9 +58,10 @@ Weights = Mapping[EstimateKey, float]
 class Contrast:
     """An estimated effect with its standard error.
 
-    ``subset_share`` is the share of its variance that comes from the labelled subsets, and ``df`` are that part's degrees
-    of freedom. The test set's part, from hundreds of images, counts as known. Quantiles are Cochran's (1964): the average of
-    Student's and the normal quantile, weighted by the two parts of the variance.
+    ``subset_share`` is the share of its variance that comes from the labelled subsets, and ``df`` are that
+    part's degrees of freedom. The test set's part, from hundreds of images, counts as known. Quantiles are
+    Cochran's (1964): the mean of Student's and the normal quantile, weighted by the two parts of the
+    variance.
     """
 
     effect: float
@@ -76,8 +72,8 @@ class Contrast:
     def p_above(self, threshold: float) -> float:
         """Return the one-sided p-value for "the effect is above ``threshold``".
 
-        It is NaN if the standard error is unknown. A standard error of zero shows a degenerate sample, not certainty:
-        the p-value is then 1.
+        It is NaN if the standard error is unknown. A standard error of zero shows a degenerate sample, not
+        certainty: the p-value is then 1.
         """
         if np.isnan(self.se):
             return float("nan")
@@ -90,7 +86,7 @@ class Contrast:
         return replace(self, effect=-self.effect).p_above(-threshold)
 
     def interval(self, level: float) -> tuple[float, float]:
-        """Return the 1 - 2 ``level`` interval; one-sided tests at ``level`` exclude what lies beyond its ends."""
+        """Return the 1 - 2 ``level`` interval; one-sided tests at ``level`` exclude what lies beyond it."""
         reach = self._upper_quantile(level) * self.se
         return self.effect - reach, self.effect + reach
 
@@ -101,12 +97,12 @@ class Contrast:
         return -float((1 - self.subset_share) * ndtri(p) + self.subset_share * stdtrit(self.df, p))
 
     def _upper_tail(self, t: float) -> float:
-        """Return the probability whose upper quantile is ``t``, by bisection: the quantile has no inverse formula."""
+        """Return the probability whose upper quantile is ``t``, by bisection, as there is no formula."""
         if t < 0:
             return 1 - self._upper_tail(-t)
         if self.subset_share == 0:
             return float(ndtr(-t))
-        # Bisect on the scale of normal quantiles, which never exceed Cochran's. Beyond 20, p-values are below 1e-88.
+        # Bisect normal quantiles, which never exceed Cochran's. Beyond 20, p-values are below 1e-88.
         low, high = 0.0, min(t, 20.0)
         for _ in range(50):
             middle = (low + high) / 2
@@ -118,9 +114,9 @@ class Contrast:
 class Evidence:
     """AUROCs with their covariance over test sets and, for a run of ours, their values per labelled subset.
 
-    ``by_subset`` None means that the scatter between subsets is out of reach; contrasts then leave it out. It may hold
-    more subsets than the AUROC averages; ``n_averaged`` then says how many the average has. Pairs that ``covariance``
-    lacks have none. ``selected`` gives the budget that a key without epochs means; a key that it lacks stands for itself.
+    If ``by_subset`` is None, the scatter between subsets is unknown and contrasts leave it out. It may hold
+    more subsets than an AUROC averages; ``n_averaged`` says how many are averaged. Pairs that ``covariance``
+    lacks have a covariance of zero. ``selected`` gives the budget that a key without epochs means.
     """
 
     values: Mapping[EstimateKey, float]
@@ -139,9 +135,9 @@ class Evidence:
     ) -> Evidence:
         """Return the evidence of a run, from the frames of ``evaluation.evaluate_target``.
 
-        ``estimates`` and ``subsets`` hold all targets, ``covariances`` one frame per target. ``extra`` holds AUROCs on
-        further labelled subsets, in the columns of ``subsets``: they inform the variance between subsets and enter no
-        average.
+        ``estimates`` and ``subsets`` hold all targets, ``covariances`` one frame per target. ``extra`` holds
+        AUROCs on further labelled subsets, in the columns of ``subsets``, which count only for the variance
+        between subsets.
         """
         keys = _keys(estimates)
         by_subset: dict[EstimateKey, dict[int, float]] = {}
@@ -164,10 +160,10 @@ class Evidence:
 
     @classmethod
     def from_tables(cls, tables: pd.DataFrame) -> Evidence:
-        """Return the evidence of published ``tables``: medians, and standard errors from their 5% and 95% quantiles.
+        """Return the evidence of published tables: medians, and standard errors from 5% and 95% quantiles.
 
-        The columns are target, percent, n_labeled, mode, source, auroc_median, q05 and q95. They are rounded to three
-        decimals, which matters for the chest intervals (0.003 wide).
+        The columns are target, percent, n_labeled, mode, source, auroc_median, q05 and q95. Values are
+        rounded to three decimals, which matters for the chest intervals (0.003 wide).
         """
         values, covariance = {}, {}
         for row in tables.itertuples():
@@ -177,7 +173,7 @@ class Evidence:
         return cls(values, covariance, None)
 
     def scattered(self, sd: float, n_subsets: int) -> Evidence:
-        """Return this evidence as if each AUROC were a mean over ``n_subsets`` subsets that scatter independently by ``sd``."""
+        """Return this evidence with AUROCs as means of ``n_subsets`` subsets that scatter by ``sd``."""
         variances = {
             (key, key): self.covariance.get((key, key), 0.0) + sd**2 / n_subsets for key in self.values
         }
@@ -214,11 +210,11 @@ class Evidence:
     def contrast(self, weights: Weights) -> Contrast:
         """Return the sum of ``weights`` times their AUROCs, with its standard error.
 
-        The variance over test sets is w'Cw. The variance over labelled subsets is the contrast's variance between the S
-        subsets that all its estimates share (S - 1 degrees of freedom), divided by the number of subsets that the AUROCs
-        average. With one subset it is unknown and the standard error is NaN. The scatter between subsets includes some of
-        the test set's chance variation, so the sum errs, if at all, on the side of caution. Raises KeyError for an
-        estimate that is not known.
+        The variance over test sets is w'Cw. The variance over labelled subsets is the contrast's variance
+        between the S subsets that all its estimates share (S - 1 degrees of freedom), divided by the number
+        of subsets that the AUROCs average. With one subset it is unknown and the standard error is NaN. The
+        scatter between subsets includes some of the test set's chance variation, so the sum errs, if at all,
+        on the side of caution.
         """
         weights = {self._resolved(key): weight for key, weight in weights.items()}
         effect = sum(weight * self.values[key] for key, weight in weights.items())
@@ -265,15 +261,10 @@ def read_run(
     subsets: Sequence[str | Path],
     extra: Sequence[str | Path] = (),
 ) -> tuple[pd.DataFrame, Evidence]:
-    """Return a run's estimates and evidence, from files of one target each; the first two lists are in the same order."""
-    frames = [pd.read_parquet(path) for path in estimates]
-    by_target = {
-        frame["target"].iloc[0]: pd.read_parquet(path)
-        for frame, path in zip(frames, covariances, strict=True)
-    }
-    every = pd.concat(frames, ignore_index=True)
-    further = read_all(extra) if extra else None
-    return every, Evidence.from_run(every, by_target, read_all(subsets), further)
+    """Return a run's estimates and evidence from files of one target each, in the same order."""
+    every = read_all(estimates)
+    by_target = dict(zip(every["target"].unique(), map(pd.read_parquet, covariances), strict=True))
+    return every, Evidence.from_run(every, by_target, read_all(subsets), read_all(extra) if extra else None)
 
 
 def read_all(paths: Sequence[str | Path]) -> pd.DataFrame:
@@ -307,14 +298,15 @@ def at_least(p_values: Sequence[float], u: int) -> float:
 
 
 def required(quantifier: Quantifier, m: int) -> int:
-    """Return how many of ``m`` comparisons must hold if a claim is about all, most (more than half) or some of them."""
+    """Return how many of ``m`` comparisons must hold for all, most (more than half) or some to hold."""
     return {"all": m, "most": m // 2 + 1, "some": 1}[quantifier]
 
 
 def verdict(p: float, p_against: float, level: float) -> Verdict:
     """Return what the two one-sided p-values say at ``level``; NaN means that no test was possible.
 
-    If one comparison of a claim cannot be tested, the others may still contradict the claim.
+    ``p`` alone may be NaN: if one comparison of a claim cannot be tested, the others may still contradict the
+    claim.
     """
     if p < level:
         return "supported"

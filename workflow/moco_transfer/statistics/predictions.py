@@ -1,7 +1,7 @@
 """Predictions of finetuning jobs: labels and logits of validation and test images, read one split at a time.
 
-A file of predictions holds one row per image and budget of epochs. Code that reads validation images never sees a test
-row, because reading filters by split.
+A predictions file holds one row per image and budget of epochs. Reading filters by split, so code that asks
+for validation images never sees a test row.
 """
 
 from __future__ import annotations
@@ -15,18 +15,7 @@ import pandas as pd
 import pyarrow.parquet as pq
 
 from moco_transfer.errors import UserError
-
-
-def predictions_files(
-    jobs: Sequence[tuple[str, str, str, int]], paths: Sequence[Path]
-) -> list[PredictionsFile]:
-    """Pair each predictions file with its job (source, mode, percent, subset); both come in the same order."""
-    return [PredictionsFile(*job, path) for job, path in zip(jobs, paths, strict=True)]
-
-
-def labelled_counts(percents: Sequence[str], subsets: Sequence[Path]) -> dict[str, int]:
-    """Return the number of labelled images by percentage, from one subset of each."""
-    return {percent: pq.read_metadata(path).num_rows for percent, path in zip(percents, subsets, strict=True)}
+from moco_transfer.experiment import Job
 
 
 @dataclass(frozen=True)
@@ -51,11 +40,21 @@ class Scored:
     scores: np.ndarray
 
 
-def read_split(path: str | Path, split: str) -> dict[int, Scored]:
-    """Return the images of ``split`` ('validation' or 'test') of one file of predictions, by budget, ascending.
+def predictions_files(jobs: Sequence[Job], paths: Sequence[Path]) -> list[PredictionsFile]:
+    """Return the predictions file of each job; ``paths`` are in the order of ``jobs``."""
+    return [PredictionsFile(*job, path) for job, path in zip(jobs, paths, strict=True)]
 
-    Raises UserError, naming the file, if columns are missing, the split has no row, budgets hold different images, or a
-    score is not finite (the training diverged).
+
+def labelled_counts(percents: Sequence[str], subsets: Sequence[Path]) -> dict[str, int]:
+    """Return the number of labelled images by percentage, from one subset of each."""
+    return {percent: pq.read_metadata(path).num_rows for percent, path in zip(percents, subsets, strict=True)}
+
+
+def read_split(path: str | Path, split: str) -> dict[int, Scored]:
+    """Return the images of ``split`` ('validation' or 'test') in a predictions file, by budget, ascending.
+
+    Raises UserError, naming the file, if columns are missing, the split has no row, budgets hold different
+    images, or a score is not finite (the training diverged).
     """
     frame = pd.read_parquet(path, filters=[("split", "==", split)])
     classes = tuple(name.removeprefix("label_") for name in frame.columns if name.startswith("label_"))
@@ -63,22 +62,21 @@ def read_split(path: str | Path, split: str) -> dict[int, Scored]:
     missing = [name for name in needed if name not in frame.columns]
     if missing or not classes:
         raise UserError(
-            f"{path}: expected the columns of predictions, but there is no '{(missing or ['label_...'])[0]}'; "
+            f"{path}: expected a predictions file, but it has no column '{(missing or ['label_...'])[0]}'; "
             "delete it and run again"
         )
     if frame.empty:
         raise UserError(f"{path}: no image of the {split} split; is its share in the configuration zero?")
     budgets = {int(epochs): _scored(rows, classes) for epochs, rows in frame.groupby("epochs", sort=True)}
-    first = next(iter(budgets.values()))
     for epochs, scored in budgets.items():
         if not np.isfinite(scored.scores).all():
             raise UserError(f"{path}: logits at {epochs} epochs are not finite; lower the learning rate")
-        require_same_images(first, scored, path)
+        require_same_images(next(iter(budgets.values())), scored, path)
     return budgets
 
 
 def require_same_images(expected: Scored, found: Scored, path: str | Path) -> None:
-    """Raise UserError, naming ``path``, unless both hold the same images in the same order, with the same labels."""
+    """Raise UserError, naming ``path``, unless both hold the same images and labels in the same order."""
     same = (
         expected.classes == found.classes
         and np.array_equal(expected.images, found.images)
@@ -87,7 +85,8 @@ def require_same_images(expected: Scored, found: Scored, path: str | Path) -> No
     )
     if not same:
         raise UserError(
-            f"{path}: not the images, labels and order of the target's other predictions; delete it and run again"
+            f"{path}: expected the images and labels of the target's other predictions, in the same order; "
+            "delete it and run again"
         )
 
 

@@ -1,28 +1,24 @@
-"""What the similarity of datasets says: the paper's claim 10, and whether similarity predicts the best source.
+"""What the similarity of datasets says: the paper's claim 10, and does similarity predict the best source?
 
-Claim 10 says that the similarity of spine and chest exceeds that of either with ImageNet, in every layer. It is judged
-measure by measure. A measure that stays inside its null at some layer is no evidence, whatever the order of its values:
-then it cannot test the claim, and that is the finding. Note that leaving the null is a low bar. The network itself gives
-its channels a shape, so any two sets of images, even noise, are more alike than randomly rotated channels; only the order
-of the pairs says something about the datasets.
+Claim 10 says that the similarity of spine and chest exceeds that of either with ImageNet, in every layer.
+Each measure is judged alone. A measure that stays inside its null at some layer cannot test the claim,
+whatever the order of its values, and that is the finding. Leaving the null is a low bar: the network shapes
+its channels, so any two sets of images, even noise, are more alike than randomly rotated channels.
 
-The other measures are judged by their 5 to 95% intervals over random halves of the images. A half scatters about the
-whole as the whole does about fresh draws (the delete-half jackknife, Shao and Wu 1989), although the halves overlap.
-Asking that two intervals lie apart is stricter than asking that the interval of the difference excludes zero, whatever
-the dependence between two pairs that share a dataset. In simulations without any difference (200 to 256 normal or
-heavy-tailed images, 32 to 128 channels, also with two dependent images per patient), intervals lie apart in a given
-direction in at most 4%. So there is no p-value. A claim about all layers needs no correction. One comparison in any layer
-is enough to contradict it, so intervals are stretched for that, as Bonferroni's correction stretches normal ones. Values
-are compared as they are: the intervals do not include that few images lower the similarity of one pair more than
-another's (see ``normalised``).
+The other measures are judged by their 5 to 95% intervals over random halves of the images. A half scatters
+about the whole as the whole does about fresh draws (the delete-half jackknife, Shao and Wu 1989). Requiring
+that two intervals lie apart is stricter than requiring that the interval of their difference excludes zero:
+in simulations without any difference (200 to 256 normal or heavy-tailed images, 32 to 128 channels, also with
+two dependent images per patient), they lie apart in a given direction in at most 4%. So there is no p-value.
+A claim about all layers needs no correction, but one comparison in any layer contradicts it, so for that the
+intervals are stretched, as Bonferroni's correction stretches normal ones.
 
-The second question ranks, for each target, its out-of-domain sources by similarity and by AUROC. A source of one dataset
-is as similar to a target as that dataset is; ``none`` stands for the dataset of the initial weights. Sources of several
-datasets have no single similarity and are left out, as are those that contain the target's own images. Two or three
-sources per target remain, of which a measure that knows nothing names the best one in two or three times; more layers,
-percentages or measures do not add pairs of datasets. So there is no correlation coefficient here, only which source each
-measure names and whether that one has the best AUROC. The literal SVCCA names none: it leaves its null only by chance
-(decision 18), so leaving it means nothing.
+The second question ranks, for each target, its out-of-domain sources by similarity and by AUROC. A source of
+one dataset is as similar to a target as that dataset is; ``none`` stands for the dataset of the initial
+weights. Sources of several datasets have no single similarity and are left out, as are those that contain the
+target's own images. With the two or three sources that remain, a measure that knows nothing is often right by
+chance, so there is no correlation coefficient here, only which source each measure names and whether it has
+the best AUROC. The literal SVCCA names none: it leaves its null only by chance (decision 18).
 """
 
 from __future__ import annotations
@@ -56,17 +52,18 @@ Standing = Literal["inside its null", "unknown", "behind", "level", "ahead"]
 
 
 def measure_verdict(similarity: pd.DataFrame, measure: str, measures: int = 1) -> tuple[float, str, str]:
-    """Judge claim 10 by one ``measure``: return the smallest lead of spine-chest over the layers, the verdict and a remark.
+    """Return the smallest lead of spine-chest over the layers, the verdict of ``measure`` and a remark.
 
-    ``similarity`` has the columns measure, layer, dataset_a, dataset_b, value, value_lower, value_upper, null_lower and
-    null_upper. The lead is the value of spine-chest minus the larger value of the other two pairs, with the sign turned
-    for a distance. A directed measure has both orders of each pair, and the claim must hold for the worst of them. The
-    measure leaves its null at a layer if some pair is more alike than the null's interval allows.
+    ``similarity`` has the columns measure, layer, dataset_a, dataset_b, value, value_lower, value_upper,
+    null_lower and null_upper. The lead is the value of spine-chest minus the larger value of the other two
+    pairs, with the sign reversed for a distance. A directed measure has both orders of each pair, and the
+    claim must hold for the worst of them. The measure leaves its null at a layer if some pair is more alike
+    than the null's interval allows.
 
-    The claim is supported if the interval of spine-chest lies above those of the other pairs at every layer. It is not
-    supported if the interval lies below one of them at any layer, with intervals stretched for the number of comparisons
-    in all ``measures`` that are judged together. Otherwise it is undecided. It cannot be tested without a value or an
-    interval (dead channels, the literal SVCCA).
+    The claim is supported if the interval of spine-chest lies above those of the other pairs at every layer.
+    It is not supported if the interval lies below one of them at any layer, with intervals stretched for the
+    number of comparisons in all ``measures`` that are judged together. Otherwise it is undecided. It cannot
+    be tested without a value or an interval (dead channels, the literal SVCCA).
     """
     rows = similarity[similarity["measure"] == measure]
     pair = [frozenset(each) for each in zip(rows["dataset_a"], rows["dataset_b"], strict=True)]
@@ -90,18 +87,19 @@ def measure_verdict(similarity: pd.DataFrame, measure: str, measures: int = 1) -
 
 
 def judge_claim(similarity: pd.DataFrame) -> dict[str, dict]:
-    """Return the effect (the smallest lead), verdict and remark of claim 10 by each measure, and first as a whole ('all').
+    """Return effect (the smallest lead), verdict and remark of claim 10, as a whole ('all') and by measure.
 
-    As a whole the claim holds if every measure that can test it supports it.
+    The whole claim holds if every measure that can test it supports it.
     """
     cells = {}
     for measure in similarity["measure"].unique():
         lead, says, remark = measure_verdict(similarity, measure)
         cells[measure] = {"effect": lead, "verdict": says, "remark": remark}
     testing = [measure for measure, cell in cells.items() if cell["verdict"] != "cannot be tested"]
-    # Any one of them may contradict the whole, so they are judged as one family, by a stricter standard for that.
+    # Any one of them may contradict the whole claim, so contradiction is judged for all of them as one
+    # family.
     as_one = [measure_verdict(similarity, measure, len(testing))[1] for measure in testing]
-    # The whole gets the first of these verdicts that any measure has.
+    # The whole claim gets the first of these verdicts that any measure has.
     ranked = ["not supported", "undecided", "supported"]
     whole = min(as_one, key=ranked.index, default="cannot be tested")
     remark = f"said of all: {count_verdicts(cells)}"
@@ -109,9 +107,9 @@ def judge_claim(similarity: pd.DataFrame) -> dict[str, dict]:
 
 
 def _standing(rows: pd.DataFrame, distance: bool, stretch: float) -> tuple[float, Standing]:
-    """Return the lead of spine-chest at one layer (NaN if a value is) and where its interval stands.
+    """Return the lead of spine-chest at one layer (NaN if a value is NaN) and where its interval stands.
 
-    'behind' is decided by intervals ``stretch`` times as long.
+    Intervals are ``stretch`` times as long when 'behind' is decided.
     """
     sign, ends = (-1.0, ["upper", "lower"]) if distance else (1.0, ["lower", "upper"])
     value = sign * rows["value"]
@@ -137,12 +135,12 @@ def source_gains(
 ) -> pd.DataFrame:
     """Return each out-of-domain source of each target with its similarity and its gain over no MoCo.
 
-    ``similarity`` is the frame of the similarity stage, ``estimates`` that of ``evaluation.evaluate_target`` (for the
-    numbers of labels); ``datasets`` maps each source to its one dataset. Returns target, percent, n_labeled, measure,
-    layer, source, dataset, similarity (of a directed measure: from the source's dataset to the target), outside_null
-    (more alike than 95% of the null; never for the literal SVCCA), gain (linear test AUROC minus that of ``none``), and
-    lower and upper, its 1 - 2 ``level`` interval. Targets with fewer than two such sources are left out, as are
-    similarities without a value (dead channels).
+    ``similarity`` is the frame of the similarity stage, ``estimates`` that of ``evaluation.evaluate_target``
+    (for the numbers of labels); ``datasets`` maps each source to its one dataset. Returns target, percent,
+    n_labeled, measure, layer, source, dataset, similarity (of a directed measure: from the source's dataset
+    to the target), outside_null (more alike than 95% of the null; never for the literal SVCCA), gain (linear
+    test AUROC minus that of ``none``), and lower and upper, its 1 - 2 ``level`` interval. Targets with fewer
+    than two such sources are left out, as are similarities without a value (dead channels).
     """
     labels = estimates.drop_duplicates(["target", "percent"]).set_index(["target", "percent"])["n_labeled"]
     parts = []
@@ -171,12 +169,13 @@ def source_gains(
 def source_ranks(gains: pd.DataFrame, evidence: Evidence, level: float) -> pd.DataFrame:
     """Return whether the most similar source is the best, one row per target, percentage, measure and layer.
 
-    ``gains`` is the frame of ``source_gains``. Returns target, percent, n_labeled, measure, layer, sources (how many),
-    most_similar, outside_null (whether any source leaves the null; otherwise the measure says nothing), best (by AUROC),
-    effect (AUROC of the most similar source minus that of its best rival), lower, upper, p (the largest against any
-    rival), p_against (the smallest in favour of a rival, with Bonferroni's correction over them) and first: 'yes', 'no'
-    (another source is shown to be better), 'undecided' or 'cannot be tested' (also if the measure stays inside its null).
-    Intervals cover 1 - 2 ``level``; nothing is adjusted for the number of rows.
+    ``gains`` is the frame of ``source_gains``. Returns target, percent, n_labeled, measure, layer, sources
+    (how many), most_similar, outside_null (whether any source leaves the null; otherwise the measure says
+    nothing), best (by AUROC), effect (AUROC of the most similar source minus that of its best rival), lower,
+    upper, p (the largest against any rival), p_against (the smallest in favour of a rival, with Bonferroni's
+    correction over them) and first: 'yes', 'no' (another source is shown to be better), 'undecided' or
+    'cannot be tested' (also if the measure stays inside its null). Intervals cover 1 - 2 ``level``; nothing
+    is adjusted for the number of rows.
     """
     rows = []
     cell = ["target", "percent", "n_labeled", "measure", "layer"]
@@ -201,7 +200,7 @@ def source_ranks(gains: pd.DataFrame, evidence: Evidence, level: float) -> pd.Da
 
 
 def _to_target(similarity: pd.DataFrame, dataset: str, target: str) -> pd.DataFrame:
-    """Return measure, layer, similarity and outside_null from ``dataset`` to ``target``, in that order if it matters."""
+    """Return measure, layer, similarity and outside_null, in the direction from ``dataset`` to ``target``."""
     there = similarity[(similarity["dataset_a"] == dataset) & (similarity["dataset_b"] == target)]
     back = similarity[(similarity["dataset_a"] == target) & (similarity["dataset_b"] == dataset)]
     rows = (

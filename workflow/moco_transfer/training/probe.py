@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from moco_transfer.seeds import stream
-from moco_transfer.statistics.auroc import auroc_by_class, average, positives_by_class
+from moco_transfer.statistics.auroc import average_auroc
 from moco_transfer.training.images import ImagePool, predict
 
 # Inverse strengths of the L2 penalty; cross-validation chooses one for each class. Features are standardised.
@@ -81,8 +81,7 @@ class LinearProbe:
             if min((answers == 0).sum(), (answers == 1).sum()) >= 2:
                 scores[:, number] = _scores(features["train"][known], answers[known], features["validation"])
         labels = np.where(np.isnan(scores), np.nan, self._labels["validation"])
-        aurocs = auroc_by_class(labels, np.nan_to_num(scores))
-        return float(average(aurocs, positives_by_class(labels), "weighted"))
+        return average_auroc(labels, scores, "weighted")
 
 
 def _scores(features: np.ndarray, answers: np.ndarray, others: np.ndarray) -> np.ndarray:

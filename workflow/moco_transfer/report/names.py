@@ -1,0 +1,52 @@
+"""The names of modes, sources, datasets and measures in figures and tables for people."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from moco_transfer.config.experiment import LIMITED, LIMITED_STEPS, NONE_LONGER
+
+MODE_LABELS = {"linear": "linear", "end_to_end": "end to end"}
+MODE_HEADINGS = {"linear": "MoCo + Linear Finetuning", "end_to_end": "MoCo + End-to-end Finetuning"}
+"""The paper's headings of its tables 2 and 3."""
+TRAINED_LAYERS = {"linear": "only the last layer", "end_to_end": "all layers"}
+
+MEASURE_LABELS = {
+    "svcca_channels": "SVCCA of channels",
+    "cka_covariance": "CKA of covariances",
+    "frechet": "Fréchet distance",
+    "variance_share": "Share of variance\nin leading directions",
+}
+
+
+def source_label(source: str) -> str:
+    """Return what figures call a source: 'No MoCo', 'MoCo on spine + chest', 'MoCo (limited)'."""
+    built_in = {
+        "none": "No MoCo",
+        NONE_LONGER: "No MoCo, longer",
+        LIMITED: "MoCo (limited)",
+        LIMITED_STEPS: "MoCo (limited, more steps)",
+    }
+    return built_in.get(source) or "MoCo on " + source.replace("+", " + ")
+
+
+def source_title(source: str) -> str:
+    """Return what tables call a source, as the paper does: 'No MoCo', 'Spine+Chest MoCo', 'Limited MoCo'."""
+    if source == "none":
+        return "No MoCo"
+    return "+".join(part.capitalize() for part in source.split("+")) + " MoCo"
+
+
+def dataset_label(dataset: str, titles: Mapping[str, str]) -> str:
+    """Return 'VinDr-SpineXR (spine)': the title, and the short name that legends use."""
+    return f"{titles[dataset]} ({dataset})" if dataset in titles else dataset
+
+
+def interval_name(percentiles: Sequence[float]) -> str:
+    """Return the name of a bootstrap interval between two percentiles.
+
+    >>> interval_name([5, 95])
+    '5%-95% percentiles, a 90% interval'
+    """
+    lower, upper = percentiles
+    return f"{lower:g}%-{upper:g}% percentiles, a {upper - lower:g}% interval"
