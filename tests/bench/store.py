@@ -19,7 +19,7 @@ STORED, SIZE, BATCH, BATCHES = 6_000, 256, 64, 50
 PACK = """
 import sys
 import pandas as pd
-from moco_transfer.config import Store
+from moco_transfer.config.datasets import Store
 from moco_transfer.data.packing import pack_shard
 index, root, out = sys.argv[1:]
 pack_shard(pd.read_parquet(index), root, Store(size=256, fit="pad"), out, workers=2)

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
-from moco_transfer.config import Store
+from moco_transfer.config.datasets import Store
 from moco_transfer.data.index import build
 from moco_transfer.data.packing import pack_shard
 from moco_transfer.data.store import join

@@ -10,8 +10,9 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from moco_transfer import cli, config
+from moco_transfer import cli
 from moco_transfer import files as atomic
+from moco_transfer.config.experiment import check
 from moco_transfer.data.releases import describe_missing, find_tables
 from moco_transfer.errors import UserError
 from moco_transfer.seeds import stream, stream_key
@@ -69,7 +70,7 @@ def merged(base, overlay):
 def test_every_configuration_of_the_repository_is_valid(paper, overlays):
     for name in overlays:
         paper = merged(paper, yaml.safe_load((ROOT / "config" / f"{name}.yaml").read_text()))
-    config.check(paper)
+    check(paper)
 
 
 def changed(base, path, value):
@@ -93,32 +94,32 @@ def changed(base, path, value):
         ("seed", KeyError, "'seed' is missing"),
         ("targets.spine.percents", [5], "'targets.spine.percents.0': write it in quotes, .5."),
         ("targets.spine.percents", ["101"], "targets.spine.percents"),
-        ("targets.spine.limited", ["2"], "targets.spine.limited: '2' is not among its percents"),
-        ("datasets.spine.split.train", 0.5, "add up to 0.8, not to 1"),
+        ("targets.spine.limited", ["2"], "targets.spine.limited: '2' is not in targets.spine.percents"),
+        ("datasets.spine.split.train", 0.5, "add up to 0.8, not 1"),
         ("sources.hip", ["hip"], "sources.hip: 'hip' is not a dataset"),
         ("sources.limited", ["spine"], "'limited' is built in"),
         ("datasets.spine.root", None, "either 'root' or 'phantom'"),
         ("model.initial_weights.url", None, "kind 'download' needs 'url'"),
-        ("model.input_size", 300, "store.size is smaller than model.input_size"),
+        ("model.input_size", 300, "store.size must be at least model.input_size"),
         ("evaluation.percentiles", [5], "evaluation.percentiles"),
-        ("evaluation.percentiles", [95, 5], "must ascend"),
+        ("evaluation.percentiles", [95, 5], "smaller percentile must come first"),
         ("model.name", "densenet999", "model.name"),
-        ("pretraining.schedules.chest.bn_groups", 200, "leaves groups of one image"),
-        ("targets.spine.percents", ["1", "10", "1.0"], "one is there twice"),
+        ("pretraining.schedules.chest.bn_groups", 200, "too small for 200 bn_groups"),
+        ("targets.spine.percents", ["1", "10", "1.0"], "the same percentage is listed twice"),
         ("datasets.natural.phantom", {"images": 5, "size": 64}, "either 'root' or 'phantom'"),
         ("targets.natural", {"percents": ["10"], "limited": []}, "finetune.optimizers"),
-        ("datasets.chest.store.size", 320, "sources.spine.chest: its datasets need one store.size"),
+        ("datasets.chest.store.size", 320, "sources.spine.chest: all its datasets need the same store.size"),
     ],
 )
 def test_a_wrong_key_or_value_is_named_in_one_line(paper, path, value, message):
     with pytest.raises(UserError, match=message) as caught:
-        config.check(changed(paper, path, value))
+        check(changed(paper, path, value))
     assert "\n" not in str(caught.value)
 
 
 def test_an_entry_is_taken_out_by_null(paper):
     without = merged(paper, {"targets": {"chest": None}, "sources": {"spine+chest": None}})
-    found = config.check(without)
+    found = check(without)
     assert list(found.targets) == ["spine"] and list(found.sources) == ["none", "spine", "chest"]
 
 
@@ -149,12 +150,11 @@ def test_the_tables_of_a_release_are_found_when_all_are_there(tmp_path):
 
 
 def test_the_command_line_prints_a_users_error_in_one_line(tmp_path, capsys):
-    settings = json.dumps(
-        {"kind": "file", "path": str(tmp_path / "no.pth"), "sha256": None, "model": "densenet_small"}
-    )
-    assert (
-        cli.main(["fetch-weights", "--settings", settings, "--encoder", str(tmp_path / "e.safetensors")]) == 1
-    )
+    nothing = dict.fromkeys(["url", "sha256", "dataset", "epochs", "batch", "lr"])
+    weights = nothing | {"kind": "file", "path": str(tmp_path / "no.pth")}
+    network = {"name": "densenet_small", "input_size": 32}
+    settings = json.dumps({"network": network, "weights": weights})
+    assert cli.main(["fetch-weights", "--settings", settings, "--encoder", str(tmp_path / "e")]) == 1
     error = capsys.readouterr().err
     assert error.startswith("error: ") and "no.pth" in error and error.count("\n") == 1
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from moco_transfer.config import check
+from moco_transfer.config.experiment import check
 from moco_transfer.errors import UserError
 from moco_transfer.experiment import all_sources, finetuning_jobs
 from moco_transfer.training.schedule import epochs_for_steps
@@ -63,11 +63,11 @@ def test_controls_add_their_cells_and_their_sources(controls):
 @pytest.mark.parametrize(
     ("overlay", "message"),
     [
-        ({"controls": {"steps": {"spine": ["7"]}}}, "controls.steps.spine: '7' is not among targets.spine.percents"),
+        ({"controls": {"steps": {"spine": ["7"]}}}, "controls.steps.spine: '7' is not in targets.spine.percents"),
         ({"controls": {"budget": {"knee": ["1"]}}}, "controls.budget: 'knee' is not a target"),
         ({"controls": {"size": {"small": {"dataset": "chest", "as_many_as": "knee"}}}, "pretraining": {"schedules": {"small": {"epochs": 1, "batch": 8, "lr": 1, "bn_groups": 1}}}}, "'knee' is not a dataset"),
-        ({"controls": {"size": {"small": {"dataset": "chest", "as_many_as": "spine"}}}}, "must have every source: 'small'"),
-        ({"controls": {"size": {"chest": {"dataset": "chest", "as_many_as": "spine"}}}}, "a source has this name"),
+        ({"controls": {"size": {"small": {"dataset": "chest", "as_many_as": "spine"}}}}, "pretraining.schedules: 'small' is missing"),
+        ({"controls": {"size": {"chest": {"dataset": "chest", "as_many_as": "spine"}}}}, "a source already has this name"),
         ({"sources": {"none-longer": []}}, "'none-longer' is built in"),
         ({"pretraining": {"ranks": 3}}, "bn_groups is 2, not a multiple of pretraining.ranks, 3"),
     ],

@@ -24,7 +24,7 @@ from made_up_images import files_in, pack, write_images
 from PIL import Image
 
 from moco_transfer import files as disk
-from moco_transfer.config import Store as Settings
+from moco_transfer.config.datasets import Store as Settings
 from moco_transfer.data.packing import pack_shard
 from moco_transfer.data.store import join
 from moco_transfer.errors import UserError

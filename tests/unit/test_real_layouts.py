@@ -11,8 +11,7 @@ import pytest
 from made_up_images import pack
 from PIL import Image
 
-from moco_transfer.config import Store
-from moco_transfer.config.datasets import Table
+from moco_transfer.config.datasets import Store, Table
 from moco_transfer.data.adapters import mimic_cxr_jpg, read_release
 
 REAL = os.environ.get("MOCO_TRANSFER_REAL_DATA")

@@ -19,8 +19,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from made_up_releases import touch, write_chest, write_nih
 
-from moco_transfer import config
 from moco_transfer.config.datasets import Table
+from moco_transfer.config.experiment import Config
+from moco_transfer.config.experiment import check as check_config
 from moco_transfer.data.adapters import read_release
 from moco_transfer.data.adapters.tables import read_table
 from moco_transfer.data.index import check
@@ -408,7 +409,7 @@ def block(language: str) -> str:
 
 
 @pytest.fixture(scope="module")
-def example() -> config.Config:
+def example() -> Config:
     raw: dict = {}
     for text in (
         (ROOT / "config/config.yaml").read_text(encoding="utf-8"),
@@ -416,17 +417,17 @@ def example() -> config.Config:
         block("yaml"),
     ):
         raw = merged(raw, yaml.safe_load(text))
-    return config.check(raw)
+    return check_config(raw)
 
 
-def test_the_example_pretrains_on_chest_and_hip_and_scores_hip(example: config.Config) -> None:
+def test_the_example_pretrains_on_chest_and_hip_and_scores_hip(example: Config) -> None:
     assert list(example.targets) == ["hip"]
     assert set(example.sources) == {"none", "chest", "hip", "chest+hip"}
     assert set(example.datasets) == {"hip", "chest", "natural"}
     assert (example.datasets["hip"].adapter, example.datasets["hip"].shareable) == ("table", False)
 
 
-def test_the_columns_that_the_example_names_are_those_of_its_table(example: config.Config) -> None:
+def test_the_columns_that_the_example_names_are_those_of_its_table(example: Config) -> None:
     rows = pd.read_csv(io.StringIO(block("csv")))
     table = example.datasets["hip"].table
     named = [table.path, table.patient_id, table.study_id, table.view, *table.labels]
@@ -435,7 +436,7 @@ def test_the_columns_that_the_example_names_are_those_of_its_table(example: conf
     assert set(example.datasets["hip"].views) <= set(rows[table.view])
 
 
-def test_paths_of_the_page_are_there(example: config.Config) -> None:
+def test_paths_of_the_page_are_there(example: Config) -> None:
     for path in re.findall(r"\]\(\.\./([^)]+)\)|--configfile (config/\S+)", PAGE):
         assert (ROOT / (path[0] or path[1])).is_file()
     assert f"results/{example.run}/cards/hip.md" in PAGE

@@ -15,8 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from moco_transfer.config import Config
-from moco_transfer.config.experiment import LIMITED, LIMITED_STEPS, NONE_LONGER
+from moco_transfer.config.experiment import LIMITED, LIMITED_STEPS, NONE_LONGER, Config
 
 MODES = ("linear", "end_to_end")
 

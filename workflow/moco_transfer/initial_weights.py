@@ -10,8 +10,8 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from moco_transfer import config
 from moco_transfer.config import stages
+from moco_transfer.config.training import Optimizer
 from moco_transfer.data.labels import read_targets, split_rows
 from moco_transfer.errors import UserError
 from moco_transfer.files import replacing
@@ -93,7 +93,7 @@ def train_weights(
     classes = labels.argmax(axis=1)
     weights, network_name = settings.weights, settings.network.name
     recipe = Recipe(
-        config.Optimizer(batch=weights.batch, lr=weights.lr, name="sgd", momentum=0.9, weight_decay=1e-4),
+        Optimizer(batch=weights.batch, lr=weights.lr, name="sgd", momentum=0.9, weight_decay=1e-4),
         weights.epochs,
         [],
         settings.network.input_size,

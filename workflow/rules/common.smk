@@ -15,7 +15,8 @@ HOME = Path(workflow.current_basedir.get_path_or_uri(secret_free=True)).parents[
 if str(HOME / "workflow") not in sys.path:
     sys.path.insert(0, str(HOME / "workflow"))
 
-from moco_transfer.config import check, stages
+from moco_transfer.config import stages
+from moco_transfer.config.experiment import check
 from moco_transfer.config.augmentation import PRESETS
 from moco_transfer.data.releases import describe_missing, find_tables
 from moco_transfer.errors import UserError

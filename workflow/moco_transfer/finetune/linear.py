@@ -14,8 +14,8 @@ from pathlib import Path
 
 import numpy as np
 
-from moco_transfer import config
 from moco_transfer.config import stages
+from moco_transfer.config.training import Optimizer
 from moco_transfer.errors import UserError
 from moco_transfer.finetune.data import (
     BestEpoch,
@@ -170,7 +170,7 @@ def bce_with_logits(logits: np.ndarray, labels: np.ndarray) -> tuple[float, np.n
     return float(np.sum(terms, where=known) / count), gradient.astype(np.float32)
 
 
-def _sgd(weights: np.ndarray, settings: config.Optimizer) -> Step:
+def _sgd(weights: np.ndarray, settings: Optimizer) -> Step:
     """PyTorch's SGD: weight decay into the gradient, then the momentum buffer, which starts as the first gradient."""
     buffer = np.zeros_like(weights)
     momentum, decay = np.float32(settings.momentum or 0), np.float32(settings.weight_decay)
@@ -183,7 +183,7 @@ def _sgd(weights: np.ndarray, settings: config.Optimizer) -> Step:
     return step
 
 
-def _adam(weights: np.ndarray, settings: config.Optimizer) -> Step:
+def _adam(weights: np.ndarray, settings: Optimizer) -> Step:
     """Adam (Kingma and Ba 2015, algorithm 1) with PyTorch's defaults: betas 0.9 and 0.999, epsilon 1e-8."""
     mean, square, t = np.zeros_like(weights), np.zeros_like(weights), 0
     decay = np.float32(settings.weight_decay)

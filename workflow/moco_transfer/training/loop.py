@@ -15,10 +15,10 @@ from torch import Tensor, nn
 from torch.optim.adam import adam
 from torch.optim.sgd import sgd
 
-from moco_transfer import config
 from moco_transfer.augment import augment
 from moco_transfer.config.augmentation import Operation
 from moco_transfer.config.stages import Computing
+from moco_transfer.config.training import Optimizer
 from moco_transfer.errors import UserError
 from moco_transfer.seeds import stream
 from moco_transfer.training.device import autocast
@@ -36,7 +36,7 @@ class Recipe:
     stream : heads the names of the streams for the order of images and the augmentation
     """
 
-    optimizer: config.Optimizer
+    optimizer: Optimizer
     epochs: int
     operations: Sequence[Operation]
     input_size: int
@@ -224,7 +224,7 @@ def _clear_gradients(parameters: list[Tensor]) -> None:
         parameter.grad = None
 
 
-def _open_optimizer(network: nn.Module, settings: config.Optimizer) -> SGD | Adam:
+def _open_optimizer(network: nn.Module, settings: Optimizer) -> SGD | Adam:
     if settings.name == "adam":
         return Adam(network.parameters(), settings.weight_decay)
     return SGD(network.parameters(), settings.momentum or 0, settings.weight_decay)
