@@ -1,4 +1,4 @@
-"""Linear finetuning: all cells of one source and target, embedding included, against a forward pass an epoch.
+"""Linear finetuning: all heads of one source and target, embedding included, against a forward pass an epoch.
 
 The reference is what published code does (MoCo's ``main_lincls.py``): each epoch of each cell runs the labelled images
 through the frozen network, batch by batch, under a head of PyTorch's, and in the end the validation and test images
@@ -24,15 +24,17 @@ from measure import Measure, best_seconds
 from torch import nn
 from torch.nn import functional as F
 
-from moco_transfer import config
+from moco_transfer.config import stages
+from moco_transfer.config.training import Optimizer
 from moco_transfer.data.labels import COLUMNS
-from moco_transfer.finetune.cell import Cell, read_cell
+from moco_transfer.finetune.data import FinetuningData, read_finetuning_data
+from moco_transfer.finetune.embed import embed
+from moco_transfer.finetune.linear import linear
 from moco_transfer.networks import build_backbone, load_weights, save_weights
 from moco_transfer.seeds import stream
-from moco_transfer.stages import finetuning as stages
 from moco_transfer.training.images import DEVIATION, MEAN
 
-MODEL, SIZE, EPOCHS, SEEDS = "densenet_small", 64, 100, 3
+MODEL, SIZE, EPOCHS, SUBSETS = "densenet_small", 64, 100, 3
 
 
 @dataclass(frozen=True)
@@ -45,7 +47,7 @@ class Target:
     test: int
     subsets: tuple[int, ...]
     classes: int
-    optimizer: config.Optimizer
+    optimizer: Optimizer
     goal: float
 
 
@@ -57,7 +59,7 @@ TARGETS = (
         208,
         (5, 58, 587),
         1,
-        config.Optimizer(batch=16, lr=0.001, name="sgd", momentum=0.9, weight_decay=1e-4),
+        Optimizer(batch=16, lr=0.001, name="sgd", momentum=0.9, weight_decay=1e-4),
         goal=100,
     ),
     Target(
@@ -67,7 +69,7 @@ TARGETS = (
         757,
         (1, 2, 22, 225),
         14,
-        config.Optimizer(batch=48, lr=0.0005, name="adam", momentum=None, weight_decay=0.0),
+        Optimizer(batch=48, lr=0.0005, name="adam", momentum=None, weight_decay=0.0),
         goal=40,
     ),
 )
@@ -87,21 +89,21 @@ def measure() -> list[Measure]:
 def _measure(target: Target) -> Measure:
     with tempfile.TemporaryDirectory() as folder:
         files = write_inputs(target, Path(folder))
-        cells = {
-            n: read_cell(files["index"], files["splits"], files[f"{n}-1"], "zero") for n in target.subsets
-        }
+        jobs = [
+            read_finetuning_data(files["index"], files["splits"], files[f"{n}-1"], "zero")
+            for n in target.subsets
+        ]
         images = np.load(files["images"])
         network = build_backbone(MODEL, 0).eval()
         load_weights(network, files["encoder"])
-        scored = next(iter(cells.values())).scored
         ours, scoring, *an_epoch = best_seconds(
             lambda: _ours(target, files),
-            lambda: _forward(network, images, scored, 256),
-            *(lambda cell=cell: _reference_epoch(target, network, images, cell) for cell in cells.values()),
+            lambda: _forward(network, images, jobs[0].scored, 256),
+            *(lambda job=job: _reference_epoch(target, network, images, job) for job in jobs),
             repeats=3,
         )
-    reference = SEEDS * (EPOCHS * sum(an_epoch) + len(cells) * scoring)
-    name = f"linear cells of {target.name}, {SEEDS * len(cells)} x {EPOCHS} epochs"
+    reference = SUBSETS * (EPOCHS * sum(an_epoch) + len(jobs) * scoring)
+    name = f"linear heads of {target.name}, {SUBSETS * len(jobs)} x {EPOCHS} epochs"
     return Measure(name, ours, reference, "s", target.goal)
 
 
@@ -120,22 +122,22 @@ def write_inputs(target: Target, folder: Path) -> dict[str, Path]:
     splits = np.repeat(["train", "validation", "test"], [target.train, target.validation, target.test])
     pd.DataFrame({"split": splits}).to_parquet(files["splits"])
     save_weights(build_backbone(MODEL, 1), files["encoder"])
-    for seed in range(1, SEEDS + 1):
+    for subset in range(1, SUBSETS + 1):
         order = draw.permutation(target.train)
         for size in target.subsets:
-            files[f"{size}-{seed}"] = folder / f"{size}-{seed}.parquet"
-            pd.DataFrame({"row": order[:size]}).to_parquet(files[f"{size}-{seed}"])
+            files[f"{size}-{subset}"] = folder / f"{size}-{subset}.parquet"
+            pd.DataFrame({"row": order[:size]}).to_parquet(files[f"{size}-{subset}"])
     return files
 
 
 def _ours(target: Target, files: dict[str, Path]) -> None:
     """Embed once and train every head, from files to files."""
-    subsets = [f"{size}-{seed}" for size in target.subsets for seed in range(1, SEEDS + 1)]
+    subsets = [f"{size}-{subset}" for size in target.subsets for subset in range(1, SUBSETS + 1)]
     folder = files["images"].parent
-    shared = {"seed": 0, "stream": ["bench"]}
+    network = stages.Network(name=MODEL, input_size=SIZE)
     cached = {"features": folder / "features.npy", "rows": folder / "rows.npy"}
-    stages.embed(
-        {"model": MODEL, "input_size": SIZE, "views": 1, "augment": None, **shared},
+    embed(
+        stages.Embed(network=network, views=1, augment="none", seed=0, stream=["bench"]),
         encoder=files["encoder"],
         images=files["images"],
         splits=files["splits"],
@@ -143,10 +145,18 @@ def _ours(target: Target, files: dict[str, Path]) -> None:
         device="cpu",
         **cached,
     )
-    settings = {"uncertain": "zero", "epochs": EPOCHS, "checkpoint": "last", "average": None}
+    settings = stages.Linear(
+        uncertain="zero",
+        optimizer=target.optimizer,
+        epochs=EPOCHS,
+        checkpoint="last",
+        average=None,
+        seed=0,
+        stream=["bench"],
+    )
     for subset in subsets:
-        stages.linear(
-            {**settings, **shared, "optimizer": target.optimizer.model_dump()},
+        linear(
+            settings,
             index=files["index"],
             splits=files["splits"],
             subset=files[subset],
@@ -156,18 +166,18 @@ def _ours(target: Target, files: dict[str, Path]) -> None:
         )
 
 
-def _reference_epoch(target: Target, network: nn.Module, images: np.ndarray, cell: Cell) -> None:
+def _reference_epoch(target: Target, network: nn.Module, images: np.ndarray, job: FinetuningData) -> None:
     """Train a head for one epoch, each batch passing through the frozen network anew."""
     head = nn.Linear(network.width, target.classes)
     if target.optimizer.name == "sgd":
         update = torch.optim.SGD(head.parameters(), lr=1e-3, momentum=0.9, weight_decay=1e-4)
     else:
         update = torch.optim.Adam(head.parameters(), lr=5e-4)
-    order = np.random.default_rng(0).permutation(cell.train)
+    order = np.random.default_rng(0).permutation(job.train)
     for start in range(0, len(order), target.optimizer.batch):
         rows = order[start : start + target.optimizer.batch]
         logits = head(_forward(network, images, rows, target.optimizer.batch))
-        loss = F.binary_cross_entropy_with_logits(logits, torch.from_numpy(cell.labels[rows]))
+        loss = F.binary_cross_entropy_with_logits(logits, torch.from_numpy(job.labels[rows]))
         update.zero_grad()
         loss.backward()
         update.step()

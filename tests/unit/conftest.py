@@ -11,14 +11,29 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parents[2] / "workflow" / "scripts"))
 
 
+@pytest.fixture(scope="module")
+def one_thread():
+    """Let PyTorch compute with one thread, which is faster for small networks and repeats every bit."""
+    import torch
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
 @pytest.fixture
 def stores(tmp_path):
-    """A folder with stores a.npy, b.npy and colour.npy of random images, and initial.safetensors."""
+    """A folder with the stores a (two labels, three splits), b and colour, subset.parquet of a, and initial.safetensors."""
+    from made_up_stores import write_store, write_subset
+
     from moco_transfer.networks import build_backbone, save_weights
 
-    random = np.random.default_rng(0)
-    for name, n in (("a", 20), ("b", 12)):
-        np.save(tmp_path / f"{name}.npy", random.integers(0, 256, (n, 36, 36), dtype=np.uint8))
-    np.save(tmp_path / "colour.npy", random.integers(0, 256, (6, 36, 36, 3), dtype=np.uint8))
-    save_weights(build_backbone("densenet_small", 1), tmp_path / "initial.safetensors")
-    return tmp_path
+    folder = tmp_path / "stores"
+    labels = {"one": np.tile([0.0, 1.0], 10), "two": np.tile([1.0, -1.0, 0.0, np.nan], 5)}
+    write_store(folder / "a", (20, 36, 36), labels, splits=(10, 4, 6), seed=1)
+    write_store(folder / "b", (12, 36, 36), seed=2)
+    write_store(folder / "colour", (6, 36, 36, 3), seed=3)
+    write_subset(folder / "subset.parquet", [3, 0, 9])
+    save_weights(build_backbone("densenet_small", 1), folder / "initial.safetensors")
+    return folder

@@ -15,11 +15,14 @@ from unittest.mock import patch
 
 import numpy as np
 import torch
+from made_up_settings import PRETRAIN, changed
+from made_up_stores import write_store
 
-from moco_transfer import config, moco
+from moco_transfer import moco
 from moco_transfer import pretrain as module
-from moco_transfer.networks import build_backbone, save_weights
-from moco_transfer.training.images import normalise
+from moco_transfer.networks import build_backbone
+from moco_transfer.training.images import ImagePool, normalise
+from moco_transfer.training.log import MetricsLog
 from moco_transfer.training.ranks import ALONE, Ranks, open_ranks
 
 # Images, batch and groups; with two ranks 58 in four groups is cut 15, 15 | 14, 14, and 15 in two groups 8 | 7.
@@ -50,10 +53,8 @@ class LastState:
 
 
 def write_inputs(folder: Path) -> None:
-    """Write noise images and initial weights to ``folder``."""
-    random = np.random.default_rng(0)
-    np.save(folder / "images.npy", random.integers(0, 256, (64, 36, 36), dtype=np.uint8))
-    save_weights(build_backbone("densenet_small", 1), folder / "initial.safetensors")
+    """Write noise images to ``folder``."""
+    write_store(folder / "store", (64, 36, 36))
 
 
 class DoubleMoCo(moco.MoCo):
@@ -78,41 +79,26 @@ def in_float64() -> Iterator[None]:
 
 
 def train(folder: Path, case: str, ranks: Ranks = ALONE) -> dict[str, Any]:
-    """Pretrain on ``folder``'s images and return the state after STEPS steps: both encoders, queue, measures."""
+    """Pretrain on ``folder``'s images and return the state after STEPS steps: both encoders, queue, measures, log."""
     images, batch, groups = CASES[case]
     epochs = -(-STEPS // (images // batch))
     checkpoint = LastState()
-    out = folder / f"{case} by {ranks.size}"
-    module.pretrain(
-        [(folder / "images.npy", np.arange(images))],
-        folder / "initial.safetensors",
-        out / "encoder.safetensors",
-        out / "metrics.csv",
-        model="densenet_small",
-        input_size=32,
-        settings=config.Moco(
-            dim=8,
-            momentum=0.9,
-            temperature=0.2,
-            queue=48,
-            mask_own_keys=True,
-            augment="moco_cxr",
-            sgd_momentum=0.9,
-            weight_decay=1e-4,
+    module.train_moco(
+        changed(
+            PRETRAIN,
+            moco__queue=48,
+            schedule={"epochs": epochs, "batch": batch, "lr": 0.002, "bn_groups": groups},
         ),
-        schedule=config.Schedule(epochs=epochs, batch=batch, lr=0.002, bn_groups=groups),
-        probes={},
-        epochs_between_probes=1,
-        precision="float32",
-        compiled=False,
-        seed=1,
-        stream_name=("test",),
-        device=torch.device("cpu"),
-        checkpoint=checkpoint,
-        ranks=ranks,
+        build_backbone("densenet_small", 1),
+        ImagePool([(folder / "store" / "images.npy", np.arange(images))]),
+        {},
+        torch.device("cpu"),
+        checkpoint,
+        MetricsLog("MoCo", epochs, images) if ranks.rank == 0 else None,
+        ranks,
     )
     kept = checkpoint.state
-    return {name: kept[name] for name in ("network", "optimizer", "measured", "step")}
+    return {name: kept[name] for name in ("network", "optimizer", "measured", "step", "log")}
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ from sklearn.metrics import roc_auc_score
 
 from moco_transfer import cli
 from moco_transfer.errors import UserError
-from moco_transfer.statistics.budgets import read_budgets, select_budgets, validation_aurocs
+from moco_transfer.statistics.budgets import best_budgets, read_budgets, validation_aurocs
 
 N_LABELED = {"1": 20, "10": 60}
 
@@ -31,7 +31,7 @@ def validation(rows: list[tuple]) -> pd.DataFrame:
 def test_takes_the_best_mean_over_subsets_not_the_best_subset():
     aurocs = {(1, 25): 0.70, (2, 25): 0.70, (1, 50): 0.90, (2, 50): 0.49}
     rows = [("none", "1", subset, epochs, auroc) for (subset, epochs), auroc in aurocs.items()]
-    budgets = select_budgets(validation(rows), "full")
+    budgets = best_budgets(validation(rows), "full")
     assert budgets[["epochs", "selected"]].to_numpy().tolist() == [[25, True], [50, False]]
     assert budgets["validation_auroc"].tolist() == pytest.approx([0.70, 0.695])
 
@@ -43,7 +43,7 @@ def test_takes_the_smallest_of_equal_budgets_for_each_source_and_percent():
         for percent in ("1", "10")
         for epochs, auroc in [(200, 0.8), (50, 0.8), (25, 0.7), (100, np.nan)]
     ]
-    budgets = select_budgets(validation(rows), "full")
+    budgets = best_budgets(validation(rows), "full")
     assert budgets.loc[budgets["selected"], "epochs"].tolist() == [50] * 4
     assert budgets.groupby(["source", "percent"])["selected"].sum().tolist() == [1] * 4
 
@@ -51,12 +51,12 @@ def test_takes_the_smallest_of_equal_budgets_for_each_source_and_percent():
 @pytest.mark.parametrize("images", ["full", "matched"])
 def test_says_which_cell_cannot_be_scored(images):
     with pytest.raises(UserError, match="chest, 1%"):
-        select_budgets(validation([("chest", "1", 1, 25, np.nan), ("chest", "1", 1, 50, np.nan)]), images)
+        best_budgets(validation([("chest", "1", 1, 25, np.nan), ("chest", "1", 1, 50, np.nan)]), images)
 
 
 def test_both_choices_are_made_and_the_configured_one_counts():
     rows = [("none", "1", 1, 25, 0.8, 0.5), ("none", "1", 1, 50, 0.7, 0.6)]
-    both = select_budgets(validation(rows), "full"), select_budgets(validation(rows), "matched")
+    both = best_budgets(validation(rows), "full"), best_budgets(validation(rows), "matched")
     pairs = ["images", "validation_auroc", "selected"]
     columns = [f"{column}_{images}" for column in pairs for images in ("full", "matched")]
     pd.testing.assert_frame_equal(both[0][columns], both[1][columns])
@@ -75,13 +75,13 @@ def test_both_choices_are_made_and_the_configured_one_counts():
 def test_matched_images_without_both_values_are_an_error_only_if_they_are_configured():
     unscored = [("chest", "1", 1, 25, 0.7, np.nan), ("chest", "1", 1, 50, 0.8, np.nan)]
     scored = [("none", "1", 1, 25, 0.7, 0.6), ("none", "1", 1, 50, 0.8, 0.5)]
-    budgets = select_budgets(validation(unscored + scored), "full").set_index(["source", "epochs"])
+    budgets = best_budgets(validation(unscored + scored), "full").set_index(["source", "epochs"])
     assert budgets.loc["chest", "validation_auroc_matched"].isna().all()
     assert not budgets.loc["chest", "selected_matched"].any()
     assert budgets.loc["chest", "selected"].tolist() == [False, True]
     assert budgets.loc["none", "selected_matched"].tolist() == [True, False]
     with pytest.raises(UserError, match="chest, 1%"):
-        select_budgets(validation(unscored + scored), "matched")
+        best_budgets(validation(unscored + scored), "matched")
 
 
 def test_scores_the_validation_rows_as_scikit_learn_does(tmp_path):
@@ -119,7 +119,7 @@ def test_the_stage_chooses_by_the_configured_images_even_if_the_matched_ones_hav
     files = end_to_end(write_predictions(tmp_path, percents=("1",), sources=("none", "chest"), n_subsets=2))
     pd.DataFrame({"row": [0]}).to_parquet(tmp_path / "subset.parquet")
     settings = {"target": "chest", "percents": ["1"], "average": "weighted", "seed": 1}
-    settings["cells"] = [(file.source, file.mode, file.percent, file.subset) for file in files]
+    settings["jobs"] = [(file.source, file.mode, file.percent, file.subset) for file in files]
     paths = ["--predictions", *(str(file.path) for file in files), "--subsets", f"{tmp_path}/subset.parquet"]
     paths += ["--budgets", f"{tmp_path}/budgets.csv"]
 
@@ -141,7 +141,7 @@ def test_the_stage_chooses_by_the_configured_images_even_if_the_matched_ones_hav
 
 def test_percentages_stay_strings_on_disk(tmp_path):
     rows = [("none", "0.10", 1, 25, 0.7), ("none", "100", 1, 25, 0.7)]
-    budgets = select_budgets(validation(rows), "full")
+    budgets = best_budgets(validation(rows), "full")
     budgets.to_csv(tmp_path / "budgets.csv", index=False)
     pd.testing.assert_frame_equal(read_budgets(tmp_path / "budgets.csv"), budgets, check_dtype=False)
     assert read_budgets(tmp_path / "budgets.csv")["percent"].tolist() == ["0.10", "100"]

@@ -7,9 +7,11 @@ from itertools import permutations
 import numpy as np
 import pandas as pd
 import pytest
+from made_up_settings import NETWORK
 
+from moco_transfer.config import stages
 from moco_transfer.errors import UserError
-from moco_transfer.similarity.encoders import compare_encoders, linear_cka
+from moco_transfer.similarity.encoders import compare_encoders, compare_networks, linear_cka
 from moco_transfer.similarity.subspaces import random_rotation
 from moco_transfer.similarity.svcca import leading_directions, mean_canonical_correlation
 
@@ -174,17 +176,23 @@ def test_chance_is_drawn_from_named_streams():
 
 
 def test_the_stage_passes_the_same_images_through_every_encoder(tmp_path):
+
     from moco_transfer.networks import build_backbone, save_weights
-    from moco_transfer.stages.analysis import compare_networks
 
     images = np.random.default_rng(4).integers(0, 256, (40, 36, 36), dtype=np.uint8)
     np.save(tmp_path / "images.npy", images)
     for key in (1, 2):
         save_weights(build_backbone("densenet_small", key, 32), tmp_path / f"{key}.safetensors")
-    settings = {"sources": ["none", "copy", "other"], "targets": ["spine"], "images": 30, "variance": 0.99}
-    settings |= {"model": "densenet_small", "input_size": 32, "taps": None, "seed": 1}
     compare_networks(
-        settings,
+        stages.CompareNetworks(
+            network=NETWORK,
+            taps=None,
+            sources=["none", "copy", "other"],
+            targets=["spine"],
+            images=30,
+            variance=0.99,
+            seed=1,
+        ),
         encoders=[tmp_path / f"{key}.safetensors" for key in (1, 1, 2)],
         images=[tmp_path / "images.npy"],
         networks=tmp_path / "networks.parquet",

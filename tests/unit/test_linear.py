@@ -1,133 +1,187 @@
-"""Linear finetuning on cached features against a torch head on top of the frozen network, image by image."""
+"""Linear finetuning: cached features, the head in NumPy, and the stages around them, compared with PyTorch."""
 
 import subprocess
 import sys
+import warnings
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
-from made_up_cells import OPTIMIZERS, made_up_cell, made_up_labels, torch_head
+from made_up_settings import EMBED, LINEAR, OPTIMIZERS, changed
+from made_up_stores import made_up_labels, write_store, write_subset
+from safetensors.torch import load_file, save_file
+from sklearn.metrics import roc_auc_score
 
 from moco_transfer.augment import augment
+from moco_transfer.config import stages
 from moco_transfer.config.augmentation import PRESETS
 from moco_transfer.config.training import Finetune
+from moco_transfer.data.labels import read_targets
 from moco_transfer.errors import UserError
 from moco_transfer.files import write_array
-from moco_transfer.finetune.cell import BestEpoch, write_predictions
-from moco_transfer.finetune.embed import embed_images
-from moco_transfer.finetune.linear import FeatureCache, finetune_linear
+from moco_transfer.finetune import linear as module
+from moco_transfer.finetune.data import BestEpoch
+from moco_transfer.finetune.embed import embed
+from moco_transfer.finetune.end_to_end import masked_bce
+from moco_transfer.finetune.linear import FeatureCache, apply_head, bce_with_logits, linear, train_head
 from moco_transfer.networks import build_backbone, save_weights
 from moco_transfer.seeds import stream
 from moco_transfer.training.images import centre_crop, normalise
-from moco_transfer.training.log import MetricsLog
+from moco_transfer.training.schedule import all_batches, cosine, epoch_order
 
-SIZE, EPOCHS = 32, 5
-TRAIN, VALIDATION, TEST = np.array([4, 9, 2, 20, 11, 17, 3]), np.arange(22, 26), np.arange(26, 30)
+SIZE = 32
+SPLITS = (22, 4, 4)
+TRAIN, SCORED = np.array([4, 9, 2, 20, 11, 17, 3]), np.arange(22, 30)
 
 
-def network_with_statistics():
-    """Return a network whose BN statistics are not those of any batch of a cell."""
-    network = build_backbone("densenet_small", 3)
-    network.train()
+def torch_head(features, labels, width, settings):
+    """Return a head trained by PyTorch, from the weights and in the order of images that ``train_head`` draws.
+
+    Parameters
+    ----------
+    features : a function of (epoch from 0, numbers [n] of images) that returns their features [n, width]
+    labels : float32 [images, classes]
+    """
+    untrained = changed(settings, optimizer__lr=1e-30, epochs=1)
+    start = train_head(np.zeros((1, len(labels), width), np.float32), labels, untrained, ignore)
+    head = torch.nn.Linear(width, labels.shape[1])
     with torch.no_grad():
-        for _ in range(3):
-            network(torch.randn(8, 3, SIZE, SIZE, generator=torch.Generator().manual_seed(0)))
-    return network.eval()
+        head.weight.copy_(torch.tensor(start[1:].T))
+        head.bias.copy_(torch.tensor(start[0]))
+    optimizer = settings.optimizer
+    common = {"lr": 1, "weight_decay": optimizer.weight_decay}
+    if optimizer.name == "sgd":
+        update = torch.optim.SGD(head.parameters(), momentum=optimizer.momentum, **common)
+    else:
+        update = torch.optim.Adam(head.parameters(), **common)
+    names = (settings.seed, *settings.stream)
+    step, steps = 0, settings.epochs * len(all_batches(np.arange(len(labels)), optimizer.batch))
+    for epoch in range(settings.epochs):
+        for batch in all_batches(epoch_order(len(labels), *names, epoch), optimizer.batch):
+            update.param_groups[0]["lr"] = cosine(optimizer.lr, step, steps)
+            update.zero_grad()
+            masked_bce(head(features(epoch, batch)), torch.tensor(labels[batch])).backward()
+            update.step()
+            step += 1
+    return head
+
+
+def ignore(*_):
+    pass
+
+
+# The stages
+
+
+class Target:
+    """A store of 30 images with a labelled subset and an encoder, and the stages' files beside it."""
+
+    def __init__(self, folder, classes=3, train=TRAIN):
+        self.folder, self.store = folder, folder / "store"
+        write_store(self.store, (30, 36, 36), made_up_labels(30, classes), SPLITS)
+        self.subset = write_subset(folder / "subset.parquet", train)
+        self.encoder = folder / "encoder.safetensors"
+        self.features, self.rows = folder / "features.npy", folder / "rows.npy"
+        # Statistics of batch normalisation that are not those of any batch of the target.
+        self.network = build_backbone("densenet_small", 3).train()
+        with torch.no_grad():
+            for _ in range(3):
+                self.network(torch.randn(8, 3, SIZE, SIZE, generator=torch.Generator().manual_seed(0)))
+        save_weights(self.network.eval(), self.encoder)
+
+    def embed(self, **changes):
+        """Run the stage and return features and rows."""
+        embed(
+            changed(EMBED, **changes),
+            encoder=self.encoder,
+            images=self.store / "images.npy",
+            splits=self.store / "splits.parquet",
+            subsets=[self.subset],
+            features=self.features,
+            rows=self.rows,
+            device="cpu",
+        )
+        return np.load(self.features), np.load(self.rows)
+
+    def linear(self, **changes):
+        """Run the stage and return the logits, float32 [validation + test, classes]."""
+        linear(
+            changed(LINEAR, uncertain="mask", **changes),
+            features=self.features,
+            rows=self.rows,
+            index=self.store / "index.parquet",
+            splits=self.store / "splits.parquet",
+            subset=self.subset,
+            predictions=self.folder / "predictions.parquet",
+            metrics=self.folder / "metrics.csv",
+        )
+        return pd.read_parquet(self.folder / "predictions.parquet").filter(like="logit_").to_numpy()
+
+    @property
+    def labels(self):
+        return read_targets(self.store / "index.parquet", "mask")[1]
+
+
+@pytest.fixture
+def target(tmp_path):
+    return Target(tmp_path)
+
+
+@pytest.fixture
+def embedded(target):
+    """A target whose features are noise."""
+    write_array(np.random.default_rng(1).normal(size=(30, 4)).astype(np.float32), target.features)
+    write_array(np.stack([np.arange(30), np.zeros(30, int)], axis=1), target.rows)
+    return target
 
 
 @pytest.mark.parametrize("views", [1, 2])
 @pytest.mark.parametrize("classes", [1, 14])
 @pytest.mark.parametrize("name", ["sgd", "adam"])
 def test_cached_features_give_what_the_frozen_network_gives_image_by_image(tmp_path, name, classes, views):
-    """Batch by batch, the reference runs each image of it through the network on its own."""
-    images = np.random.default_rng(0).integers(0, 256, (30, 36, 36), dtype=np.uint8)
-    write_array(images, tmp_path / "images.npy")
-    network = network_with_statistics()
-    save_weights(network, tmp_path / "encoder.safetensors")
-    cell = made_up_cell(TRAIN, VALIDATION, TEST, made_up_labels(30, classes))
-    settings = OPTIMIZERS[name].model_copy(update={"batch": 3})
-    features, index = embed_images(
-        tmp_path / "encoder.safetensors",
-        tmp_path / "images.npy",
-        TRAIN,
-        cell.scored,
-        model="densenet_small",
-        views=views,
-        augmentation="chexclusion",
-        input_size=SIZE,
-        seed=5,
-        stream_name=("b",),
-        device=torch.device("cpu"),
-    )
-    write_array(features, tmp_path / "features.npy")
-    write_array(index, tmp_path / "rows.npy")
-    run = {"epochs": EPOCHS, "seed": 5, "stream_name": ("b",)}
-    cache = FeatureCache(tmp_path / "features.npy", tmp_path / "rows.npy")
-    logits = finetune_linear(
-        cell, cache, optimizer=settings, score=None, log=MetricsLog("t", EPOCHS, 1), **run
-    )
+    """The reference runs each image of each batch through the network on its own."""
+    target = Target(tmp_path, classes)
+    target.embed(views=views)
+    changes = {"optimizer": OPTIMIZERS[name].model_copy(update={"batch": 3}), "epochs": 5}
+    logits = target.linear(**changes)
 
-    pixels = torch.from_numpy(images).unsqueeze(1)
+    pixels = torch.from_numpy(np.load(target.store / "images.npy")).unsqueeze(1)
     seen = [centre_crop(pixels, SIZE).float()]
     if views == 2:
         seen.append(torch.zeros_like(seen[0]))
-        labelled = np.sort(TRAIN)
-        seen[1][labelled] = augment(
-            pixels[labelled], PRESETS["chexclusion"], SIZE, stream(5, "b", "view", 1, 0)
-        )
+        labelled, random = np.sort(TRAIN), stream(1, "test", "view", 1, 0)
+        seen[1][labelled] = augment(pixels[labelled], PRESETS["chexclusion"], SIZE, random)
 
     def frozen(view, rows):
         with torch.no_grad():
-            return torch.cat([network(normalise(seen[view][row : row + 1])) for row in rows])
+            return torch.cat([target.network(normalise(seen[view][row : row + 1])) for row in rows])
 
     head = torch_head(
         lambda epoch, numbers: frozen(epoch % views, TRAIN[numbers]),
-        cell.labels[TRAIN],
-        network.width,
-        settings,
-        **run,
+        target.labels[TRAIN],
+        target.network.width,
+        changed(LINEAR, **changes),
     )
     with torch.no_grad():
-        expected = head(frozen(0, cell.scored)).numpy()
+        expected = head(frozen(0, SCORED)).numpy()
     assert logits.shape == (8, classes)
     np.testing.assert_allclose(logits, expected, atol=2e-4)
 
 
-def cell_with_features(folder, broken=None):
-    features = np.random.default_rng(1).normal(size=(40, 4)).astype(np.float32)
-    if broken is not None:
-        features[broken] = np.nan
-    write_array(features, folder / "features.npy")
-    write_array(np.stack([np.arange(40), np.zeros(40, int)], axis=1), folder / "rows.npy")
-    cell = made_up_cell(np.arange(20), np.arange(20, 30), np.arange(30, 40), made_up_labels(40, 3))
-    return cell, FeatureCache(folder / "features.npy", folder / "rows.npy")
-
-
-def finetune(cell, cache, score=None):
-    return finetune_linear(
-        cell,
-        cache,
-        optimizer=OPTIMIZERS["sgd"],
-        epochs=3,
-        score=score,
-        seed=1,
-        stream_name=("c",),
-        log=MetricsLog("t", 3, 1),
-    )
-
-
-def test_the_best_epoch_predicts_where_that_is_asked_for(tmp_path):
-    cell, cache = cell_with_features(tmp_path)
+def test_the_best_epoch_predicts_where_that_is_asked_for(embedded, monkeypatch):
     seen = []
 
     def score(labels, logits):
-        np.testing.assert_array_equal(labels, cell.labels[cell.validation])
+        np.testing.assert_array_equal(labels, embedded.labels[22:26])
         seen.append(logits)
         return [0.1, 0.9, 0.3][len(seen) - 1]
 
-    logits = finetune(cell, cache, score)
-    np.testing.assert_array_equal(logits[:10], seen[1])
-    assert not np.array_equal(logits, finetune(cell, cache))
+    last = embedded.linear()
+    monkeypatch.setattr(module, "validation_score", lambda settings: score)
+    best = embedded.linear()
+    np.testing.assert_array_equal(best[:4], seen[1])
+    assert not np.array_equal(best, last)
 
 
 def test_of_equal_scores_the_first_epoch_is_kept_and_its_state_is_a_copy():
@@ -139,19 +193,54 @@ def test_of_equal_scores_the_first_epoch_is_kept_and_its_state_is_a_copy():
     assert (best.epoch, best.value, best.state) == (2, 0.7, [2])
 
 
-@pytest.mark.parametrize("row", [0, 25, 39])
-def test_a_broken_feature_of_any_image_of_the_cell_is_said(tmp_path, row):
+def test_the_best_epoch_needs_validation_images_with_both_values(tmp_path):
+    target = Target(tmp_path, classes=1)
+    index = pd.read_parquet(target.store / "index.parquet")
+    index.assign(class0=np.float32(0)).to_parquet(target.store / "index.parquet")
+    target.embed()
+    with pytest.raises(UserError, match=r"both values.*finetune\.checkpoint: last"):
+        target.linear(checkpoint="best")
+
+
+@pytest.mark.parametrize("row", [4, 25, 29])
+def test_a_broken_feature_of_any_image_of_the_job_is_said(embedded, row):
+    features = np.load(embedded.features)
+    features[row] = np.nan
+    write_array(features, embedded.features)
     with pytest.raises(UserError, match=r"features\.npy: features are not finite"):
-        finetune(*cell_with_features(tmp_path, broken=row))
+        embedded.linear()
+    assert not (embedded.folder / "predictions.parquet").exists()
 
 
-def test_logits_that_are_not_finite_are_not_written(tmp_path):
-    cell, _ = cell_with_features(tmp_path)
-    logits = np.zeros((20, 3), np.float32)
-    logits[4, 1] = np.inf
-    with pytest.raises(UserError, match=r"predictions\.parquet: .*1 of 20 images .*25 epochs"):
-        write_predictions(tmp_path / "predictions.parquet", cell, [(25, logits)])
-    assert not list(tmp_path.glob("*predictions*"))
+def test_many_subsets_are_scored_as_single_jobs_are(embedded):
+    subsets = [("10", 4, [4, 9, 2]), ("10", 5, [1, 0, 20]), ("50", 4, TRAIN)]
+    rows = [
+        pd.DataFrame({"percent": percent, "subset": number, "row": rows}) for percent, number, rows in subsets
+    ]
+    pd.concat(rows).to_parquet(embedded.folder / "subsets.parquet")
+    own = {"uncertain": "zero", "stream": ["linear", "spine"]}
+    settings = changed(LINEAR, **own).model_dump() | {
+        "target": "spine",
+        "source": "chest",
+        "average": "macro",
+    }
+    module.linear_subsets(
+        stages.LinearSubsets.model_validate(settings),
+        features=embedded.features,
+        rows=embedded.rows,
+        index=embedded.store / "index.parquet",
+        splits=embedded.store / "splits.parquet",
+        subsets=embedded.folder / "subsets.parquet",
+        aurocs=embedded.folder / "aurocs.parquet",
+    )
+    found = pd.read_parquet(embedded.folder / "aurocs.parquet")
+    assert found[["percent", "subset"]].to_records(index=False).tolist() == [("10", 4), ("10", 5), ("50", 4)]
+    for (percent, number, rows), auroc in zip(subsets, found["auroc"], strict=True):
+        write_subset(embedded.subset, rows)
+        logits = embedded.linear(stream=["linear", "spine", percent, number])[4:]
+        labels = read_targets(embedded.store / "index.parquet", "zero")[1][26:]
+        expected = [roc_auc_score(labels[:, k], logits[:, k]) for k in range(3) if 0 < labels[:, k].sum() < 4]
+        assert auroc == pytest.approx(np.mean(expected))
 
 
 def test_views_without_augmentation_are_refused():
@@ -171,9 +260,132 @@ def test_a_linear_job_imports_neither_torch_nor_other_slow_packages():
     """Its start would take longer than its training."""
     program = (
         "import sys\n"
-        "import moco_transfer.cli, moco_transfer.config, moco_transfer.training.log\n"
-        "import moco_transfer.finetune.cell, moco_transfer.finetune.linear\n"
+        "import moco_transfer.cli, moco_transfer.finetune.linear\n"
         "print(*{'torch', 'pandas', 'scipy', 'sklearn', 'numba', 'matplotlib'} & set(sys.modules))"
     )
     run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert run.stdout.split() == []
+
+
+# Features
+
+
+def test_only_rows_that_are_labelled_or_scored_are_embedded_and_only_labelled_ones_have_views(tmp_path):
+    target = Target(tmp_path, train=[7, 2, 7, 11])
+    features, rows = target.embed(views=3)
+    scored = [[row, 0] for row in (2, 7, 11, *SCORED)]
+    assert rows.tolist() == [*scored, *([row, view] for view in (1, 2) for row in (2, 7, 11))]
+    np.testing.assert_array_equal(features[: len(scored)], target.embed()[0])
+
+
+def test_views_differ_from_each_other_and_between_seeds_and_are_the_same_again(target):
+    features, rows = target.embed(views=3)
+    by_view = [features[(rows[:, 1] == view) & np.isin(rows[:, 0], TRAIN)] for view in range(3)]
+    for one, other in ((0, 1), (0, 2), (1, 2)):
+        assert (np.abs(by_view[one] - by_view[other]).max(axis=1) > 1e-6).any()
+    np.testing.assert_array_equal(features, target.embed(views=3)[0])
+    assert (features != target.embed(views=3, seed=6)[0]).any()
+
+
+def test_an_encoder_that_has_diverged_is_said(target):
+    state = load_file(target.encoder)
+    state["features.conv0.weight"][0] = torch.nan
+    save_file(state, target.encoder)
+    with pytest.raises(UserError, match=r"encoder\.safetensors: 15 of 15 features .* not finite"):
+        target.embed()
+    assert not target.features.exists()
+
+
+def write_cache(folder, features, rows):
+    write_array(np.asarray(features, np.float32), folder / "features.npy")
+    write_array(np.asarray(rows), folder / "rows.npy")
+    return folder / "features.npy", folder / "rows.npy"
+
+
+def test_features_are_found_by_row_and_view_in_any_order(tmp_path):
+    cache = FeatureCache(*write_cache(tmp_path, [[0.0], [1], [2], [3]], [[4, 0], [6, 0], [9, 0], [6, 1]]))
+    assert cache.views == 2
+    assert cache.of(np.array([9, 4, 9])).tolist() == [[2], [0], [2]]
+    assert cache.of(np.array([6]), view=1).tolist() == [[3]]
+
+
+@pytest.mark.parametrize(("row", "view"), [(5, 0), (10, 0), (9, 1), (14, 0), (0, 1), (6, 2)])
+def test_a_row_or_view_that_is_missing_is_said(tmp_path, row, view):
+    """Row 14 in view 0 lies where row 4 of view 1 would be numbered."""
+    cache = FeatureCache(*write_cache(tmp_path, [[0.0], [1], [2]], [[4, 0], [9, 0], [4, 1]]))
+    with pytest.raises(UserError, match=r"features\.npy: lacks features"):
+        cache.of(np.array([row]), view)
+
+
+@pytest.mark.parametrize("rows", [[4, 9], [[4, 0]]], ids=["one column", "too few"])
+def test_files_that_do_not_belong_together_are_said(tmp_path, rows):
+    with pytest.raises(UserError, match=r"features\.npy and .*rows\.npy do not belong together"):
+        FeatureCache(*write_cache(tmp_path, [[0.0], [1]], rows))
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_features_that_are_not_finite_are_said_where_they_are_used(tmp_path, value):
+    cache = FeatureCache(*write_cache(tmp_path, [[0.0], [value], [2]], [[4, 0], [6, 0], [9, 0]]))
+    assert cache.of(np.array([4, 9])).tolist() == [[0], [2]]
+    with pytest.raises(UserError, match=r"features\.npy: features are not finite in 1 of 2 .* row 1;"):
+        cache.of(np.array([9, 6]))
+
+
+# The head
+
+
+def made_up_features(views=1, n=43, width=12):
+    return np.random.default_rng(1).normal(size=(views, n, width)).astype(np.float32)
+
+
+def masked_labels():
+    labels = np.stack(list(made_up_labels(43, 3).values()), axis=1)
+    return np.where(labels == -1, np.float32("nan"), labels)
+
+
+def test_loss_and_gradient_equal_pytorchs():
+    values, labels = 10 * made_up_features()[0, :, :3], masked_labels()
+    logits = torch.tensor(values, requires_grad=True)
+    expected = masked_bce(logits, torch.tensor(labels))
+    expected.backward()
+    loss, gradient = bce_with_logits(values, labels)
+    assert loss == pytest.approx(expected.item(), rel=1e-5)
+    np.testing.assert_allclose(gradient, logits.grad.numpy(), atol=1e-7)
+
+
+def test_masked_loss_is_the_plain_mean_where_nothing_is_masked():
+    logits, labels = torch.randn(5, 2), torch.tensor([[0.0, 1.0]] * 5)
+    expected = torch.nn.functional.binary_cross_entropy_with_logits(logits, labels)
+    torch.testing.assert_close(masked_bce(logits, labels), expected)
+
+
+def test_a_batch_with_nothing_but_masked_labels_moves_nothing():
+    loss, gradient = bce_with_logits(np.ones((2, 3), np.float32), np.full((2, 3), np.nan, np.float32))
+    assert loss == 0
+    assert not gradient.any()
+
+
+@pytest.mark.parametrize("name", ["sgd", "adam"])
+@pytest.mark.parametrize("views", [1, 3])
+def test_training_equals_a_torch_head_step_by_step(name, views):
+    """With several views, the epochs take them in turn and begin again: 0, 1, 2, 0."""
+    features, labels = made_up_features(views), masked_labels()
+    settings = changed(LINEAR, optimizer=OPTIMIZERS[name], epochs=4)
+    trained = train_head(features, labels, settings, ignore)
+    head = torch_head(
+        lambda epoch, numbers: torch.tensor(features[epoch % views][numbers]), labels, 12, settings
+    )
+    np.testing.assert_allclose(trained[1:].T, head.weight.detach().numpy(), atol=2e-5)
+    np.testing.assert_allclose(trained[0], head.bias.detach().numpy(), atol=2e-5)
+
+
+def test_a_diverging_head_is_said_in_one_line_without_warnings():
+    settings = changed(LINEAR, optimizer__lr=1e30, epochs=50)
+    with warnings.catch_warnings(), pytest.raises(UserError, match=r"loss is .* in epoch .*lower"):
+        warnings.simplefilter("error")
+        train_head(made_up_features(), masked_labels(), settings, ignore)
+
+
+def test_apply_head_is_the_affine_map():
+    weights = np.array([[1.0], [2.0], [3.0]], np.float32)
+    np.testing.assert_allclose(apply_head(np.array([[1.0, 1.0]], np.float32), weights), [[6.0]])

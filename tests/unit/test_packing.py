@@ -201,7 +201,7 @@ def test_a_killed_shard_is_packed_again_to_the_same_bytes(tmp_path: Path) -> Non
     index.to_parquet(tmp_path / "index.parquet")
     settings = {"store": TOLERANT.model_dump(), "shard": 1, "shards": 1}
     files = {"index": tmp_path / "index.parquet", "root": tmp_path, "packed": tmp_path / "packed"}
-    command = [sys.executable, "-m", "moco_transfer", "pack-shard", "--settings", json.dumps(settings)]
+    command = [sys.executable, "-m", "moco_transfer", "pack", "--settings", json.dumps(settings)]
     for name, path in files.items():
         command += [f"--{name}", str(path)]
     command += ["--max-quarantined", "0.5", "--workers", "1"]

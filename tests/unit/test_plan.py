@@ -189,7 +189,7 @@ def test_the_size_of_a_network_is_that_of_the_network(name):
 
 
 def test_disk():
-    assert [job.size for job in jobs_of("pack")] == [256**2 * n for n in (10_466, 377_110, 3 * 2_000)]
+    assert [job.size for job in jobs_of("join_shards")] == [256**2 * n for n in (10_466, 377_110, 3 * 2_000)]
     assert all(job.size == 4 * 1_024 * job.forward for job in jobs_of("embed"))
     assert jobs_of("pretrain")[0].size == pytest.approx(28.2e6, rel=0.01)
     other = written("other.yaml", "model: {name: resnet34}")

@@ -6,58 +6,33 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from made_up_settings import PRETRAIN, changed
+from made_up_stores import write_subset
 
-from moco_transfer import config, moco
+from moco_transfer import moco
 from moco_transfer import pretrain as module
+from moco_transfer.data.labels import read_targets
 from moco_transfer.errors import UserError
-from moco_transfer.networks import build_backbone, save_weights
+from moco_transfer.networks import build_backbone, load_weights, save_weights
 from moco_transfer.training import checkpoint as checkpoint_module
-from moco_transfer.training.checkpoint import Checkpoint
+from moco_transfer.training.images import ImagePool
 from moco_transfer.training.probe import LinearProbe
 from moco_transfer.training.ranks import Ranks
 
-MOCO = config.Moco(
-    dim=8,
-    momentum=0.9,
-    temperature=0.2,
-    queue=64,
-    mask_own_keys=True,
-    augment="moco_cxr",
-    sgd_momentum=0.9,
-    weight_decay=1e-4,
-)
+pytestmark = pytest.mark.usefixtures("one_thread")
+CPU = torch.device("cpu")
 
 
-@pytest.fixture(autouse=True, scope="module")
-def one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
-def run(stores, out, parts=("a", "b"), epochs=2, batch=8, lr=0.03, groups=1, **changes):
+def run(stores, out, datasets=("a", "b"), **changes):
     """Pretrain and return the bytes of the encoder and of the metrics."""
-    arguments = {
-        "model": "densenet_small",
-        "input_size": 32,
-        "settings": MOCO,
-        "schedule": config.Schedule(epochs=epochs, batch=batch, lr=lr, bn_groups=groups),
-        "probes": {},
-        "epochs_between_probes": 1,
-        "precision": "float32",
-        "compiled": False,
-        "seed": 1,
-        "stream_name": ("test",),
-        "device": torch.device("cpu"),
-        "checkpoint": Checkpoint(out / "checkpoint.pt", {}),
-    }
     module.pretrain(
-        [(stores / f"{name}.npy", np.arange(len(np.load(stores / f"{name}.npy")))) for name in parts],
-        stores / "initial.safetensors",
-        out / "encoder.safetensors",
-        out / "metrics.csv",
-        **arguments | changes,
+        changed(PRETRAIN, datasets=[{"name": name, "uncertain": "zero"} for name in datasets], **changes),
+        initial=stores / "initial.safetensors",
+        stores=[stores / name for name in datasets],
+        splits=[stores / name / "splits.parquet" for name in datasets],
+        encoder=out / "encoder.safetensors",
+        metrics=out / "metrics.csv",
+        device="cpu",
     )
     return (out / "encoder.safetensors").read_bytes(), (out / "metrics.csv").read_bytes()
 
@@ -72,24 +47,28 @@ def test_the_same_pretraining_gives_the_same_bytes_and_another_seed_others(store
 
 
 def test_few_images_clamp_the_batch_and_say_so(stores, tmp_path, capsys):
-    run(stores, tmp_path, parts=("b",), epochs=1, batch=64)
+    run(stores, tmp_path, ("b",), schedule__epochs=1, schedule__batch=64)
     assert "12 images: batch 64 -> 12, queue 64 -> 12" in capsys.readouterr().out
 
 
 def test_colour_images_are_refused_as_a_source(stores, tmp_path):
     with pytest.raises(UserError, match="grey"):
-        run(stores, tmp_path, parts=("colour",))
+        run(stores, tmp_path, ("colour",))
     assert not (tmp_path / "encoder.safetensors").exists()
 
 
-def test_groups_that_the_ranks_cannot_share_are_refused(stores, tmp_path):
+def test_groups_that_the_ranks_cannot_share_are_refused(stores):
+    settings = changed(PRETRAIN, schedule__bn_groups=4)
+    pool = ImagePool([(stores / "a" / "images.npy", np.arange(20))])
     with pytest.raises(UserError, match=r"4 groups .*bn_groups.* 3 ranks .*pretraining\.ranks"):
-        run(stores, tmp_path, groups=4, ranks=Ranks(rank=0, size=3))
+        module.train_moco(
+            settings, build_backbone("densenet_small", 1), pool, {}, CPU, None, None, Ranks(0, 3)
+        )
 
 
 def test_a_diverging_pretraining_names_the_step_and_writes_nothing(stores, tmp_path):
     with pytest.raises(UserError, match=r"loss is nan at step \d+"):
-        run(stores, tmp_path, parts=("a",), epochs=20, batch=4, lr=1e30)
+        run(stores, tmp_path, ("a",), schedule__epochs=20, schedule__batch=4, schedule__lr=1e30)
     assert not (tmp_path / "encoder.safetensors").exists()
 
 
@@ -105,9 +84,10 @@ def test_no_state_is_saved_once_a_loss_was_not_finite(stores, tmp_path, monkeypa
     monkeypatch.setattr(moco.MoCo, "forward", broken)
     monkeypatch.setattr(checkpoint_module, "SECONDS_BETWEEN_SAVES", 0)
     with pytest.raises(UserError, match="loss is inf at step 2;"):
-        run(stores, tmp_path, epochs=3)
+        run(stores, tmp_path, schedule__epochs=3)
     assert len(calls) == 3
-    assert Checkpoint(tmp_path / "checkpoint.pt", {}).read()["step"] == 2
+    saved = torch.load(tmp_path / "state" / "checkpoint.pt", weights_only=True)
+    assert saved["state"]["step"] == 2
 
 
 def test_every_step_has_the_cosines_learning_rate_and_the_last_is_near_zero(stores, tmp_path, monkeypatch):
@@ -119,7 +99,7 @@ def test_every_step_has_the_cosines_learning_rate_and_the_last_is_near_zero(stor
             super().step(lr)
 
     monkeypatch.setattr(module, "SGD", RecordingSGD)
-    run(stores, tmp_path, parts=("b",), epochs=10, batch=4, lr=0.002)
+    run(stores, tmp_path, ("b",), schedule__epochs=10, schedule__batch=4, schedule__lr=0.002)
     expected = [0.001 + 0.001 * math.cos(math.pi * step / 30) for step in range(30)]
     assert rates == pytest.approx(expected)
     assert rates[-1] < 0.003 * rates[0]
@@ -137,7 +117,7 @@ def test_logged_metrics_are_the_epochs_means_of_each_steps(stores, tmp_path, mon
 
     forward = moco.MoCo.forward
     monkeypatch.setattr(moco.MoCo, "forward", recording)
-    run(stores, tmp_path, batch=8, lr=0.002)
+    run(stores, tmp_path, schedule__lr=0.002)
     steps = pd.DataFrame(
         {
             "loss": out["loss"].item(),
@@ -160,42 +140,63 @@ def test_logged_metrics_are_the_epochs_means_of_each_steps(stores, tmp_path, mon
 
 
 def test_a_collapsed_encoder_is_said_and_another_is_not(stores, tmp_path, capsys):
-    run(stores, tmp_path / "sound", epochs=1, lr=0.002)
+    run(stores, tmp_path / "sound", schedule__epochs=1, schedule__lr=0.002)
     assert "collapsed" not in capsys.readouterr().out
     network = build_backbone("densenet_small", 1)
     for parameter in network.parameters():
         parameter.data.zero_()
     save_weights(network, stores / "initial.safetensors")  # all images look the same to it
-    run(stores, tmp_path / "blind", epochs=1, lr=0.002)
+    run(stores, tmp_path / "blind", schedule__epochs=1, schedule__lr=0.002)
     said = capsys.readouterr().out
-    assert "epoch 1: the queries are nearly all alike (uniformity 0.000)" in said and "has collapsed" in said
+    assert "epoch 1: the queries are nearly identical (uniformity 0.000)" in said and "has collapsed" in said
 
 
-def test_probes_are_logged_now_and_then_and_leave_the_training_as_it_is(stores, tmp_path):
-    labels = np.tile(np.float32([[0], [1]]), (10, 1))
+def test_probes_of_labelled_datasets_are_logged_now_and_then_and_leave_the_training_as_it_is(
+    stores, tmp_path
+):
+    plain, _ = run(stores, tmp_path / "plain", schedule__epochs=3)
+    probed, _ = run(stores, tmp_path / "probed", schedule__epochs=3, probe={"every": 2, "images": 8})
+    assert plain == probed
+    metrics = pd.read_csv(tmp_path / "probed" / "metrics.csv")
+    assert "probe_b" not in metrics and metrics["probe_a"].isna().tolist() == [True, False, False]
     probe = LinearProbe(
-        stores / "a.npy",
-        labels,
-        np.arange(12),
-        np.arange(12, 20),
+        stores / "a" / "images.npy",
+        read_targets(stores / "a" / "index.parquet", "zero")[1],
+        np.arange(10),
+        np.arange(10, 14),
         images_each=8,
         size=32,
         seed=1,
-        stream_name=("test",),
+        stream_name=("moco", "test"),
     )
-    plain, _ = run(stores, tmp_path / "plain", epochs=3)
-    probed, _ = run(stores, tmp_path / "probed", epochs=3, probes={"bones": probe}, epochs_between_probes=2)
-    assert plain == probed
-    metrics = pd.read_csv(tmp_path / "probed" / "metrics.csv")
-    assert metrics["probe_bones"].isna().tolist() == [True, False, False]
     backbone = build_backbone("densenet_small", 0)
-    module.load_weights(backbone, tmp_path / "probed" / "encoder.safetensors")
-    assert metrics["probe_bones"][2] == pytest.approx(probe.auroc(backbone, torch.device("cpu")))
+    load_weights(backbone, tmp_path / "probed" / "encoder.safetensors")
+    assert metrics["probe_a"][2] == pytest.approx(probe.auroc(backbone, CPU))
+
+
+@pytest.mark.parametrize(("match", "epochs"), [("epochs", 2), ("steps", 10)])
+def test_a_subset_is_trained_for_as_many_epochs_or_as_many_steps_as_the_whole(
+    stores, tmp_path, match, epochs
+):
+    """The whole has 20 images, five steps per epoch; the subset has five images, one step per epoch."""
+    settings = changed(PRETRAIN, datasets=PRETRAIN.datasets[:1], match=match, schedule__batch=4)
+    write_subset(tmp_path / "subset.parquet", [3, 0, 9, 1, 2])
+    module.pretrain(
+        settings,
+        initial=stores / "initial.safetensors",
+        stores=[stores / "a"],
+        splits=[stores / "a" / "splits.parquet"],
+        subset=tmp_path / "subset.parquet",
+        encoder=tmp_path / "encoder.safetensors",
+        metrics=tmp_path / "metrics.csv",
+        device="cpu",
+    )
+    assert len(pd.read_csv(tmp_path / "metrics.csv")) == epochs
 
 
 def test_bfloat16_rounds_the_steps_and_keeps_weights_and_metrics_float32(stores, tmp_path):
     full, rounded = (
-        run(stores, tmp_path / precision, lr=0.002, precision=precision)
+        run(stores, tmp_path / precision, schedule__lr=0.002, computing__precision=precision)
         for precision in ("float32", "bfloat16")
     )
     assert full[0] != rounded[0] and len(full[0]) == len(rounded[0])

@@ -18,12 +18,7 @@ class Killed(BaseException):
     """Stands for a kill: nothing that a program does on an error or a signal happens."""
 
 
-@pytest.fixture(autouse=True, scope="module")
-def one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(scope="module")
@@ -83,11 +78,10 @@ def test_sgd_and_the_last_epoch_resume_as_well(jobs, tmp_path, monkeypatch):
 
 
 def test_other_settings_start_anew(jobs, tmp_path, monkeypatch, caplog):
-    schedule = jobs["pretrain"].settings["schedule"] | {"lr": 0.01}
-    undisturbed = run(jobs["pretrain"], tmp_path / "undisturbed", schedule=schedule)
+    undisturbed = run(jobs["pretrain"], tmp_path / "undisturbed", schedule__lr=0.01)
     killed_after(monkeypatch, 5, jobs["pretrain"], tmp_path / "out")
     with caplog.at_level("INFO"):
-        assert run(jobs["pretrain"], tmp_path / "out", schedule=schedule) == undisturbed
+        assert run(jobs["pretrain"], tmp_path / "out", schedule__lr=0.01) == undisturbed
     assert any(message.endswith("changed since then: schedule.lr") for message in caplog.messages)
 
 
@@ -97,11 +91,7 @@ def test_a_loss_that_is_not_finite_names_its_step_and_keeps_the_state_before(
 ):
     monkeypatch.setattr(module, "SECONDS_BETWEEN_SAVES", 0)
     job = jobs[stage]
-    settings = (
-        {"schedule": job.settings["schedule"] | {"lr": 1e30}}
-        if stage == "pretrain"
-        else {"optimizer": job.settings["optimizer"] | {"lr": 1e30}}
-    )
+    settings = {"schedule__lr" if stage == "pretrain" else "optimizer__lr": 1e30}
     messages = []
     for _ in range(2):  # the second attempt goes on from the state and meets the same end
         assert cli.main(job.arguments(tmp_path, **settings)) == 1

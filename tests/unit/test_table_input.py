@@ -28,6 +28,7 @@ from moco_transfer.data.index import check
 from moco_transfer.errors import UserError
 
 TEXT = 'name,größe,finding\n"a, b",1,\nc,,0\n'
+ZIPPED = gzip.compress(TEXT.encode(), mtime=0)  # without the time, so that it is the same in every process
 EXPECTED = [["a, b", "1", None], ["c", None, "0"]]
 OWN = Table(file="own.csv", path="path", labels=["finding"], patient_id="patient", official_split="fold")
 VALID = b"path,patient,fold,finding\na.png,1,train,1\nb.png,2,test,0\nc.png,2,test,\n"
@@ -66,8 +67,9 @@ def cells(path: Path) -> list[list[str | None]]:
         TEXT.rstrip("\n").encode(),
         TEXT.replace("\n", "\n\n").encode(),
         b'"name","gr\xc3\xb6\xc3\x9fe","finding"\n"a, b","1",""\n"c","","0"\n',
-        gzip.compress(TEXT.encode()),
+        ZIPPED,
     ],
+    ids=["plain", "byte order mark", "CR LF", "CR", "no last line end", "blank lines", "quotes", "zipped"],
 )  # fmt: skip
 def test_spellings_of_one_table_are_read_alike(tmp_path: Path, content: bytes) -> None:
     for name in ("own.csv", "own.csv.gz"):
@@ -125,8 +127,8 @@ def test_latin_1_is_read_with_one_warning(tmp_path: Path, caplog: pytest.LogCapt
         (TEXT.replace("c,,0", "c,,0,7").encode(), "line 3: expected 3 fields, as in the header, found 4"),
         (TEXT.replace("c,,0", 'c,",0').encode(), r"not a readable CSV \(unexpected end of data\)"),
         (TEXT.replace("c,,0", 'c,"a"b,0').encode(), "not a readable CSV"),
-        (gzip.compress(TEXT.encode())[:-12], "not a readable CSV"),
-        (gzip.compress(TEXT.encode())[:-8] + bytes(8), r"not a readable CSV \(CRC check failed"),
+        (ZIPPED[:-12], "not a readable CSV"),
+        (ZIPPED[:-8] + bytes(8), r"not a readable CSV \(CRC check failed"),
         (b"\x1f\x8b" + bytes(40), "not a readable CSV"),
         (TEXT.replace("größe", "name").encode(), "column 'größe' is missing; found name, name, finding"),
         (TEXT.replace("finding", "name").replace("größe", "finding").encode(), "column 'größe' is missing"),
@@ -135,6 +137,7 @@ def test_latin_1_is_read_with_one_warning(tmp_path: Path, caplog: pytest.LogCapt
         (b'name,"gr\n\xc3\xb6\xc3\x9fe",finding\na,1,1\n', "did you mean 'gr"),
         (b"10000032,50414267,1\n", "are missing; found none of them among 3; is the first line a header"),
     ],
+    ids=lambda value: value if isinstance(value, str) else "table",
 )  # fmt: skip
 def test_what_is_no_such_csv_is_named(tmp_path: Path, content: bytes, message: str) -> None:
     path = tmp_path / "own.csv"
@@ -200,7 +203,7 @@ def test_a_mutated_table_is_refused_or_gives_a_valid_index(
     )
 )
 def test_random_bytes_are_refused_or_give_a_valid_index(root: Path, content: bytes) -> None:
-    for written in (content, gzip.compress(content), gzip.compress(content)[:-3]):
+    for written in (content, gzip.compress(content, mtime=0), gzip.compress(content, mtime=0)[:-3]):
         index = own_index(root, written)
         assert index is None or len(index) > 0
 
@@ -219,7 +222,7 @@ def test_a_mutated_release_is_refused_or_gives_a_valid_index(
     length = data.draw(st.integers(0, 9), "length")
     piece = data.draw(st.one_of(st.sampled_from(PIECES), st.binary(max_size=3)), "piece")
     content = content[:start] + piece + content[start + length :]
-    path.write_bytes(gzip.compress(content) if zipped else content)
+    path.write_bytes(gzip.compress(content, mtime=0) if zipped else content)
     try:
         index = read_release(adapter, root, max_quarantined=1.0)
     except UserError as error:

@@ -4,15 +4,18 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from made_up_settings import NETWORK
+from made_up_stores import write_store
 from safetensors.numpy import save
 from torch import nn
 
+from moco_transfer import cli
 from moco_transfer.backbones.taps import channel_means, choose_taps
+from moco_transfer.config import stages
 from moco_transfer.config.training import Model
 from moco_transfer.errors import UserError
 from moco_transfer.networks import build_backbone, save_weights
 from moco_transfer.similarity.activations import layer_activations, read_layers, write_layers
-from moco_transfer.stages import analysis
 from moco_transfer.training.images import ImagePool, normalise
 
 CPU = torch.device("cpu")
@@ -165,28 +168,23 @@ def test_another_file_than_one_of_layers_is_refused(tmp_path, content):
 
 
 def test_the_table_of_similarities_has_the_layers_in_the_order_of_the_configuration(tmp_path):
-    settings = {"datasets": ["a", "b"], "seed": 1}
-    network = {"model": "densenet_small", "input_size": 32, "images": 12}
-    network["taps"] = [["late", "features.denseblock4"], ["early", "features.conv0"]]
-    for name in settings["datasets"]:
-        rng = np.random.default_rng(ord(name))
-        np.save(tmp_path / f"{name}.npy", rng.integers(0, 256, (12, 32, 32), dtype=np.uint8))
+    names, taps = ["a", "b"], {"late": "features.denseblock4", "early": "features.conv0"}
+    images = [write_store(tmp_path / name, (12, 32, 32), seed=ord(name)) / "images.npy" for name in names]
     save_weights(build_backbone("densenet_small", 1), tmp_path / "e.safetensors")
-    layers = [tmp_path / f"{name}.safetensors" for name in settings["datasets"]]
-    images = [tmp_path / f"{name}.npy" for name in settings["datasets"]]
-    analysis.activations(
-        settings | network,
-        encoder=tmp_path / "e.safetensors",
-        images=images,
-        activations=layers,
-        device="cpu",
-    )
-    measures = {"datasets": ["a", "b"], "images": 12, "network": "none", "variance": 0.99, "directions": 2}
-    measures |= {"null_draws": 2, "split_halves": 2}
-    analysis.similarity(
-        settings | {"similarity": measures}, activations=layers, similarity=tmp_path / "s.parquet"
-    )
+    layers = [tmp_path / f"{name}.safetensors" for name in names]
+    files = ["--encoder", tmp_path / "e.safetensors", "--images", *images, "--activations", *layers]
+    settings = stages.RecordActivations(network=NETWORK, taps=taps, datasets=names, images=12, seed=1)
+    assert run_stage("activations", settings, *files, "--device", "cpu") == 0
+    similarity = {"datasets": names, "images": 12, "network": "none", "variance": 0.99, "directions": 2}
+    similarity |= {"null_draws": 2, "split_halves": 2}
+    settings = stages.CompareDatasets(similarity=similarity, seed=1)
+    files = ["--activations", *layers, "--similarity", tmp_path / "s.parquet"]
+    assert run_stage("compare-datasets", settings, *files) == 0
     assert list(pd.read_parquet(tmp_path / "s.parquet")["layer"].unique()) == ["late", "early"]
+
+
+def run_stage(name, settings, *options):
+    return cli.main([name, "--settings", settings.model_dump_json(), *map(str, options)])
 
 
 @pytest.mark.parametrize(

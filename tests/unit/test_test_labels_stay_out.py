@@ -7,26 +7,27 @@ that labels which do have a say would be noticed.
 
 from __future__ import annotations
 
-import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
-import torch
-from small_trainings import OPTIMIZER, Job, small_trainings
+from made_up_settings import EMBED, LINEAR, changed
+from small_trainings import Job, small_trainings
 
 from moco_transfer import cli
+from moco_transfer.config import Section, stages
 
+pytestmark = pytest.mark.usefixtures("one_thread")
 # A quarter of the 32 training images is labelled: eight, beside 16 validation images. Budgets are half of EPOCHS, and all.
 EPOCHS, PERCENT = 6, "25"
 CHECKPOINTS = ("last", "best")
 MODES = ("linear", "end_to_end")
-CELLS = [("noise", mode, PERCENT, 1) for mode in MODES]
+JOBS = [("noise", mode, PERCENT, 1) for mode in MODES]
 EVALUATION = {"average": "weighted", "replicates": 20, "percentiles": [5, 95], "unit": "image"}
 EVALUATION |= {"validation": "full", "margin": 0.02, "level": 0.05}
-SCORES = ("estimates", "subsets", "classes", "replicates", "covariance")
 # The split whose labels are not the true ones, and what they are instead. True ones alternate, so that in reverse order each
 # becomes the other: whatever scores best by the ones scores worst by the others.
 RUNS = {
@@ -37,49 +38,48 @@ RUNS = {
 }
 
 
-def stage(name: str, settings: dict, **options: str | Path | list[Path]) -> None:
+def stage(name: str, settings: Section, **options: str | Path | list[Path]) -> None:
     """Run a stage by its command line."""
-    arguments = [name, "--settings", json.dumps(settings)]
+    arguments = [name, "--settings", settings.model_dump_json()]
     for option, value in options.items():
         arguments += [f"--{option}", *map(str, value if isinstance(value, list) else [value])]
     assert cli.main(arguments) == 0
 
 
 def run(jobs: dict[str, Job], out: Path) -> None:
-    """Run every stage on out/index.parquet, from the labelled subset on, and write to ``out``."""
+    """Run every stage on the store out/store, from the labelled subset on, and write to ``out``."""
     moco, whole = jobs["pretrain"], jobs["end-to-end"]
-    common = {"uncertain": "zero", "average": "weighted", "seed": 1, "stream": ["test"]}
-    images, splits, subset = whole.inputs["images"], whole.inputs["splits"], out / "subset.parquet"
-    labelled = {"index": out / "index.parquet", "splits": splits, "subset": subset}
-    stage("subset", common | {"percent": PERCENT, "subset": 1, "how": "stratified"}, **labelled)
+    store, splits, subset = out / "store", whole.inputs["splits"], out / "subset.parquet"
+    labelled = {"index": store / "index.parquet", "splits": splits, "subset": subset}
+    draw = stages.DrawSubset(uncertain="zero", percent=PERCENT, subset=1, sampling="stratified", seed=1)
+    stage("subset", draw, **labelled)
 
-    files = {"encoder": out / "encoder.safetensors", "metrics": out / "metrics.csv"}
-    stage("pretrain", moco.settings, device="cpu", **moco.inputs | files | {"index": out / "index.parquet"})
-    start = {"encoder": out / "encoder.safetensors", "images": images}
+    encoder = {"encoder": out / "encoder.safetensors"}
+    files = moco.inputs | encoder | {"metrics": out / "metrics.csv", "stores": store}
+    stage("pretrain", moco.settings, device="cpu", **files)
     cache = {"features": out / "features.npy", "rows": out / "rows.npy"}
-    settings = whole.settings | {"views": 2}
-    stage("embed", settings, device="cpu", splits=splits, subsets=subset, **start, **cache)
+    files = encoder | {"images": store / "images.npy", "splits": splits, "subsets": subset} | cache
+    stage("embed", changed(EMBED, views=2), device="cpu", **files)
 
     for checkpoint in CHECKPOINTS:
-        settings = common | {"optimizer": OPTIMIZER | {"batch": 4}, "checkpoint": checkpoint}
+        choice = {
+            "checkpoint": checkpoint,
+            "optimizer": whole.settings.optimizer.model_copy(update={"batch": 4}),
+        }
         linear, end_to_end = (out / checkpoint / mode for mode in MODES)
-        for folder in (linear, end_to_end):
-            folder.mkdir(parents=True)
-        files = labelled | cache | written(linear)
-        stage("linear", settings | {"epochs": EPOCHS}, **files)
-        files = labelled | start | written(end_to_end)
-        stage("end-to-end", whole.settings | settings, device="cpu", **files)
+        stage("linear", changed(LINEAR, epochs=EPOCHS, **choice), **labelled, **cache, **written(linear))
+        files = encoder | {"store": store, "splits": splits, "subset": subset} | written(end_to_end)
+        stage("end-to-end", changed(whole.settings, **choice), device="cpu", **files)
 
         predictions = [folder / "predictions.parquet" for folder in (linear, end_to_end)]
-        settings = common | {"target": "noise", "percents": [PERCENT]}
-        for images_of_choice in ("full", "matched"):
-            choice = {"validation": images_of_choice, "cells": CELLS[1:]}
-            budgets = out / checkpoint / f"{images_of_choice}.csv"
-            files = {"predictions": predictions[1:], "subsets": subset, "budgets": budgets}
-            stage("select-budgets", settings | choice, **files)
-        files = {"predictions": predictions, "subsets": subset, "budgets": out / checkpoint / "full.csv"}
-        files |= {name: out / checkpoint / f"score {name}.parquet" for name in SCORES}
-        stage("evaluate", settings | {"evaluation": EVALUATION, "cells": CELLS}, **files)
+        common = {"target": "noise", "percents": [PERCENT], "seed": 1}
+        for images in ("full", "matched"):
+            settings = stages.SelectBudgets(jobs=JOBS[1:], validation=images, average="weighted", **common)
+            files = {"predictions": predictions[1:], "budgets": out / checkpoint / f"{images}.csv"}
+            stage("select-budgets", settings, subsets=subset, **files)
+        settings = stages.Evaluate(jobs=JOBS, evaluation=EVALUATION, **common)
+        files = {"predictions": predictions, "budgets": out / checkpoint / "full.csv"}
+        stage("evaluate", settings, subsets=subset, out=out / checkpoint / "score", **files)
 
 
 def written(folder: Path) -> dict[str, Path]:
@@ -91,21 +91,19 @@ def make(tmp_path_factory) -> Callable[[str], Path]:
     """A function that makes a run of RUNS and returns its folder."""
     folder = tmp_path_factory.mktemp("runs")
     jobs = small_trainings(folder / "inputs", EPOCHS)
-    index, splits = (pd.read_parquet(jobs["end-to-end"].inputs[name]) for name in ("index", "splits"))
+    store, splits = (jobs["end-to-end"].inputs[name] for name in ("store", "splits"))
+    index, splits = pd.read_parquet(store / "index.parquet"), pd.read_parquet(splits)
 
     def made(name: str) -> Path:
         split, change = RUNS[name]
         rows, labels = splits["split"] == split, index["abnormal"].to_numpy().copy()
         labels[rows] = change(labels[rows])
-        (folder / name).mkdir()
-        index.assign(abnormal=labels).to_parquet(folder / name / "index.parquet")
+        shutil.copytree(store, folder / name / "store")
+        index.assign(abnormal=labels).to_parquet(folder / name / "store" / "index.parquet")
         run(jobs, folder / name)
         return folder / name
 
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield made
-    torch.set_num_threads(threads)
+    return made
 
 
 @pytest.fixture(scope="module")
@@ -120,10 +118,14 @@ def other(make, request) -> Path:
 
 
 def before_the_score(run: Path) -> dict[str, bytes]:
-    """Return the bytes of what a run wrote before its score, by path; without predictions, which hold test labels."""
-    no_result = {"index.parquet", "predictions.parquet", *(f"score {name}.parquet" for name in SCORES)}
-    paths = [path for path in run.rglob("*") if path.is_file() and "tensorboard" not in path.parts]
-    return {str(path.relative_to(run)): path.read_bytes() for path in paths if path.name not in no_result}
+    """Return the bytes of what a run wrote before its score, by path.
+
+    Left out are the store and the predictions, which hold test labels; TensorBoard's events, which hold times; and the
+    fingerprints of inputs in the folders of states.
+    """
+    left_out = {"store", "predictions.parquet", "score", "tensorboard", "state"}
+    paths = [path for path in run.rglob("*") if path.is_file() and not left_out & set(path.parts)]
+    return {str(path.relative_to(run)): path.read_bytes() for path in paths}
 
 
 def predictions(run: Path, checkpoint: str, mode: str) -> pd.DataFrame:
@@ -152,7 +154,7 @@ def test_predictions_differ_in_test_labels_alone(true, other, checkpoint, mode):
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("checkpoint", CHECKPOINTS)
 def test_the_score_is_of_the_same_budgets_and_differs(true, other, checkpoint, mode):
-    scores = [pd.read_parquet(run / checkpoint / "score estimates.parquet") for run in (true, other)]
+    scores = [pd.read_parquet(run / checkpoint / "score" / "estimates.parquet") for run in (true, other)]
     expected, found = (score[score["mode"] == mode] for score in scores)
     cell = ["source", "mode", "percent", "n_labeled", "epochs", "selected"]
     assert expected[cell].equals(found[cell])

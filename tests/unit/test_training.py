@@ -1,43 +1,45 @@
-"""Pools of images, the supervised loop and the predictions file."""
+"""Supervised training: pools of images, the optimisers and the schedule compared with PyTorch's, and the stages."""
+
+import subprocess
+import sys
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
+from made_up_settings import COMPUTING, END_TO_END, NETWORK, changed
+from made_up_stores import write_store
 
-from moco_transfer import config
+from moco_transfer.config import stages
+from moco_transfer.config.training import InitialWeights
 from moco_transfer.errors import UserError
-from moco_transfer.finetune.cell import read_cell, write_predictions
-from moco_transfer.finetune.end_to_end import finetune_budgets
+from moco_transfer.finetune import end_to_end as module
+from moco_transfer.finetune.data import read_finetuning_data, write_predictions
+from moco_transfer.initial_weights import train_weights
+from moco_transfer.networks import build_backbone, load_weights
 from moco_transfer.training import images as images_module
-from moco_transfer.training.checkpoint import Checkpoint
-from moco_transfer.training.device import open_device
 from moco_transfer.training.images import DEVIATION, MEAN, ImagePool, centre_crop, normalise
-from moco_transfer.training.log import MetricsLog
+from moco_transfer.training.loop import SGD, Adam
+from moco_transfer.training.schedule import all_batches, cosine, epoch_order, full_batches
 
-CPU = torch.device("cpu")
+# Images
 
 
 @pytest.mark.parametrize("limit", [2**31, 0], ids=["in memory", "mapped"])
 def test_a_pool_numbers_the_rows_of_its_stores(stores, monkeypatch, limit):
     monkeypatch.setattr(images_module, "IN_MEMORY_BYTES", limit)
-    a, b = np.load(stores / "a.npy"), np.load(stores / "b.npy")
-    pool = ImagePool([(stores / "a.npy", np.array([3, 7])), (stores / "b.npy", np.array([11, 0, 5]))])
+    paths = [stores / name / "images.npy" for name in ("a", "b")]
+    a, b = map(np.load, paths)
+    pool = ImagePool([(paths[0], np.array([3, 7])), (paths[1], np.array([11, 0, 5]))])
     assert len(pool) == 5
     np.testing.assert_array_equal(
         pool.batch(np.array([4, 0, 2, 1])).squeeze(1), np.stack([b[5], a[3], b[11], a[7]])
     )
 
 
-def test_colour_images_keep_their_channels(stores):
-    pool = ImagePool([(stores / "colour.npy", np.arange(6))])
-    expected = np.load(stores / "colour.npy")[2]
-    np.testing.assert_array_equal(pool.batch(np.array([2]))[0].permute(1, 2, 0), expected)
-
-
 def test_stores_of_different_shapes_are_refused(stores):
     with pytest.raises(UserError, match=r"one shape.*36.*store.size"):
-        ImagePool([(stores / "a.npy", np.arange(2)), (stores / "colour.npy", np.arange(2))])
+        ImagePool([(stores / name / "images.npy", np.arange(2)) for name in ("a", "colour")])
 
 
 def test_normalised_grey_is_imagenets_in_three_channels():
@@ -51,103 +53,203 @@ def test_centre_crop_is_the_middle():
     assert centre_crop(image, 2).flatten().tolist() == [14, 15, 20, 21]
 
 
-@pytest.fixture
-def cell(stores):
-    index = pd.DataFrame(
-        {
-            "image_id": [f"i{i}" for i in range(20)],
-            "patient_id": [f"p{i // 2}" for i in range(20)],
-            "study_id": [f"s{i}" for i in range(20)],
-            "path": [f"{i}.png" for i in range(20)],
-            "official_split": pd.Series([None] * 20, dtype="str"),
-            "view": pd.Series([None] * 20, dtype="str"),
-            "one": np.tile([0.0, 1.0], 10).astype(np.float32),
-            "two": np.tile([1.0, -1.0, 0.0, np.nan], 5).astype(np.float32),
-        }
+# Optimisers and schedule
+
+
+@pytest.mark.parametrize("name", ["sgd", "adam"])
+def test_steps_equal_those_of_torch_optim(name):
+    torch.manual_seed(0)
+    ours, theirs = torch.nn.Linear(5, 3), torch.nn.Linear(5, 3)
+    theirs.load_state_dict(ours.state_dict())
+    if name == "sgd":
+        one = SGD(ours.parameters(), 0.9, 0.01)
+        other = torch.optim.SGD(theirs.parameters(), 1, momentum=0.9, weight_decay=0.01)
+    else:
+        one, other = (
+            Adam(ours.parameters(), 0.01),
+            torch.optim.Adam(theirs.parameters(), 1, weight_decay=0.01),
+        )
+    for rate in (0.1, 0.05, 0.01, 0.001):
+        x = torch.randn(4, 5)
+        ours(x).pow(2).sum().backward()
+        one.step(rate)
+        theirs(x).pow(2).sum().backward()
+        other.param_groups[0]["lr"] = rate
+        other.step()
+        other.zero_grad()
+        assert all(parameter.grad is None for parameter in ours.parameters())
+        for a, b in zip(ours.parameters(), theirs.parameters(), strict=True):
+            torch.testing.assert_close(a, b)
+
+
+def test_training_does_not_import_the_compiler():
+    code = (
+        "import sys, torch; from moco_transfer.training.loop import SGD; "
+        "p = torch.ones(2, requires_grad=True); p.sum().backward(); SGD([p], 0.9, 0.0).step(0.1); "
+        "sys.exit('torch._dynamo' in sys.modules)"
     )
-    index.to_parquet(stores / "index.parquet")
-    split = ["train"] * 10 + ["validation"] * 4 + ["test"] * 6
-    pd.DataFrame(
-        {"image_id": index["image_id"], "patient_id": index["patient_id"], "split": split}
-    ).to_parquet(stores / "splits.parquet")
-    pd.DataFrame({"image_id": ["i3", "i0", "i9"], "row": [3, 0, 9]}).to_parquet(stores / "subset.parquet")
-    return read_cell(stores / "index.parquet", stores / "splits.parquet", stores / "subset.parquet", "zero")
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
-def test_a_cell_holds_rows_by_role(cell):
-    assert cell.train.tolist() == [3, 0, 9]
-    assert cell.scored.tolist() == list(range(10, 20))
-    assert cell.classes == ["one", "two"]
-    assert cell.labels[:4, 1].tolist() == [1, 0, 0, 0]
+def test_cosine_equals_pytorchs_at_every_step_and_ends_near_zero():
+    optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=0.002)
+    scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=500)
+    for step in range(500):
+        assert cosine(0.002, step, 500) == pytest.approx(optimizer.param_groups[0]["lr"], rel=1e-9, abs=1e-12)
+        optimizer.step()
+        scheduler.step()
+    assert cosine(0.002, 499, 500) < 1e-5 * 0.002 * 2
 
 
-def test_predictions_name_every_image_budget_and_class(cell, tmp_path):
+def test_every_epoch_has_an_order_of_its_own():
+    first, second = epoch_order(50, 1, "moco", "spine", 0), epoch_order(50, 1, "moco", "spine", 1)
+    assert sorted(first) == list(range(50)) and not np.array_equal(first, second)
+    np.testing.assert_array_equal(first, epoch_order(50, 1, "moco", "spine", 0))
+
+
+def test_full_batches_drop_the_rest_and_all_batches_keep_it():
+    order = np.arange(10)
+    assert [list(b) for b in full_batches(order, 4)] == [[0, 1, 2, 3], [4, 5, 6, 7]]
+    assert [list(b) for b in all_batches(order, 4)] == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9]]
+
+
+def test_a_last_batch_of_one_joins_the_one_before():
+    assert [len(b) for b in all_batches(np.arange(9), 4)] == [4, 5]
+    assert [len(b) for b in all_batches(np.arange(1), 4)] == [1]
+
+
+# Finetuning
+
+
+@pytest.fixture
+def data(stores):
+    """The data of a job on the store a."""
+    store = stores / "a"
+    paths = (store / "index.parquet", store / "splits.parquet", stores / "subset.parquet")
+    return read_finetuning_data(*paths, "zero")
+
+
+def test_a_job_has_rows_by_role_and_labels_of_all(data):
+    assert data.train.tolist() == [3, 0, 9]
+    assert data.scored.tolist() == list(range(10, 20))
+    assert data.classes == ["one", "two"]
+    assert data.labels[:4, 1].tolist() == [1, 0, 0, 0]
+
+
+@pytest.mark.parametrize("missing", ["validation", "test"])
+def test_a_job_without_validation_or_test_images_is_refused(stores, missing):
+    splits = stores / "a" / "splits.parquet"
+    pd.read_parquet(splits).replace({"split": {missing: "train"}}).to_parquet(splits)
+    with pytest.raises(UserError, match=rf"splits\.parquet: no image is in the {missing} split"):
+        read_finetuning_data(stores / "a" / "index.parquet", splits, stores / "subset.parquet", "zero")
+
+
+def test_predictions_name_every_image_budget_and_class(data, tmp_path):
     logits = [(5, np.zeros((10, 2))), (9, np.ones((10, 2)))]
-    write_predictions(tmp_path / "p.parquet", cell, logits)
+    write_predictions(tmp_path / "p.parquet", data, logits)
     table = pd.read_parquet(tmp_path / "p.parquet")
-    assert list(table) == [
-        "split",
-        "epochs",
-        "image_id",
-        "patient_id",
-        "label_one",
-        "label_two",
-        "logit_one",
-        "logit_two",
-    ]
+    labels, scores = ["label_one", "label_two"], ["logit_one", "logit_two"]
+    assert list(table) == ["split", "epochs", "image_id", "patient_id", *labels, *scores]
     assert table["epochs"].tolist() == [5] * 10 + [9] * 10
     assert table["image_id"].tolist() == [f"i{i}" for i in range(10, 20)] * 2
     assert table["split"].tolist() == (["validation"] * 4 + ["test"] * 6) * 2
+    np.testing.assert_array_equal(table[labels], np.tile(data.labels[10:], (2, 1)))
     assert (table["logit_two"] == [0] * 10 + [1] * 10).all()
 
 
-def test_every_budget_is_a_training_of_its_own(cell, stores):
-    def run(budgets, score=None, precision="float32"):
-        log = MetricsLog("t", sum(budgets), len(cell.train))
-        return finetune_budgets(
-            cell,
-            stores / "a.npy",
-            stores / "initial.safetensors",
-            model="densenet_small",
-            input_size=32,
-            optimizer=config.Optimizer(batch=2, lr=0.01, name="sgd", momentum=0.9, weight_decay=0),
-            budgets=budgets,
-            augmentation="none",
-            score=score,
-            precision=precision,
-            compiled=False,
-            seed=1,
-            stream_name=("t",),
-            device=CPU,
-            log=log,
-            checkpoint=Checkpoint(stores / "checkpoint.pt", {}),
-        ), log.rows
-
-    both, rows = run([1, 3])
-    alone, _ = run([3])
-    assert [epochs for epochs, _ in both] == [1, 3]
-    assert [(row["budget"], row["epoch"]) for row in rows] == [(1, 1), (3, 1), (3, 2), (3, 3)]
-    np.testing.assert_array_equal(both[1][1], alone[0][1])
-    assert both[0][1].shape == (10, 2) and not np.array_equal(both[0][1], both[1][1])
-
-    calls = iter([0.9, 0.1, 0.2])
-    best, _ = run([3], lambda labels, logits: next(calls))
-    assert not np.array_equal(best[0][1], alone[0][1])
-
-    rounded, _ = run([3], precision="bfloat16")  # the steps are, the predictions are float32
-    assert rounded[0][1].dtype == np.float32 and not np.array_equal(rounded[0][1], alone[0][1])
-    np.testing.assert_allclose(rounded[0][1], alone[0][1], atol=0.3)
+def test_logits_that_are_not_finite_are_not_written(data, tmp_path):
+    logits = np.zeros((10, 2), np.float32)
+    logits[4, 1] = np.inf
+    with pytest.raises(UserError, match=r"predictions\.parquet: .*1 of 10 images .*25 epochs"):
+        write_predictions(tmp_path / "predictions.parquet", data, [(25, logits)])
+    assert not list(tmp_path.glob("*predictions*"))
 
 
-def test_a_gpu_that_is_not_there_is_an_error(monkeypatch):
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    with pytest.raises(UserError, match="no GPU"):
-        open_device("cuda")
+def finetune(stores, out, **changes):
+    """Run the stage on the store a; return the logits by budget, and the metrics."""
+    module.end_to_end(
+        changed(END_TO_END, optimizer__batch=2, optimizer__lr=0.01, **changes),
+        encoder=stores / "initial.safetensors",
+        store=stores / "a",
+        splits=stores / "a" / "splits.parquet",
+        subset=stores / "subset.parquet",
+        predictions=out / "predictions.parquet",
+        metrics=out / "metrics.csv",
+        device="cpu",
+    )
+    table = pd.read_parquet(out / "predictions.parquet")
+    logits = {epochs: rows.filter(like="logit_") for epochs, rows in table.groupby("epochs")}
+    return {epochs: rows.to_numpy() for epochs, rows in logits.items()}, pd.read_csv(out / "metrics.csv")
 
 
-def test_metrics_lines_come_now_and_then_but_always_at_the_end(capsys):
-    log = MetricsLog("MoCo", 100, 10)
-    for epoch in range(100):
-        log.epoch(epoch=epoch + 1, loss=1.0)
-    lines = capsys.readouterr().err.splitlines()
-    assert 2 <= len(lines) <= 3 and "epoch 100/100" in lines[-1] and "0 s left" in lines[-1]
+def test_every_budget_is_a_training_of_its_own(stores, tmp_path):
+    both, metrics = finetune(stores, tmp_path / "both", budgets=[1, 3])
+    alone, _ = finetune(stores, tmp_path / "alone", budgets=[3])
+    assert metrics[["budget", "epoch"]].to_numpy().tolist() == [[1, 1], [3, 1], [3, 2], [3, 3]]
+    np.testing.assert_array_equal(both[3], alone[3])
+    assert both[1].shape == (10, 2) and not np.array_equal(both[1], both[3])
+
+
+def test_the_best_epoch_predicts_where_that_is_asked_for(stores, tmp_path, monkeypatch):
+    last, _ = finetune(stores, tmp_path / "last", budgets=[3])
+    seen = []
+
+    def score(labels, logits):
+        seen.append(logits)
+        return [0.1, 0.9, 0.2][len(seen) - 1]
+
+    monkeypatch.setattr(module, "validation_score", lambda settings: score)
+    best, _ = finetune(stores, tmp_path / "best", budgets=[3])
+    np.testing.assert_allclose(best[3][:4], seen[1], rtol=1e-4, atol=1e-6)
+    assert not np.array_equal(best[3], last[3])
+
+
+def test_in_bfloat16_the_steps_are_rounded_and_the_predictions_are_float32(stores, tmp_path):
+    full, _ = finetune(stores, tmp_path / "full", budgets=[3])
+    rounded, _ = finetune(stores, tmp_path / "rounded", budgets=[3], computing__precision="bfloat16")
+    assert rounded[3].dtype == np.float32 and not np.array_equal(rounded[3], full[3])
+    np.testing.assert_allclose(rounded[3], full[3], atol=0.3)
+
+
+def test_a_longer_training_shows_as_many_more_images_as_moco_does(stores, tmp_path):
+    """MoCo shows 14 images twice; with three labelled images that is 10 epochs, after the largest budget."""
+    longer = {"epochs": 2, "images": "train+validation"}
+    logits, metrics = finetune(stores, tmp_path, budgets=[1, 2], longer_by=longer)
+    assert list(logits) == [2 + 10] and len(metrics) == 12
+
+
+# Initial weights
+
+
+def test_a_stand_in_for_published_weights_learns_the_classes_of_a_dataset(tmp_path):
+    classes = np.arange(24) % 2
+    store = write_store(tmp_path / "store", (24, 36, 36), {"cat": classes, "dog": 1 - classes}, (20, 2, 2))
+    images = np.load(store / "images.npy")
+    np.save(store / "images.npy", images // 4 + np.uint8(150) * classes[:, None, None].astype(np.uint8))
+
+    def train():
+        train_weights(
+            stages.TrainWeights(
+                network=NETWORK,
+                weights=InitialWeights(
+                    **dict.fromkeys(["url", "sha256", "path"]),
+                    **{"kind": "supervised", "dataset": "natural", "epochs": 5, "batch": 4, "lr": 0.05},
+                ),
+                computing=COMPUTING,
+                seed=1,
+            ),
+            store=store,
+            splits=store / "splits.parquet",
+            encoder=tmp_path / "out" / "encoder.safetensors",
+            metrics=tmp_path / "out" / "metrics.csv",
+            device="cpu",
+        )
+
+    train()
+    losses = pd.read_csv(tmp_path / "out" / "metrics.csv")["loss"]
+    assert len(losses) == 5 and losses.iloc[-1] < losses[0] / 2
+    load_weights(build_backbone("densenet_small", 0), tmp_path / "out" / "encoder.safetensors")
+    index = pd.read_parquet(store / "index.parquet")
+    index.assign(dog=np.float32(1)).to_parquet(store / "index.parquet")
+    with pytest.raises(UserError, match=r"index\.parquet: some images have no class or several"):
+        train()

@@ -59,7 +59,7 @@ def test_one_changed_byte_is_found(packed: Path, name: str) -> None:
     contents[len(contents) // 2] ^= 1
     (packed / name).write_bytes(contents)
     with pytest.raises(UserError, match=f"{name} is not the file that was packed"):
-        verify(packed)
+        verify(store=packed)
 
 
 @pytest.mark.parametrize("name", ["index.parquet", "sizes.parquet"])
@@ -67,7 +67,7 @@ def test_tables_that_are_not_aligned_are_found(packed: Path, name: str) -> None:
     pd.read_parquet(packed / name).iloc[1:].to_parquet(packed / name)
     hash_again(packed, name)
     with pytest.raises(UserError, match=f"{name} has 10 rows and images.npy 11"):
-        verify(packed)
+        verify(store=packed)
 
 
 @pytest.mark.parametrize(
@@ -89,23 +89,23 @@ def test_counts_and_shapes_that_disagree_are_found(
 ) -> None:
     rewrite_manifest(packed, change)
     with pytest.raises(UserError, match=told):
-        verify(packed)
+        verify(store=packed)
 
 
 def test_another_type_of_pixel_is_found(packed: Path) -> None:
     np.save(packed / "images.npy", np.load(packed / "images.npy").astype(np.uint16))
     hash_again(packed, "images.npy")
     with pytest.raises(UserError, match="npy is uint16"):
-        verify(packed)
+        verify(store=packed)
 
 
 def test_no_manifest_is_no_store(packed: Path) -> None:
     (packed / "manifest.json").write_text("{")
     with pytest.raises(UserError, match="not JSON"):
-        verify(packed)
+        verify(store=packed)
     (packed / "manifest.json").unlink()
     with pytest.raises(UserError, match="never finished; pack it again"):
-        verify(packed)
+        verify(store=packed)
 
 
 def test_images_are_compared_with_the_release(packed: Path) -> None:
@@ -114,13 +114,13 @@ def test_images_are_compared_with_the_release(packed: Path) -> None:
     images[9, 3, 3] ^= 1
     np.save(packed / "images.npy", images)
     hash_again(packed, "images.npy")
-    verify(packed)
+    verify(store=packed)
     with pytest.raises(UserError, match="image 10 of 11 decodes to other pixels; pack") as caught:
-        verify(packed, packed.parent)
+        verify(store=packed, root=packed.parent)
     assert "image10" not in str(caught.value)
     rewrite_manifest(packed, lambda manifest: manifest["versions"].update(pillow="0.1"))
     with pytest.raises(UserError, match=r"packed with pillow 0.1, now \d"):
-        verify(packed, packed.parent)
+        verify(store=packed, root=packed.parent)
 
 
 def test_a_size_that_is_not_the_images_is_found(packed: Path) -> None:
@@ -129,11 +129,11 @@ def test_a_size_that_is_not_the_images_is_found(packed: Path) -> None:
     sizes.to_parquet(packed / "sizes.parquet")
     hash_again(packed, "sizes.parquet")
     with pytest.raises(UserError, match="image 3 of 11 is 16 x 16, and was 17 x 16"):
-        verify(packed, packed.parent)
+        verify(store=packed, root=packed.parent)
 
 
 def test_a_release_that_is_elsewhere_is_not_called_a_broken_store(packed: Path) -> None:
     with pytest.raises(
         UserError, match=r"image 1 of 11 cannot be read again \(file not found\); give the root"
     ):
-        verify(packed, packed / "elsewhere")
+        verify(store=packed, root=packed / "elsewhere")

@@ -14,14 +14,13 @@ from moco_transfer.data.store import FILES, file_sha256, package_versions
 from moco_transfer.errors import UnreadableImage, UserError
 
 
-def verify(store: Path, root: Path | None = None, sample: int = 100) -> str:
+def verify(*, store: Path, root: Path | None = None, sample: int = 100) -> str:
     """Check the store and return one line that says what was found to be sound.
 
     The checks are hashes of the files, shape of the array, counts, and whether index, sizes and array have equally many
     rows. With ``root``, the folder of the release, ``sample`` images evenly spread over the store are decoded again and
     compared byte by byte. Raises UserError for the first difference; it names an image by its row number.
     """
-    store = Path(store)
     manifest = _read_manifest(store)
     for name in FILES:
         if not (store / name).is_file():
