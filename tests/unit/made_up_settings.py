@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any, TypeVar
 
-from moco_transfer.config import stages
+from moco_transfer.config import Section, stages
 from moco_transfer.config.training import Moco, Optimizer, Schedule
 
-Settings = TypeVar("Settings", bound=config.Section)
+Settings = TypeVar("Settings", bound=Section)
 
 NETWORK = stages.Network(name="densenet_small", input_size=32)
 COMPUTING = stages.Computing(precision="float32", compile=False)
