@@ -88,12 +88,12 @@ def train_weights(
     weights, network_name = settings.weights, settings.network.name
     recipe = Recipe(
         Optimizer(batch=weights.batch, lr=weights.lr, name="sgd", momentum=0.9, weight_decay=1e-4),
-        weights.epochs,
-        [],
-        settings.network.input_size,
-        settings.computing,
-        settings.seed,
-        ("initial",),
+        epochs=weights.epochs,
+        operations=[],
+        input_size=settings.network.input_size,
+        computing=settings.computing,
+        seed=settings.seed,
+        stream=("initial",),
     )
 
     def train(checkpoint: Checkpoint) -> None:

@@ -10,20 +10,20 @@ This module holds the base class of all sections, and the types of values that s
 from __future__ import annotations
 
 import re
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
 
 def _quoted(value: object) -> object:
     if isinstance(value, int | float):
-        raise ValueError(f'write it in quotes, "{value:g}", so that it keeps its name')
+        raise ValueError(f'write it in quotes, "{value:g}", so that it keeps its spelling')
     return value
 
 
 def _percentage(value: str) -> str:
     if not re.fullmatch(r"100|[1-9][0-9]?(\.[0-9]+)?|0\.[0-9]*[1-9]", value):
-        raise ValueError('a percentage above 0 and up to 100 was expected, as "0.05" or "10"')
+        raise ValueError('expected a percentage above 0 and up to 100, such as "0.05" or "10"')
     return value
 
 
@@ -32,6 +32,10 @@ Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_+-]*$")]
 Share = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[int, Field(ge=1)]
 Rate = Annotated[float, Field(gt=0)]
+Precision = Literal["auto", "float32", "bfloat16"]
+Average = Literal["weighted", "macro"]
+CheckpointChoice = Literal["last", "best"]
+Sampling = Literal["nested", "stratified"]
 
 
 class Section(BaseModel):

@@ -108,7 +108,7 @@ def _in_order(operations: list[Operation]) -> list[Operation]:
     names = [operation.name for operation in operations]
     if sum(name in ("crop", "resized_crop") for name in names) != 1:
         raise ValueError(
-            "exactly one crop or resized_crop was expected; it gives the view the size of the network's input"
+            "expected exactly one crop or resized_crop, which gives the view the size of the network's input"
         )
     geometry = [name in GEOMETRY for name in names]
     if geometry != sorted(geometry, reverse=True):
@@ -145,7 +145,7 @@ def _preset_or_list(*others: str) -> BeforeValidator:
         if isinstance(value, list):
             return _LIST.validate_python(value)
         if value not in names:
-            raise ValueError(f"{', '.join(names)} or a list of operations was expected")
+            raise ValueError(f"expected {', '.join(names)} or a list of operations")
         return value
 
     return BeforeValidator(check)

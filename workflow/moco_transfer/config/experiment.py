@@ -12,9 +12,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationError, model_validator
 
-from moco_transfer.config import Name, Percent, Positive, Section
+from moco_transfer.config import Average, Name, Percent, Positive, Precision, Sampling, Section
 from moco_transfer.config.datasets import Dataset
-from moco_transfer.config.training import Average, Finetune, Moco, Model, Precision, Pretraining, Sampling
+from moco_transfer.config.training import Finetune, Moco, Model, Pretraining
 from moco_transfer.errors import UserError
 
 

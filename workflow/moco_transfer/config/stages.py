@@ -13,21 +13,20 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from moco_transfer.config import Name, Percent, Positive, Section
+from moco_transfer.config import (
+    Average,
+    CheckpointChoice,
+    Name,
+    Percent,
+    Positive,
+    Precision,
+    Sampling,
+    Section,
+)
 from moco_transfer.config.augmentation import OptionalAugmentation
 from moco_transfer.config.datasets import Labels, Phantom, Split, Store, Table
 from moco_transfer.config.experiment import Evaluation, Similarity
-from moco_transfer.config.training import (
-    Average,
-    CheckpointChoice,
-    InitialWeights,
-    Moco,
-    Optimizer,
-    Precision,
-    Probe,
-    Sampling,
-    Schedule,
-)
+from moco_transfer.config.training import InitialWeights, Moco, Optimizer, Probe, Schedule
 
 Seed = Annotated[int, Field(ge=0)]
 StreamName = list[str | int]

@@ -6,14 +6,9 @@ from typing import Annotated, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from moco_transfer.config import Name, Positive, Rate, Section
+from moco_transfer.config import CheckpointChoice, Name, Positive, Rate, Section
 from moco_transfer.config.augmentation import Augmentation, OptionalAugmentation
 from moco_transfer.config.networks import DENSENETS, torchvision_names, unknown_network
-
-Precision = Literal["auto", "float32", "bfloat16"]
-Average = Literal["weighted", "macro"]
-CheckpointChoice = Literal["last", "best"]
-Sampling = Literal["nested", "stratified"]
 
 
 class InitialWeights(Section):

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Generic, TypeVar
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -21,7 +21,6 @@ from moco_transfer.errors import UserError
 from moco_transfer.files import read_columns, replacing
 
 Score = Callable[[np.ndarray, np.ndarray], float]
-State = TypeVar("State")
 
 
 @dataclass(frozen=True)
@@ -68,7 +67,7 @@ def read_finetuning_data(index: Path, splits: Path, subset: Path, uncertain: str
     )
 
 
-class BestEpoch(Generic[State]):
+class BestEpoch:
     """Keeps a model's state of the epoch with the highest validation score; of equal scores, the first counts (#13).
 
     Attributes
@@ -82,9 +81,9 @@ class BestEpoch(Generic[State]):
     def __init__(self, score: Score, labels: np.ndarray) -> None:
         self.score, self.labels = score, labels
         self.epoch, self.value = 0, -np.inf
-        self.state: State | None = None
+        self.state: Any = None
 
-    def offer(self, epoch: int, logits: np.ndarray, copy: Callable[[], State]) -> None:
+    def offer(self, epoch: int, logits: np.ndarray, copy: Callable[[], Any]) -> None:
         """Score the validation ``logits`` of ``epoch``; if they are the best so far, keep what ``copy`` returns."""
         value = self.score(self.labels, logits)
         if value > self.value:

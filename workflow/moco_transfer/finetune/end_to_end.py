@@ -60,12 +60,8 @@ def end_to_end(
         log.write(metrics)
         write_predictions(predictions, data, results)
 
-    inputs = {
-        "encoder": [encoder],
-        "index": [store / "index.parquet"],
-        "splits": [splits],
-        "subset": [subset],
-    }
+    index = store / "index.parquet"
+    inputs = {"encoder": [encoder], "index": [index], "splits": [splits], "subset": [subset]}
     attempt(
         train,
         folder=predictions.parent / "state",
@@ -144,13 +140,13 @@ def _open_training(
     with seeded(stream_key(settings.seed, *settings.stream, "head")):
         network = nn.Sequential(backbone, nn.Linear(backbone.width, len(data.classes)))
     recipe = Recipe(
-        settings.optimizer,
-        budget,
-        [] if settings.augment == "none" else operations_of(settings.augment),
-        settings.network.input_size,
-        settings.computing,
-        settings.seed,
-        (*settings.stream, budget),
+        optimizer=settings.optimizer,
+        epochs=budget,
+        operations=[] if settings.augment == "none" else operations_of(settings.augment),
+        input_size=settings.network.input_size,
+        computing=settings.computing,
+        seed=settings.seed,
+        stream=(*settings.stream, budget),
     )
     return SupervisedTraining(network, pool, data.labels[data.train], masked_bce, recipe, device)
 

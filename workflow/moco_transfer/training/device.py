@@ -19,7 +19,7 @@ from itertools import takewhile
 
 import torch
 
-from moco_transfer.config.training import Precision
+from moco_transfer.config import Precision
 from moco_transfer.errors import UserError
 
 SECONDS_BETWEEN_LOOKS = 1.0
