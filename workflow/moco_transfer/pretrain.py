@@ -109,30 +109,11 @@ def train_moco(
     that is not finite, with its step.
     """
     schedule, names = settings.schedule, (settings.seed, "moco", *settings.stream)
-    batch, queue, groups = _sizes(pool, settings, ranks)
-    if (batch, queue) != (schedule.batch, settings.moco.queue) and log is not None:
-        print(
-            f"{len(pool)} images: batch {schedule.batch} -> {batch}, queue {settings.moco.queue} -> {queue}",
-            flush=True,
-        )
-    with seeded(stream_key(*names, "head")):
-        network = moco.MoCo(
-            backbone,
-            settings.moco.dim,
-            queue,
-            settings.moco.momentum,
-            settings.moco.temperature,
-            groups,
-            settings.moco.mask_own_keys,
-            ranks,
-        )
-    network.to(device, memory_format=torch.channels_last).train()
-    if settings.computing.compile:
-        network.query_encoder.compile()
-        network.key_encoder.compile()
+    network = _build_moco(settings, backbone, pool, device, ranks)
     parameters = network.query_encoder.parameters()
     optimizer = SGD(parameters, settings.moco.sgd_momentum, settings.moco.weight_decay)
     operations = operations_of(settings.moco.augment)
+    batch = min(schedule.batch, len(pool))
     epoch_steps = full_steps(len(pool), batch)
     step, steps = 0, schedule.epochs * epoch_steps
     measured = torch.zeros(epoch_steps, len(METRICS), device=device)  # of each step of the epoch
@@ -162,7 +143,6 @@ def train_moco(
     for epoch in range(step // epoch_steps, schedule.epochs):
         batches = full_batches(epoch_order(len(pool), *names, epoch), batch)
         for numbers, images in pool.batches(batches[step % epoch_steps :], device):
-            # Two views of each image, the loss, and a step of the query encoder; then the key encoder follows.
             random, place = stream(*names, "step", step), step % epoch_steps
             query_views, key_views, order = _draw_views(
                 network, images, operations, settings.network.input_size, random
@@ -190,15 +170,18 @@ def train_moco(
             checkpoint.after_step(state)
 
 
-def _sizes(pool: ImagePool, settings: stages.Pretrain, ranks: Ranks) -> tuple[int, int, int]:
-    """Return the batch, the length of the queue and the groups of a batch that suit ``pool`` and ``ranks``."""
+def _build_moco(
+    settings: stages.Pretrain, backbone: nn.Module, pool: ImagePool, device: torch.device, ranks: Ranks
+) -> moco.MoCo:
+    """Return MoCo with a new head on ``device``; its queue and groups fit the images of ``pool`` and the ranks (#9, #10)."""
     if len(pool.shape) != 2:
         raise UserError(
             "MoCo's augmentations need grey images; a dataset of colour images cannot be a source"
         )
     if len(pool) < 2:
         raise UserError(f"MoCo needs at least two images, this source has {len(pool)}; raise the percentage")
-    batch, queue = moco.clamp(len(pool), settings.schedule.batch, settings.moco.queue)
+    configured = settings.schedule.batch, settings.moco.queue
+    batch, queue = moco.clamp(len(pool), *configured)
     groups = min(settings.schedule.bn_groups, batch // 2)  # a group of one image has no variance to divide by
     if groups % ranks.size:
         raise UserError(
@@ -206,7 +189,24 @@ def _sizes(pool: ImagePool, settings: stages.Pretrain, ranks: Ranks) -> tuple[in
             f"shared by {ranks.size} ranks (pretraining.ranks); the number of groups must be a multiple of the number "
             "of ranks"
         )
-    return batch, queue, groups
+    if (batch, queue) != configured and ranks.rank == 0:
+        changes = f"batch {configured[0]} -> {batch}, queue {configured[1]} -> {queue}"
+        print(f"{len(pool)} images: {changes}", flush=True)
+    with seeded(stream_key(settings.seed, "moco", *settings.stream, "head")):
+        network = moco.MoCo(
+            backbone,
+            settings.moco.dim,
+            queue,
+            settings.moco.momentum,
+            settings.moco.temperature,
+            groups,
+            settings.moco.mask_own_keys,
+            ranks,
+        )
+    if settings.computing.compile:
+        network.query_encoder.compile()
+        network.key_encoder.compile()
+    return network.to(device, memory_format=torch.channels_last).train()
 
 
 def _open_probes(

@@ -88,7 +88,7 @@ def finetune_linear(
     """Return the logits of ``data.scored``, float32 [validation + test, classes].
 
     If the cache holds several views of the labelled images, the epochs use them in turn. Raises UserError if the cache
-    lacks a row, or if a feature or the loss is not finite.
+    lacks a row, or if the loss is not finite.
     """
     score = validation_score(settings)
     if score is not None:
@@ -202,34 +202,24 @@ class FeatureCache:
 
     ``features.npy`` is float32 [m, width]. ``rows.npy`` is int64 [m, 2]: the row of the store, and the view of that image.
     View 0 is the image itself. The other views are augmented, and only labelled images have them. Both files are ordered
-    by view, then by row. ``views`` is the number of views of labelled images. Raises UserError if the files do not match.
+    by view, then by row. ``views`` is the number of views of labelled images.
     """
 
     def __init__(self, features: Path, rows: Path) -> None:
         self.path = features
-        self._features, index = np.load(features, mmap_mode="r"), np.load(rows)
-        if index.ndim != 2 or self._features.ndim != 2 or len(index) != len(self._features):
-            raise UserError(f"{features} and {rows} do not belong together; delete both and run again")
-        self.views = int(index[:, 1].max(initial=0)) + 1
+        self._features = np.load(features, mmap_mode="r")
+        stored, views = np.load(rows).T
+        self.views, self._span = int(views.max()) + 1, int(stored.max()) + 1
         # One number per pair of view and row, ascending, so that bisection finds a pair.
-        self._span = int(index[:, 0].max(initial=0)) + 1
-        self._keys = index[:, 1] * self._span + index[:, 0]
+        self._keys = views * self._span + stored
 
     def of(self, rows: np.ndarray, view: int = 0) -> np.ndarray:
         """Return the features of one view of the store's ``rows`` [n], float32 [n, width].
 
-        Raises UserError if one of them is missing or not finite.
+        Raises UserError if the files lack one of them.
         """
         wanted = view * self._span + rows
-        at = np.searchsorted(self._keys, wanted)
-        at[at == len(self._keys)] = 0
-        if len(self._keys) == 0 or (rows >= self._span).any() or not np.array_equal(self._keys[at], wanted):
+        at = np.searchsorted(self._keys, wanted).clip(max=len(self._keys) - 1)
+        if (rows >= self._span).any() or not np.array_equal(self._keys[at], wanted):
             raise UserError(f"{self.path}: lacks features of images of this job; delete it and run again")
-        found = self._features[at]
-        broken = ~np.isfinite(found).all(axis=1)
-        if broken.any():
-            raise UserError(
-                f"{self.path}: features are not finite in {broken.sum()} of {len(rows)} images, first in row "
-                f"{at[broken.argmax()]}; delete the file and run again"
-            )
-        return found
+        return self._features[at]

@@ -144,13 +144,12 @@ def fingerprint(
     settings : of the stage; names of nested ones are joined by dots, as in ``schedule.lr``
     images : the images.npy of each store; the manifest beside it holds its hash
     files : the other inputs, by the name that the log uses if they have changed
-
-    Raises UserError for a store without its manifest.
     """
     found = dict(_flat("", settings))
     for name, paths in files.items():
         found[name] = " ".join(map(_sha256, paths))
-    found["images"] = " ".join(map(_images_sha256, images))
+    manifests = [json.loads(path.with_name("manifest.json").read_text(encoding="utf-8")) for path in images]
+    found["images"] = " ".join(manifest["sha256"]["images.npy"] for manifest in manifests)
     return found
 
 
@@ -170,12 +169,3 @@ def _flat(prefix: str, value: Any) -> Iterator[tuple[str, str]]:
 def _sha256(path: Path) -> str:
     with path.open("rb") as handle:
         return hashlib.file_digest(handle, "sha256").hexdigest()
-
-
-def _images_sha256(images: Path) -> str:
-    manifest = images.with_name("manifest.json")
-    if not manifest.exists():
-        raise UserError(
-            f"{manifest}: not there, so {images.parent} is not a finished store; remove it and run again"
-        )
-    return json.loads(manifest.read_text(encoding="utf-8"))["sha256"]["images.npy"]

@@ -17,8 +17,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from moco_transfer.errors import UserError
-
 # ImageNet's mean and standard deviation of each channel, also for radiographs (decision 19).
 MEAN = (0.485, 0.456, 0.406)
 DEVIATION = (0.229, 0.224, 0.225)
@@ -44,16 +42,8 @@ class ImagePool:
     def __init__(self, parts: Sequence[tuple[Path, np.ndarray]]) -> None:
         # Plain arrays over the maps, because indexing an np.memmap takes twice as long.
         stores = [np.asarray(np.load(path, mmap_mode="r")) for path, _ in parts]
-        shapes = {store.shape[1:] for store in stores}
-        if len(shapes) != 1:
-            listed = ", ".join(
-                f"{path} {store.shape[1:]}" for (path, _), store in zip(parts, stores, strict=True)
-            )
-            raise UserError(
-                f"images of one pool must have one shape: {listed}; give the datasets the same store.size"
-            )
         rows = [np.asarray(rows, dtype=np.int64) for _, rows in parts]
-        self.shape = shapes.pop()
+        self.shape = stores[0].shape[1:]
         self._offsets = np.cumsum([0, *(len(r) for r in rows)])
         if self._offsets[-1] * int(np.prod(self.shape)) <= IN_MEMORY_BYTES:
             stores = [np.concatenate([store[r] for store, r in zip(stores, rows, strict=True)])]
