@@ -5,6 +5,7 @@ Run ``python -m moco_transfer.config.reference > config/README.md``. A test chec
 
 from __future__ import annotations
 
+import types
 import typing
 from typing import Annotated, Any, Literal, get_args, get_origin
 
@@ -81,7 +82,7 @@ def _type_name(annotation: Any, metadata: list[Any]) -> str:
         return f"by name: {_type_name(parts[1], [])}"
     if annotation is type(None):
         return "`null`"
-    if parts and (origin is typing.Union or str(origin) == "<class 'types.UnionType'>"):
+    if origin in (typing.Union, types.UnionType):
         return " or ".join(_type_name(part, []) for part in parts)
     if _section_of(annotation):
         return "section"

@@ -110,7 +110,7 @@ def finetune(
             training.load_state(saved["training"])
             if best is not None:
                 best.epoch, best.value, best.state = saved["best"]
-            saved = None  # the later budgets start anew
+            saved = None  # the later budgets start from the encoder
         network = training.network
         for step in training.steps():
             log.step(step.images)

@@ -62,13 +62,13 @@ def attempt(
     ranks = ranks or ALONE
     path = folder / "checkpoint.pt"
     if ranks.rank > 0:
-        if ranks.hear(True):
+        if ranks.broadcast(True):
             with Checkpoint(path, fingerprint, ranks) as checkpoint:
                 train(checkpoint)
         return
     finished, record = folder / "finished", {**fingerprint, "code": _code()}
     with _locked(folder / "lock"):
-        if ranks.hear(not _put_back(finished, record, outputs)):
+        if ranks.broadcast(not _put_back(finished, record, outputs)):
             shutil.rmtree(finished, ignore_errors=True)
             # Remove temporary files of processes that were killed while writing; nobody else writes under the lock.
             for written in (path, *outputs):

@@ -64,7 +64,7 @@ class Checkpoint:
         self._was_read = True
         # Rank 0 reads first, because it may set the state aside, and then no rank may read it.
         state = self._read() if self.ranks.rank == 0 else None
-        self.ranks.hear(True)
+        self.ranks.broadcast(True)
         return state if self.ranks.rank == 0 else self._read()
 
     def agree(self, stops: bool) -> None:

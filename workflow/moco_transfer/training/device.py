@@ -93,7 +93,7 @@ def take_gpus(names: Sequence[str], count: int = 1) -> list[str]:
     """
     given = os.environ if "CUDA_VISIBLE_DEVICES" in os.environ else {}
     job = next((given[variable] for variable in SCHEDULED_JOB if variable in given), "")
-    said = False
+    reported = False
     while True:
         taken: dict[str, socket.socket] = {}
         for name in names:
@@ -105,9 +105,9 @@ def take_gpus(names: Sequence[str], count: int = 1) -> list[str]:
         # If two jobs each kept one GPU while waiting for a second, they would wait forever.
         for lock in taken.values():
             lock.close()
-        if not said:
+        if not reported:
             log.info("waiting for a free GPU: other jobs hold the %d GPUs that this job may use", len(names))
-            said = True
+            reported = True
         time.sleep(SECONDS_BETWEEN_LOOKS * random.uniform(0.5, 1.5))
 
 

@@ -80,7 +80,7 @@ class MetricsLog:
         self.rows, self._seen = state["rows"], state["seen"]
         self._started, self.attempts = time.monotonic() - state["seconds"], state["attempts"] + 1
         self._print(
-            f"attempt {self.attempts} goes on after {len(self.rows)} of {self.epochs} epochs, "
+            f"attempt {self.attempts} resumes after {len(self.rows)} of {self.epochs} epochs, "
             f"{state['seconds']:.0f} s so far"
         )
 

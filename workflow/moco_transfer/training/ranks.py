@@ -71,11 +71,11 @@ class Ranks:
         for tensor, total in zip(tensors, sums, strict=True):
             tensor.copy_(total.view(tensor.shape))
 
-    def hear(self, said: bool) -> bool:
-        """Return what rank 0 says; the other ranks wait for it."""
+    def broadcast(self, decision: bool) -> bool:
+        """Return the ``decision`` of rank 0; the other ranks wait for it."""
         if self.size == 1:
-            return said
-        message = torch.tensor([said], dtype=torch.int64)
+            return decision
+        message = torch.tensor([decision], dtype=torch.int64)
         dist.broadcast(message, 0)
         return bool(message.item())
 
