@@ -51,35 +51,35 @@ rule all:
         table_files(),
         card_files(),
     message:
-        "Every figure, every table and every data card is there"
+        "All figures, tables and data cards are ready"
 
 
 rule figures:
     input:
         figure_files(),
     message:
-        "Every figure is there"
+        "All figures are ready"
 
 
 rule tables:
     input:
         table_files(),
     message:
-        "Every table is there"
+        "All tables are ready"
 
 
 rule cards:
     input:
         card_files(),
     message:
-        "The data card of every dataset is there"
+        "All data cards are ready"
 
 
 rule similarity:
     input:
         figure_files(["figure3", "similarity_measures"]),
     message:
-        "The similarity of the datasets is there"
+        "The similarity of the datasets is ready"
 
 
 include: "workflow/rules/data.smk"

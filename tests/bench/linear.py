@@ -26,7 +26,8 @@ from measure import Measure, best_seconds
 from torch import nn
 from torch.nn import functional as F
 
-from moco_transfer.config import Optimizer, stages
+from moco_transfer.config import stages
+from moco_transfer.config.training import Optimizer
 from moco_transfer.data.labels import COLUMNS
 from moco_transfer.finetune.data import FinetuningData, read_finetuning_data
 from moco_transfer.finetune.embed import embed

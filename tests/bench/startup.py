@@ -16,7 +16,8 @@ import numpy as np
 from linear import NETWORK, TARGETS, linear_settings, write_inputs
 from measure import Measure
 
-from moco_transfer.config import Moco, Schedule, stages
+from moco_transfer.config import stages
+from moco_transfer.config.training import Moco, Schedule
 
 FIRST_STEP = 42
 STAGE = f"""

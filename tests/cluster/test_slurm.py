@@ -145,7 +145,7 @@ def test_whatever_happens_to_a_pretraining_its_bytes_are_the_same(undisturbed, c
     unlock = snakemake(tmp_path, "--unlock")
     assert unlock.wait(60) == 0
     second = submitted(tmp_path)
-    wait_for(lambda: "trains this already" in log_of(tmp_path), "one that waits for the other", 300)
+    wait_for(lambda: "already running this training" in log_of(tmp_path), "one that waits for the other", 300)
     go_on()
     finish(second, tmp_path)
     assert "nothing to do" in log_of(tmp_path)

@@ -10,7 +10,8 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
-from moco_transfer.config import Store, stages
+from moco_transfer.config import stages
+from moco_transfer.config.datasets import Store
 from moco_transfer.data import packing
 from moco_transfer.data.index import build
 from moco_transfer.data.store import join_shards

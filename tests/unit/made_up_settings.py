@@ -4,20 +4,20 @@ from __future__ import annotations
 
 from typing import Any, TypeVar
 
-from moco_transfer import config
-from moco_transfer.config import stages
+from moco_transfer.config import Section, stages
+from moco_transfer.config.training import Moco, Optimizer, Schedule
 
-Settings = TypeVar("Settings", bound=config.Section)
+Settings = TypeVar("Settings", bound=Section)
 
 NETWORK = stages.Network(name="densenet_small", input_size=32)
 COMPUTING = stages.Computing(precision="float32", compile=False)
 OPTIMIZERS = {
-    "sgd": config.Optimizer(batch=8, lr=0.05, name="sgd", momentum=0.9, weight_decay=1e-2),
-    "adam": config.Optimizer(batch=8, lr=0.01, name="adam", momentum=None, weight_decay=1e-2),
+    "sgd": Optimizer(batch=8, lr=0.05, name="sgd", momentum=0.9, weight_decay=1e-2),
+    "adam": Optimizer(batch=8, lr=0.01, name="adam", momentum=None, weight_decay=1e-2),
 }
 PRETRAIN = stages.Pretrain(
     network=NETWORK,
-    moco=config.Moco(
+    moco=Moco(
         dim=8,
         momentum=0.9,
         temperature=0.2,
@@ -27,7 +27,7 @@ PRETRAIN = stages.Pretrain(
         sgd_momentum=0.9,
         weight_decay=1e-4,
     ),
-    schedule=config.Schedule(epochs=2, batch=8, lr=0.03, bn_groups=1),
+    schedule=Schedule(epochs=2, batch=8, lr=0.03, bn_groups=1),
     match="epochs",
     datasets=[stages.LabelledDataset(name=name, uncertain="zero") for name in ("a", "b")],
     images="train+validation+test",

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 from made_up_releases import WRITE, edit, read_release, touch, write_chest, write_nih, write_spine
 
-from moco_transfer.config import Labels, Split
+from moco_transfer.config.datasets import Labels, Split
 from moco_transfer.data.adapters import mimic_cxr_jpg, nih_chestxray14
 from moco_transfer.data.index import build
 from moco_transfer.data.labels import COLUMNS, label_columns

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from moco_transfer import config
 from moco_transfer.config.augmentation import PRESETS, operations_of
+from moco_transfer.config.experiment import check
 from moco_transfer.errors import UserError
 
 PAPER = yaml.safe_load((Path(__file__).parents[2] / "config/config.yaml").read_text())
@@ -19,11 +19,11 @@ LISTED = """
 - {blur: {sigma: [0.1, 2], p: 0.5}}
 """
 CROP = {"crop": "random"}
-ONE_CROP = "one crop or resized_crop was expected"
+ONE_CROP = "expected exactly one crop or resized_crop"
 
 
 def checked(section, augment):
-    return getattr(config.check(PAPER | {section: PAPER[section] | {"augment": augment}}), section)
+    return getattr(check(PAPER | {section: PAPER[section] | {"augment": augment}}), section)
 
 
 @pytest.mark.parametrize("section", ["moco", "finetune"])
@@ -41,9 +41,7 @@ def test_a_list_comes_back_from_the_settings_of_a_job_as_it_was_written(section)
 def test_presets_keep_their_names_and_none_is_for_finetuning_alone():
     assert checked("moco", "moco_v2").augment == "moco_v2"
     assert checked("finetune", "none").augment == "none"
-    with pytest.raises(
-        UserError, match="moco_cxr, moco_v2, chexclusion or a list of operations was expected"
-    ):
+    with pytest.raises(UserError, match="expected moco_cxr, moco_v2, chexclusion or a list of operations"):
         checked("moco", "none")
 
 
@@ -62,17 +60,17 @@ def test_neither_a_preset_nor_a_list_is_a_users_error(wrong):
 @pytest.mark.parametrize(
     "augment, message",
     [
-        ("moco_v3", "'moco.augment': .* or a list of operations was expected .found 'moco_v3'"),
+        ("moco_v3", "'moco.augment': .* or a list of operations .found 'moco_v3'"),
         ([], f"'moco.augment': {ONE_CROP}"),
         ([{"rotate": 10}], f"'moco.augment': {ONE_CROP}"),
         ([CROP, {"resized_crop": [0.2, 1]}], f"'moco.augment': {ONE_CROP}"),
         ([CROP, {"rotat": 3}], "unknown key 'moco.augment.1.rotat'; did you mean 'rotate'"),
         ([CROP, {"grayscale": 0.2}], "'moco.augment.1': 'grayscale' changes nothing in a grey image"),
         ([CROP, {"jitter": {"hue": 0.1}}], "'moco.augment.1': 'hue' changes nothing in a grey image"),
-        ([CROP, {"jitter": {"p": 1}}, {"flip": 1}], "rotate, flip and crops were expected before jitter"),
-        ([CROP | {"flip": 0.5}], "'moco.augment.0': .* one operation, this one names flip and crop"),
-        ([CROP, {}], "'moco.augment.1': .* one operation, this one names none"),
-        ([{"resized_crop": [1, 0.2]}], r"the smaller bound comes first, as \[0.2, 1\]"),
+        ([CROP, {"jitter": {"p": 1}}, {"flip": 1}], "rotate, flip and crops must come before jitter"),
+        ([CROP | {"flip": 0.5}], "'moco.augment.0': .* one operation; this one names flip and crop"),
+        ([CROP, {}], "'moco.augment.1': .* one operation; this one names none"),
+        ([{"resized_crop": [1, 0.2]}], r"the smaller bound must come first: \[0.2, 1\]"),
         ([{"resized_crop": [0.2]}], "'moco.augment.0.resized_crop': .*at least 2 items"),
         ([CROP, {"rotate": 500}], "'moco.augment.1.rotate': .* less than or equal to 180 .found 500"),
         ([CROP, {"blur": {"sigma": [0, 1]}}], "'moco.augment.1.blur.sigma.0': .* greater than 0"),

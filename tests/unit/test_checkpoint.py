@@ -181,9 +181,3 @@ def test_another_input_is_named(folder, name, file):
     before = found(folder)
     (folder / file).write_text(json.dumps({"sha256": {"images.npy": "456"}}))
     assert changed(before, found(folder)) == [name]
-
-
-def test_a_store_without_its_manifest_is_refused(folder):
-    (folder / "manifest.json").unlink()
-    with pytest.raises(UserError, match=r"manifest.json: not there.*run again"):
-        found(folder)

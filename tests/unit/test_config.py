@@ -10,7 +10,7 @@ import pytest
 import yaml
 from snakemake.utils import update_config
 
-from moco_transfer.config import check
+from moco_transfer.config.experiment import check
 from moco_transfer.config.reference import reference
 from moco_transfer.errors import UserError
 from moco_transfer.experiment import all_sources, finetuning_jobs
@@ -57,21 +57,21 @@ def changed(base, path, value):
         ("seed", KeyError, "'seed' is missing"),
         ("targets.spine.percents", [5], "'targets.spine.percents.0': write it in quotes, .5."),
         ("targets.spine.percents", ["101"], "targets.spine.percents"),
-        ("targets.spine.limited", ["2"], "targets.spine.limited: '2' is not among its percents"),
-        ("datasets.spine.split.train", 0.5, "add up to 0.8, not to 1"),
+        ("targets.spine.limited", ["2"], "targets.spine.limited: '2' is not in targets.spine.percents"),
+        ("datasets.spine.split.train", 0.5, "add up to 0.8, not 1"),
         ("sources.hip", ["hip"], "sources.hip: 'hip' is not a dataset"),
         ("sources.limited", ["spine"], "'limited' is built in"),
         ("datasets.spine.root", None, "either 'root' or 'phantom'"),
         ("model.initial_weights.url", None, "kind 'download' needs 'url'"),
-        ("model.input_size", 300, "store.size is smaller than model.input_size"),
+        ("model.input_size", 300, "store.size must be at least model.input_size"),
         ("evaluation.percentiles", [5], "evaluation.percentiles"),
-        ("evaluation.percentiles", [95, 5], "must ascend"),
+        ("evaluation.percentiles", [95, 5], "smaller percentile must come first"),
         ("model.name", "densenet999", "model.name"),
-        ("pretraining.schedules.chest.bn_groups", 200, "leaves groups of one image"),
-        ("targets.spine.percents", ["1", "10", "1.0"], "one is there twice"),
+        ("pretraining.schedules.chest.bn_groups", 200, "too small for 200 bn_groups"),
+        ("targets.spine.percents", ["1", "10", "1.0"], "the same percentage is listed twice"),
         ("datasets.natural.phantom", {"images": 5, "size": 64}, "either 'root' or 'phantom'"),
         ("targets.natural", {"percents": ["10"], "limited": []}, "finetune.optimizers"),
-        ("datasets.chest.store.size", 320, "sources.spine.chest: its datasets need one store.size"),
+        ("datasets.chest.store.size", 320, "sources.spine.chest: all its datasets need the same store.size"),
     ],
 )
 def test_a_wrong_key_or_value_is_named_in_one_line(path, value, message):
@@ -118,11 +118,11 @@ def test_controls_add_their_cells_and_their_sources(controls):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"controls": {"steps": {"spine": ["7"]}}}, "controls.steps.spine: '7' is not among targets.spine.percents"),
+        ({"controls": {"steps": {"spine": ["7"]}}}, "controls.steps.spine: '7' is not in targets.spine.percents"),
         ({"controls": {"budget": {"knee": ["1"]}}}, "controls.budget: 'knee' is not a target"),
         ({"controls": {"size": {"small": {"dataset": "chest", "as_many_as": "knee"}}}, "pretraining": {"schedules": {"small": {"epochs": 1, "batch": 8, "lr": 1, "bn_groups": 1}}}}, "'knee' is not a dataset"),
-        ({"controls": {"size": {"small": {"dataset": "chest", "as_many_as": "spine"}}}}, "must have every source: 'small'"),
-        ({"controls": {"size": {"chest": {"dataset": "chest", "as_many_as": "spine"}}}}, "a source has this name"),
+        ({"controls": {"size": {"small": {"dataset": "chest", "as_many_as": "spine"}}}}, "pretraining.schedules: 'small' is missing"),
+        ({"controls": {"size": {"chest": {"dataset": "chest", "as_many_as": "spine"}}}}, "a source already has this name"),
         ({"sources": {"none-longer": []}}, "'none-longer' is built in"),
         ({"pretraining": {"ranks": 3}}, "bn_groups is 2, not a multiple of pretraining.ranks, 3"),
     ],

@@ -198,18 +198,8 @@ def test_the_best_epoch_needs_validation_images_with_both_values(tmp_path):
     index = pd.read_parquet(target.store / "index.parquet")
     index.assign(class0=np.float32(0)).to_parquet(target.store / "index.parquet")
     target.embed()
-    with pytest.raises(UserError, match=r"both values.*finetune\.checkpoint: last"):
+    with pytest.raises(UserError, match=r"both positive and negative.*finetune\.checkpoint"):
         target.linear(checkpoint="best")
-
-
-@pytest.mark.parametrize("row", [4, 25, 29])
-def test_a_broken_feature_of_any_image_of_the_job_is_said(embedded, row):
-    features = np.load(embedded.features)
-    features[row] = np.nan
-    write_array(features, embedded.features)
-    with pytest.raises(UserError, match=r"features\.npy: features are not finite"):
-        embedded.linear()
-    assert not (embedded.folder / "predictions.parquet").exists()
 
 
 def test_many_subsets_are_scored_as_single_jobs_are(embedded):
@@ -291,7 +281,7 @@ def test_an_encoder_that_has_diverged_is_said(target):
     state = load_file(target.encoder)
     state["features.conv0.weight"][0] = torch.nan
     save_file(state, target.encoder)
-    with pytest.raises(UserError, match=r"encoder\.safetensors: 15 of 15 features .* not finite"):
+    with pytest.raises(UserError, match=r"encoder\.safetensors: .* 15 of 15 features are not finite"):
         target.embed()
     assert not target.features.exists()
 
@@ -315,20 +305,6 @@ def test_a_row_or_view_that_is_missing_is_said(tmp_path, row, view):
     cache = FeatureCache(*write_cache(tmp_path, [[0.0], [1], [2]], [[4, 0], [9, 0], [4, 1]]))
     with pytest.raises(UserError, match=r"features\.npy: lacks features"):
         cache.of(np.array([row]), view)
-
-
-@pytest.mark.parametrize("rows", [[4, 9], [[4, 0]]], ids=["one column", "too few"])
-def test_files_that_do_not_belong_together_are_said(tmp_path, rows):
-    with pytest.raises(UserError, match=r"features\.npy and .*rows\.npy do not belong together"):
-        FeatureCache(*write_cache(tmp_path, [[0.0], [1]], rows))
-
-
-@pytest.mark.parametrize("value", [np.nan, np.inf])
-def test_features_that_are_not_finite_are_said_where_they_are_used(tmp_path, value):
-    cache = FeatureCache(*write_cache(tmp_path, [[0.0], [value], [2]], [[4, 0], [6, 0], [9, 0]]))
-    assert cache.of(np.array([4, 9])).tolist() == [[0], [2]]
-    with pytest.raises(UserError, match=r"features\.npy: features are not finite in 1 of 2 .* row 1;"):
-        cache.of(np.array([9, 6]))
 
 
 # The head

@@ -62,7 +62,7 @@ def test_a_training_that_goes_on_within_an_epoch_counts_what_all_attempts_saw(cl
     long_epoch(second, clock, 5)
     second.epoch(epoch=1, loss=0.5)
     *_, goes_on, last = capsys.readouterr().err.splitlines()
-    assert goes_on == "MoCo: attempt 2 goes on after 0 of 1 epochs, 30 s so far"
+    assert goes_on == "MoCo: attempt 2 resumes after 0 of 1 epochs, 30 s so far"
     assert last == "MoCo: epoch 1/1, loss 0.5, 4 images/s, 40 s, 0 s left (attempt 2)"
 
 

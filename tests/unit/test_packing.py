@@ -22,7 +22,7 @@ from made_up_images import files_in, join, pack, pack_shard, write_images
 from PIL import Image
 
 from moco_transfer import files as disk
-from moco_transfer.config import Store as Settings
+from moco_transfer.config.datasets import Store as Settings
 from moco_transfer.errors import UserError
 
 TOLERANT = Settings(size=16, fit="stretch", max_quarantined=0.5)

@@ -10,8 +10,7 @@ from made_up_images import pack
 from made_up_releases import read_release
 from PIL import Image
 
-from moco_transfer.config import Store
-from moco_transfer.config.datasets import Table
+from moco_transfer.config.datasets import Store, Table
 from moco_transfer.data.adapters import mimic_cxr_jpg, nih_chestxray14
 
 REAL = os.environ.get("MOCO_TRANSFER_REAL_DATA")

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from moco_transfer.config import Labels, Split
+from moco_transfer.config.datasets import Labels, Split
 from moco_transfer.data.index import build
 from moco_transfer.data.split import assign_splits, draw_subset, subset_size
 from moco_transfer.errors import UserError

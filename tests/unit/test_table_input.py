@@ -17,7 +17,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from made_up_releases import read_release, touch, write_chest, write_nih
 
-from moco_transfer import config
+from moco_transfer.config import experiment
 from moco_transfer.config.datasets import Table
 from moco_transfer.data.adapters.tables import read_table
 from moco_transfer.data.index import check
@@ -394,7 +394,7 @@ def block(language: str) -> str:
 
 
 @pytest.fixture(scope="module")
-def example() -> config.Config:
+def example() -> experiment.Config:
     raw: dict = {}
     for text in (
         (ROOT / "config/config.yaml").read_text(encoding="utf-8"),
@@ -402,7 +402,7 @@ def example() -> config.Config:
         block("yaml"),
     ):
         raw = merged(raw, yaml.safe_load(text))
-    return config.check(raw)
+    return experiment.check(raw)
 
 
 def test_the_example_pretrains_on_chest_and_hip_and_scores_hip(example):

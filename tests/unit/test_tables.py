@@ -18,7 +18,7 @@ from classes import class_records, class_summary
 from table1 import hyperparameters
 from table_aurocs import auroc_records, auroc_summary
 
-from moco_transfer import config
+from moco_transfer.config.experiment import check
 from moco_transfer.report.names import MODE_HEADINGS, interval_name
 from moco_transfer.report.tables import write_table
 from moco_transfer.statistics.evidence import read_reference
@@ -104,7 +104,7 @@ def test_the_same_table_gives_the_same_bytes(tmp_path, estimates):
 
 
 def test_table_1_of_the_papers_configuration_is_the_papers():
-    paper = config.check(yaml.safe_load((ROOT / "config" / "config.yaml").read_text()))
+    paper = check(yaml.safe_load((ROOT / "config" / "config.yaml").read_text()))
     titles = {name: dataset.title for name, dataset in paper.datasets.items()}
     table = hyperparameters(paper.model_dump(), titles)
     joint = table["Dataset"].str.contains("+", regex=False)

@@ -37,11 +37,6 @@ def test_a_pool_numbers_the_rows_of_its_stores(stores, monkeypatch, limit):
     )
 
 
-def test_stores_of_different_shapes_are_refused(stores):
-    with pytest.raises(UserError, match=r"one shape.*36.*store.size"):
-        ImagePool([(stores / name / "images.npy", np.arange(2)) for name in ("a", "colour")])
-
-
 def test_normalised_grey_is_imagenets_in_three_channels():
     out = normalise(torch.full((1, 1, 2, 2), 51, dtype=torch.uint8))
     expected = [(0.2 - m) / d for m, d in zip(MEAN, DEVIATION, strict=True)]

@@ -1,7 +1,7 @@
 """The command line: ``python -m moco_transfer STAGE --settings JSON --FILE PATH ...``, one subcommand per stage.
 
-A stage is a function. Its first parameter is its settings, a model of ``config.stages``; its keyword-only parameters become
-the options of the subcommand: files, and what says where and how a stage runs without changing its result.
+A stage is a function. Its first parameter is its settings, a model of ``config.stages``. Its keyword-only parameters become
+the options of the subcommand: files, and options such as the device that do not change the result.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from pydantic import ValidationError
 
 from moco_transfer.errors import UserError
 
-# Only the module of the stage that is called is imported: importing PyTorch takes longer than most stages run.
+# Only the module of the requested stage is imported, because importing PyTorch takes longer than most stages.
 STAGES = {
     "plan": "plan",
     "phantom": "phantom",
@@ -46,7 +46,7 @@ STAGES = {
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run one stage; print a user's error as one line and return the exit status."""
+    """Run one stage and return the exit status; a UserError is printed as one line."""
     arguments = sys.argv[1:] if arguments is None else arguments
     parser = argparse.ArgumentParser(prog="python -m moco_transfer", description="One stage of the pipeline.")
     parser.add_argument("stage", choices=STAGES, metavar="STAGE", help=", ".join(STAGES))
@@ -55,14 +55,14 @@ def main(arguments: list[str] | None = None) -> int:
     options = vars(_options(stage, function).parse_args(arguments[1:]))
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     try:
-        said = function(**options)
+        answer = function(**options)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
-    except KeyboardInterrupt:  # before a training handles signals itself
+    except KeyboardInterrupt:  # a training handles signals itself
         return 130
-    if said is not None:
-        print(said)
+    if answer is not None:
+        print(answer)
     return 0
 
 
@@ -86,7 +86,7 @@ def _options(stage: str, function: Callable) -> argparse.ArgumentParser:
 
 
 def _json_of(model: type) -> Callable:
-    """Return a function from the JSON text of a stage's settings to its ``model``."""
+    """Return a function that reads a stage's settings, a ``model``, from their JSON."""
 
     def read(text: str) -> object:
         try:

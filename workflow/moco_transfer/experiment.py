@@ -1,22 +1,18 @@
-"""Which trainings an experiment consists of: the paper's grid of finetuning jobs, and those of the controls.
+"""What an experiment consists of: its finetuning jobs, its figures, tables and data cards, and the datasets behind them.
 
-A finetuning job is one (source, mode, percent, subset) of a target, as the paper counts them. Two sources are built in
-beside those of the configuration: ``limited``, MoCo on just the labelled images, and for the controls ``limited-steps``,
-the same for as many steps as MoCo on the whole dataset takes, and ``none-longer``, no MoCo but as many more supervised
-epochs as MoCo would have shown images.
+A finetuning job is one (source, mode, percent, subset) of a target, as the paper counts them. Three sources are built in:
+``limited``, MoCo on only the labelled images; and for the controls ``limited-steps``, the same for as many steps as MoCo on
+the whole dataset takes, and ``none-longer``, no MoCo but additional supervised epochs that show as many images as MoCo.
 
-
-Which figures, tables and data cards an experiment has, and which datasets they rest on.
-
-The rules ask for these results, and the plan counts them. Names only: where files lie is the workflow's business.
+The rules request these results, and the plan counts them. Only names are here; the rules know the paths.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import chain
 
-from moco_transfer.config import Config
-from moco_transfer.config.experiment import LIMITED, LIMITED_STEPS, NONE_LONGER
+from moco_transfer.config.experiment import LIMITED, LIMITED_STEPS, NONE_LONGER, Config
 
 MODES = ("linear", "end_to_end")
 
@@ -37,7 +33,7 @@ def finetuning_jobs(config: Config, target: str, modes: Sequence[str] = MODES) -
 
 
 def all_sources(config: Config) -> list[str]:
-    """Return every source that a job of this experiment starts from, the paper's first."""
+    """Return every source that a finetuning job starts from, those of the configuration first."""
     jobs = [job for target in config.targets for job in finetuning_jobs(config, target)]
     return list(dict.fromkeys([*config.sources, *(job[0] for job in jobs)]))
 
@@ -53,10 +49,8 @@ def _control_cells(config: Config, target: str) -> list[tuple[str, str, str]]:
 
 
 def used_datasets(config: Config) -> list[str]:
-    """Return the datasets that the results rest on: targets and what the sources are made of."""
-    return list(
-        dict.fromkeys([*config.targets, *(name for seen in config.sources.values() for name in seen)])
-    )
+    """Return the datasets that the results rest on: the targets, and the datasets of the sources."""
+    return list(dict.fromkeys([*config.targets, *chain(*config.sources.values())]))
 
 
 def initial_dataset(config: Config) -> str:
@@ -82,15 +76,15 @@ def stored_datasets(config: Config) -> list[str]:
 
 
 def compared_sources(config: Config) -> dict[str, str]:
-    """Return the sources of one dataset whose similarity to the targets is computed, by that dataset."""
-    # Downloaded weights have seen ImageNet, which the dataset 'natural' stands for.
+    """Return the dataset of each source that has one only, if its similarity to the targets is computed."""
+    # The dataset 'natural' stands for ImageNet, on which downloaded weights were trained.
     initial = config.model.initial_weights.dataset or "natural"
     alone = {source: seen or [initial] for source, seen in config.sources.items() if len(seen) < 2}
     return {source: name for source, (name,) in alone.items() if name in config.similarity.datasets}
 
 
 def has_ranked_sources(config: Config) -> bool:
-    """Return whether some target has two such sources of other domains, so that similarity can be right or wrong."""
+    """Return whether a target has two compared sources from other domains, so that similarity can be right or wrong."""
     compared = compared_sources(config)
     return "none" in compared and any(
         target in config.similarity.datasets and sum(name != target for name in compared.values()) > 1
@@ -99,17 +93,17 @@ def has_ranked_sources(config: Config) -> bool:
 
 
 def compared_networks(config: Config) -> list[str]:
-    """Return the networks that are compared on the same images: the initial one, then those equal for all subsets."""
+    """Return the sources whose networks are compared on the same images: ``none``, then those with one shared encoder."""
     return ["none", *(source for source, seen in config.sources.items() if seen), *config.controls.size]
 
 
 def has_controls(config: Config) -> bool:
-    """Return whether there are trainings that tell domain, size and compute apart."""
+    """Return whether there are trainings that separate domain, size and compute."""
     return bool(config.controls.size or config.controls.steps or config.controls.budget)
 
 
 def extra_subsets(config: Config) -> range:
-    """Return the numbers of the labelled subsets that linear cells have beyond those of the run."""
+    """Return the numbers of the additional labelled subsets of linear cells."""
     return range(config.n_subsets + 1, config.controls.subsets + 1)
 
 
@@ -124,7 +118,7 @@ def result_tables(config: Config) -> dict[str, str]:
 
 
 def figure_names(config: Config) -> list[str]:
-    """Return every figure: the paper's, and ours where there is something to show."""
+    """Return every figure: the paper's, and ours if there is something to show."""
     return [
         *("figure1", "figure2", "figure3"),
         *epoch_figures(config),
@@ -136,7 +130,7 @@ def figure_names(config: Config) -> list[str]:
 
 
 def table_names(config: Config) -> list[str]:
-    """Return the paper's tables and ours, where there is something to choose, to control or to compare."""
+    """Return every table: the paper's, and ours if there is something to choose, control or compare."""
     return [
         "table1",
         *result_tables(config),

@@ -1,17 +1,18 @@
-"""The weights that every experiment starts from: ImageNet's, downloaded or from a file, or a small stand-in trained here."""
+"""The weights that every experiment starts from: ImageNet's, downloaded or read from a file, or a stand-in trained here."""
 
 from __future__ import annotations
 
 import hashlib
-import urllib.error
+import shutil
 import urllib.request
 from pathlib import Path
 
 import torch
+from safetensors.torch import load_file
 from torch import nn
 
-from moco_transfer import config
 from moco_transfer.config import stages
+from moco_transfer.config.training import Optimizer
 from moco_transfer.data.labels import read_targets, split_rows
 from moco_transfer.errors import UserError
 from moco_transfer.files import replacing
@@ -26,51 +27,44 @@ from moco_transfer.training.loop import Recipe, SupervisedTraining
 
 
 def fetch_weights(settings: stages.FetchWeights, *, encoder: Path) -> None:
-    """Fetch or read published weights, and write them as the weights of the backbone."""
+    """Fetch or read published weights (a torchvision state dict or safetensors), and write them as the backbone's weights.
+
+    Raises UserError if the download fails, the file is missing, its SHA-256 does not begin as configured, or it does not
+    fit the network.
+    """
     weights = settings.weights
     if weights.kind == "file":
         path = Path(weights.path)
     else:
         path = encoder.with_name(Path(weights.url).name)
-        download(weights.url, path)
-    import_weights(path, weights.sha256, settings.network.name, encoder)
-
-
-def import_weights(path: Path, sha256: str | None, model: str, encoder: Path) -> None:
-    """Read a torchvision state dict (or safetensors) and write it as the backbone's weights.
-
-    Raises UserError if the file is missing, its SHA-256 does not begin with ``sha256``, or it does not fit.
-    """
+        _download(weights.url, path)
     if not path.is_file():
         raise UserError(f"{path}: no such file of weights; correct model.initial_weights.path")
     with path.open("rb") as handle:
         found = hashlib.file_digest(handle, "sha256").hexdigest()
-    if sha256 is not None and not found.startswith(sha256):
+    if weights.sha256 is not None and not found.startswith(weights.sha256):
         raise UserError(
-            f"{path}: SHA-256 begins {found[:8]}, not {sha256}: it is damaged, or another file: then set model.initial_weights.sha256: null"
+            f"{path}: SHA-256 begins with {found[:8]}, not {weights.sha256}, so the file is damaged or another one; fetch "
+            "it again, or set model.initial_weights.sha256 to null to use it"
         )
     if path.suffix == ".safetensors":
-        from safetensors.torch import load_file
-
         state = load_file(path)
     else:
         state = torch.load(path, map_location="cpu", weights_only=True)
-    network = build_backbone(model, 0)
+    network = build_backbone(settings.network.name, 0)
     load_state(network, state, path)
     save_weights(network, encoder)
 
 
-def download(url: str, path: Path) -> None:
-    """Fetch ``url`` to ``path``, whole or not at all; raises UserError with the address where that fails."""
+def _download(url: str, path: Path) -> None:
     try:
         with (
             replacing(path) as temporary,
             urllib.request.urlopen(url, timeout=60) as answer,
             temporary.open("wb") as handle,
         ):
-            while chunk := answer.read(1 << 20):
-                handle.write(chunk)
-    except (urllib.error.URLError, OSError) as error:
+            shutil.copyfileobj(answer, handle)
+    except OSError as error:
         raise UserError(
             f"{url}: cannot be fetched ({error}); fetch it elsewhere and set model.initial_weights: "
             "{kind: file, path: ...}"
@@ -80,7 +74,7 @@ def download(url: str, path: Path) -> None:
 def train_weights(
     settings: stages.TrainWeights, *, store: Path, splits: Path, encoder: Path, metrics: Path, device: str
 ) -> None:
-    """Train a stand-in for published weights: a network that tells the classes of a dataset apart.
+    """Train a stand-in for published weights: a classifier of the classes of a dataset.
 
     Raises UserError unless each image has exactly one class.
     """
@@ -88,18 +82,18 @@ def train_weights(
     rows, labels = split_rows(splits, ["train"]), read_targets(index, "zero")[1]
     if (labels.sum(axis=1) != 1).any():
         raise UserError(
-            f"{index}: some images have no class or several; model.initial_weights.dataset needs one class per image"
+            f"{index}: some images have no class or several; model.initial_weights.dataset needs exactly one per image"
         )
     classes = labels.argmax(axis=1)
     weights, network_name = settings.weights, settings.network.name
     recipe = Recipe(
-        config.Optimizer(batch=weights.batch, lr=weights.lr, name="sgd", momentum=0.9, weight_decay=1e-4),
-        weights.epochs,
-        [],
-        settings.network.input_size,
-        settings.computing,
-        settings.seed,
-        ("initial",),
+        Optimizer(batch=weights.batch, lr=weights.lr, name="sgd", momentum=0.9, weight_decay=1e-4),
+        epochs=weights.epochs,
+        operations=[],
+        input_size=settings.network.input_size,
+        computing=settings.computing,
+        seed=settings.seed,
+        stream=("initial",),
     )
 
     def train(checkpoint: Checkpoint) -> None:

@@ -1,10 +1,10 @@
 """Momentum contrast: two encoders, a queue of keys, and the contrastive loss.
 
 This is algorithm 1 of He et al. 2020 (MoCo), with equations 1 (loss) and 2 (momentum update), and the projection head of
-Chen et al. 2020 (MoCo v2). Two things are added for small datasets (#9): the queue stores the image number of every key,
-and keys of the query's own image do not count as negatives. Several processes, or ranks, may share each batch
-(``training.ranks``): each encodes its share, and all hold the same queue. The shapes in comments use n images per batch,
-m of them in this rank's share (m = n with one rank), C dimensions of the projection, and K keys in the queue.
+Chen et al. 2020 (MoCo v2). There is one addition for small datasets (#9): the queue stores the image number of every key,
+so that keys of the query's own image do not count as negatives. Several processes, or ranks, may share each batch
+(``training.ranks``): each encodes its share, and all hold the same queue. In the shapes, n is the images per batch, m this
+rank's share of them (m = n with one rank), C the dimensions of the projection, and K the keys in the queue.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from torch.nn import functional as F
 
 from moco_transfer.training.ranks import ALONE, Ranks
 
-# Queries with a higher uniformity are nearly all alike: it is 0 if all are equal, and below -1 after healthy training.
+# Above this uniformity, the queries are nearly identical. It is 0 if all are equal, and below -1 in healthy trainings.
 COLLAPSED = -0.05
 
 
 class GroupedBatchNorm2d(nn.BatchNorm2d):
-    """Batch normalisation in ``groups`` parts of the batch, each with its own statistics, as on that many GPUs.
+    """Batch normalisation of ``groups`` parts of the batch, each by its own statistics, as on that many GPUs.
 
     The running statistics move towards the mean over the groups. If the batch does not divide evenly, the first groups
     are one image larger (``torch.tensor_split``).
@@ -101,23 +101,22 @@ class MoCo(nn.Module):
         Parameters
         ----------
         query_views : views x_q of this rank's share of the batch, network input [m, 3, h, w]
-        key_views : views x_k of images ``order[start:stop]``, [m, 3, h, w], if images ``start`` to ``stop`` are the share
+        key_views : views x_k of images ``order[start:stop]``, [m, 3, h, w]; the share is images ``start`` to ``stop``
         images : the numbers of the images of the whole batch, int64 [n]
         order : a permutation [n], which shuffles the keys over the groups (shuffled batch normalisation)
 
         Returns
         -------
-        loss (scalar; the sum over the ranks is the mean loss of the batch), logits of the share ([m, 1 + K], the positive
+        loss (scalar; its sum over the ranks is the mean loss of the batch), logits of the share ([m, 1 + K], the positive
         first), queries and keys of the whole batch (unit vectors, [n, C])
         """
         shares = self.ranks.shares(len(images), self.bn_groups)
         start, stop = shares[self.ranks.rank]
-        with (
-            torch.no_grad()
-        ):  # the keys first: their activations are freed before the queries' are kept for backward
+        # The keys first: their activations are freed before those of the queries are kept for the backward pass.
+        with torch.no_grad():
             encoded_keys = self.key_encoder(key_views)  # f_k(x_k), [m, C], shuffled
         encoded_queries = self.query_encoder(query_views)  # f_q(x_q), [m, C]
-        # No autocast from here on: a bfloat16 similarity divided by a temperature of 0.2 would be off by several per cent.
+        # No autocast from here on: in bfloat16, a similarity over a temperature of 0.2 would be off by several per cent.
         with torch.autocast(query_views.device.type, enabled=False):
             queries = F.normalize(encoded_queries.to(self.queue.dtype), dim=1)  # q, [m, C]
             shuffled_keys = self.ranks.gather(F.normalize(encoded_keys.to(self.queue.dtype), dim=1), shares)
@@ -140,9 +139,9 @@ class MoCo(nn.Module):
         torch._foreach_lerp_(keys, queries, 1 - self.momentum)
 
     def _logits(self, queries: Tensor, keys: Tensor, images: Tensor) -> Tensor:
-        """Return [m, 1 + K] the similarities of ``queries`` to their ``keys`` and to the queue, over the temperature."""
+        """Return the similarities of ``queries`` to their ``keys`` and to the queue, over the temperature, [m, 1 + K]."""
         positive = (queries * keys).sum(dim=1, keepdim=True)  # [m, 1]
-        # A copy, because the queue changes before the backward pass, which needs it as it is now.
+        # A copy, because the queue changes before the backward pass, which needs its present keys.
         negative = queries @ self.queue.clone().T  # [m, K]
         if self.mask_own_keys:
             own = images.view(-1, 1) == self.queue_images.view(1, -1)  # [m, K]
@@ -152,7 +151,7 @@ class MoCo(nn.Module):
     @torch.no_grad()
     def _enqueue(self, keys: Tensor, images: Tensor) -> None:
         """Replace the oldest keys in the queue, which wraps around at its end."""
-        # The place is counted on the device: reading it from a GPU would wait until the GPU has finished all its work.
+        # The place stays on the device, because reading it from a GPU would wait until the GPU has finished its work.
         places = (self.next + torch.arange(len(keys), device=keys.device)) % len(self.queue)
         self.queue.index_copy_(0, places, keys)
         self.queue_images.index_copy_(0, places, images)
@@ -162,8 +161,8 @@ class MoCo(nn.Module):
 def clamp(images: int, batch: int, queue: int) -> tuple[int, int]:
     """Return (batch, queue) that fit ``images`` images (#9).
 
-    The batch is not larger than the data. The queue is the largest multiple of the batch that exceeds neither its
-    configured length nor the data, but at least one batch.
+    The batch is no larger than the data. The queue is the largest multiple of the batch that exceeds neither its
+    configured length nor the data, and at least one batch.
     """
     batch = min(batch, images)
     return batch, max(batch, min(queue, images) // batch * batch)

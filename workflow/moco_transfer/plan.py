@@ -22,8 +22,9 @@ from snakemake.common.configfile import load_configfile
 from snakemake.utils import update_config
 from snakemake_interface_common.exceptions import WorkflowError
 
-from moco_transfer.config import Config, Schedule, Split, check
-from moco_transfer.config.experiment import LIMITED, LIMITED_STEPS, NONE_LONGER
+from moco_transfer.config.datasets import Split
+from moco_transfer.config.experiment import LIMITED, LIMITED_STEPS, NONE_LONGER, Config, check
+from moco_transfer.config.training import Schedule
 from moco_transfer.data.labels import SPLITS
 from moco_transfer.data.releases import RELEASES, find_tables
 from moco_transfer.data.split import side_sizes, subset_size

@@ -1,9 +1,8 @@
-"""MoCo pretraining: the loop around ``moco.MoCo``, from stores and initial weights to an encoder."""
+"""MoCo pretraining: the training loop around ``moco.MoCo``, from stores and initial weights to an encoder file."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +30,6 @@ from moco_transfer.training.ranks import ALONE, Ranks, open_ranks
 from moco_transfer.training.schedule import cosine, epoch_order, epochs_for_steps, full_batches, full_steps
 
 METRICS = ("loss", "contrast_accuracy", "alignment", "uniformity")
-LEARNING_RATE = "pretraining.schedules.*.lr"
 
 
 def pretrain(
@@ -45,20 +43,18 @@ def pretrain(
     metrics: Path,
     device: str,
 ) -> None:
-    """Pretrain the initial weights by MoCo on the images of one source: splits of datasets, or a subset of one dataset.
+    """Pretrain the initial weights with MoCo on the images of one source: splits of datasets, or a subset of one dataset.
 
-    ``stores`` and ``splits`` name one file per dataset of the settings. If torchrun started several processes, they share
-    each batch.
+    ``stores`` and ``splits`` name one file per dataset of the settings. If torchrun has started several processes, they
+    share each batch.
     """
     rows = [split_rows(path, settings.images.split("+")) for path in splits]
     if subset is not None:
         whole, rows = len(rows[0]), [subset_rows(subset)]
         if settings.match == "steps":
-            schedule = settings.schedule
-            epochs = epochs_for_steps(schedule.epochs, schedule.batch, whole, len(rows[0]))
-            settings = settings.model_copy(
-                update={"schedule": schedule.model_copy(update={"epochs": epochs})}
-            )
+            epochs = epochs_for_steps(settings.schedule.epochs, settings.schedule.batch, whole, len(rows[0]))
+            schedule = settings.schedule.model_copy(update={"epochs": epochs})
+            settings = settings.model_copy(update={"schedule": schedule})
     images = [store / "images.npy" for store in stores]
     tables = [store / "index.parquet" for store in stores]
     files = {"initial": [initial], "index": tables, "splits": splits, "subset": [subset] if subset else []}
@@ -66,17 +62,20 @@ def pretrain(
 
         def train(checkpoint: Checkpoint) -> None:
             where = open_device(device)
-            probes = _open_probes(settings, stores, splits, subset) if ranks.rank == 0 else {}
             pool = ImagePool(list(zip(images, rows, strict=True)))
             backbone = build_backbone(settings.network.name, 0, settings.network.input_size)
             load_weights(backbone, initial)
-            with _open_log(settings, pool, metrics, ranks) as log:
-                trained = train_moco(
-                    settings, backbone, pool, probes, where, checkpoint, log, ranks.on(where)
-                )
-            if log is not None:
-                log.write(metrics)
-                save_weights(trained, encoder)
+            if ranks.rank > 0:
+                train_moco(settings, backbone, pool, {}, where, checkpoint, None, ranks.on(where))
+                return
+            probes = _open_probes(settings, stores, splits, subset)
+            batch = max(1, min(settings.schedule.batch, len(pool)))
+            epoch_images = len(pool) // batch * batch
+            events = metrics.parent / "tensorboard"
+            with MetricsLog("MoCo", settings.schedule.epochs, epoch_images, events) as log:
+                train_moco(settings, backbone, pool, probes, where, checkpoint, log, ranks.on(where))
+            log.write(metrics)
+            save_weights(backbone, encoder)
 
         attempt(
             train,
@@ -96,48 +95,29 @@ def train_moco(
     checkpoint: Checkpoint,
     log: MetricsLog | None,
     ranks: Ranks = ALONE,
-) -> nn.Module:
-    """Train ``backbone`` on the images of ``pool`` and return it.
+) -> None:
+    """Train ``backbone`` in place on the images of ``pool``.
 
     Parameters
     ----------
     probes : linear probes by dataset; ``log`` gets their AUROC in the epochs that are probed
-    checkpoint : holds the state to go on from, if there is one
+    checkpoint : holds the state from which an interrupted training resumes
     log : gets one row per epoch: loss, learning rate, contrast accuracy, alignment, uniformity, probes; None on ranks above 0
     ranks : the processes that share every batch; all of them call this
 
-    Raises UserError for colour images, for fewer than two images, for batches that the ranks cannot share, and with the
-    step if the loss is not finite.
+    Raises UserError for colour images, for fewer than two images, for batches that the ranks cannot share, and for a loss
+    that is not finite, with its step.
     """
     schedule, names = settings.schedule, (settings.seed, "moco", *settings.stream)
-    batch, queue, groups = _sizes(pool, settings, ranks)
-    if (batch, queue) != (schedule.batch, settings.moco.queue) and log is not None:
-        print(
-            f"{len(pool)} images: batch {schedule.batch} -> {batch}, queue {settings.moco.queue} -> {queue}",
-            flush=True,
-        )
-    with seeded(stream_key(*names, "head")):
-        network = moco.MoCo(
-            backbone,
-            settings.moco.dim,
-            queue,
-            settings.moco.momentum,
-            settings.moco.temperature,
-            groups,
-            settings.moco.mask_own_keys,
-            ranks,
-        )
-    network.to(device, memory_format=torch.channels_last).train()
-    if settings.computing.compile:
-        network.query_encoder.compile()
-        network.key_encoder.compile()
-    optimizer = SGD(
-        network.query_encoder.parameters(), settings.moco.sgd_momentum, settings.moco.weight_decay
-    )
+    network = _build_moco(settings, backbone, pool, device, ranks)
+    parameters = network.query_encoder.parameters()
+    optimizer = SGD(parameters, settings.moco.sgd_momentum, settings.moco.weight_decay)
     operations = operations_of(settings.moco.augment)
+    batch = min(schedule.batch, len(pool))
     epoch_steps = full_steps(len(pool), batch)
     step, steps = 0, schedule.epochs * epoch_steps
     measured = torch.zeros(epoch_steps, len(METRICS), device=device)  # of each step of the epoch
+
     saved = checkpoint.read()
     if saved is not None:
         network.load_state_dict(saved["network"])
@@ -147,8 +127,11 @@ def train_moco(
         if log is not None:
             log.load_state(saved["log"])
 
+    def refuse_nonfinite_losses(first: int = 0, stop: int = epoch_steps) -> None:
+        refuse_nonfinite(measured[first:stop, 0], epoch * epoch_steps + first, "pretraining.schedules.*.lr")
+
     def state() -> dict[str, Any]:
-        refuse_nonfinite(measured[:, 0], epoch * epoch_steps, LEARNING_RATE)
+        refuse_nonfinite_losses()
         return {
             "network": network.state_dict(),  # both encoders, the queue and its images
             "optimizer": optimizer.state(),
@@ -159,69 +142,79 @@ def train_moco(
 
     for epoch in range(step // epoch_steps, schedule.epochs):
         batches = full_batches(epoch_order(len(pool), *names, epoch), batch)
-        for numbers, pixels in pool.batches(batches[step % epoch_steps :], device):
-            random = stream(*names, "step", step)
+        for numbers, images in pool.batches(batches[step % epoch_steps :], device):
+            random, place = stream(*names, "step", step), step % epoch_steps
             query_views, key_views, order = _draw_views(
-                network, pixels, operations, settings.network.input_size, random
+                network, images, operations, settings.network.input_size, random
             )
-            lr = cosine(schedule.lr, step, steps)
             with autocast(device, settings.computing.precision):
                 out = network(query_views, key_views, torch.from_numpy(numbers).to(device), order)
             out["loss"].backward()
-            place = step % epoch_steps
             measured[place] = _measure(out)
             if ranks.size > 1:
                 _sum_over_ranks(network, measured[place], checkpoint)
-                # At once: ranks wait for each other here, so that all of them raise this in the same step.
-                refuse_nonfinite(measured[place : place + 1, 0], step, LEARNING_RATE)
+                # In every step, because ranks wait for each other: all of them must raise this in the same step.
+                refuse_nonfinite_losses(place, place + 1)
+            lr = cosine(schedule.lr, step, steps)
             optimizer.step(lr)
             network.update_key_encoder()
             step += 1
+
             if log is not None:
                 log.step(len(numbers))
             if step % epoch_steps == 0:
-                refuse_nonfinite(measured[:, 0], epoch * epoch_steps, LEARNING_RATE)
+                refuse_nonfinite_losses()
                 if log is not None:
-                    _close_epoch(log, epoch + 1, lr, measured, _probe(settings, probes, network, epoch + 1))
+                    aurocs = _probe(settings, probes, network, epoch + 1)
+                    _close_epoch(log, epoch + 1, lr, measured, aurocs)
             checkpoint.after_step(state)
-    return network.backbone
 
 
-def _sizes(pool: ImagePool, settings: stages.Pretrain, ranks: Ranks) -> tuple[int, int, int]:
-    """Return the batch, the length of the queue and the groups of a batch that suit ``pool`` and ``ranks``."""
+def _build_moco(
+    settings: stages.Pretrain, backbone: nn.Module, pool: ImagePool, device: torch.device, ranks: Ranks
+) -> moco.MoCo:
+    """Return MoCo with a new head on ``device``; its queue and groups fit the images of ``pool`` and the ranks (#9, #10)."""
     if len(pool.shape) != 2:
         raise UserError(
             "MoCo's augmentations need grey images; a dataset of colour images cannot be a source"
         )
     if len(pool) < 2:
         raise UserError(f"MoCo needs at least two images, this source has {len(pool)}; raise the percentage")
-    batch, queue = moco.clamp(len(pool), settings.schedule.batch, settings.moco.queue)
+    configured = settings.schedule.batch, settings.moco.queue
+    batch, queue = moco.clamp(len(pool), *configured)
     groups = min(settings.schedule.bn_groups, batch // 2)  # a group of one image has no variance to divide by
     if groups % ranks.size:
         raise UserError(
             f"config: a batch of {batch} images in {groups} groups (pretraining.schedules.*.bn_groups) cannot be "
-            f"shared by {ranks.size} ranks (pretraining.ranks); the groups must be a multiple of the ranks"
+            f"shared by {ranks.size} ranks (pretraining.ranks); the number of groups must be a multiple of the number "
+            "of ranks"
         )
-    return batch, queue, groups
-
-
-def _open_log(
-    settings: stages.Pretrain, pool: ImagePool, metrics: Path, ranks: Ranks
-) -> AbstractContextManager[MetricsLog | None]:
-    """Return the log, which only rank 0 has."""
-    if ranks.rank > 0:
-        return nullcontext()
-    batch = max(1, min(settings.schedule.batch, len(pool)))
-    epoch_images = len(pool) // batch * batch
-    return MetricsLog("MoCo", settings.schedule.epochs, epoch_images, metrics.parent / "tensorboard")
+    if (batch, queue) != configured and ranks.rank == 0:
+        changes = f"batch {configured[0]} -> {batch}, queue {configured[1]} -> {queue}"
+        print(f"{len(pool)} images: {changes}", flush=True)
+    with seeded(stream_key(settings.seed, "moco", *settings.stream, "head")):
+        network = moco.MoCo(
+            backbone,
+            settings.moco.dim,
+            queue,
+            settings.moco.momentum,
+            settings.moco.temperature,
+            groups,
+            settings.moco.mask_own_keys,
+            ranks,
+        )
+    if settings.computing.compile:
+        network.query_encoder.compile()
+        network.key_encoder.compile()
+    return network.to(device, memory_format=torch.channels_last).train()
 
 
 def _open_probes(
     settings: stages.Pretrain, stores: Sequence[Path], splits: Sequence[Path], subset: Path | None
 ) -> dict[str, LinearProbe]:
-    """Return a linear probe, by dataset, for those of the source's datasets that have labels.
+    """Return a linear probe for each of the source's datasets that has labels, by its name.
 
-    It learns from the labels of the training images, or of the subset if that is the source.
+    A probe is fitted to the labels of the training images, or of the subset if that is the source.
     """
     if settings.probe is None:
         return {}
@@ -244,7 +237,7 @@ def _open_probes(
 def _probe(
     settings: stages.Pretrain, probes: Mapping[str, LinearProbe], network: moco.MoCo, epoch: int
 ) -> dict[str, float | None]:
-    """Return the probes' AUROCs by column of the metrics; None in an epoch that is not probed."""
+    """Return the probes' AUROCs by column of the metrics; they are None in an epoch that is not probed."""
     if not probes:
         return {}
     is_due = epoch % settings.probe.every == 0 or epoch == settings.schedule.epochs
@@ -257,28 +250,28 @@ def _probe(
 
 def _draw_views(
     network: moco.MoCo,
-    pixels: Tensor,
+    images: Tensor,
     operations: Sequence[Operation],
     input_size: int,
     random: np.random.Generator,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Return query views and key views, network input, of this rank's share of ``pixels``, and the order of the keys.
+    """Return query views and key views of this rank's share of ``images`` as network input, and the order of the keys.
 
-    Parameters and order are drawn for the whole batch, so that each rank draws the same.
+    Parameters and order are drawn for the whole batch, so that every rank draws the same.
     """
-    n, _, height, width = pixels.shape
+    n, _, height, width = images.shape
     query, key = (draw_view(operations, n, height, width, input_size, random) for _ in range(2))
     order = random.permutation(n) if network.bn_groups > 1 else np.arange(n)
     start, stop = network.ranks.shares(n, network.bn_groups)[network.ranks.rank]
-    rows, on_device = np.arange(start, stop), torch.from_numpy(order).to(pixels.device)
-    query_views = normalise(query.rows(rows).of(pixels[start:stop]))
-    key_views = normalise(key.rows(order[rows]).of(pixels[on_device[start:stop]]))
+    rows, on_device = np.arange(start, stop), torch.from_numpy(order).to(images.device)
+    query_views = normalise(query.rows(rows).of(images[start:stop]))
+    key_views = normalise(key.rows(order[rows]).of(images[on_device[start:stop]]))
     return query_views, key_views, on_device
 
 
 @torch.no_grad()
 def _measure(out: dict[str, Tensor]) -> Tensor:
-    """Return the METRICS of one step, [4]; with several ranks, this rank's part of them; the parts add up to the batch's."""
+    """Return this rank's part of one step's METRICS, [4]; the parts of all ranks add up to the batch's."""
     queries, keys = out["queries"], out["keys"]
     share = len(out["logits"]) / len(queries)
     return torch.stack(
@@ -293,10 +286,10 @@ def _measure(out: dict[str, Tensor]) -> Tensor:
 
 @torch.no_grad()
 def _sum_over_ranks(network: moco.MoCo, measured: Tensor, checkpoint: Checkpoint) -> None:
-    """Turn one rank's gradients, running statistics and measures into those of the whole batch, in one message.
+    """Turn one rank's gradients, running statistics and metrics into those of the whole batch, in one message.
 
     All ranks have the same number of groups, so the mean of the running statistics over ranks is the mean over groups. The
-    message also says whether a signal reached any rank; then all ranks stop after this step.
+    message also tells all ranks whether one of them has received a signal; then all stop after this step.
     """
     statistics = [
         buffer for name, buffer in network.named_buffers() if name.endswith(("running_mean", "running_var"))

@@ -1,4 +1,4 @@
-"""The checked configuration, and the functions that rules share: settings of stages, paths, resources. No rules here."""
+"""The checked configuration, and what rules share: settings of stages, resources and paths. This file has no rules."""
 
 import hashlib
 import os
@@ -15,7 +15,8 @@ HOME = Path(workflow.current_basedir.get_path_or_uri(secret_free=True)).parents[
 if str(HOME / "workflow") not in sys.path:
     sys.path.insert(0, str(HOME / "workflow"))
 
-from moco_transfer.config import check, stages
+from moco_transfer.config import stages
+from moco_transfer.config.experiment import check
 from moco_transfer.config.augmentation import PRESETS
 from moco_transfer.data.releases import describe_missing, find_tables
 from moco_transfer.errors import UserError
@@ -37,13 +38,13 @@ from moco_transfer.experiment import (
 )
 from moco_transfer.training.attempt import forget_finished
 
-# Jobs find the package and this Python, whichever environment or container runs them, and whether or not the environment
-# is activated. The GNU C library returns large blocks to the system and clears each page of the next one; a training frees
-# and takes the same blocks at every step. Keeping them makes a CPU step 10 to 20% faster, with equal bytes.
+# Jobs must find the package and this Python in every environment and container, whether or not the environment is activated.
 for variable, folder in (("PYTHONPATH", HOME / "workflow"), ("PATH", Path(sys.executable).parent)):
     known = os.environ.get(variable, "").split(os.pathsep)
     if str(folder) not in known:
         os.environ[variable] = os.pathsep.join([str(folder), *filter(None, known)])
+# The GNU C library returns large blocks to the system and clears each page of a new one, and a training frees and takes the
+# same blocks in every step. If it keeps them, a CPU step is 10 to 20% faster, with equal bytes.
 os.environ.setdefault("MALLOC_MMAP_THRESHOLD_", str(32 * 2**20))
 os.environ.setdefault("MALLOC_TRIM_THRESHOLD_", str(256 * 2**20))
 os.environ.setdefault("MALLOC_TOP_PAD_", str(64 * 2**20))
@@ -61,21 +62,20 @@ except UserError as error:
 ENVIRONMENT = f"{HOME}/envs/moco-transfer.yaml"
 SUBSETS = range(1, CONFIG.n_subsets + 1)
 EXTRA_SUBSETS = extra_subsets(CONFIG)
-TRAINED_SOURCES = [source for source, datasets in CONFIG.sources.items() if datasets]
+ALL_SOURCES = all_sources(CONFIG)
 # The sources that the paper's figures and tables show; controls add more.
 PAPER_SOURCES = [*CONFIG.sources, "limited"]
-ALL_SOURCES = all_sources(CONFIG)
-# MoCo on just the labelled images: an encoder per labelled subset.
-SUBSET_SOURCES = ["limited", "limited-steps"]
-# Sources with one encoder for all labelled subsets.
+# Sources with one encoder for all labelled subsets, and MoCo on only the labelled images, with one encoder per subset.
 SHARED_SOURCES = [*CONFIG.sources, *CONFIG.controls.size]
+SUBSET_SOURCES = ["limited", "limited-steps"]
 COMPARED_NETWORKS = compared_networks(CONFIG)
 PHANTOMS = [name for name, dataset in CONFIG.datasets.items() if dataset.phantom]
 EPOCH_FIGURES, RESULT_TABLES = epoch_figures(CONFIG), result_tables(CONFIG)
-PAPER_ADAPTERS = {"spine": "vindr_spinexr", "chest": "mimic_cxr_jpg"}
+# The paper's own numbers, by target and the adapter of the paper's dataset.
+PAPER_TABLES = {("spine", "vindr_spinexr"): "table2", ("chest", "mimic_cxr_jpg"): "table3"}
 NETWORK = stages.Network(name=CONFIG.model.name, input_size=CONFIG.model.input_size)
 COMPUTING = stages.Computing(precision=CONFIG.precision, compile=CONFIG.compile)
-# Initial weights that are trained here depend on the run's seed and splits; published ones serve all runs.
+# Initial weights that are trained here depend on the run's seed and splits; published weights serve all runs.
 INITIAL_WEIGHTS = (
     f"<{'run' if CONFIG.model.initial_weights.kind == 'supervised' else 'data'}>/initial_weights/replicate1/"
     f"{CONFIG.model.name}.safetensors"
@@ -87,16 +87,19 @@ def one_of(names):
     return "|".join(re.escape(name) for name in dict.fromkeys(names)) or "(?!)"
 
 
+# Settings of stages, and what figures and tables get.
+
+
 def as_json(settings):
     """Return a params function: the ``settings`` of a stage, a function of wildcards, as JSON.
 
-    Snakemake runs a stage again if this text changes. What must not do that stands in ``resources`` or in ``shell``.
+    Snakemake runs a stage again if this text changes. Options that must not do that are in ``resources`` or ``shell``.
     """
     return lambda wildcards: settings(wildcards).model_dump_json()
 
 
 def pretraining(schedule, datasets, stream, match="epochs"):
-    """Return the settings of MoCo on ``datasets`` by the schedule of that name."""
+    """Return the settings of MoCo on ``datasets`` with the schedule of that name."""
     return stages.Pretrain(
         network=NETWORK,
         moco=CONFIG.moco,
@@ -127,33 +130,13 @@ def finetuning(wildcards, stream):
     }
 
 
-def longer_by(wildcards):
-    """Return the MoCo training that the budget control (none-longer) matches with supervised epochs, or None."""
-    if wildcards.source != "none-longer":
-        return None
-    return stages.LongerBy(
-        epochs=CONFIG.pretraining.schedules[wildcards.target].epochs, images=CONFIG.pretraining.images
-    )
-
-
-def memory(megabytes):
-    """Return a resource function: ``megabytes``, and half as much more per further attempt, up to what a node has."""
-    most = max(megabytes, CONFIG.resources.max_mem_mb)
-    return lambda wildcards, attempt: min(megabytes * (attempt + 1) // 2, most)
-
-
-def minutes(runtime):
-    """Return a resource function: ``runtime``, and half as much more per further attempt, up to the cluster's limit."""
-    return lambda wildcards, attempt: min(runtime * (attempt + 1) // 2, CONFIG.resources.max_runtime)
-
-
 def dataset_of(wildcards):
     """Return the configuration of the dataset that a rule works on."""
     return CONFIG.datasets[wildcards.get("dataset") or wildcards.target]
 
 
 def stored_pixels(wildcards):
-    """Return the settings of a dataset's store without those that change no pixel."""
+    """Return the settings of a dataset's store; those that change no pixel are fixed."""
     return dataset_of(wildcards).store.model_copy(update={"max_quarantined": 0.01, "shards": 1})
 
 
@@ -166,12 +149,12 @@ def code_of(*folders):
     return digest.hexdigest()[:16]
 
 
-# Figures and tables take seconds: Snakemake makes them again after any change to the code that they use.
+# Figures and tables take seconds, so Snakemake makes them again after any change to the code that they use.
 RESULTS_CODE = code_of("scripts", "moco_transfer/report", "moco_transfer/statistics")
 
 
 def numbered_labels(kind, numbered, shows):
-    """Return a function from wildcards to the report's labels of a figure or table that stands for one target."""
+    """Return a function from wildcards to the report's labels of a figure or table that shows one target."""
 
     def labels(wildcards):
         name = wildcards[kind]
@@ -182,16 +165,13 @@ def numbered_labels(kind, numbered, shows):
 
 
 def augmented_examples():
-    """Return the dataset whose images show what augmentations do, as a list of one name or none.
-
-    It is the first one used whose images are grey and may be shown.
-    """
-    used = [(name, CONFIG.datasets[name]) for name in used_datasets(CONFIG)]
-    return [name for name, dataset in used if dataset.shareable and not dataset.store.colour][:1]
+    """Return the dataset whose images show the augmentations: the first with grey images that may be shown, or none."""
+    used = {name: CONFIG.datasets[name] for name in used_datasets(CONFIG)}
+    return [name for name, dataset in used.items() if dataset.shareable and not dataset.store.colour][:1]
 
 
 def shown_augmentations():
-    """Return the operations of every preset, and of the lists that this run has instead of one."""
+    """Return the operations of every preset, and of the lists that this run uses instead of a preset."""
     chosen = {"moco.augment": CONFIG.moco.augment, "finetune.augment": CONFIG.finetune.augment}
     own = {key: operations for key, operations in chosen.items() if not isinstance(operations, str)}
     return {
@@ -206,14 +186,33 @@ def titles():
 
 
 def data_note():
-    """Return the warning for every result that rests on generated images; empty if all images are real."""
+    """Return the warning for every result that rests on generated images; it is empty if all images are real."""
     basis = carded_datasets(CONFIG)
     generated = [name for name in basis if name in PHANTOMS]
-    if not generated:
-        return ""
     if len(generated) == len(basis):
         return "Phantom data: generated images, not radiographs"
-    return f"Phantom data in part: the {' and '.join(generated)} images are generated, not radiographs"
+    if generated:
+        return f"Phantom data in part: the {' and '.join(generated)} images are generated, not radiographs"
+    return ""
+
+
+# Resources. A further attempt gets half as much more, up to what a node has or the cluster allows.
+
+
+def memory(megabytes):
+    most = max(megabytes, CONFIG.resources.max_mem_mb)
+    return lambda wildcards, attempt: min(megabytes * (attempt + 1) // 2, most)
+
+
+def minutes(runtime):
+    return lambda wildcards, attempt: min(runtime * (attempt + 1) // 2, CONFIG.resources.max_runtime)
+
+
+NETWORK_RESOURCES = {
+    "gpu": CONFIG.resources.gpus,
+    "device": CONFIG.device,
+    "mem_mb": memory(CONFIG.resources.mem_mb),
+}
 
 
 # Paths. A path names a result: target, source, replicate of the encoder, mode, percentage, fold of the split, labelled subset.
@@ -229,7 +228,7 @@ def splits(dataset):
 
 
 def release_tables(wildcards):
-    """Return what the adapter reads: the tables of a release, or the whole of a generated release."""
+    """Return what the adapter reads: the tables of a release, or all of a generated release."""
     dataset = CONFIG.datasets[wildcards.dataset]
     if dataset.phantom:
         return f"<data>/{wildcards.dataset}/release"
@@ -241,7 +240,7 @@ def release_tables(wildcards):
 
 
 def release_location(dataset):
-    """Return where a dataset's release lies, and what decides which of its tables are read."""
+    """Return the arguments of ``find_tables`` for a dataset."""
     return dataset.adapter, dataset.root, dataset.labeler, dataset.table.file if dataset.table else ""
 
 
@@ -255,10 +254,8 @@ def shard_files(name):
 
     def files(wildcards):
         shards = CONFIG.datasets[wildcards.dataset].store.shards
-        return [
-            f"<data>/{wildcards.dataset}/shards/{shard:04}-of-{shards:04}/{name}"
-            for shard in range(1, shards + 1)
-        ]
+        numbers = [f"{shard:04}-of-{shards:04}" for shard in range(1, shards + 1)]
+        return [f"<data>/{wildcards.dataset}/shards/{number}/{name}" for number in numbers]
 
     return files
 
@@ -272,38 +269,29 @@ def encoder_of(source):
 
 def encoder(wildcards):
     """Return the encoder that a finetuning job starts from."""
-    if wildcards.source in SUBSET_SOURCES:
-        return (
-            f"<run>/pretrain/{wildcards.source}/replicate{wildcards.replicate}/{wildcards.target}/"
-            f"{wildcards.percent}pct/fold{wildcards.fold}/subset{wildcards.subset}/encoder.safetensors"
-        )
-    return encoder_of(wildcards.source)
+    if wildcards.source not in SUBSET_SOURCES:
+        return encoder_of(wildcards.source)
+    return (
+        f"<run>/pretrain/{wildcards.source}/replicate{wildcards.replicate}/{wildcards.target}/"
+        f"{wildcards.percent}pct/fold{wildcards.fold}/subset{wildcards.subset}/encoder.safetensors"
+    )
 
 
 def embedding(file):
     """Return an input function: that file of the features that a linear job reads."""
 
     def path(wildcards):
-        own = ""
-        if wildcards.source in SUBSET_SOURCES:
-            own = f"{wildcards.percent}pct/fold{wildcards.fold}/subset{wildcards.subset}/"
         folder = f"<run>/embed/{wildcards.source}/replicate{wildcards.replicate}/{wildcards.target}"
-        return f"{folder}/{own or f'fold{wildcards.fold}/'}{file}"
+        if wildcards.source not in SUBSET_SOURCES:
+            return f"{folder}/fold{wildcards.fold}/{file}"
+        return f"{folder}/{wildcards.percent}pct/fold{wildcards.fold}/subset{wildcards.subset}/{file}"
 
     return path
 
 
 def subset_files(target, subsets=SUBSETS):
-    return [
-        f"<run>/subsets/{target}/{percent}pct/fold1/subset{subset}.parquet"
-        for percent in CONFIG.targets[target].percents
-        for subset in subsets
-    ]
-
-
-def first_subsets(wildcards):
-    """Return one labelled subset per percentage of the target, to count its images."""
-    return subset_files(wildcards.target, [1])
+    path = "<run>/subsets/{target}/{percent}pct/fold1/subset{subset}.parquet"
+    return expand(path, target=target, percent=CONFIG.targets[target].percents, subset=subsets)
 
 
 def embedded_subsets(wildcards):
@@ -313,7 +301,7 @@ def embedded_subsets(wildcards):
 
 
 def subset_index(wildcards):
-    """Return the index that a labelled subset is drawn from; a percentage must be one of its target's."""
+    """Return the index that a labelled subset is drawn from; its percentage must be one of the target's."""
     percents = CONFIG.targets[wildcards.target].percents
     if wildcards.percent not in percents:
         raise WorkflowError(
@@ -331,18 +319,13 @@ def finetuned(file, target, modes=("linear", "end_to_end")):
 
 
 def extra_subset_aurocs():
-    """Return the AUROCs of linear heads on further labelled subsets, for all cells that have them."""
-    if not EXTRA_SUBSETS:
-        return []
-    return [
-        f"<run>/controls/linear/{target}/{source}/replicate1/fold1.parquet"
-        for target in CONFIG.targets
-        for source in SHARED_SOURCES
-    ]
+    """Return the AUROCs of linear heads on the additional labelled subsets."""
+    path = "<run>/controls/linear/{target}/{source}/replicate1/fold1.parquet"
+    return expand(path, target=CONFIG.targets, source=SHARED_SOURCES) if EXTRA_SUBSETS else []
 
 
 def trainings():
-    """Return every training by kind: the path of its metrics, and what names it in the figure of training curves."""
+    """Return every training by kind: the path of its metrics, and its names in the figure of training curves."""
     found = {"initial": {}, "moco": {}, "linear": {}, "end_to_end": {}}
     if CONFIG.model.initial_weights.kind == "supervised":
         found["initial"][INITIAL_WEIGHTS.replace(".safetensors", ".csv")] = {"source": "none"}
@@ -360,11 +343,25 @@ def trainings():
 
 
 def estimate_files(names=("estimates",)):
-    return [f"<run>/evaluate/{target}/{name}.parquet" for name in names for target in CONFIG.targets]
+    return expand("<run>/evaluate/{target}/{name}.parquet", name=names, target=CONFIG.targets)
 
 
 def figure_files(names=tuple(figure_names(CONFIG))):
-    return [f"<run>/figures/{name}.{kind}" for name in names for kind in ("pdf", "svg", "png")]
+    return expand("<run>/figures/{name}.{kind}", name=names, kind=("pdf", "svg", "png"))
+
+
+def table_files():
+    return expand("<run>/tables/{name}.{kind}", name=table_names(CONFIG), kind=("csv", "md", "tex", "html"))
+
+
+def card_files():
+    return expand("<run>/cards/{name}.{kind}", name=carded_datasets(CONFIG), kind=("md", "pdf", "svg", "png"))
+
+
+def paper_tables(targets):
+    """Return the paper's own numbers for those targets whose dataset is the paper's."""
+    real = [(target, CONFIG.datasets[target].adapter) for target in targets if target not in PHANTOMS]
+    return [f"{HOME}/workflow/reference/{PAPER_TABLES[each]}.csv" for each in real if each in PAPER_TABLES]
 
 
 def figure_outputs(rule_name, shows="", path=None, labels=None, category="Figures"):
@@ -380,14 +377,8 @@ def figure_outputs(rule_name, shows="", path=None, labels=None, category="Figure
     return {"pdf": f"{path}.pdf", "svg": svg, "png": f"{path}.png"}
 
 
-def table_files():
-    return [
-        f"<run>/tables/{name}.{kind}" for name in table_names(CONFIG) for kind in ("csv", "md", "tex", "html")
-    ]
-
-
 def table_outputs(name, shows="", labels=None, caption=""):
-    """Return the four files of a table; its HTML page enters the report, labelled with what it ``shows`` or ``labels``."""
+    """Return the four files of a table; the report lists the HTML page by what it ``shows`` or by ``labels``."""
     page = report(
         f"<run>/tables/{name}.html",
         caption=f"../report/{caption or name}.rst",
@@ -395,18 +386,3 @@ def table_outputs(name, shows="", labels=None, caption=""):
         labels=labels or {"table": name.removeprefix("table").replace("_", " "), "shows": shows},
     )
     return {kind: f"<run>/tables/{name}.{kind}" for kind in ("csv", "md", "tex")} | {"html": page}
-
-
-def card_files():
-    names = carded_datasets(CONFIG)
-    return [f"<run>/cards/{name}.{kind}" for name in names for kind in ("md", "pdf", "svg", "png")]
-
-
-def paper_tables(targets):
-    """Return the paper's own numbers for those targets whose dataset is the paper's."""
-    numbers = {"spine": "table2", "chest": "table3"}
-    return [
-        f"{HOME}/workflow/reference/{numbers[target]}.csv"
-        for target in targets
-        if PAPER_ADAPTERS.get(target) == CONFIG.datasets[target].adapter and target not in PHANTOMS
-    ]

@@ -154,7 +154,7 @@ rule split:
         " > {log:q} 2>&1"
 
 
-# A second each, so no cluster jobs of their own. In a group they would all wait for the slowest dataset.
+# Each takes a second, which is too short for a cluster job. A group of them would wait for the slowest dataset.
 localrules:
     subset,
 

@@ -1,10 +1,10 @@
-"""From predictions to budgets, estimates, intervals and standard errors, one target at a time."""
+"""From predictions to budgets, estimates, intervals and standard errors, per target."""
 
 
 rule select_budgets:
     input:
         predictions=lambda wildcards: finetuned("predictions.parquet", wildcards.target, ["end_to_end"]),
-        subsets=first_subsets,
+        subsets=lambda wildcards: subset_files(wildcards.target, [1]),
     output:
         "<run>/evaluate/{target}/budgets.csv",
     log:
@@ -35,7 +35,7 @@ rule select_budgets:
 rule evaluate:
     input:
         predictions=lambda wildcards: finetuned("predictions.parquet", wildcards.target),
-        subsets=first_subsets,
+        subsets=lambda wildcards: subset_files(wildcards.target, [1]),
         budgets="<run>/evaluate/{target}/budgets.csv",
     output:
         estimates="<run>/evaluate/{target}/estimates.parquet",

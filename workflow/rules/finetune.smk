@@ -1,4 +1,4 @@
-"""Features of frozen networks, linear heads on them, and networks finetuned end to end."""
+"""Features of frozen networks, linear heads on them, and end-to-end finetuning."""
 
 
 rule embed:
@@ -20,9 +20,7 @@ rule embed:
         ENVIRONMENT
     threads: CONFIG.resources.threads
     resources:
-        gpu=CONFIG.resources.gpus,
-        device=CONFIG.device,
-        mem_mb=memory(CONFIG.resources.mem_mb),
+        **NETWORK_RESOURCES,
         runtime=minutes(240),
     params:
         settings=as_json(
@@ -36,7 +34,7 @@ rule embed:
         ),
         version=2,
     message:
-        "Features of the {wildcards.target} images by the {wildcards.source} encoder"
+        "Features of the {wildcards.target} images from the {wildcards.source} encoder"
     shell:
         "exec python -m moco_transfer embed --device {resources.device:q} --settings {params.settings:q}"
         " --encoder {input.encoder:q} --images {input.images:q} --splits {input.splits:q} --subsets {input.subsets:q}"
@@ -59,7 +57,7 @@ use rule embed as embed_subset with:
     wildcard_constraints:
         source=one_of(SUBSET_SOURCES),
     message:
-        "Features of the {wildcards.target} images by the {wildcards.source} encoder, {wildcards.percent}%, subset {wildcards.subset}"
+        "Features of the {wildcards.target} images from the {wildcards.source} encoder, {wildcards.percent}%, subset {wildcards.subset}"
 
 
 rule linear:
@@ -151,16 +149,22 @@ rule end_to_end:
         ENVIRONMENT
     threads: CONFIG.resources.threads
     resources:
-        gpu=CONFIG.resources.gpus,
-        device=CONFIG.device,
-        mem_mb=memory(CONFIG.resources.mem_mb),
+        **NETWORK_RESOURCES,
         runtime=minutes(2880),
     params:
         settings=as_json(
             lambda wildcards: stages.EndToEnd(
                 network=NETWORK,
                 budgets=CONFIG.finetune.end_to_end.budgets,
-                longer_by=longer_by(wildcards),
+                # The budget control shows as many images as MoCo on the whole dataset.
+                longer_by=(
+                    stages.LongerBy(
+                        epochs=CONFIG.pretraining.schedules[wildcards.target].epochs,
+                        images=CONFIG.pretraining.images,
+                    )
+                    if wildcards.source == "none-longer"
+                    else None
+                ),
                 augment=CONFIG.finetune.augment,
                 computing=COMPUTING,
                 **finetuning(

@@ -3,7 +3,7 @@
 WEIGHTS = CONFIG.model.initial_weights
 # One GPU per rank, if there are GPUs.
 PRETRAINING_GPUS = max(CONFIG.resources.gpus, CONFIG.pretraining.ranks) if CONFIG.resources.gpus else 0
-# Written into the commands, because another number of ranks gives the same result and must not train again.
+# Part of the command, not of params, because another number of ranks gives the same result and must not train again.
 PRETRAIN = "exec python -m moco_transfer pretrain"
 if CONFIG.pretraining.ranks > 1:
     PRETRAIN = (
@@ -30,9 +30,7 @@ if WEIGHTS.kind == "supervised":
             ENVIRONMENT
         threads: CONFIG.resources.threads
         resources:
-            gpu=CONFIG.resources.gpus,
-            device=CONFIG.device,
-            mem_mb=memory(CONFIG.resources.mem_mb),
+            **NETWORK_RESOURCES,
             runtime=minutes(720),
         params:
             settings=as_json(
@@ -87,15 +85,13 @@ rule pretrain:
     benchmark:
         "<run>/benchmarks/pretrain/{source}/replicate{replicate}.tsv"
     wildcard_constraints:
-        source=one_of(TRAINED_SOURCES),
+        source=one_of(source for source, datasets in CONFIG.sources.items() if datasets),
     priority: 20
     conda:
         ENVIRONMENT
     threads: CONFIG.resources.threads
     resources:
-        gpu=PRETRAINING_GPUS,
-        device=CONFIG.device,
-        mem_mb=memory(CONFIG.resources.mem_mb),
+        **NETWORK_RESOURCES | {"gpu": PRETRAINING_GPUS},
         runtime=minutes(4320),
     params:
         settings=as_json(
@@ -114,7 +110,7 @@ rule pretrain:
         " --metrics {output.metrics:q} > {log:q} 2>&1"
 
 
-# Just the labelled images (limited, limited-steps).
+# Only the labelled images (limited, limited-steps).
 rule pretrain_subset:
     input:
         initial=encoder_of("none"),
@@ -135,9 +131,7 @@ rule pretrain_subset:
         ENVIRONMENT
     threads: CONFIG.resources.threads
     resources:
-        gpu=PRETRAINING_GPUS,
-        device=CONFIG.device,
-        mem_mb=memory(CONFIG.resources.mem_mb),
+        **NETWORK_RESOURCES | {"gpu": PRETRAINING_GPUS},
         runtime=minutes(1440),
     params:
         settings=as_json(
@@ -151,7 +145,7 @@ rule pretrain_subset:
         store=subpath(input.images, parent=True),
         version=2,
     message:
-        "MoCo on just the {wildcards.percent}% labelled {wildcards.target} images, subset {wildcards.subset} ({wildcards.source})"
+        "MoCo on only the {wildcards.percent}% labelled {wildcards.target} images, subset {wildcards.subset} ({wildcards.source})"
     shell:
         PRETRAIN
         + " --device {resources.device:q} --settings {params.settings:q} --initial {input.initial:q}"

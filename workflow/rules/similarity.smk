@@ -1,4 +1,4 @@
-"""Activations of one network for images of each dataset, and the similarity of the datasets that they give."""
+"""The similarity of datasets, computed from one network's activations, and how far each pretraining moved the network."""
 
 
 rule activations:
@@ -13,9 +13,7 @@ rule activations:
         ENVIRONMENT
     threads: CONFIG.resources.threads
     resources:
-        gpu=CONFIG.resources.gpus,
-        device=CONFIG.device,
-        mem_mb=memory(CONFIG.resources.mem_mb),
+        **NETWORK_RESOURCES,
     params:
         settings=as_json(
             lambda wildcards: stages.RecordActivations(
@@ -74,9 +72,7 @@ rule compare_networks:
         ENVIRONMENT
     threads: CONFIG.resources.threads
     resources:
-        gpu=CONFIG.resources.gpus,
-        device=CONFIG.device,
-        mem_mb=memory(CONFIG.resources.mem_mb),
+        **NETWORK_RESOURCES,
     params:
         settings=as_json(
             lambda wildcards: stages.CompareNetworks(

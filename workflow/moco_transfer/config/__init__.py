@@ -1,25 +1,44 @@
 """The typed configuration: every key with its type, its bounds and its meaning.
 
-``config/config.yaml`` holds the values, and these models hold the rules. ``check`` turns the merged mapping from Snakemake
-into a ``Config``, or stops with one line that names the key. ``python -m moco_transfer.config.reference`` generates
-``config/README.md`` from the descriptions of the keys; a test checks that the file is up to date.
+``config/config.yaml`` holds the values, and the models here hold the rules. ``experiment.check`` turns Snakemake's merged
+mapping into a ``Config``, or stops with one line that names the wrong key; ``stages`` holds what each stage gets of it.
+``python -m moco_transfer.config.reference`` generates ``config/README.md`` from the descriptions of the keys.
+
+This module holds the base class of all sections, and the types of values that several sections use.
 """
 
-from moco_transfer.config.datasets import Labels, Split, Store
-from moco_transfer.config.experiment import Config, Evaluation, Similarity, check
-from moco_transfer.config.section import Section
-from moco_transfer.config.training import Moco, Optimizer, Schedule
+from __future__ import annotations
 
-__all__ = [
-    "Config",
-    "Evaluation",
-    "Labels",
-    "Moco",
-    "Optimizer",
-    "Schedule",
-    "Section",
-    "Similarity",
-    "Split",
-    "Store",
-    "check",
-]
+import re
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+
+
+def _quoted(value: object) -> object:
+    if isinstance(value, int | float):
+        raise ValueError(f'write it in quotes, "{value:g}", so that it keeps its spelling')
+    return value
+
+
+def _percentage(value: str) -> str:
+    if not re.fullmatch(r"100|[1-9][0-9]?(\.[0-9]+)?|0\.[0-9]*[1-9]", value):
+        raise ValueError('expected a percentage above 0 and up to 100, such as "0.05" or "10"')
+    return value
+
+
+Percent = Annotated[str, BeforeValidator(_quoted), AfterValidator(_percentage)]
+Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_+-]*$")]
+Share = Annotated[float, Field(ge=0, le=1)]
+Positive = Annotated[int, Field(ge=1)]
+Rate = Annotated[float, Field(gt=0)]
+Precision = Literal["auto", "float32", "bfloat16"]
+Average = Literal["weighted", "macro"]
+CheckpointChoice = Literal["last", "best"]
+Sampling = Literal["nested", "stratified"]
+
+
+class Section(BaseModel):
+    """A part of the configuration. Unknown keys are errors, and values cannot be changed."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)

@@ -1,8 +1,8 @@
 """Augmentations in the configuration: a list of operations, or the name of a preset, which stands for such a list.
 
 Geometric operations come first, because they are combined into one warp: rotations, flips, and exactly one crop, which
-gives the view the size of the network's input. Brightness, contrast and blur follow. Of MoCo v2's colour operations, only
-brightness and contrast change a grey image. Saturation, hue and grayscale would not, so a list must not name them.
+gives the view the size of the network's input. Brightness, contrast and blur follow. A list must not name MoCo v2's
+saturation, hue and grayscale, because they would not change a grey image.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from pydantic import (
     model_validator,
 )
 
-from moco_transfer.config.section import Section, Share
+from moco_transfer.config import Section, Share
 from moco_transfer.errors import UserError
 
 GEOMETRY = ("rotate", "flip", "crop", "resized_crop")
@@ -30,7 +30,7 @@ WITHOUT_EFFECT = ("saturation", "hue", "grayscale")
 
 def _ascending(bounds: list[float]) -> list[float]:
     if bounds[0] > bounds[1]:
-        raise ValueError(f"the smaller bound comes first, as [{bounds[1]:g}, {bounds[0]:g}]")
+        raise ValueError(f"the smaller bound must come first: [{bounds[1]:g}, {bounds[0]:g}]")
     return bounds
 
 
@@ -90,7 +90,7 @@ class Operation(Section):
         given = [name for name in type(self).model_fields if getattr(self, name) is not None]
         if len(given) != 1:
             raise ValueError(
-                f"an item of the list is one operation, this one names {' and '.join(given) or 'none'}"
+                f"each item of the list must name one operation; this one names {' and '.join(given) or 'none'}"
             )
         return self
 
@@ -100,7 +100,7 @@ class Operation(Section):
 
     @property
     def name(self) -> str:
-        """The name of the operation, which is the one key that is given."""
+        """The one key that is given."""
         return next(name for name in type(self).model_fields if getattr(self, name) is not None)
 
 
@@ -108,11 +108,13 @@ def _in_order(operations: list[Operation]) -> list[Operation]:
     names = [operation.name for operation in operations]
     if sum(name in ("crop", "resized_crop") for name in names) != 1:
         raise ValueError(
-            "one crop or resized_crop was expected: it makes the view as large as the network's input"
+            "expected exactly one crop or resized_crop, which gives the view the size of the network's input"
         )
     geometry = [name in GEOMETRY for name in names]
     if geometry != sorted(geometry, reverse=True):
-        raise ValueError("rotate, flip and crops were expected before jitter and blur: they become one warp")
+        raise ValueError(
+            "rotate, flip and crops must come before jitter and blur, because they become one warp"
+        )
     return operations
 
 
@@ -136,14 +138,14 @@ PRESETS: dict[str, list[Operation]] = {
 
 
 def _preset_or_list(*others: str) -> BeforeValidator:
-    """Return a validator that separates names from lists, so that an error names an item of the list, not a union branch."""
+    """Return a validator that tells names from lists, so that an error names the item of the list, not a branch of the union."""
     names = (*others, *PRESETS)
 
     def check(value: Any) -> Any:
         if isinstance(value, list):
             return _LIST.validate_python(value)
         if value not in names:
-            raise ValueError(f"{', '.join(names)} or a list of operations was expected")
+            raise ValueError(f"expected {', '.join(names)} or a list of operations")
         return value
 
     return BeforeValidator(check)

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from moco_transfer.config.section import Positive, Section, Share
+from moco_transfer.config import Positive, Section, Share
 
 
 class Phantom(Section):
@@ -47,7 +47,7 @@ class Split(Section):
     def _shares_add_up(self) -> Split:
         total = sum(share for share in (self.train, self.validation, self.test) if share != "official")
         if abs(total - 1) > 1e-9:
-            raise ValueError(f"the shares add up to {total:g}, not to 1")
+            raise ValueError(f"the shares add up to {total:g}, not 1")
         return self
 
 
@@ -106,7 +106,7 @@ class Dataset(Section):
         if (self.root is None) == (self.phantom is None):
             raise ValueError("give either 'root' or 'phantom'; set the other to null")
         if self.phantom and self.adapter in ("nih_chestxray14", "table"):
-            raise ValueError("there are no phantoms in this layout; take mimic_cxr_jpg for chest phantoms")
+            raise ValueError("there are no phantoms in this layout; use mimic_cxr_jpg for chest phantoms")
         if (self.adapter == "table") != (self.table is not None):
-            raise ValueError("adapter 'table' needs the section 'table', and no other adapter has one")
+            raise ValueError("the adapter 'table' needs the section 'table'; no other adapter may have it")
         return self

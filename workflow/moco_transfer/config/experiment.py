@@ -1,27 +1,25 @@
 """The whole configuration: targets, sources, controls, evaluation and similarity, and the check that its parts fit together.
 
-``check`` turns the merged mapping from Snakemake into a ``Config``, or stops with one line that names the wrong key. The controls
-are extra trainings that separate what the paper varies together: domain, size and compute.
+``check`` turns the merged mapping from Snakemake into a ``Config``, or stops with one line that names the wrong key. The
+controls are extra trainings that separate what the paper varies together: domain, size and compute.
 """
 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationError, model_validator
 
+from moco_transfer.config import Average, Name, Percent, Positive, Precision, Sampling, Section
 from moco_transfer.config.datasets import Dataset
-from moco_transfer.config.section import Name, Percent, Positive, Section
 from moco_transfer.config.training import Finetune, Moco, Model, Pretraining
 from moco_transfer.errors import UserError
 
 
 class Evaluation(Section):
-    average: Literal["weighted", "macro"] = Field(
-        description="How the AUROCs of the classes are averaged (#17)."
-    )
+    average: Average = Field(description="How the AUROCs of the classes are averaged (#17).")
     replicates: Annotated[int, Field(ge=2)] = Field(description="Number of resamples of the test set.")
     percentiles: Annotated[list[Annotated[float, Field(gt=0, lt=100)]], Field(min_length=2, max_length=2)] = (
         Field(description="The two ends of the interval (#15).")
@@ -40,12 +38,12 @@ class Evaluation(Section):
     @model_validator(mode="after")
     def _percentiles_ascend(self) -> Evaluation:
         if self.percentiles[0] >= self.percentiles[1]:
-            raise ValueError(f"percentiles {self.percentiles} must ascend")
+            raise ValueError(f"the smaller percentile must come first, not {self.percentiles}")
         return self
 
 
 class Similarity(Section):
-    datasets: list[Name] = Field(min_length=2, description="The datasets that are compared in pairs.")
+    datasets: list[Name] = Field(min_length=2, description="The datasets that are compared, pair by pair.")
     images: Annotated[int, Field(ge=10)] = Field(description="Number of images drawn from each dataset.")
     network: Name = Field(
         description="The source whose encoder computes the activations; `none` is the ImageNet network (#18)."
@@ -116,7 +114,7 @@ class Config(Section):
     seed: Annotated[int, Field(ge=0)] = Field(description="The root of every random stream.")
     n_subsets: Positive = Field(description="Number of labelled subsets per percentage.")
     device: Literal["cpu", "cuda"] = Field(description="The device on which networks run.")
-    precision: Literal["auto", "float32", "bfloat16"] = Field(
+    precision: Precision = Field(
         description="Precision of training steps. `auto` is bfloat16 (autocast) on GPUs that support it and float32 elsewhere."
     )
     compile: bool = Field(
@@ -127,9 +125,7 @@ class Config(Section):
         min_length=1, description="The datasets on which networks are finetuned and scored."
     )
     sources: dict[Name, list[Name]] = Field(description="For each source, the datasets that MoCo sees.")
-    subset_sampling: Literal["nested", "stratified"] = Field(
-        description="How labelled subsets are drawn (#3)."
-    )
+    subset_sampling: Sampling = Field(description="How labelled subsets are drawn (#3).")
     model: Model
     moco: Moco
     pretraining: Pretraining
@@ -144,16 +140,16 @@ class Config(Section):
         trained = [source for source, seen in self.sources.items() if seen]
         for name in (*self.sources, *self.controls.size):
             if name in BUILT_IN_SOURCES:
-                raise ValueError(f"sources: '{name}' is built in, name yours otherwise")
+                raise ValueError(f"sources: '{name}' is built in; choose another name")
         for source, seen in self.sources.items():
             _require(f"sources.{source}", seen, self.datasets, "a dataset")
             if len({(self.datasets[name].store.size, self.datasets[name].store.colour) for name in seen}) > 1:
-                raise ValueError(f"sources.{source}: its datasets need one store.size, and colour or none")
-        schedules, what = self.pretraining.schedules, "among them"
-        _require(
-            "pretraining.schedules must have every source", [*trained, *self.controls.size], schedules, what
-        )
-        for source, schedule in schedules.items():
+                raise ValueError(
+                    f"sources.{source}: all its datasets need the same store.size and store.colour"
+                )
+        for source in (*trained, *self.controls.size):
+            self._require_schedule(source, "for this source")
+        for source, schedule in self.pretraining.schedules.items():
             if schedule.bn_groups % self.pretraining.ranks:
                 raise ValueError(
                     f"pretraining.schedules.{source}.bn_groups is {schedule.bn_groups}, not a multiple of "
@@ -163,20 +159,22 @@ class Config(Section):
 
     @model_validator(mode="after")
     def _targets_fit(self) -> Config:
-        _require("targets", list(self.targets), self.datasets, "a dataset")
-        optimizers, what = self.finetune.optimizers, "among them"
-        _require("finetune.optimizers must have every target", list(self.targets), optimizers, what)
+        _require("targets", self.targets, self.datasets, "a dataset")
         for name, target in self.targets.items():
+            if name not in self.finetune.optimizers:
+                raise ValueError(f"finetune.optimizers: '{name}' is missing; add it for this target")
             split = self.datasets[name].split
             if 0 in (split.train, split.validation, split.test):
                 raise ValueError(
                     f"datasets.{name}.split: a target needs training, validation and test images"
                 )
             if len(set(map(float, target.percents))) < len(target.percents):
-                raise ValueError(f"targets.{name}.percents: one is there twice")
-            _require(f"targets.{name}.limited", target.limited, target.percents, "among its percents")
+                raise ValueError(f"targets.{name}.percents: the same percentage is listed twice")
+            _require(
+                f"targets.{name}.limited", target.limited, target.percents, f"in targets.{name}.percents"
+            )
             if target.limited:
-                self._require_schedule(name, "for its limited runs")
+                self._require_schedule(name, f"for targets.{name}.limited")
         return self
 
     @model_validator(mode="after")
@@ -184,13 +182,13 @@ class Config(Section):
         for name, control in self.controls.size.items():
             where = f"controls.size.{name}"
             if name in self.sources:
-                raise ValueError(f"{where}: a source has this name, choose another")
+                raise ValueError(f"{where}: a source already has this name; choose another")
             _require(where, [control.dataset, control.as_many_as], self.datasets, "a dataset")
         for kind in ("steps", "budget"):
             for target, percents in getattr(self.controls, kind).items():
                 _require(f"controls.{kind}", [target], self.targets, "a target")
-                where, those = f"controls.{kind}.{target}", self.targets[target].percents
-                _require(where, percents, those, f"among targets.{target}.percents")
+                known = self.targets[target].percents
+                _require(f"controls.{kind}.{target}", percents, known, f"in targets.{target}.percents")
                 self._require_schedule(target, f"for controls.{kind}")
         return self
 
@@ -201,22 +199,22 @@ class Config(Section):
         for name, dataset in self.datasets.items():
             if dataset.store.size < self.model.input_size:
                 raise ValueError(
-                    f"datasets.{name}.store.size is smaller than model.input_size, which is cut out of it"
+                    f"datasets.{name}.store.size must be at least model.input_size, the side of the crop from it"
                 )
         if self.model.initial_weights.dataset is not None:
             named = [self.model.initial_weights.dataset]
             _require("model.initial_weights.dataset", named, self.datasets, "a dataset")
         return self
 
-    def _require_schedule(self, target: str, why: str) -> None:
-        where = f"pretraining.schedules must have '{target}' {why}"
-        _require(where, [target], self.pretraining.schedules, "there")
+    def _require_schedule(self, name: str, why: str) -> None:
+        if name not in self.pretraining.schedules:
+            raise ValueError(f"pretraining.schedules: '{name}' is missing; add it {why}")
 
 
-def _require(where: str, names: list[str], among: Iterable[str], what: str) -> None:
+def _require(where: str, names: Iterable[str], among: Collection[str], what: str) -> None:
     for name in names:
         if name not in among:
-            raise ValueError(f"{where}: '{name}' is not {what}; there are {', '.join(among)}")
+            raise ValueError(f"{where}: '{name}' is not {what}; choose from {', '.join(among)}")
 
 
 def check(raw: dict[str, Any]) -> Config:
@@ -225,17 +223,13 @@ def check(raw: dict[str, Any]) -> Config:
     If an overlay sets a dataset, target, source or control to null, it counts as absent. Raises UserError with one line that
     names the key, the value found there and, for an unknown key, the nearest known one.
     """
-    raw = {
-        key: _present(value) if key in ("datasets", "targets", "sources") else value
-        for key, value in raw.items()
-    }
+    raw = raw | {key: _present(raw.get(key)) for key in ("datasets", "targets", "sources") if key in raw}
     if isinstance(raw.get("controls"), dict):
         raw["controls"] = {key: _present(value) for key, value in raw["controls"].items()}
     try:
         return Config.model_validate(raw)
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        raise UserError(_one_line(first)) from None
+        raise UserError(_one_line(error.errors(include_url=False)[0])) from None
 
 
 def _present(entries: Any) -> Any:
@@ -250,7 +244,7 @@ def _one_line(error: dict[str, Any]) -> str:
         hint = f"; did you mean '{near[0]}'?" if near else "; config/README.md lists the keys"
         return f"config: unknown key '{where}'{hint}"
     if error["type"] == "missing":
-        return f"config: '{where}' is missing; config/README.md says what it is"
+        return f"config: '{where}' is missing; config/README.md explains it"
     key = f"'{where}': " if where else ""
     found = "" if isinstance(error["input"], dict) else f" (found {error['input']!r})"
     return f"config: {key}{error['msg'].removeprefix('Value error, ')}{found}"

@@ -1,4 +1,4 @@
-"""The valid names of networks. They are known without importing a network, so that a misspelt name stops a run at once."""
+"""The valid names of networks, read without importing PyTorch, so that a misspelt name stops a run at once."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ DENSENETS = {
 def torchvision_names() -> tuple[str, ...]:
     """Return the sorted names of torchvision's classification models, or nothing if torchvision is not installed.
 
-    They are read from the text of its modules, because importing torchvision takes seconds at every start of Snakemake.
+    They are read from the text of its modules, because importing torchvision would take seconds at every start of Snakemake.
     """
     package = find_spec("torchvision")
     if package is None or not package.submodule_search_locations:

@@ -5,10 +5,12 @@ Run ``python -m moco_transfer.config.reference > config/README.md``. A test chec
 
 from __future__ import annotations
 
+import types
 import typing
 from typing import Annotated, Any, Literal, get_args, get_origin
 
-from moco_transfer.config import Config, Section
+from moco_transfer.config import Section
+from moco_transfer.config.experiment import Config
 
 HEAD = """# Every key of the configuration
 
@@ -32,13 +34,12 @@ If a key is unknown, a value is out of bounds or a name does not exist, Snakemak
 
 
 def reference() -> str:
-    """Return the text of config/README.md: one table per section. A section that occurs twice is shown at its first place."""
+    """Return the text of config/README.md: one table per section. A section that occurs twice is shown once, at its first place."""
     parts = [HEAD]
-    shown = set()
+    first_paths: dict[type[Section], str] = {}
     for path, section in _sections(Config, ""):
-        if section in shown:
-            continue
-        shown.add(section)
+        first_paths.setdefault(section, path)
+    for section, path in first_paths.items():
         parts.append(
             f"\n## {f'`{path}`' if path else 'Top level'}\n\n| key | value | meaning |\n| --- | --- | --- |"
         )
@@ -66,11 +67,7 @@ def _join(path: str, name: str) -> str:
 def _section_of(annotation: Any) -> type[Section] | None:
     if isinstance(annotation, type) and issubclass(annotation, Section):
         return annotation
-    for part in get_args(annotation):
-        inner = _section_of(part)
-        if inner:
-            return inner
-    return None
+    return next(filter(None, map(_section_of, get_args(annotation))), None)
 
 
 def _type_name(annotation: Any, metadata: list[Any]) -> str:
@@ -85,7 +82,7 @@ def _type_name(annotation: Any, metadata: list[Any]) -> str:
         return f"by name: {_type_name(parts[1], [])}"
     if annotation is type(None):
         return "`null`"
-    if parts and (origin is typing.Union or str(origin) == "<class 'types.UnionType'>"):
+    if origin in (typing.Union, types.UnionType):
         return " or ".join(_type_name(part, []) for part in parts)
     if _section_of(annotation):
         return "section"

@@ -1,10 +1,10 @@
-"""What each stage of the pipeline needs to know: one typed object per stage.
+"""The settings of each stage of the pipeline: one typed object per stage.
 
-A rule fills the object in from the configuration and writes it as JSON (``--settings``). The command line validates it once
-and hands the whole object to the stage's function. Nothing re-validates, renames or unpacks it on the way.
+A rule fills in the object from the configuration and writes it as JSON (``--settings``). The command line validates it once
+and passes the whole object to the stage's function.
 
-The settings hold only what a stage's result depends on. Where files lie, which device computes and how many processes share
-the work are options of their own, because changing them must not make Snakemake run a stage again.
+The settings hold only what a stage's result depends on. The places of files, the device and the number of processes are
+separate options, because changing them must not make Snakemake run a stage again.
 """
 
 from __future__ import annotations
@@ -13,14 +13,22 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from moco_transfer.config import (
+    Average,
+    CheckpointChoice,
+    Name,
+    Percent,
+    Positive,
+    Precision,
+    Sampling,
+    Section,
+)
 from moco_transfer.config.augmentation import OptionalAugmentation
 from moco_transfer.config.datasets import Labels, Phantom, Split, Store, Table
 from moco_transfer.config.experiment import Evaluation, Similarity
-from moco_transfer.config.section import Name, Percent, Positive, Section
 from moco_transfer.config.training import InitialWeights, Moco, Optimizer, Probe, Schedule
 
 Seed = Annotated[int, Field(ge=0)]
-Precision = Literal["auto", "float32", "bfloat16"]
 StreamName = list[str | int]
 """The first parts of the name of every random stream that a stage draws from (``seeds.stream``)."""
 Mode = Literal["linear", "end_to_end"]
@@ -61,7 +69,7 @@ class DrawSubset(Section):
     uncertain: str
     percent: Percent
     subset: Positive
-    sampling: Literal["nested", "stratified"]
+    sampling: Sampling
     seed: Seed
 
 
@@ -69,12 +77,12 @@ class DrawExtraSubsets(Section):
     uncertain: str
     percents: list[Percent]
     subsets: list[Positive]
-    sampling: Literal["nested", "stratified"]
+    sampling: Sampling
     seed: Seed
 
 
 class DrawSample(Section):
-    """Images for MoCo on as many images of one dataset as another dataset has."""
+    """The size control ``name``: as many images of one dataset as another dataset has."""
 
     name: Name
     images: str
@@ -115,9 +123,9 @@ class LabelledDataset(Section):
 
 
 class Pretrain(Section):
-    """MoCo on one source: the images of ``datasets``, in the splits that ``images`` names, or one subset of them.
+    """MoCo on one source: the images of ``datasets`` in the splits that ``images`` names, or a subset of them.
 
-    With ``match`` 'steps', a subset is trained for as many steps as the whole would be.
+    With ``match`` 'steps', training on a subset takes as many steps as training on all images would.
     """
 
     network: Network
@@ -145,8 +153,8 @@ class Finetune(Section):
 
     uncertain: str
     optimizer: Optimizer
-    checkpoint: Literal["last", "best"]
-    average: Literal["weighted", "macro"] | None  # chooses the best epoch; None if the last one predicts
+    checkpoint: CheckpointChoice
+    average: Average | None  # of the AUROC that chooses the best epoch; None if the last epoch predicts
     seed: Seed
     stream: StreamName
 
@@ -156,14 +164,14 @@ class Linear(Finetune):
 
 
 class LinearSubsets(Linear):
-    """Linear heads on many labelled subsets of one target; each head's streams add its percentage and subset."""
+    """Linear heads on many labelled subsets of one target; each adds its percentage and subset to ``stream``."""
 
     target: Name
     source: Name
 
 
 class LongerBy(Section):
-    """The MoCo training whose images a longer supervised training must match: its epochs, and the splits it sees."""
+    """The MoCo training that a longer supervised training matches in images: its epochs, and the splits it sees."""
 
     epochs: Positive
     images: str
@@ -182,7 +190,7 @@ class SelectBudgets(Section):
     jobs: list[Job]
     percents: list[Percent]
     validation: Literal["full", "matched"]
-    average: Literal["weighted", "macro"]
+    average: Average
     seed: Seed
 
 

@@ -6,9 +6,9 @@ from typing import Annotated, Literal
 
 from pydantic import Field, field_validator, model_validator
 
+from moco_transfer.config import CheckpointChoice, Name, Positive, Rate, Section
 from moco_transfer.config.augmentation import Augmentation, OptionalAugmentation
 from moco_transfer.config.networks import DENSENETS, torchvision_names, unknown_network
-from moco_transfer.config.section import Name, Positive, Rate, Section
 
 
 class InitialWeights(Section):
@@ -75,7 +75,7 @@ class Schedule(Section):
     def _groups_have_two_images(self) -> Schedule:
         if self.batch < 2 * self.bn_groups:
             raise ValueError(
-                f"a batch of {self.batch} in {self.bn_groups} bn_groups leaves groups of one image"
+                f"a batch of {self.batch} images is too small for {self.bn_groups} bn_groups of at least two"
             )
         return self
 
@@ -142,7 +142,7 @@ class Finetune(Section):
     augment: OptionalAugmentation = Field(
         description="The augmentation of end-to-end training, and of all `linear.views` but the first. A list is written as in `moco.augment` (#12)."
     )
-    checkpoint: Literal["last", "best"] = Field(
+    checkpoint: CheckpointChoice = Field(
         description="The epoch that makes the predictions: the last, or the best on the validation images (#13)."
     )
 
@@ -150,7 +150,7 @@ class Finetune(Section):
     def _views_are_augmented(self) -> Finetune:
         if self.linear.views > 1 and self.augment == "none":
             raise ValueError(
-                f"linear.views is {self.linear.views} and augment is none: all views would be the same; "
-                "set finetune.augment, or linear.views: 1"
+                f"linear.views is {self.linear.views} and augment is none, so all views would be the same; "
+                "set finetune.augment, or set linear.views to 1"
             )
         return self

@@ -21,7 +21,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from moco_transfer.config import Labels, Split, stages
+from moco_transfer.config import stages
+from moco_transfer.config.datasets import Labels, Split
 from moco_transfer.data.labels import SPLITS, has_labels, read_targets, split_rows
 from moco_transfer.errors import UserError
 from moco_transfer.files import write_parquet

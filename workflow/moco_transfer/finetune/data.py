@@ -1,7 +1,7 @@
-"""What both ways of finetuning share: the images and labels of one job, the epoch that predicts, and the predictions file.
+"""What both modes of finetuning share: the images and labels of one job, the epoch that predicts, and the predictions file.
 
-Linear and end-to-end jobs read their data and write their predictions here and nowhere else, so that every predictions file
-of a target holds the same images in the same order.
+All jobs read their data and write their predictions here, so that all predictions files of a target hold the same images in
+the same order.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Generic, TypeVar
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -21,7 +21,6 @@ from moco_transfer.errors import UserError
 from moco_transfer.files import read_columns, replacing
 
 Score = Callable[[np.ndarray, np.ndarray], float]
-State = TypeVar("State")
 
 
 @dataclass(frozen=True)
@@ -55,7 +54,7 @@ def read_finetuning_data(index: Path, splits: Path, subset: Path, uncertain: str
     for name, found in rows.items():
         if len(found) == 0:
             raise UserError(
-                f"{splits}: no image is in the {name} split; change datasets.*.split or add images"
+                f"{splits}: no image is in the {name} split; change datasets.*.split, or add images"
             )
     classes, labels = read_targets(index, uncertain)
     return FinetuningData(
@@ -68,23 +67,23 @@ def read_finetuning_data(index: Path, splits: Path, subset: Path, uncertain: str
     )
 
 
-class BestEpoch(Generic[State]):
-    """Keeps the state of a model in the epoch with the highest validation score; of equal scores, the first (#13).
+class BestEpoch:
+    """Keeps a model's state of the epoch with the highest validation score; of equal scores, the first counts (#13).
 
     Attributes
     ----------
     labels : of the validation images, float32 [n, classes]
     epoch : the best epoch, counted from 1; 0 before the first
     value : its score
-    state : the model's state then; None before the first epoch
+    state : the model's state in that epoch; None before the first
     """
 
     def __init__(self, score: Score, labels: np.ndarray) -> None:
         self.score, self.labels = score, labels
         self.epoch, self.value = 0, -np.inf
-        self.state: State | None = None
+        self.state: Any = None
 
-    def offer(self, epoch: int, logits: np.ndarray, copy: Callable[[], State]) -> None:
+    def offer(self, epoch: int, logits: np.ndarray, copy: Callable[[], Any]) -> None:
         """Score the validation ``logits`` of ``epoch``; if they are the best so far, keep what ``copy`` returns."""
         value = self.score(self.labels, logits)
         if value > self.value:
@@ -92,10 +91,7 @@ class BestEpoch(Generic[State]):
 
 
 def validation_score(settings: stages.Finetune) -> Score | None:
-    """Return the function of (labels, logits), both [n, classes], that chooses the epoch that predicts.
-
-    It is the AUROC if the best epoch predicts, and None if the last one does (#13).
-    """
+    """Return the AUROC as a function of (labels, logits), both [n, classes]; None if the last epoch predicts (#13)."""
     if settings.checkpoint == "last":
         return None
     from moco_transfer.statistics.auroc import average_auroc
@@ -104,7 +100,7 @@ def validation_score(settings: stages.Finetune) -> Score | None:
         value = average_auroc(labels, logits, settings.average)
         if np.isnan(value):
             raise UserError(
-                "no class has both values among the validation images; set finetune.checkpoint: last"
+                "no class has both positive and negative validation images; set finetune.checkpoint to last"
             )
         return value
 
@@ -112,36 +108,31 @@ def validation_score(settings: stages.Finetune) -> Score | None:
 
 
 def write_predictions(path: Path, data: FinetuningData, logits: Sequence[tuple[int, np.ndarray]]) -> None:
-    """Write the predictions of one data.
+    """Write the predictions of one job.
 
     Parameters
     ----------
-    logits : pairs (epochs, float32 [validation + test, classes]), one pair per budget, images as in ``data.scored``
+    logits : pairs (epochs, float32 [validation + test, classes]), one per budget, with the images of ``data.scored``
 
-    Raises UserError before it writes anything if a logit is not finite.
+    Raises UserError and writes nothing if a logit is not finite.
     """
     for epochs, values in logits:
         broken = int((~np.isfinite(values).all(axis=1)).sum())
         if broken:
             raise UserError(
-                f"{path}: not written, as logits of {broken} of {len(values)} images are not finite after "
+                f"{path}: not written, because logits of {broken} of {len(values)} images are not finite after "
                 f"{epochs} epochs; lower finetune.optimizers.*.lr"
             )
     codes = np.repeat(np.int32([0, 1]), [len(data.validation), len(data.test)])
     images = {
         "split": pa.DictionaryArray.from_arrays(codes, ["validation", "test"]),
         **{name: data.ids[name].take(data.scored) for name in data.ids.column_names},
-        **{
-            f"label_{name}": column
-            for name, column in zip(data.classes, data.labels[data.scored].T, strict=True)
-        },
+        **dict(zip([f"label_{name}" for name in data.classes], data.labels[data.scored].T, strict=True)),
     }
     parts = []
     for epochs, values in logits:
-        scores = {
-            f"logit_{name}": column for name, column in zip(data.classes, np.float32(values).T, strict=True)
-        }
-        part = pa.table(images | scores)
+        columns = zip([f"logit_{name}" for name in data.classes], np.float32(values).T, strict=True)
+        part = pa.table(images | dict(columns))
         parts.append(part.add_column(1, "epochs", pa.array(np.full(len(part), epochs, np.int32))))
     with replacing(path) as temporary:
         pq.write_table(pa.concat_tables(parts), temporary, compression="zstd")

@@ -1,4 +1,4 @@
-"""The features of a frozen network, for linear finetuning: each image passes through it once per view (#11)."""
+"""The features of a frozen network for linear finetuning: each view of an image passes through the network once (#11)."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ def embed(
     rows: Path,
     device: str,
 ) -> None:
-    """Compute the features of all images that some subset, validation or test needs.
+    """Write the features of all images that a subset, validation or test needs, as ``finetune.linear.FeatureCache`` reads them.
 
-    The files are those that ``finetune.linear.FeatureCache`` reads. Raises UserError if a feature is not finite.
+    Raises UserError if a feature is not finite.
     """
     network = build_backbone(settings.network.name, 0, settings.network.input_size)
     load_weights(network, encoder)
@@ -50,8 +50,8 @@ def embed(
     broken = int((~np.isfinite(found).all(axis=1)).sum())
     if broken:
         raise UserError(
-            f"{encoder}: {broken} of {len(found)} features by these weights are not finite; "
-            "lower the learning rate of the training they come from"
+            f"{encoder}: with these weights, {broken} of {len(found)} features are not finite; "
+            "lower the learning rate of the training that wrote them"
         )
     views = np.concatenate([np.zeros_like(everyone), np.repeat(np.arange(1, settings.views), len(labelled))])
     whose = np.concatenate([everyone, np.tile(labelled, settings.views - 1)])

@@ -1,8 +1,9 @@
-"""End-to-end finetuning: every weight may move. Each budget of epochs is a training of its own, with its own cosine."""
+"""End-to-end finetuning: all weights are trained. Each budget of epochs is a separate training with its own cosine."""
 
 from __future__ import annotations
 
 import copy
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -31,9 +32,6 @@ from moco_transfer.training.log import MetricsLog
 from moco_transfer.training.loop import Recipe, SupervisedTraining
 from moco_transfer.training.schedule import longer_budget
 
-Results = list[tuple[int, np.ndarray]]
-"""Pairs (epochs, logits [validation + test, classes])."""
-
 
 def end_to_end(
     settings: stages.EndToEnd,
@@ -56,17 +54,14 @@ def end_to_end(
     def train(checkpoint: Checkpoint) -> None:
         events = metrics.parent / "tensorboard"
         with MetricsLog("end to end", sum(settings.budgets), len(data.train), events) as log:
-            training = Finetuning(settings, data, store, encoder, open_device(device), log, checkpoint)
-            results = training.run()
+            results = finetune(
+                settings, data, store / "images.npy", encoder, open_device(device), log, checkpoint
+            )
         log.write(metrics)
         write_predictions(predictions, data, results)
 
-    inputs = {
-        "encoder": [encoder],
-        "index": [store / "index.parquet"],
-        "splits": [splits],
-        "subset": [subset],
-    }
+    index = store / "index.parquet"
+    inputs = {"encoder": [encoder], "index": [index], "splits": [splits], "subset": [subset]}
     attempt(
         train,
         folder=predictions.parent / "state",
@@ -75,96 +70,85 @@ def end_to_end(
     )
 
 
-class Finetuning:
-    """The trainings of all budgets, one after the other.
+def finetune(
+    settings: stages.EndToEnd,
+    data: FinetuningData,
+    images: Path,
+    encoder: Path,
+    device: torch.device,
+    log: MetricsLog,
+    checkpoint: Checkpoint,
+) -> list[tuple[int, np.ndarray]]:
+    """Return pairs (budget, logits of ``data.scored``, float32 [validation + test, classes]).
 
-    Every budget starts from the same encoder with the same new head. With ``checkpoint: best`` it predicts with the epoch
-    that scores best on the validation images, otherwise with the last one (#13).
+    Every budget starts from the same encoder with the same new head. The epoch that predicts is the last one, or with
+    ``checkpoint: best`` the one that scores best on the validation images (#13). Raises UserError with the step if a loss
+    is not finite.
     """
+    train, scored = (ImagePool([(images, rows)]) for rows in (data.train, data.scored))
+    score = validation_score(settings)
+    validation = None if score is None else ImagePool([(images, data.validation)])
+    side = settings.network.input_size
+    results: list[tuple[int, np.ndarray]] = []
+    saved = checkpoint.read()
+    if saved is not None:
+        log.load_state(saved["log"])
+        results = [(budget, logits.numpy()) for budget, logits in saved["results"]]
 
-    def __init__(
-        self,
-        settings: stages.EndToEnd,
-        data: FinetuningData,
-        store: Path,
-        encoder: Path,
-        device: torch.device,
-        log: MetricsLog,
-        checkpoint: Checkpoint,
-    ) -> None:
-        self.settings, self.data, self.encoder = settings, data, encoder
-        self.device, self.log, self.checkpoint = device, log, checkpoint
-        images = store / "images.npy"
-        self.training, self.scored = (ImagePool([(images, rows)]) for rows in (data.train, data.scored))
-        self.score = validation_score(settings)
-        self.validation = None if self.score is None else ImagePool([(images, data.validation)])
-        self.operations = [] if settings.augment == "none" else operations_of(settings.augment)
-        self.results: Results = []
+    def state() -> dict[str, Any]:
+        return {
+            "results": [(budget, torch.from_numpy(logits)) for budget, logits in results],
+            "training": training.state(),
+            "best": None if best is None else (best.epoch, best.value, best.state),
+            "log": log.state(),
+        }
 
-    def run(self) -> Results:
-        """Return the results of all budgets; raises UserError with the step if a loss is not finite."""
-        saved = self.checkpoint.read()
-        if saved is not None:
-            self.log.load_state(saved["log"])
-            self.results = [(budget, logits.numpy()) for budget, logits in saved["results"]]
-        for budget in self.settings.budgets[len(self.results) :]:
-            self.results.append((budget, self._train(budget, saved)))
-            saved = None  # it was of the first budget that was left
-        return self.results
-
-    def _train(self, budget: int, saved: dict[str, Any] | None) -> np.ndarray:
-        """Return the logits of the images that are scored after a training of ``budget`` epochs."""
-        settings, data = self.settings, self.data
-        network = self._build()
-        recipe = Recipe(
-            settings.optimizer,
-            budget,
-            self.operations,
-            settings.network.input_size,
-            settings.computing,
-            settings.seed,
-            (*settings.stream, budget),
-        )
-        training = SupervisedTraining(
-            network, self.training, data.labels[data.train], masked_bce, recipe, self.device
-        )
-        best = None if self.score is None else BestEpoch(self.score, data.labels[data.validation])
+    for budget in settings.budgets[len(results) :]:
+        training = _open_training(settings, budget, data, train, encoder, device)
+        best = None if score is None else BestEpoch(score, data.labels[data.validation])
         if saved is not None:
             training.load_state(saved["training"])
             if best is not None:
                 best.epoch, best.value, best.state = saved["best"]
-
-        def state() -> dict[str, Any]:
-            return {
-                "results": [(budget, torch.from_numpy(logits)) for budget, logits in self.results],
-                "training": training.state(),
-                "best": None if best is None else (best.epoch, best.value, best.state),
-                "log": self.log.state(),
-            }
-
+            saved = None  # the later budgets start from the encoder
+        network = training.network
         for step in training.steps():
-            self.log.step(step.images)
+            log.step(step.images)
             if step.epoch is not None:
-                self.log.epoch(budget=budget, epoch=step.epoch, loss=step.loss, lr=step.lr)
+                log.epoch(budget=budget, epoch=step.epoch, loss=step.loss, lr=step.lr)
                 if best is not None:
-                    logits = self._predict(network, self.validation)
-                    best.offer(step.epoch, logits, lambda: copy.deepcopy(network.state_dict()))
-            self.checkpoint.after_step(state)
+                    logits = predict(network, validation, side, device)
+                    best.offer(step.epoch, logits, partial(copy.deepcopy, network.state_dict()))
+            checkpoint.after_step(state)
         if best is not None:
             network.load_state_dict(best.state)
-        return self._predict(network, self.scored)
+        results.append((budget, predict(network, scored, side, device)))
+    return results
 
-    def _build(self) -> nn.Sequential:
-        """Return the encoder with a new linear head."""
-        settings = self.settings
-        backbone = build_backbone(settings.network.name, 0, settings.network.input_size)
-        load_weights(backbone, self.encoder)
-        with seeded(stream_key(settings.seed, *settings.stream, "head")):
-            head = nn.Linear(backbone.width, len(self.data.classes))
-        return nn.Sequential(backbone, head)
 
-    def _predict(self, network: nn.Module, pool: ImagePool) -> np.ndarray:
-        return predict(network, pool, self.settings.network.input_size, self.device)
+def _open_training(
+    settings: stages.EndToEnd,
+    budget: int,
+    data: FinetuningData,
+    pool: ImagePool,
+    encoder: Path,
+    device: torch.device,
+) -> SupervisedTraining:
+    """Return the training of the encoder with a new linear head for ``budget`` epochs."""
+    backbone = build_backbone(settings.network.name, 0, settings.network.input_size)
+    load_weights(backbone, encoder)
+    with seeded(stream_key(settings.seed, *settings.stream, "head")):
+        network = nn.Sequential(backbone, nn.Linear(backbone.width, len(data.classes)))
+    recipe = Recipe(
+        optimizer=settings.optimizer,
+        epochs=budget,
+        operations=[] if settings.augment == "none" else operations_of(settings.augment),
+        input_size=settings.network.input_size,
+        computing=settings.computing,
+        seed=settings.seed,
+        stream=(*settings.stream, budget),
+    )
+    return SupervisedTraining(network, pool, data.labels[data.train], masked_bce, recipe, device)
 
 
 def masked_bce(logits: Tensor, labels: Tensor) -> Tensor:

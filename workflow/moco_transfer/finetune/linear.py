@@ -1,9 +1,8 @@
 """Linear finetuning: a logistic head on the features of a frozen network.
 
-The network is in evaluation mode, so the features of an image, or of an augmented view of it, never change. ``embed`` computes
-them once per encoder and target. What is left is to train the head, in NumPy: its weights are a small matrix, for which
-NumPy takes a fraction of the time that PyTorch needs for its bookkeeping, and importing PyTorch alone would take longer than
-training most heads. A test compares every step with PyTorch's own.
+The network is in evaluation mode, so the features of a view of an image never change, and ``embed`` computes them once per
+encoder and target. The head is a small matrix and is trained in NumPy, because importing PyTorch alone would take longer
+than training most heads. A test compares the steps with PyTorch's.
 """
 
 from __future__ import annotations
@@ -14,8 +13,8 @@ from pathlib import Path
 
 import numpy as np
 
-from moco_transfer import config
 from moco_transfer.config import stages
+from moco_transfer.config.training import Optimizer
 from moco_transfer.errors import UserError
 from moco_transfer.finetune.data import (
     BestEpoch,
@@ -87,8 +86,8 @@ def finetune_linear(
 ) -> np.ndarray:
     """Return the logits of ``data.scored``, float32 [validation + test, classes].
 
-    If the cache holds several views of the labelled images, the epochs take them in turn. Raises UserError if the cache
-    lacks a row, a feature is not finite, or the loss is no longer finite.
+    If the cache holds several views of the labelled images, the epochs use them in turn. Raises UserError if the cache
+    lacks a row, or if the loss is not finite.
     """
     score = validation_score(settings)
     if score is not None:
@@ -115,12 +114,11 @@ def train_head(
 
     Parameters
     ----------
-    features : float32 [views, n, width]; epochs take the views in turn, starting with view 0
+    features : float32 [views, n, width]; epochs use the views in turn, starting with view 0
     labels : float32 [n, classes]; 0, 1 or NaN (left out of the loss)
-    settings : the optimiser, the number of epochs, and the streams of the initial weights and of the order of images
     after_epoch : called with (epoch counted from 1, mean loss, learning rate, weights)
 
-    Raises UserError where the loss is no longer finite.
+    Raises UserError if the loss is not finite.
     """
     views, n, width = features.shape
     inputs = np.concatenate([np.ones((views, n, 1), np.float32), features], axis=2)
@@ -129,19 +127,18 @@ def train_head(
     random = stream(*names, "head")
     weights = random.uniform(-bound, bound, (1 + width, labels.shape[1])).astype(np.float32)
     optimizer = settings.optimizer
-    step_weights = {"sgd": _sgd, "adam": _adam}[optimizer.name](weights, optimizer)
-
+    move = {"sgd": _sgd, "adam": _adam}[optimizer.name](weights, optimizer)
     epoch_steps = len(all_batches(np.arange(n), optimizer.batch))
     step, steps = 0, settings.epochs * epoch_steps
     for epoch in range(settings.epochs):
         total, view = 0.0, inputs[epoch % views]
-        # A head that diverges is reported below, once, and not by warnings of NumPy.
+        # If the head diverges, the error below says so; NumPy's warnings would only repeat it.
         with np.errstate(over="ignore", invalid="ignore"):
             for batch in all_batches(epoch_order(n, *names, epoch), optimizer.batch):
                 x, y = view[batch], labels[batch]
                 loss, gradient = bce_with_logits(x @ weights, y)
                 rate = cosine(optimizer.lr, step, steps)
-                step_weights(weights, x.T @ gradient, rate)
+                move(weights, x.T @ gradient, rate)
                 total += loss
                 step += 1
         if not np.isfinite(total):
@@ -153,7 +150,7 @@ def train_head(
 
 
 def apply_head(features: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Return the logits, float32 [n, classes], of ``features`` [n, width]."""
+    """Return the logits of ``features`` [n, width], float32 [n, classes]."""
     return features @ weights[1:] + weights[0]
 
 
@@ -169,8 +166,8 @@ def bce_with_logits(logits: np.ndarray, labels: np.ndarray) -> tuple[float, np.n
     return float(np.sum(terms, where=known) / count), gradient.astype(np.float32)
 
 
-def _sgd(weights: np.ndarray, settings: config.Optimizer) -> Step:
-    """PyTorch's SGD: weight decay into the gradient, then the momentum buffer, which starts as the first gradient."""
+def _sgd(weights: np.ndarray, settings: Optimizer) -> Step:
+    """PyTorch's SGD: weight decay joins the gradient, then the momentum buffer, which starts as the first gradient."""
     buffer = np.zeros_like(weights)
     momentum, decay = np.float32(settings.momentum or 0), np.float32(settings.weight_decay)
 
@@ -182,7 +179,7 @@ def _sgd(weights: np.ndarray, settings: config.Optimizer) -> Step:
     return step
 
 
-def _adam(weights: np.ndarray, settings: config.Optimizer) -> Step:
+def _adam(weights: np.ndarray, settings: Optimizer) -> Step:
     """Adam (Kingma and Ba 2015, algorithm 1) with PyTorch's defaults: betas 0.9 and 0.999, epsilon 1e-8."""
     mean, square, t = np.zeros_like(weights), np.zeros_like(weights), 0
     decay = np.float32(settings.weight_decay)
@@ -200,44 +197,28 @@ def _adam(weights: np.ndarray, settings: config.Optimizer) -> Step:
 
 
 class FeatureCache:
-    """The features of a frozen network in a pair of files, read as they are needed.
+    """The features of a frozen network in a pair of files, read on demand.
 
     ``features.npy`` is float32 [m, width]. ``rows.npy`` is int64 [m, 2]: the row of the store, and the view of that image.
-    View 0 is the image as it is, the only view that validation and test images have. Higher views are augmented, and only
-    labelled images have them. Both files are ordered by view, then by row.
-
-    Attributes
-    ----------
-    views : number of views that labelled images have, at least 1
-
-    Raises UserError if the files do not belong together.
+    View 0 is the image itself. The other views are augmented, and only labelled images have them. Both files are ordered
+    by view, then by row. ``views`` is the number of views of labelled images.
     """
 
     def __init__(self, features: Path, rows: Path) -> None:
         self.path = features
-        self._features, index = np.load(features, mmap_mode="r"), np.load(rows)
-        if index.ndim != 2 or self._features.ndim != 2 or len(index) != len(self._features):
-            raise UserError(f"{features} and {rows} do not belong together; delete both and run again")
-        self.views = int(index[:, 1].max(initial=0)) + 1
-        # One ascending number per pair of view and row, so that bisection finds a pair.
-        self._span = int(index[:, 0].max(initial=0)) + 1
-        self._keys = index[:, 1] * self._span + index[:, 0]
+        self._features = np.load(features, mmap_mode="r")
+        stored, views = np.load(rows).T
+        self.views, self._span = int(views.max()) + 1, int(stored.max()) + 1
+        # One number per pair of view and row, ascending, so that bisection finds a pair.
+        self._keys = views * self._span + stored
 
     def of(self, rows: np.ndarray, view: int = 0) -> np.ndarray:
         """Return the features of one view of the store's ``rows`` [n], float32 [n, width].
 
-        Raises UserError if the files lack one of them, or hold values that are not finite.
+        Raises UserError if the files lack one of them.
         """
         wanted = view * self._span + rows
-        at = np.searchsorted(self._keys, wanted)
-        at[at == len(self._keys)] = 0
-        if len(self._keys) == 0 or (rows >= self._span).any() or not np.array_equal(self._keys[at], wanted):
+        at = np.searchsorted(self._keys, wanted).clip(max=len(self._keys) - 1)
+        if (rows >= self._span).any() or not np.array_equal(self._keys[at], wanted):
             raise UserError(f"{self.path}: lacks features of images of this job; delete it and run again")
-        found = self._features[at]
-        broken = ~np.isfinite(found).all(axis=1)
-        if broken.any():
-            raise UserError(
-                f"{self.path}: features are not finite in {broken.sum()} of {len(rows)} images, first in row "
-                f"{at[broken.argmax()]}; delete the file and run again"
-            )
-        return found
+        return self._features[at]

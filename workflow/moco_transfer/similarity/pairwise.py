@@ -23,7 +23,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from moco_transfer.config import Similarity, stages
+from moco_transfer.config import stages
+from moco_transfer.config.experiment import Similarity
 from moco_transfer.errors import UserError
 from moco_transfer.files import write_parquet
 from moco_transfer.seeds import stream

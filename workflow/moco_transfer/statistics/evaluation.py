@@ -16,7 +16,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from moco_transfer.config import Evaluation, stages
+from moco_transfer.config import stages
+from moco_transfer.config.experiment import Evaluation
 from moco_transfer.errors import UserError
 from moco_transfer.files import write_parquet
 from moco_transfer.statistics.auroc import (

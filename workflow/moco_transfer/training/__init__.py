@@ -1,1 +1,1 @@
-"""What the trainers share: images in memory, the schedule, the device, the log of metrics."""
+"""What the trainers share: images, schedule, device, log of metrics, and the state on disk."""

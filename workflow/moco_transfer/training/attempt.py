@@ -1,14 +1,14 @@
-"""Run a training as the only process that does, and never train the same thing twice.
+"""Run each training in one process at a time, and never twice.
 
-A training outlives the Snakemake that started it, and Snakemake deletes a job's declared outputs before it starts the job.
-So what protects the work lies undeclared in a folder ``state`` beside the outputs:
+A training can outlive the Snakemake that started it, and Snakemake deletes a job's declared outputs before it starts the
+job. Therefore the files that protect the work lie undeclared in a folder ``state`` beside the outputs:
 
-- ``lock`` is locked while a process trains; a second job for the same training waits for it. The lock is the operating
-  system's (flock), so it ends with its process, however that ends.
+- ``lock`` is locked (flock) while a process trains; a second job for the same training waits. The operating system
+  releases the lock when the process ends, however it ends.
 - ``checkpoint.pt`` is the state from which a killed training resumes (``checkpoint``).
-- ``finished`` holds hard links to the outputs of a training that has ended. A job that waited or stood in a queue
-  meanwhile puts them back instead of training for days again. A run of Snakemake that succeeds removes them
-  (``forget_finished``); after it, a job that the user forces trains again.
+- ``finished`` holds hard links to the outputs of a finished training. A job that waited for the lock or in a queue puts
+  them back instead of training again. A successful run of Snakemake removes them (``forget_finished``), so a job that the
+  user forces after it trains again.
 """
 
 from __future__ import annotations
@@ -47,13 +47,13 @@ def attempt(
     outputs: Sequence[Path],
     ranks: Ranks | None = None,
 ) -> None:
-    """Run ``train``, which resumes from the checkpoint it gets and writes ``outputs``, unless they are there already.
+    """Run ``train``, which resumes from the given checkpoint and writes ``outputs``, unless it has finished already.
 
     Parameters
     ----------
-    folder : of the state; no rule may declare it or a part of it
+    folder : of the state; no rule may declare it or a file in it
     fingerprint : what the training depends on, by name (``checkpoint.fingerprint``)
-    ranks : the processes that share the training, which all call this. Rank 0 holds the lock and decides for all.
+    ranks : the processes that share the training; all of them call this. Rank 0 holds the lock and decides for all.
     """
     # Imported here, because Snakemake imports this module, and importing PyTorch takes seconds.
     from moco_transfer.training.checkpoint import Checkpoint
@@ -62,15 +62,15 @@ def attempt(
     ranks = ranks or ALONE
     path = folder / "checkpoint.pt"
     if ranks.rank > 0:
-        if ranks.hear(True):
+        if ranks.broadcast(True):
             with Checkpoint(path, fingerprint, ranks) as checkpoint:
                 train(checkpoint)
         return
     finished, record = folder / "finished", {**fingerprint, "code": _code()}
     with _locked(folder / "lock"):
-        if ranks.hear(not _put_back(finished, record, outputs)):
+        if ranks.broadcast(not _put_back(finished, record, outputs)):
             shutil.rmtree(finished, ignore_errors=True)
-            # Temporary files of processes that were killed while they wrote; under the lock nobody else writes here.
+            # Remove temporary files of processes that were killed while writing; nobody else writes under the lock.
             for written in (path, *outputs):
                 for left in written.parent.glob(f".{glob.escape(written.stem)}.*{written.suffix}"):
                     left.unlink()
@@ -79,8 +79,8 @@ def attempt(
             _keep(finished, record, outputs)
         else:
             log.info(
-                "nothing to do: this training has finished since the job was sent; its files are put back (to train "
-                "again, delete %s)",
+                "nothing to do: this training has finished since the job was submitted, so its files are put back (to "
+                "train again, delete %s)",
                 finished,
             )
         for state in folder.glob("*.pt"):
@@ -88,14 +88,14 @@ def attempt(
 
 
 def forget_finished(run: Path) -> None:
-    """Remove the links to finished outputs below the folder ``run``: no job of this run can need them any more."""
+    """Remove the links to finished outputs below the folder ``run``, because no job of that run needs them any more."""
     for finished in run.glob("**/state/finished"):
         shutil.rmtree(finished, ignore_errors=True)
 
 
 @contextmanager
 def _locked(path: Path) -> Iterator[None]:
-    """Hold an exclusive lock on the file ``path``, which is made if need be; wait while another process holds it."""
+    """Hold an exclusive lock on the file ``path``, which is created if necessary; wait while another process holds it."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a+") as file:
         try:
@@ -104,14 +104,14 @@ def _locked(path: Path) -> Iterator[None]:
             except BlockingIOError:
                 file.seek(0)
                 holder = file.read() or "another process"
-                log.info("waiting: %s trains this already (it holds %s)", holder, path)
+                log.info("waiting: %s is already running this training (it holds %s)", holder, path)
                 fcntl.flock(file, fcntl.LOCK_EX)
         except OSError as error:
             if error.errno not in (ENOLCK, ENOTSUP, ENOSYS):
                 raise
             raise UserError(
-                f"{path}: this file system has no locks ({error.strerror}), which keep two jobs from training the same; "
-                "link results/ to a disk that has them"
+                f"{path}: this file system has no locks ({error.strerror}), so two jobs could run the same training; "
+                "link results/ to a disk whose file system has locks"
             ) from None
         file.truncate(0)
         file.write(f"process {os.getpid()} on {socket.gethostname()}")
@@ -123,7 +123,7 @@ def _locked(path: Path) -> Iterator[None]:
 
 
 def _code() -> str:
-    """Return a hash of the package: other code may train to other outputs, and must not get those of this code."""
+    """Return a hash of the package, because outputs of other code must not be put back."""
     digest = hashlib.sha256()
     for module in sorted(Path(moco_transfer.__path__[0]).rglob("*.py")):
         digest.update(module.read_bytes())
@@ -137,24 +137,22 @@ def _keep(finished: Path, record: Mapping[str, str], outputs: Sequence[Path]) ->
             os.link(path, finished / path.name)
     except OSError as error:
         log.info(
-            "%s: no hard links can be made here (%s); a job that is queued for this training now will train again",
+            "%s: no hard links can be made here (%s); a duplicate job that is queued now will train again",
             finished,
             error.strerror,
         )
-    # Last: without the record nothing is put back.
+    # Last, because nothing is put back without the record.
     write_text(finished / RECORD, json.dumps(record))
 
 
 def _put_back(finished: Path, record: Mapping[str, str], outputs: Sequence[Path]) -> bool:
-    """Put back what an equal training kept, and return whether all ``outputs`` are there."""
-    try:
-        if json.loads((finished / RECORD).read_text(encoding="utf-8")) != record:
-            return False
-    except FileNotFoundError:
+    """Put back the outputs that an equal training kept, and return whether all ``outputs`` are there."""
+    kept_record = finished / RECORD
+    if not kept_record.exists() or json.loads(kept_record.read_text(encoding="utf-8")) != record:
         return False
     for path in outputs:
         if (kept := finished / path.name).exists():
             path.unlink(missing_ok=True)
             os.link(kept, path)
-            os.utime(path)  # Snakemake would make again what is older than its inputs
+            os.utime(path)  # Snakemake would run the job again if an output were older than its inputs
     return all(path.exists() for path in outputs)

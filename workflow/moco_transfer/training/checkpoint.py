@@ -1,10 +1,10 @@
 """The state of a training on disk, from which a killed job resumes, and the fingerprint of what a training depends on.
 
 The state is one file, replaced as a whole: weights, optimiser, queue, metrics so far, and the number of the next step. It
-holds no state of a random generator, because every draw is named by its epoch or step. It is saved at the first step
-after ``SECONDS_BETWEEN_SAVES``, not after every epoch: a MoCo epoch takes a tenth of a second for 58 images and many
-minutes for 225,720. SIGTERM and SIGINT save it once more and end the process. The fingerprint lies beside the state, so
-that the state of another training is never taken for this one's.
+holds no state of a random generator, because every draw is named by its epoch or step. It is saved after the first step
+that ends ``SECONDS_BETWEEN_SAVES`` after the last save, because a MoCo epoch takes a tenth of a second with 58 images and
+many minutes with 225,720. After SIGTERM or SIGINT, it is saved once more and the process ends. The file also holds the
+fingerprint, so that a training never resumes from the state of another.
 """
 
 from __future__ import annotations
@@ -33,16 +33,15 @@ log = logging.getLogger(__name__)
 
 
 class Checkpoint:
-    """The file that holds the state of one training, which every rank reads and rank 0 writes.
+    """The file with the state of one training. Every rank reads it; rank 0 writes it.
 
-    Inside a ``with`` block SIGTERM and SIGINT wait for the next ``after_step``, once the state has been read. Before
-    that there is nothing to save, and a process that waits for a GPU, say, ends at once.
+    Inside a ``with`` block, SIGTERM and SIGINT wait for the next ``after_step``. Until the state has been read there is
+    nothing to save, so a process that is still waiting for a GPU, for example, ends at once.
 
     Parameters
     ----------
-    path : of the file
     fingerprint : what the training depends on, by name; the state of another training is set aside, not read
-    ranks : the processes that share the training; each has a checkpoint of its own for the same file
+    ranks : the processes that share the training; each has its own Checkpoint for the same file
     """
 
     def __init__(self, path: Path, fingerprint: Mapping[str, str], ranks: Ranks = ALONE) -> None:
@@ -61,27 +60,27 @@ class Checkpoint:
             signal.signal(number, handler)
 
     def read(self) -> dict[str, Any] | None:
-        """Return the state that was saved last, on the CPU, or None if this training has none."""
+        """Return the last saved state, on the CPU, or None if this training has none."""
         self._was_read = True
-        # Rank 0 reads first, because it may set aside a state that no rank should read.
+        # Rank 0 reads first, because it may set the state aside, and then no rank may read it.
         state = self._read() if self.ranks.rank == 0 else None
-        self.ranks.hear(True)
+        self.ranks.broadcast(True)
         return state if self.ranks.rank == 0 else self._read()
 
     def agree(self, stops: bool) -> None:
-        """Make ``after_step`` stop all ranks, or none. If there are several, all call this in every step, with one value.
+        """Set whether ``after_step`` stops. If there are several ranks, all call this in every step with the same value.
 
-        A rank's own signal does not stop it, because the others would wait for it in the next step.
+        A rank does not stop at its own signal alone, because the others would wait for it in the next step.
         """
         self._all_stop = stops
 
     def after_step(self, state: Callable[[], dict[str, Any]]) -> None:
-        """Save ``state()`` if it is time to; after a signal, save it and raise SystemExit with 128 + the signal's number.
+        """Save ``state()`` if it is due; after a signal, save it and raise SystemExit with 128 + the signal's number.
 
         ``state`` returns tensors, numbers, strings and None in dicts, lists and tuples. Raises UserError if the disk is
-        full; the state that was saved before stays whole.
+        full; the previous state then stays whole.
         """
-        # Read once: a signal that arrives while the state is written waits for the next step.
+        # Read once, so that a signal that arrives while the state is written waits for the next step.
         received = self.received
         if self.ranks.size > 1:
             received = (received or signal.SIGTERM) if self._all_stop else None
@@ -91,7 +90,7 @@ class Checkpoint:
             self._write(state())
             self._saved = time.monotonic()
             if received is not None:
-                log.info("%s: the state is saved, run again to go on", signal.Signals(received).name)
+                log.info("%s: the state is saved; run again to resume", signal.Signals(received).name)
         if received is not None:
             raise SystemExit(128 + received)
 
@@ -106,7 +105,7 @@ class Checkpoint:
         try:
             saved = torch.load(self.path, map_location="cpu", weights_only=True)
             found, state = saved["fingerprint"], saved["state"]
-        except Exception:  # whatever PyTorch's reader raises for bytes that are no state
+        except Exception:  # PyTorch's reader raises many kinds of error for bytes that are no state
             return self._set_aside("it cannot be read")
         if found != self.fingerprint:
             return self._set_aside(f"changed since then: {', '.join(changed(found, self.fingerprint))}")
@@ -115,10 +114,10 @@ class Checkpoint:
     def _set_aside(self, reason: str) -> None:
         aside = self.path.with_name("set_aside.pt")
         self.path.replace(aside)
-        log.info("training starts anew; an earlier state is set aside as %s: %s", aside, reason)
+        log.info("training starts from the beginning; an earlier state is set aside as %s: %s", aside, reason)
 
     def _write(self, state: dict[str, Any]) -> None:
-        # Through memory, because PyTorch's writer turns a full disk into an error without an error number.
+        # Serialised in memory, because PyTorch's writer reports a full disk without an error number.
         serialised = io.BytesIO()
         torch.save({"fingerprint": self.fingerprint, "state": state}, serialised)
         try:
@@ -129,7 +128,7 @@ class Checkpoint:
                 raise
             raise UserError(
                 f"no space left on {self.path.parent}: the training's state takes {serialised.tell() / 1e6:.2f} MB "
-                f"({error.strerror}). Free some and run again: the state saved before is kept"
+                f"({error.strerror}). Free some space and run again; the previous state is kept"
             ) from None
 
 
@@ -138,26 +137,24 @@ def fingerprint(
 ) -> dict[str, str]:
     """Return the values of all ``settings`` and the hashes of all inputs, by name.
 
-    Where the files lie and which device trains do not count: on another GPU, or in a folder that was moved, it is the
-    same training.
+    The places of the files and the device do not count: on another GPU or in a moved folder, it is the same training.
 
     Parameters
     ----------
-    settings : of the stage; nested ones are named with dots, ``schedule.lr``
-    images : the images.npy of each store that is read; the manifest beside it holds its hash
-    files : other inputs by the name that the log gives them if they have changed
-
-    Raises UserError for a store without its manifest.
+    settings : of the stage; names of nested ones are joined by dots, as in ``schedule.lr``
+    images : the images.npy of each store; the manifest beside it holds its hash
+    files : the other inputs, by the name that the log uses if they have changed
     """
     found = dict(_flat("", settings))
     for name, paths in files.items():
         found[name] = " ".join(map(_sha256, paths))
-    found["images"] = " ".join(map(_images_sha256, images))
+    manifests = [json.loads(path.with_name("manifest.json").read_text(encoding="utf-8")) for path in images]
+    found["images"] = " ".join(manifest["sha256"]["images.npy"] for manifest in manifests)
     return found
 
 
 def changed(one: Mapping[str, str], other: Mapping[str, str]) -> list[str]:
-    """Return the names whose values differ, or that only one of the two has, sorted."""
+    """Return the names whose values differ or that only one of the two has, sorted."""
     return sorted(name for name in {*one, *other} if one.get(name) != other.get(name))
 
 
@@ -172,12 +169,3 @@ def _flat(prefix: str, value: Any) -> Iterator[tuple[str, str]]:
 def _sha256(path: Path) -> str:
     with path.open("rb") as handle:
         return hashlib.file_digest(handle, "sha256").hexdigest()
-
-
-def _images_sha256(images: Path) -> str:
-    manifest = images.with_name("manifest.json")
-    if not manifest.exists():
-        raise UserError(
-            f"{manifest}: not there, so {images.parent} is no finished store; remove it and run again"
-        )
-    return json.loads(manifest.read_text(encoding="utf-8"))["sha256"]["images.npy"]

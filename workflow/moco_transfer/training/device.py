@@ -1,7 +1,7 @@
 """Which device a network runs on, which GPUs a job gets, and in which precision they compute.
 
-Several jobs may run on one machine's GPUs. Each locks the GPUs that it uses and waits while none is free. It chooses among
-the GPUs that it may see: those in CUDA_VISIBLE_DEVICES if a scheduler or the user has set it, else all of the machine.
+Several jobs may share a machine's GPUs. Each job locks the GPUs that it uses, and waits while too few are free. It chooses
+from the GPUs in CUDA_VISIBLE_DEVICES if a scheduler or the user has set it, otherwise from all GPUs of the machine.
 """
 
 from __future__ import annotations
@@ -16,40 +16,37 @@ from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from errno import EADDRINUSE
 from itertools import takewhile
-from typing import Literal
 
 import torch
 
+from moco_transfer.config import Precision
 from moco_transfer.errors import UserError
-
-Precision = Literal["auto", "float32", "bfloat16"]
 
 SECONDS_BETWEEN_LOOKS = 1.0
 SCHEDULED_JOB = ("SLURM_JOB_ID", "PBS_JOBID", "LSB_JOBID", "JOB_ID")
 
 log = logging.getLogger(__name__)
 
-_held: list[socket.socket] = []  # the locks of this process, which end with it
+_held: list[socket.socket] = []  # the locks of this process, which the operating system releases when it ends
 
 
 def open_device(name: str) -> torch.device:
-    """Return the device ``name`` ('cpu' or 'cuda'), and on a GPU switch PyTorch to deterministic algorithms.
+    """Return the device ``name`` ('cpu' or 'cuda'); on a GPU, switch PyTorch to deterministic algorithms.
 
-    On 'cuda' this process takes one GPU for itself and waits while none is free; the ranks of one job take one each
-    (torchrun's LOCAL_RANK of LOCAL_WORLD_SIZE, after ``open_ranks``). It must be called before CUDA is initialised. On
-    the processor, all that is used here is deterministic already, and the switch would cost an import of seconds.
+    For 'cuda', this process locks one GPU and waits while none is free. The ranks of one job take one GPU each (torchrun's
+    LOCAL_RANK of LOCAL_WORLD_SIZE, after ``open_ranks``). It must be called before CUDA is initialised. On the CPU,
+    everything used here is deterministic already, and the switch would import modules for seconds.
 
-    Raises UserError if there is no GPU, because a slow run on the processor would look like a hang, and if there are fewer
-    GPUs than ranks.
+    Raises UserError if there is no GPU, because a slow run on the CPU would look like a hang, or fewer GPUs than ranks.
     """
     if name != "cuda":
         return torch.device(name)
     names = visible_gpus(os.environ)
     if names and names[0].startswith("MIG-"):
-        # PyTorch would count slices by initialising CUDA. CUDA shows a process only the first of several.
+        # PyTorch would initialise CUDA to count slices of GPUs. A process can use only the first of them.
         most = 1
     else:
-        # This count asks the driver's library (NVML), and leaves out GPUs that are named and do not exist.
+        # PyTorch asks the driver's library (NVML) for this count, which leaves out named GPUs that do not exist.
         most = torch.cuda.device_count()
         names = [str(number) for number in range(most)] if names is None else names[:most]
     if not names:
@@ -58,7 +55,7 @@ def open_device(name: str) -> torch.device:
     if ranks > min(most, len(names)):
         raise UserError(
             f"config: pretraining.ranks is {ranks} and PyTorch finds {min(most, len(names))} GPUs here; lower it, or "
-            "ask the cluster for as many GPUs"
+            "request that many GPUs from the cluster"
         )
     taken = [take_gpus(names, ranks) if rank == 0 else None]
     if ranks > 1:
@@ -75,10 +72,10 @@ def open_device(name: str) -> torch.device:
 
 
 def visible_gpus(environment: Mapping[str, str]) -> list[str] | None:
-    """Return the GPUs that CUDA_VISIBLE_DEVICES names, in its order and words, or None if it is not set.
+    """Return the GPUs that CUDA_VISIBLE_DEVICES names, in its order and spelling, or None if it is not set.
 
-    They are numbers, or UUIDs of GPUs (``GPU-...``) or of slices of them (``MIG-...``), and are read as CUDA does: an
-    entry that is none of these hides itself and all that follow, and a name that comes twice hides all.
+    They are numbers, or UUIDs of GPUs (``GPU-...``) or of slices of GPUs (``MIG-...``). The rules are CUDA's: any other
+    entry hides itself and all that follow, and a name that occurs twice hides all.
     """
     value = environment.get("CUDA_VISIBLE_DEVICES")
     if value is None:
@@ -88,15 +85,15 @@ def visible_gpus(environment: Mapping[str, str]) -> list[str] | None:
 
 
 def take_gpus(names: Sequence[str], count: int = 1) -> list[str]:
-    """Lock ``count`` of the GPUs ``names`` until this process ends, and return their names; wait until so many are free.
+    """Lock ``count`` of the GPUs ``names`` until this process ends, and return their names; wait until enough are free.
 
-    A lock is a Unix socket with an abstract name: no two processes can bind the same, whoever their users are, and it
-    vanishes with its process, however that ends. Jobs meet only if they call a GPU by the same name, its number or its
-    UUID. A scheduler often calls the first GPU of each of its jobs 0, so the job's id belongs to the name.
+    A lock is a Unix socket bound to an abstract name: no two processes of any users can bind the same name, and it vanishes
+    with its process. Two jobs see each other's lock only if both name the GPU by its number, or both by its UUID. Many
+    schedulers number the GPUs of every job from 0, so the lock's name includes the job's id.
     """
     given = os.environ if "CUDA_VISIBLE_DEVICES" in os.environ else {}
     job = next((given[variable] for variable in SCHEDULED_JOB if variable in given), "")
-    said = False
+    reported = False
     while True:
         taken: dict[str, socket.socket] = {}
         for name in names:
@@ -105,17 +102,17 @@ def take_gpus(names: Sequence[str], count: int = 1) -> list[str]:
         if len(taken) == count:
             _held.extend(taken.values())
             return list(taken)
-        # Two jobs that each kept one GPU while they waited for a second would wait for ever.
+        # If two jobs each kept one GPU while waiting for a second, they would wait forever.
         for lock in taken.values():
             lock.close()
-        if not said:
-            log.info("waiting for a free GPU: other jobs use the %d that this job may use", len(names))
-            said = True
+        if not reported:
+            log.info("waiting for a free GPU: other jobs hold the %d GPUs that this job may use", len(names))
+            reported = True
         time.sleep(SECONDS_BETWEEN_LOOKS * random.uniform(0.5, 1.5))
 
 
 def _lock(name: str) -> socket.socket | None:
-    """Return a socket that is bound to the abstract ``name``, or None if another process has one."""
+    """Return a socket that is bound to the abstract ``name``, or None if another process holds the name."""
     lock = socket.socket(socket.AF_UNIX)
     try:
         lock.bind(f"\0{name}")
@@ -128,11 +125,11 @@ def _lock(name: str) -> socket.socket | None:
 
 
 def autocast(device: torch.device, precision: Precision) -> AbstractContextManager[None]:
-    """Return a block whose matrix products and convolutions on ``device`` run in ``precision``.
+    """Return a context manager inside which matrix products and convolutions on ``device`` run in ``precision``.
 
-    'auto' is bfloat16 on GPUs whose hardware has it and float32 elsewhere. In bfloat16, weights, batch statistics and
-    gradients of weights stay float32. In float32 nothing is changed (on recent GPUs PyTorch uses TF32 inside
-    convolutions). Raises UserError if bfloat16 is asked for and the GPU would only emulate it.
+    'auto' is bfloat16 on GPUs whose hardware supports it and float32 elsewhere. With bfloat16, weights, batch statistics
+    and gradients of weights stay float32. With float32, PyTorch's defaults apply (TF32 inside convolutions on recent GPUs).
+    Raises UserError if bfloat16 is requested and the GPU would only emulate it.
     """
     if precision == "float32" or (precision == "auto" and device.type != "cuda"):
         return nullcontext()

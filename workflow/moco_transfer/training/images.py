@@ -1,7 +1,7 @@
-"""Images for a network: rows of one or more stores as uint8 batches on its device, and the step to network input.
+"""Images for a network: rows of one or more stores as uint8 batches on its device, and their conversion to network input.
 
-The images of a pool stay in GPU memory if they fit; otherwise a thread reads the next batches while the network is at
-work. Which way they come changes nothing but the speed.
+The images of a pool stay in GPU memory if they fit. Otherwise a thread reads the next batches while the network computes.
+Only the speed depends on this.
 """
 
 from __future__ import annotations
@@ -17,16 +17,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from moco_transfer.errors import UserError
-
-# ImageNet's mean and standard deviation of each channel, for radiographs as well (decision 19).
+# ImageNet's mean and standard deviation of each channel, also for radiographs (decision 19).
 MEAN = (0.485, 0.456, 0.406)
 DEVIATION = (0.229, 0.224, 0.225)
 
-# Up to this many bytes, the chosen rows are read into memory once; beyond, each batch is read from the mapped files.
+# A pool up to this many bytes is read into memory once; the batches of a larger one are read from the mapped files.
 IN_MEMORY_BYTES = 2 * 2**30
 
-# Batches that a thread reads while the network works on the one before them.
+# Batches that a thread reads ahead of the network.
 AHEAD = 2
 UPLOADED_AT_ONCE = 1024
 
@@ -34,7 +32,7 @@ Delivery = Literal["resident", "pinned", "ahead", "plain"]
 
 
 class ImagePool:
-    """Images of several stores, numbered 0 to len - 1 in the order given.
+    """Images of several stores, numbered from 0 in the given order.
 
     Parameters
     ----------
@@ -44,16 +42,8 @@ class ImagePool:
     def __init__(self, parts: Sequence[tuple[Path, np.ndarray]]) -> None:
         # Plain arrays over the maps, because indexing an np.memmap takes twice as long.
         stores = [np.asarray(np.load(path, mmap_mode="r")) for path, _ in parts]
-        shapes = {store.shape[1:] for store in stores}
-        if len(shapes) != 1:
-            listed = ", ".join(
-                f"{path} {store.shape[1:]}" for (path, _), store in zip(parts, stores, strict=True)
-            )
-            raise UserError(
-                f"images of one pool must have one shape: {listed}; give the datasets the same store.size"
-            )
         rows = [np.asarray(rows, dtype=np.int64) for _, rows in parts]
-        self.shape = shapes.pop()
+        self.shape = stores[0].shape[1:]
         self._offsets = np.cumsum([0, *(len(r) for r in rows)])
         if self._offsets[-1] * int(np.prod(self.shape)) <= IN_MEMORY_BYTES:
             stores = [np.concatenate([store[r] for store, r in zip(stores, rows, strict=True)])]
@@ -73,7 +63,7 @@ class ImagePool:
     ) -> Iterator[tuple[np.ndarray, Tensor]]:
         """Yield each of ``batches`` (int [n]) with its images on ``device``, the images that ``batch`` returns.
 
-        How they get there is decided in the first call (``delivery``). A thread that reads ahead ends with the iterator.
+        The first call decides how they get there (``delivery``). A thread that reads ahead ends with the iterator.
         """
         if not batches:
             return
@@ -83,7 +73,7 @@ class ImagePool:
             self._delivered[device] = way, self._upload(device) if way == "resident" else None
         way, resident = self._delivered[device]
         if resident is not None:
-            # All numbers in one copy, because a copy in each step would wait for the step before it.
+            # One copy for all numbers, because a copy in every step would wait for the previous step.
             parts = torch.from_numpy(np.concatenate(batches)).to(device).split([len(b) for b in batches])
             images = (resident.index_select(0, numbers) for numbers in parts)
         elif way == "plain":
@@ -91,7 +81,7 @@ class ImagePool:
         else:
             images = read_ahead(self._read, batches, pin=way == "pinned")
         for numbers, found in zip(batches, images, strict=True):
-            # This process goes on while pinned memory is copied; PyTorch keeps it until then.
+            # From pinned memory, this copy runs in the background; PyTorch keeps the memory until it is done.
             yield numbers, _channels_first(found.to(device, non_blocking=True))
 
     def _read(self, numbers: np.ndarray) -> Tensor:
@@ -115,12 +105,12 @@ class ImagePool:
 
 
 def delivery(size: int, device: str, free: int) -> Delivery:
-    """Return how a pool of ``size`` bytes gets to a device of the kind ``device``, a GPU with ``free`` bytes of memory.
+    """Return how a pool of ``size`` bytes gets to a device of type ``device``, which for a GPU has ``free`` bytes of memory.
 
     - resident: the GPU holds all images, which take at most half of its free memory.
-    - pinned: a thread reads ahead into memory from which the GPU copies by itself.
+    - pinned: a thread reads ahead into page-locked memory, from which the GPU copies in the background.
     - ahead: a thread reads ahead from mapped files.
-    - plain: batches are read in turn, because a copy within memory is cheaper than a thread.
+    - plain: batches are read in turn from memory, because a copy within memory costs less than a thread.
     """
     if device == "cuda":
         return "resident" if size <= free // 2 else "pinned"
@@ -130,10 +120,10 @@ def delivery(size: int, device: str, free: int) -> Delivery:
 def read_ahead(
     read: Callable[[np.ndarray], Tensor], batches: Sequence[np.ndarray], pin: bool
 ) -> Iterator[Tensor]:
-    """Yield ``read(batch)`` of each batch in order, read by one thread that is ``AHEAD`` batches ahead.
+    """Yield ``read(batch)`` for each batch in order, read by one thread that is ``AHEAD`` batches ahead.
 
-    ``pin`` puts them into page-locked memory. An error of ``read`` is raised here, in its turn. Closing the iterator waits
-    for the batch that is being read, which is the last.
+    ``pin`` puts them into page-locked memory. An error in ``read`` is raised when its batch is due. Closing the iterator
+    waits for the batch that is being read; no other is read after it.
     """
 
     def fetch(batch: np.ndarray) -> Tensor:
@@ -166,7 +156,7 @@ def centre_crop(images: Tensor, size: int) -> Tensor:
 def normalise(images: Tensor) -> Tensor:
     """Return network input, float32 [n, 3, h, w], of grey or colour images with values from 0 to 255."""
     n, _, height, width = images.shape
-    # Channels last, and scaled in place by rows of all channels, takes a third of the time of broadcasting over three.
+    # With channels last, one operation in place on rows of all channels takes a third of the time of broadcasting.
     scaled = torch.empty(n, height, width, 3, device=images.device)
     scaled.copy_(images.permute(0, 2, 3, 1))
     mean, deviation = (values.repeat(width) for values in _mean_and_deviation(images.device))
@@ -177,7 +167,7 @@ def normalise(images: Tensor) -> Tensor:
 
 @cache
 def _mean_and_deviation(device: torch.device) -> tuple[Tensor, Tensor]:
-    # Cached, because a copy to a GPU waits for all work that was given to it before.
+    # Cached, because a copy to a GPU waits for all its earlier work.
     return torch.tensor(MEAN, device=device), torch.tensor(DEVIATION, device=device)
 
 

@@ -1,8 +1,8 @@
-"""What a training reports: lines that say how far it is, TensorBoard events, and a table of metrics.
+"""What a training reports: progress lines, TensorBoard events, and a table of metrics.
 
-The table is equal for equal trainings, so times go to the lines and to TensorBoard only. A training that resumes after a
-kill counts the images and the time of all its attempts, each up to the state from which the next one resumed. TensorBoard
-then forgets what an attempt wrote after that state.
+Equal trainings give equal tables, so times appear only in the lines and in TensorBoard. After a kill, images and time of all
+attempts count, each up to the state from which the next one resumed. TensorBoard drops what an attempt wrote after that
+state.
 """
 
 from __future__ import annotations
@@ -18,24 +18,20 @@ from moco_transfer.files import write_text
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
 
+# Seconds between lines: at the end of epochs, and within an epoch.
 BETWEEN_LINES = 10.0
-"""Seconds from one line to the line of the first epoch that ends after them."""
 BETWEEN_LINES_OF_AN_EPOCH = 60.0
-"""Seconds from one line to the next while no epoch ends."""
 
 log = logging.getLogger(__name__)
 
 
 class MetricsLog:
-    """Collects one row of metrics per epoch, and shows how far the training is.
-
-    Used as a context manager, it closes the TensorBoard events at the end.
+    """Collects one row of metrics per epoch, and prints progress. As a context manager, it closes the TensorBoard events.
 
     Parameters
     ----------
-    what : names the training in its lines
-    epochs : how many there will be
-    epoch_images : images in each of them
+    what : the training's name in the lines
+    epochs, epoch_images : the number of epochs, and of images in each
     events : the folder for TensorBoard, or None
     """
 
@@ -43,7 +39,7 @@ class MetricsLog:
         self.what, self.epochs, self.epoch_images = what, epochs, epoch_images
         self.rows: list[dict[str, float | int | None]] = []
         self.attempts = 1
-        self._seen = 0  # images of the epoch that has begun
+        self._seen = 0  # images of the current epoch
         self._started = time.monotonic()
         self._printed = -BETWEEN_LINES
         self._events = events
@@ -58,14 +54,14 @@ class MetricsLog:
             self._writer.close()
 
     def step(self, images: int) -> None:
-        """Count the ``images`` of one step, which need not end an epoch."""
+        """Count the ``images`` of one step."""
         self._seen += images
         if self._elapsed() - self._printed >= BETWEEN_LINES_OF_AN_EPOCH:
             share = self._seen / self.epoch_images
             self._print_line(f"epoch {len(self.rows) + 1}/{self.epochs}, {share:.0%} of it")
 
     def epoch(self, **metrics: float | int | None) -> None:
-        """Record the metrics of the epoch that ends; None means that a metric was not measured in it."""
+        """Record the metrics of a finished epoch; None means that a metric was not measured in it."""
         self.rows.append(metrics)
         self._seen = 0
         known = {name: value for name, value in metrics.items() if name != "epoch" and value is not None}
@@ -76,20 +72,20 @@ class MetricsLog:
             self._print_line(f"epoch {len(self.rows)}/{self.epochs}, {shown}")
 
     def state(self) -> dict[str, Any]:
-        """Return what has been recorded, and the time it took."""
+        """Return what has been recorded, and the time so far."""
         return {"rows": self.rows, "seen": self._seen, "seconds": self._elapsed(), "attempts": self.attempts}
 
     def load_state(self, state: dict[str, Any]) -> None:
-        """Go on from what ``state`` returned in an earlier attempt."""
+        """Resume from what ``state`` returned in an earlier attempt."""
         self.rows, self._seen = state["rows"], state["seen"]
         self._started, self.attempts = time.monotonic() - state["seconds"], state["attempts"] + 1
         self._print(
-            f"attempt {self.attempts} goes on after {len(self.rows)} of {self.epochs} epochs, "
+            f"attempt {self.attempts} resumes after {len(self.rows)} of {self.epochs} epochs, "
             f"{state['seconds']:.0f} s so far"
         )
 
     def write(self, path: str | Path) -> None:
-        """Write the collected rows as CSV, numbers to nine digits, nothing for None."""
+        """Write the rows as CSV, with nine significant digits, and nothing for None."""
         lines = [",".join(self.rows[0])]
         for row in self.rows:
             lines.append(",".join("" if value is None else f"{value:.9g}" for value in row.values()))
@@ -116,14 +112,14 @@ class MetricsLog:
         """Write ``scalars`` to the events of ``epoch``; a failure is reported once and does not stop the training."""
         elapsed = self._elapsed()
         scalars |= {"images_per_second": self._images() / max(elapsed, 1e-9), "seconds": elapsed}
-        # Each budget is a training of its own, which TensorBoard can lay over the others.
+        # Each budget is a separate training, which TensorBoard can show beside the others.
         folder = self._events if budget is None else self._events / f"{budget}epochs"
         try:
             if folder != self._written_to:
                 self._open_events(folder, epoch)
             for name, value in scalars.items():
                 self._writer.add_scalar(name, value, epoch)
-            self._writer.flush()  # a kill loses nothing of the epochs that have ended
+            self._writer.flush()  # a kill then loses nothing of the finished epochs
         except OSError as error:
             log.warning("%s takes no more TensorBoard events: %s", self._events, error.strerror)
             self._events = self._writer = None

@@ -1,6 +1,6 @@
-"""Supervised training: the optimisers, and a loop that can stop after any step and go on from there.
+"""Supervised training: the optimisers, and a loop that can stop after any step and resume there.
 
-The loop is a generator. Whoever runs it logs, predicts and saves between its steps, so it needs no callbacks.
+The loop is a generator: its caller logs, predicts and saves between the steps.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from torch import Tensor, nn
 from torch.optim.adam import adam
 from torch.optim.sgd import sgd
 
-from moco_transfer import config
 from moco_transfer.augment import augment
 from moco_transfer.config.augmentation import Operation
 from moco_transfer.config.stages import Computing
+from moco_transfer.config.training import Optimizer
 from moco_transfer.errors import UserError
 from moco_transfer.seeds import stream
 from moco_transfer.training.device import autocast
@@ -33,10 +33,10 @@ class Recipe:
     Attributes
     ----------
     operations : the augmentation; an empty list means a centre crop
-    stream : heads the names of the streams for the order of images and the augmentation
+    stream : first parts of the names of the streams for the order of images and the augmentation
     """
 
-    optimizer: config.Optimizer
+    optimizer: Optimizer
     epochs: int
     operations: Sequence[Operation]
     input_size: int
@@ -46,10 +46,7 @@ class Recipe:
 
 
 class Step(NamedTuple):
-    """One optimiser step: its number of images and its learning rate.
-
-    The last step of an epoch also has the number of that epoch, counted from 1, and the epoch's mean loss.
-    """
+    """One optimiser step; the last step of an epoch also has the epoch's number, counted from 1, and mean loss."""
 
     images: int
     lr: float
@@ -79,7 +76,11 @@ class SupervisedTraining:
         network.to(device, memory_format=torch.channels_last)
         # Compiling gives a second module with the same weights, so that predictions use the plain network.
         self._forward = torch.compile(network) if recipe.computing.compile else network
-        self._optimizer = _open_optimizer(network, recipe.optimizer)
+        settings = recipe.optimizer
+        if settings.name == "adam":
+            self._optimizer = Adam(network.parameters(), settings.weight_decay)
+        else:
+            self._optimizer = SGD(network.parameters(), settings.momentum or 0, settings.weight_decay)
         self._targets = torch.from_numpy(targets).to(device)
         self._epoch_steps = len(all_batches(np.arange(len(pool)), recipe.optimizer.batch))
         self._losses = torch.zeros(self._epoch_steps, device=device)  # of each step of the epoch
@@ -96,14 +97,14 @@ class SupervisedTraining:
         }
 
     def load_state(self, state: dict[str, Any]) -> None:
-        """Go on from what ``state`` returned."""
+        """Resume from what ``state`` returned."""
         self.network.load_state_dict(state["network"])
         self._optimizer.load_state(state["optimizer"])
         self._losses.copy_(state["losses"])
         self._step = state["step"]
 
     def steps(self) -> Iterator[Step]:
-        """Yield after each step that is left; raises UserError with the step if its loss is not finite."""
+        """Yield after each remaining step; raises UserError with the step if a loss is not finite."""
         recipe, names = self.recipe, (self.recipe.seed, *self.recipe.stream)
         for epoch in range(self._step // self._epoch_steps, recipe.epochs):
             self.network.train()
@@ -134,7 +135,7 @@ class SupervisedTraining:
 
 
 def refuse_nonfinite(losses: Tensor, first: int, to_lower: str) -> None:
-    """Raise UserError if one of ``losses``, of the steps from number ``first`` on, is not finite."""
+    """Raise UserError if one of ``losses``, whose first is of step ``first``, is not finite."""
     for place in (~losses.isfinite()).nonzero().flatten().tolist():
         raise UserError(f"the loss is {losses[place].item()} at step {first + place}; lower {to_lower}")
 
@@ -142,7 +143,7 @@ def refuse_nonfinite(losses: Tensor, first: int, to_lower: str) -> None:
 class SGD:
     """Stochastic gradient descent with momentum and weight decay, by the function that ``torch.optim.SGD`` calls.
 
-    PyTorch's own class imports its compiler when it is first made, which takes seconds; nothing here uses it.
+    PyTorch's own class imports its compiler when it is first used, which takes seconds; nothing here needs the compiler.
     """
 
     def __init__(self, parameters: Iterable[Tensor], momentum: float, weight_decay: float) -> None:
@@ -155,7 +156,7 @@ class SGD:
         """Move the parameters along their gradients, and clear the gradients."""
         sgd(
             self.parameters,
-            [parameter.grad for parameter in self.parameters],
+            _take_gradients(self.parameters),
             self.buffers,
             lr=lr,
             momentum=self.momentum,
@@ -164,14 +165,13 @@ class SGD:
             nesterov=False,
             maximize=False,
         )
-        _clear_gradients(self.parameters)
 
     def state(self) -> dict[str, list[Tensor | None]]:
-        """Return what the next step depends on, beside the parameters."""
+        """Return what the next step depends on, besides the parameters."""
         return {"buffers": list(self.buffers)}
 
     def load_state(self, state: dict[str, list[Tensor | None]]) -> None:
-        """Go on from what ``state`` returned."""
+        """Resume from what ``state`` returned."""
         self.buffers = [
             None if buffer is None else buffer.to(parameter.device)
             for buffer, parameter in zip(state["buffers"], self.parameters, strict=True)
@@ -193,7 +193,7 @@ class Adam:
         """Move the parameters along their gradients, and clear the gradients."""
         adam(
             self.parameters,
-            [parameter.grad for parameter in self.parameters],
+            _take_gradients(self.parameters),
             self.means,
             self.squares,
             [],
@@ -206,25 +206,21 @@ class Adam:
             amsgrad=False,
             maximize=False,
         )
-        _clear_gradients(self.parameters)
 
     def state(self) -> dict[str, list[Tensor]]:
-        """Return what the next step depends on, beside the parameters."""
+        """Return what the next step depends on, besides the parameters."""
         return {"means": self.means, "squares": self.squares, "steps": self.steps}
 
     def load_state(self, state: dict[str, list[Tensor]]) -> None:
-        """Go on from what ``state`` returned."""
-        for name, own in (("means", self.means), ("squares", self.squares), ("steps", self.steps)):
-            for tensor, saved in zip(own, state[name], strict=True):
+        """Resume from what ``state`` returned."""
+        for name, tensors in self.state().items():
+            for tensor, saved in zip(tensors, state[name], strict=True):
                 tensor.copy_(saved)
 
 
-def _clear_gradients(parameters: list[Tensor]) -> None:
+def _take_gradients(parameters: list[Tensor]) -> list[Tensor]:
+    """Return the gradients of ``parameters``, which lose them."""
+    gradients = [parameter.grad for parameter in parameters]
     for parameter in parameters:
         parameter.grad = None
-
-
-def _open_optimizer(network: nn.Module, settings: config.Optimizer) -> SGD | Adam:
-    if settings.name == "adam":
-        return Adam(network.parameters(), settings.weight_decay)
-    return SGD(network.parameters(), settings.momentum or 0, settings.weight_decay)
+    return gradients

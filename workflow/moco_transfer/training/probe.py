@@ -1,7 +1,7 @@
 """A linear probe: how well a linear classifier on a backbone's frozen features predicts a dataset's labels.
 
-Contrast accuracy alone proves nothing about a pretraining: without a slow key encoder it is high and the features are
-worse. So some labelled images are embedded now and then, and scored by a logistic regression for each class.
+Contrast accuracy alone does not show that a pretraining works: without a slow key encoder it is high although the features
+are worse. Therefore some labelled images are embedded every few epochs, and one logistic regression per class scores them.
 """
 
 from __future__ import annotations
@@ -16,22 +16,22 @@ from moco_transfer.seeds import stream
 from moco_transfer.statistics.auroc import average_auroc
 from moco_transfer.training.images import ImagePool, predict
 
-# Inverse strengths of the L2 penalty; cross-validation chooses one for each class. Features are standardised.
+# Inverse strengths of the L2 penalty; cross-validation chooses one per class. Features are standardised.
 PENALTIES = (1e-4, 1e-3, 1e-2, 1e-1)
 FOLDS = 3
 
 
 class LinearProbe:
-    """Labelled training images and validation images, chosen once; ``auroc`` scores any backbone on them.
+    """Labelled training and validation images, drawn once; ``auroc`` scores a backbone on them.
 
     Parameters
     ----------
     images : the store's images.npy
     labels : float32 [rows of the store, classes], 0, 1 or NaN (masked)
-    train, validation : rows of the store to choose from; rows without any label are passed over
-    images_each : at most as many training images, and as many validation images
+    train, validation : rows of the store to draw from; rows without any label are skipped
+    images_each : the largest number of training images, and of validation images
     size : side of the network's input, a centre crop, in pixels
-    seed, stream_name : name the streams that choose
+    seed, stream_name : first parts of the names of the streams
     """
 
     def __init__(
@@ -59,9 +59,9 @@ class LinearProbe:
     def auroc(self, backbone: torch.nn.Module, device: torch.device) -> float:
         """Return the validation AUROC of a probe on ``backbone``'s features, averaged over classes by their positives.
 
-        The backbone computes in evaluation mode and gets its modes back. A class is left out if fewer than two training
-        images have it or fewer than two lack it, or if all validation images agree on it. The AUROC is NaN if no class
-        is left, or if a feature is not finite.
+        The backbone computes in evaluation mode, and its modes are restored afterwards. A class is left out if it has fewer
+        than two positive or two negative training images, or if all validation images have the same label. The AUROC is
+        NaN if no class is left, or if a feature is not finite.
         """
         if not all(len(pool) for pool in self._pools.values()):
             return float("nan")
@@ -85,7 +85,7 @@ class LinearProbe:
 
 
 def _scores(features: np.ndarray, answers: np.ndarray, others: np.ndarray) -> np.ndarray:
-    """Return the scores of ``others`` [m, width] by a classifier fitted to ``answers`` [n], at least two of each value."""
+    """Return the scores of ``others`` [m, width] by a classifier fitted to ``answers`` [n], which have each value twice."""
     # Imported here, because it takes a second and most trainings have no probe.
     from sklearn.linear_model import LogisticRegressionCV
     from sklearn.pipeline import make_pipeline

@@ -1,8 +1,8 @@
 """The processes that share a training, one per GPU: those that torchrun has started, or this process alone.
 
-This is plain data parallelism: every rank holds the whole network and knows the whole batch, computes its share of the
-batch and adds its results to those of the others. A batch is cut where grouped batch normalisation cuts it (``moco``), so
-that each group lies within one rank, and any number of ranks gives what one process with as many groups gives.
+This is plain data parallelism: every rank holds the whole network, computes its share of the batch, and adds its results to
+those of the others. A batch is divided between the groups of batch normalisation (``moco``), so that each group lies within
+one rank, and any number of ranks gives the result of one process with the same number of groups.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ PATIENCE = timedelta(days=30)
 class Ranks:
     """``rank`` is this process's number among ``size``, from 0. If ``size`` is 1, nothing is sent anywhere.
 
-    ``group`` carries the tensors that ``gather`` and ``sum`` send; None is the group that ``open_ranks`` has opened.
+    ``gather`` and ``sum`` send tensors through ``group``; None is the group that ``open_ranks`` has opened.
     """
 
     rank: int = 0
@@ -37,13 +37,13 @@ class Ranks:
     group: dist.ProcessGroup | None = None
 
     def on(self, device: torch.device) -> Ranks:
-        """Return these ranks, with tensors sent from GPU to GPU (NCCL) if ``device`` is one; all ranks call this."""
+        """Return these ranks; if ``device`` is a GPU, they send tensors from GPU to GPU (NCCL). All ranks call this."""
         if self.size == 1 or device.type != "cuda":
             return self
         return replace(self, group=dist.new_group(backend="nccl", timeout=PATIENCE))
 
     def shares(self, n: int, groups: int) -> list[tuple[int, int]]:
-        """Return first row and end of each rank's share of ``n`` rows in ``groups``, cut as ``tensor_split`` does."""
+        """Return start and stop of each rank's share of ``n`` rows, if ``tensor_split`` cuts them into ``groups``."""
         ends = np.cumsum([0, *(len(group) for group in np.array_split(np.arange(n), groups))]).tolist()
         return list(pairwise(ends[:: groups // self.size]))
 
@@ -53,7 +53,7 @@ class Ranks:
         if self.size == 1:
             return rows.detach()
         sizes = [stop - start for start, stop in shares]
-        # Collectives need equal sizes; shares differ by at most one row for each of their groups.
+        # all_gather needs equal sizes; shares differ by at most one row per group.
         padded = rows.new_zeros(max(sizes), *rows.shape[1:])
         padded[: len(rows)] = rows
         found = [torch.empty_like(padded) for _ in sizes]
@@ -62,7 +62,7 @@ class Ranks:
 
     @torch.no_grad()
     def sum(self, tensors: Sequence[Tensor]) -> None:
-        """Replace ``tensors``, of one type and device, by their sums over all ranks, in one message."""
+        """Replace ``tensors``, which have one type and device, by their sums over all ranks, in one message."""
         if self.size == 1:
             return
         flat = torch.cat([tensor.reshape(-1) for tensor in tensors])
@@ -71,11 +71,11 @@ class Ranks:
         for tensor, total in zip(tensors, sums, strict=True):
             tensor.copy_(total.view(tensor.shape))
 
-    def hear(self, said: bool) -> bool:
-        """Return what rank 0 says; the other ranks wait for it."""
+    def broadcast(self, decision: bool) -> bool:
+        """Return the ``decision`` of rank 0; the other ranks wait for it."""
         if self.size == 1:
-            return said
-        message = torch.tensor([said], dtype=torch.int64)
+            return decision
+        message = torch.tensor([decision], dtype=torch.int64)
         dist.broadcast(message, 0)
         return bool(message.item())
 
@@ -85,10 +85,10 @@ ALONE = Ranks()
 
 @contextmanager
 def open_ranks() -> Iterator[Ranks]:
-    """Join the other processes that torchrun has started; without torchrun this process is alone.
+    """Join the other processes that torchrun has started; without torchrun, this process is alone.
 
-    Messages travel between processors (gloo) and touch no GPU, so that each rank can still choose its GPU. A UserError of
-    a rank other than 0 names the rank.
+    Messages travel between CPUs (gloo), so that each rank can still choose its GPU. A UserError in a rank other than 0 names
+    the rank.
     """
     if not dist.is_torchelastic_launched() or os.environ["WORLD_SIZE"] == "1":
         yield ALONE

@@ -13,15 +13,13 @@ from moco_transfer.seeds import stream
 def cosine(initial: float, step: int, steps: int) -> float:
     """Return the learning rate of ``step`` (0 to steps - 1): half a cosine from ``initial`` to nearly zero.
 
-    Loshchilov and Hutter 2017 (SGDR), equation 5, without restarts and with a minimum of zero, a step at a time.
+    Loshchilov and Hutter 2017 (SGDR), equation 5, per step, without restarts and with a minimum of zero.
     """
     return initial * 0.5 * (1 + math.cos(math.pi * step / steps))
 
 
 def epochs_for_steps(epochs: int, batch: int, images: int, fewer: int) -> int:
-    """Return how many epochs of ``fewer`` images have at least the steps that ``epochs`` of ``images`` have.
-
-    Batches are full, and no larger than the data.
+    """Return how many epochs of ``fewer`` images have at least as many steps as ``epochs`` of ``images``.
 
     >>> epochs_for_steps(500, 64, 5872, 58)  # 500 epochs of 91 steps, or 45,500 of one
     45500
@@ -30,7 +28,7 @@ def epochs_for_steps(epochs: int, batch: int, images: int, fewer: int) -> int:
 
 
 def longer_budget(budgets: Sequence[int], epochs: int, images: int, labelled: int) -> int:
-    """Return the largest of ``budgets`` plus as many epochs of ``labelled`` images as show ``epochs`` of ``images``.
+    """Return the largest of ``budgets`` plus the epochs of ``labelled`` images that show as many as ``epochs`` of ``images``.
 
     >>> longer_budget([25, 200], 500, 5872, 58)
     50821
@@ -48,19 +46,19 @@ def full_steps(images: int, batch: int) -> int:
 
 
 def epoch_order(images: int, root: int, *names: str | int) -> np.ndarray:
-    """Return the order of ``images`` images, int [images], in the epoch that the stream ``names`` stands for."""
+    """Return the order of ``images`` images, int [images], in the epoch that ``names`` identify."""
     return stream(root, *names, "order").permutation(images)
 
 
 def full_batches(order: np.ndarray, batch: int) -> list[np.ndarray]:
-    """Cut ``order`` into batches of exactly ``batch``; what is left over is dropped, as MoCo does."""
+    """Cut ``order`` into batches of exactly ``batch``; the rest is dropped, as in MoCo."""
     return [order[start : start + batch] for start in range(0, len(order) - batch + 1, batch)]
 
 
 def all_batches(order: np.ndarray, batch: int) -> list[np.ndarray]:
     """Cut ``order`` into batches of ``batch``, the last one smaller.
 
-    A last batch of one image would have no variance to normalise by, so that image joins the batch before it.
+    Batch normalisation needs more than one image, so a last batch of one image joins the batch before it.
     """
     batches = [order[start : start + batch] for start in range(0, len(order), batch)]
     if len(batches) > 1 and len(batches[-1]) == 1:
