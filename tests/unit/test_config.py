@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import copy
+import functools
 from collections import Counter
 from pathlib import Path
 
 import pytest
 import yaml
-from snakemake.utils import update_config
 
-from moco_transfer.config.experiment import check
+from moco_transfer.config.experiment import check, merge
 from moco_transfer.config.reference import reference
 from moco_transfer.errors import UserError
 from moco_transfer.experiment import all_sources, finetuning_jobs
@@ -25,10 +25,7 @@ def overlay(name: str) -> dict:
 
 def raw(*overlays: dict) -> dict:
     """Return the paper's configuration with ``overlays``, merged as Snakemake merges them."""
-    configuration = overlay("config")
-    for other in overlays:
-        update_config(configuration, other)
-    return configuration
+    return functools.reduce(merge, overlays, overlay("config"))
 
 
 @pytest.mark.parametrize("overlays", [[], ["nih"], ["demo"], ["demo", "nih-sample"]], ids="+".join)

@@ -1,4 +1,4 @@
-"""Two encoders on the same images: CKA against its definition, the table, and what must leave both measures unchanged."""
+"""Two encoders on the same images: CKA against its definition, the table, invariances of both measures."""
 
 from __future__ import annotations
 
@@ -7,17 +7,26 @@ from itertools import permutations
 import numpy as np
 import pandas as pd
 import pytest
-from made_up_settings import NETWORK
 
 from moco_transfer.config import stages
 from moco_transfer.errors import UserError
-from moco_transfer.similarity.encoders import compare_encoders, compare_networks, linear_cka
+from moco_transfer.networks import build_backbone, save_weights
+from moco_transfer.similarity.encoders import (
+    centred_similarities,
+    cka_of_similarities,
+    compare_encoders,
+    compare_networks,
+)
 from moco_transfer.similarity.subspaces import random_rotation
 from moco_transfer.similarity.svcca import leading_directions, mean_canonical_correlation
 
 
+def linear_cka(a, b):
+    return cka_of_similarities(centred_similarities(a), centred_similarities(b))
+
+
 def hsic_by_quadruples(k, m):
-    """The unbiased HSIC as a U-statistic (Song et al. 2012, theorem 5): the mean over all ordered quadruples of images."""
+    """The unbiased HSIC as a U-statistic (Song et al. 2012, theorem 5): the mean over ordered quadruples."""
     values = [k[i, j] * (m[i, j] + m[q, r] - 2 * m[i, q]) for i, j, q, r in permutations(range(len(k)), 4)]
     return np.mean(values)
 
@@ -65,7 +74,7 @@ def test_unrelated_layers_are_at_zero_where_the_plug_in_value_is_not():
     assert plug_in > 0.5
 
 
-def test_cka_does_not_see_rotation_scale_shift_and_dead_channels():
+def test_rotation_scale_shift_and_dead_channels_leave_cka_unchanged():
     a, b = two_sides(40, 6, 9)
     rotation = np.linalg.qr(np.random.default_rng(2).standard_normal((6, 6)))[0]
     moved = np.hstack([1e3 * a @ rotation + 7, np.full((40, 2), 1 / 3)])
@@ -74,7 +83,7 @@ def test_cka_does_not_see_rotation_scale_shift_and_dead_channels():
 
 
 def cka_by_qr_and_svd(a, b):
-    """The closed form from the pieces of SVCCA, QR of each side and the SVD of its triangle, centred in long doubles."""
+    """The closed form from QR of each side and the SVD of its triangle, centred in long doubles."""
     grams = []
     for side in (a, b):
         rows = side.astype(np.longdouble)
@@ -107,13 +116,13 @@ def test_a_constant_layer_has_no_value():
     assert np.isnan(linear_cka(a, np.full((10, 3), 1 / 3, dtype=np.float32)))
 
 
-def test_one_image_that_differs_leaves_rounding_and_no_value():
+def test_a_layer_in_which_only_one_image_differs_has_no_value():
     a, b = np.ones((2, 30, 5))
     a[3], b[7] = np.random.default_rng(0).standard_normal((2, 5))
     assert np.isnan(linear_cka(a, a)) and np.isnan(linear_cka(a, b))
 
 
-def test_svcca_of_a_collapsed_layer_is_high_and_cka_and_the_directions_kept_tell():
+def test_a_collapsed_layer_has_a_high_svcca_but_a_low_cka_and_few_directions():
     before = np.random.default_rng(4).standard_normal((400, 62))
     collapsed = before[:, :2] @ np.random.default_rng(5).standard_normal((2, 62))
     table = compare_encoders({"DB4": before}, {"chest": {"DB4": collapsed}}, "spine", 0.99, 0)
@@ -122,7 +131,7 @@ def test_svcca_of_a_collapsed_layer_is_high_and_cka_and_the_directions_kept_tell
     assert cka["value"] < 0.4
 
 
-def test_the_table_holds_value_and_chance_of_each_layer_and_source():
+def test_the_table_has_value_and_chance_of_each_layer_and_source():
     a, b = two_sides(60, 8, 8)
     unrelated = np.random.default_rng(3).standard_normal((60, 8))
     table = compare_encoders(
@@ -146,7 +155,7 @@ def test_the_table_holds_value_and_chance_of_each_layer_and_source():
     assert abs(cka["chance"]) < 0.1 and abs(cka["value"]) < 0.2
 
 
-def test_directions_are_told_and_with_few_images_what_they_force():
+def test_the_table_counts_directions_and_forced_correlations():
     a, b = two_sides(12, 30, 8)
     table = compare_encoders({"DB1": a}, {"x": {"DB1": b}}, "spine", 1.0, 0).set_index("measure")
     assert table.loc["svcca", ["kept_initial", "kept", "forced"]].to_list() == [11, 8, 8]
@@ -176,16 +185,13 @@ def test_chance_is_drawn_from_named_streams():
 
 
 def test_the_stage_passes_the_same_images_through_every_encoder(tmp_path):
-
-    from moco_transfer.networks import build_backbone, save_weights
-
     images = np.random.default_rng(4).integers(0, 256, (40, 36, 36), dtype=np.uint8)
     np.save(tmp_path / "images.npy", images)
     for key in (1, 2):
         save_weights(build_backbone("densenet_small", key, 32), tmp_path / f"{key}.safetensors")
     compare_networks(
         stages.CompareNetworks(
-            network=NETWORK,
+            network={"name": "densenet_small", "input_size": 32},
             taps=None,
             sources=["none", "copy", "other"],
             targets=["spine"],
@@ -200,16 +206,15 @@ def test_the_stage_passes_the_same_images_through_every_encoder(tmp_path):
     )
     found = pd.read_parquet(tmp_path / "networks.parquet")
     value = found.set_index(["source", "measure", "layer"])["value"]
-    assert list(found["layer"].unique()) == ["CV1", "DB1", "DB2", "DB3", "DB4"] and set(found["images"]) == {
-        30
-    }
+    assert list(found["layer"].unique()) == ["CV1", "DB1", "DB2", "DB3", "DB4"]
+    assert set(found["images"]) == {30}
     np.testing.assert_allclose(value["copy"], 1)
     assert (value["other"] < 0.999).all()
 
 
 @pytest.fixture(scope="module")
 def moved():
-    """The same images in encoders that are one, turned, half replaced, or unrelated."""
+    """The same images in encoders that are equal, rotated, half replaced, or unrelated."""
     before, unrelated = (
         np.random.default_rng([i, 1]).standard_normal((300, 64))
         * np.arange(1, 65) ** -0.5
@@ -224,7 +229,7 @@ def moved():
 
 
 @pytest.mark.parametrize("measure", ["svcca", "cka"])
-def test_one_encoder_scores_1_and_unrelated_ones_chance(moved, measure):
+def test_an_encoder_scores_1_with_itself_and_chance_with_unrelated_ones(moved, measure):
     value, chance = moved.loc[measure, "value"], moved.loc[measure, "chance"]
     assert value["same"] == pytest.approx(1, abs=1e-6)
     assert value["turned"] == pytest.approx(1, abs=1e-4)

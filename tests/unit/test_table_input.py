@@ -1,6 +1,5 @@
 """Tables as input: encodings, errors, a user's own table, and the documentation page about it."""
 
-import copy
 import csv
 import gzip
 import io
@@ -379,15 +378,6 @@ ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs/own-data.md").read_text(encoding="utf-8")
 
 
-def merged(base: dict, overlay: dict) -> dict:
-    """Merge as Snakemake does: mappings key by key; everything else is replaced."""
-    result = copy.deepcopy(base)
-    for key, value in overlay.items():
-        both = isinstance(value, dict) and isinstance(result.get(key), dict)
-        result[key] = merged(result[key], value) if both else value
-    return result
-
-
 def block(language: str) -> str:
     (found,) = re.findall(rf"^```{language}\n(.*?)^```", PAGE, flags=re.MULTILINE | re.DOTALL)
     return found
@@ -401,7 +391,7 @@ def example() -> experiment.Config:
         (ROOT / "config/nih.yaml").read_text(encoding="utf-8"),
         block("yaml"),
     ):
-        raw = merged(raw, yaml.safe_load(text))
+        raw = experiment.merge(raw, yaml.safe_load(text))
     return experiment.check(raw)
 
 

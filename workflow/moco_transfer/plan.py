@@ -9,6 +9,7 @@ runs on a login node.
 
 from __future__ import annotations
 
+import functools
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -18,12 +19,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from snakemake.common.configfile import load_configfile
-from snakemake.utils import update_config
-from snakemake_interface_common.exceptions import WorkflowError
+import yaml
 
 from moco_transfer.config.datasets import Split
-from moco_transfer.config.experiment import LIMITED, LIMITED_STEPS, NONE_LONGER, Config, check
+from moco_transfer.config.experiment import LIMITED, LIMITED_STEPS, NONE_LONGER, Config, check, merge
 from moco_transfer.config.training import Schedule
 from moco_transfer.data.labels import SPLITS
 from moco_transfer.data.releases import RELEASES, find_tables
@@ -75,23 +74,20 @@ def read_config(files: Sequence[Path]) -> Config:
 
     Raises UserError if a file is missing or not YAML, or the configuration is wrong.
     """
-    contents = []
-    for file in files:
-        try:
-            contents.append(dict(load_configfile(file)))
-        except (WorkflowError, ValueError, OSError) as error:
-            reason = " ".join(str(error).split())
-            raise UserError(
-                f"{file}: expected keys and values in YAML ({reason}); correct the file, "
-                "or name another in CONFIG"
-            ) from None
-    config, *overlays = contents
-    merged: dict[str, Any] = {}
+    config, *overlays = map(_read_yaml, files)
     # As Snakemake does: merge the overlays first, then the result into the Snakefile's configuration.
-    for overlay in overlays:
-        update_config(merged, overlay)
-    update_config(config, merged)
-    return check(config)
+    return check(merge(config, functools.reduce(merge, overlays, {})))
+
+
+def _read_yaml(file: Path) -> dict[str, Any]:
+    try:
+        content = yaml.safe_load(file.read_text(encoding="utf-8"))
+        return dict(content or {})
+    except (yaml.YAMLError, ValueError, TypeError, OSError) as error:
+        reason = " ".join(str(error).split())
+        raise UserError(
+            f"{file}: expected keys and values in YAML ({reason}); correct the file, or name another in CONFIG"
+        ) from None
 
 
 class Images(NamedTuple):

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import yaml
 from snakemake.exceptions import WorkflowError
-from snakemake.utils import update_config
 
 # The folder that holds Snakefile, also when another workflow imports this one as a module.
 HOME = Path(workflow.current_basedir.get_path_or_uri(secret_free=True)).parents[1]
@@ -16,7 +15,7 @@ if str(HOME / "workflow") not in sys.path:
     sys.path.insert(0, str(HOME / "workflow"))
 
 from moco_transfer.config import stages
-from moco_transfer.config.experiment import check
+from moco_transfer.config.experiment import check, merge
 from moco_transfer.config.augmentation import PRESETS
 from moco_transfer.data.releases import describe_missing, find_tables
 from moco_transfer.errors import UserError
@@ -52,8 +51,7 @@ os.environ.setdefault("GLIBC_TUNABLES", "glibc.malloc.hugetlb=1")
 
 # Configuration files and an importing workflow give overlays on config/config.yaml, the paper's protocol.
 protocol = yaml.safe_load((HOME / "config" / "config.yaml").read_text(encoding="utf-8"))
-update_config(protocol, config)
-config.update(protocol)
+config.update(merge(protocol, config))
 try:
     CONFIG = check(config)
 except UserError as error:

@@ -217,6 +217,15 @@ def _require(where: str, names: Iterable[str], among: Collection[str], what: str
             raise ValueError(f"{where}: '{name}' is not {what}; choose from {', '.join(among)}")
 
 
+def merge(base: dict[str, Any], overlay: dict[str, Any]) -> dict[str, Any]:
+    """Return ``base`` with ``overlay`` merged into it: mappings key by key; any other value replaces the one in ``base``."""
+    both = {
+        key: merge(base[key], value) if isinstance(base.get(key), dict) and isinstance(value, dict) else value
+        for key, value in overlay.items()
+    }
+    return base | both
+
+
 def check(raw: dict[str, Any]) -> Config:
     """Return the typed configuration of the merged mapping ``raw``.
 
