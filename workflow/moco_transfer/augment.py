@@ -4,7 +4,7 @@ A list of operations (``config.augmentation``) becomes views in three steps. Fir
 each image, in NumPy and from a named random stream. They therefore depend neither on the device nor on the
 order of jobs, and several processes can draw them for a whole batch and apply them to their shares of it.
 Then one bilinear warp applies all rotations, flips and crops, because resampling twice would blur the image.
-Last come the intensities: brightness, contrast, blur.
+The intensities come last: brightness, contrast, blur.
 """
 
 from __future__ import annotations
@@ -123,7 +123,7 @@ def draw_view(
     exactly one crop. ``size`` is the side of the views in pixels, at most ``height`` and ``width``.
     """
     steps: list[Step] = []
-    # Geometry is drawn from the last step to the first, the order in which the warp takes it.
+    # Geometry is drawn from the last step to the first, which is the order in which the warp uses it.
     for operation in reversed(operations):
         if operation.name == "rotate":
             steps.insert(0, Rotation(random.uniform(-operation.rotate, operation.rotate, n)))

@@ -1,10 +1,11 @@
 """Momentum contrast: two encoders, a queue of keys, and the contrastive loss.
 
-This is algorithm 1 of He et al. 2020 (MoCo), with equations 1 (loss) and 2 (momentum update), and the projection head of
-Chen et al. 2020 (MoCo v2). There is one addition for small datasets (#9): the queue stores the image number of every key,
-so that keys of the query's own image do not count as negatives. Several processes, or ranks, may share each batch
-(``training.ranks``): each encodes its share, and all hold the same queue. In the shapes, n is the images per batch, m this
-rank's share of them (m = n with one rank), C the dimensions of the projection, and K the keys in the queue.
+This is algorithm 1 of He et al. 2020 (MoCo), with equations 1 (loss) and 2 (momentum update), and the
+projection head of Chen et al. 2020 (MoCo v2). There is one addition for small datasets (#9): the queue stores
+the image number of every key, so that keys of the query's own image do not count as negatives. Several
+processes, or ranks, may share each batch (``training.ranks``): each encodes its share, and all hold the same
+queue. In the shapes, n is the number of images per batch, m is this rank's share of them (m = n with one
+rank), C is the dimension of the projection, and K is the number of keys in the queue.
 """
 
 from __future__ import annotations
@@ -112,11 +113,13 @@ class MoCo(nn.Module):
         """
         shares = self.ranks.shares(len(images), self.bn_groups)
         start, stop = shares[self.ranks.rank]
-        # The keys first: their activations are freed before those of the queries are kept for the backward pass.
+        # The keys come first, so that their activations are freed before those of the queries are kept for
+        # the backward pass.
         with torch.no_grad():
             encoded_keys = self.key_encoder(key_views)  # f_k(x_k), [m, C], shuffled
         encoded_queries = self.query_encoder(query_views)  # f_q(x_q), [m, C]
-        # No autocast from here on: in bfloat16, a similarity over a temperature of 0.2 would be off by several per cent.
+        # There is no autocast from here on: in bfloat16, a similarity divided by a temperature of 0.2 would
+        # be off by several per cent.
         with torch.autocast(query_views.device.type, enabled=False):
             queries = F.normalize(encoded_queries.to(self.queue.dtype), dim=1)  # q, [m, C]
             shuffled_keys = self.ranks.gather(F.normalize(encoded_keys.to(self.queue.dtype), dim=1), shares)
@@ -139,7 +142,8 @@ class MoCo(nn.Module):
         torch._foreach_lerp_(keys, queries, 1 - self.momentum)
 
     def _logits(self, queries: Tensor, keys: Tensor, images: Tensor) -> Tensor:
-        """Return the similarities of ``queries`` to their ``keys`` and to the queue, over the temperature, [m, 1 + K]."""
+        """Return the similarities of ``queries`` to ``keys`` and the queue, divided by the temperature: [m, 1
+        + K]."""
         positive = (queries * keys).sum(dim=1, keepdim=True)  # [m, 1]
         # A copy, because the queue changes before the backward pass, which needs its present keys.
         negative = queries @ self.queue.clone().T  # [m, K]

@@ -60,7 +60,7 @@ def save_weights(network: nn.Module, path: str | Path) -> None:
     """Write the weights of ``network`` to ``path`` as safetensors, whole or not at all."""
     tensors = {name: value.detach().cpu().contiguous() for name, value in network.state_dict().items()}
     with replacing(path) as temporary:
-        # Not save_file, which makes files that only their owner can read.
+        # save_file is not used, because it makes files that only their owner can read.
         temporary.write_bytes(save(tensors))
 
 

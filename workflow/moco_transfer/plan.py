@@ -1,4 +1,4 @@
-"""What a run will cost, before anything is computed: ``make plan``.
+"""Estimate what a run will cost before anything is computed (``make plan``).
 
 The plan reads the configuration as Snakemake does, counts the images of each dataset, and lists every job of
 a run that starts from scratch, with its work and the size of what it writes. The text adds them up by rule.
@@ -40,12 +40,12 @@ from moco_transfer.experiment import (
 from moco_transfer.files import read_columns
 from moco_transfer.training.schedule import all_batches, epochs_for_steps, full_steps, longer_budget
 
-# Rules that make figures, tables and cards, and the target that asks for them, are one kind of job in the
-# plan.
+# The plan counts the rules that make figures, tables and cards, and the target that asks for them, as one
+# kind of job.
 RESULTS = "figures, tables, cards"
-# A trained image passes forward, and backward at the cost of two forward passes.
+# Training on an image costs a forward pass and a backward pass, and a backward pass costs two forward passes.
 TRAINING_PASSES = 3
-# (width of the features, numbers in the weights file) of networks, so that none has to be built.
+# (width of the features, values in the weights file) of each network, so that no network has to be built.
 NETWORK_SIZES = {
     "densenet_small": (50, 47_272),
     "densenet121": (1024, 7_037_504),
@@ -55,10 +55,10 @@ NETWORK_SIZES = {
     "resnet18": (512, 11_186_112),
     "resnet50": (2048, 23_561_152),
 }
-# Bytes per row of predictions, measured in finished runs: a logit and its label; the names of image and
-# patient.
+# Bytes per row of predictions, measured in finished runs: for a logit and its label, and for the names of
+# image and patient.
 LOGIT_BYTES, NAME_BYTES = 5, 16
-# From a line in the log of a training, for example "epoch 6/6, loss 0.32, 584 images/s, 5 s, 0 s left".
+# Matches a line in the log of a training, for example "epoch 6/6, loss 0.32, 584 images/s, 5 s, 0 s left".
 LOGGED_SPEED = re.compile(r"(\d+) images/s, (\d+) s, ")
 
 
@@ -72,7 +72,7 @@ def plan(*, config: list[Path], images_per_second: float | None = None) -> None:
 def read_config(files: Sequence[Path]) -> Config:
     """Return the configuration of ``files``: first the Snakefile's own, then overlays in the order given.
 
-    Raises UserError if a file is missing or not YAML, or the configuration is wrong.
+    Raises UserError if a file is missing or is not YAML, or if the configuration is wrong.
     """
     config, *overlays = map(_read_yaml, files)
     # As Snakemake does: merge the overlays first, then the result into the Snakefile's configuration.
@@ -91,7 +91,7 @@ def _read_yaml(file: Path) -> dict[str, Any]:
 
 
 class Images(NamedTuple):
-    """How many images of one dataset are in each split (None: in none), and where the numbers come from."""
+    """How many images of a dataset are in each split (None: no split), and where the numbers come from."""
 
     sides: Counter[str | None]
     basis: str
@@ -114,7 +114,7 @@ def count_images(config: Config) -> dict[str, Images]:
 
 
 def _official_splits(config: Config, name: str) -> tuple[Counter[str | None], str]:
-    """Return how many images of a dataset are in each official split (None: in none), and the basis."""
+    """Return how many images of a dataset are in each official split (None: in no split), and the basis."""
     dataset, release = config.datasets[name], RELEASES[config.datasets[name].adapter]
     index = Path("results", "data", config.data, name, "index.parquet")
     documented = sum(release.images.values())
@@ -145,7 +145,7 @@ def _column(path: Path, name: str) -> Counter[str | None]:
 
 
 def _sides(split: Split, official: Counter[str | None]) -> Counter[str | None]:
-    """Return how many images each split gets, as if single images were split."""
+    """Return how many images each split would get if the dataset were split by image."""
     shares = {side: getattr(split, side) for side in SPLITS}
     taken = {side: official[side] for side, share in shares.items() if share == "official"}
     for side, count in taken.items():
@@ -169,7 +169,7 @@ class Job:
 
 
 def planned_jobs(config: Config, images: Mapping[str, Images]) -> list[Job]:
-    """Return every job that Snakemake runs for ``config`` from scratch; ``images`` is by dataset.
+    """Return every job that Snakemake runs for ``config`` from scratch; ``images`` are listed by dataset.
 
     Raises UserError if MoCo has fewer than two images to train on.
     """
@@ -249,7 +249,7 @@ class _Jobs:
         return Job(rule, steps, trained=seen, forward=seen, size=self.encoder_bytes)  # keys only pass forward
 
     def features(self, target: str) -> Iterator[Job]:
-        """Yield the features of all subsets at once, and of each subset by the encoder that saw only it."""
+        """Yield the features of all subsets at once, and those of each subset by its own encoder."""
         train = self.images[target].sides["train"]
         subsets = self.config.n_subsets + len(extra_subsets(self.config))
         largest = max(self.labelled(target, percent) for percent in self.config.targets[target].percents)
@@ -316,7 +316,7 @@ class _Jobs:
         return self.images[target].sides["validation"] + self.images[target].sides["test"]
 
     def prediction_bytes(self, target: str) -> int:
-        """Return the size of one training's predictions; if the classes are not known yet, one is counted."""
+        """Return the size of one training's predictions; one class is assumed if the classes are unknown."""
         dataset = self.config.datasets[target]
         classes = len(dataset.table.labels) if dataset.table else RELEASES[dataset.adapter].classes or 1
         return self.scored(target) * (LOGIT_BYTES * classes + NAME_BYTES)
@@ -328,9 +328,9 @@ def _epoch_steps(images: int, batch: int) -> int:
 
 
 def measured_speed(config: Config) -> float | None:
-    """Return how many images per second one device trains, from this run's logs; None without any."""
+    """Return from this run's logs how many images per second one device trains, or None."""
     logs = Path("results", config.run, "logs")
-    # MoCo also passes a key forward for each image that it trains on.
+    # For each image that it trains on, MoCo also computes a key in a forward pass.
     kinds = {"pretrain": (4, config.pretraining.ranks), "finetune/*/*/*/end_to_end": (3, 1)}
     passes = seconds = 0.0
     for folder, (cost, devices) in kinds.items():
@@ -342,7 +342,7 @@ def measured_speed(config: Config) -> float | None:
 
 
 def plan_text(config: Config, images_per_second: float | None = None) -> str:
-    """Return the whole plan; without ``images_per_second``, hours come from the logs of this run, if any."""
+    """Return the whole plan; without ``images_per_second``, the hours come from this run's logs."""
     images = count_images(config)
     jobs = planned_jobs(config, images)
     logs = f"results/{config.run}/logs"

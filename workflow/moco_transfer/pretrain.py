@@ -153,7 +153,8 @@ def train_moco(
             measured[place] = _measure(out)
             if ranks.size > 1:
                 _sum_over_ranks(network, measured[place], checkpoint)
-                # In every step, because ranks wait for each other: all of them must raise this in the same step.
+                # This is checked in every step: ranks wait for each other, so all of them must raise this in
+                # the same step.
                 refuse_nonfinite_losses(place, place + 1)
             lr = cosine(schedule.lr, step, steps)
             optimizer.step(lr)

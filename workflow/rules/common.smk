@@ -1,4 +1,4 @@
-"""The checked configuration, and what rules share: settings of stages, resources and paths. This file has no rules."""
+"""The checked configuration, and what the rules share: settings of stages, resources and paths. It defines no rules."""
 
 import hashlib
 import os
@@ -9,7 +9,7 @@ from pathlib import Path
 import yaml
 from snakemake.exceptions import WorkflowError
 
-# The folder that holds Snakefile, also when another workflow imports this one as a module.
+# The folder that holds the Snakefile, even if another workflow imports this one as a module.
 HOME = Path(workflow.current_basedir.get_path_or_uri(secret_free=True)).parents[1]
 if str(HOME / "workflow") not in sys.path:
     sys.path.insert(0, str(HOME / "workflow"))
@@ -42,8 +42,8 @@ for variable, folder in (("PYTHONPATH", HOME / "workflow"), ("PATH", Path(sys.ex
     known = os.environ.get(variable, "").split(os.pathsep)
     if str(folder) not in known:
         os.environ[variable] = os.pathsep.join([str(folder), *filter(None, known)])
-# The GNU C library returns large blocks to the system and clears each page of a new one, and a training frees and takes the
-# same blocks in every step. If it keeps them, a CPU step is 10 to 20% faster, with equal bytes.
+# The GNU C library returns large blocks to the system and clears each page of a new one, and a training frees and
+# allocates the same blocks in every step. If it keeps them, a CPU step is 10 to 20% faster, with equal bytes.
 os.environ.setdefault("MALLOC_MMAP_THRESHOLD_", str(32 * 2**20))
 os.environ.setdefault("MALLOC_TRIM_THRESHOLD_", str(256 * 2**20))
 os.environ.setdefault("MALLOC_TOP_PAD_", str(64 * 2**20))
@@ -85,7 +85,7 @@ def one_of(names):
     return "|".join(re.escape(name) for name in dict.fromkeys(names)) or "(?!)"
 
 
-# Settings of stages, and what figures and tables get.
+# Settings of stages, and parameters of figures and tables.
 
 
 def as_json(settings):
@@ -163,7 +163,7 @@ def numbered_labels(kind, numbered, shows):
 
 
 def augmented_examples():
-    """Return the dataset whose images show the augmentations: the first with grey images that may be shown, or none."""
+    """Return the dataset whose images show the augmentations: the first shareable one with grey images, or none."""
     used = {name: CONFIG.datasets[name] for name in used_datasets(CONFIG)}
     return [name for name, dataset in used.items() if dataset.shareable and not dataset.store.colour][:1]
 
@@ -194,7 +194,7 @@ def data_note():
     return ""
 
 
-# Resources. A further attempt gets half as much more, up to what a node has or the cluster allows.
+# Resources. Each further attempt gets half of the original amount more, up to what a node has or the cluster allows.
 
 
 def memory(megabytes):

@@ -154,7 +154,7 @@ rule split:
         " > {log:q} 2>&1"
 
 
-# Each takes a second, which is too short for a cluster job. A group of them would wait for the slowest dataset.
+# A subset takes a second, which is too short for a cluster job. A group of subsets would wait for the slowest dataset.
 localrules:
     subset,
 

@@ -189,7 +189,7 @@ rule training_curves:
         "../scripts/training_curves.py"
 
 
-# Not part of the target `figures`: the simulation behind it needs no data of the run.
+# It is not part of the target `figures`: the simulation behind it needs no data of the run.
 rule figure_coverage:
     input:
         coverage="<run>/evaluate/coverage.parquet",

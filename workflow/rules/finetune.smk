@@ -34,7 +34,7 @@ rule embed:
         ),
         version=2,
     message:
-        "Features of the {wildcards.target} images from the {wildcards.source} encoder"
+        "Computing features of the {wildcards.target} images from the {wildcards.source} encoder"
     shell:
         "exec python -m moco_transfer embed --device {resources.device:q} --settings {params.settings:q}"
         " --encoder {input.encoder:q} --images {input.images:q} --splits {input.splits:q} --subsets {input.subsets:q}"
@@ -57,7 +57,7 @@ use rule embed as embed_subset with:
     wildcard_constraints:
         source=one_of(SUBSET_SOURCES),
     message:
-        "Features of the {wildcards.target} images from the {wildcards.source} encoder, {wildcards.percent}%, subset {wildcards.subset}"
+        "Computing features of the {wildcards.target} images from the {wildcards.source} encoder, {wildcards.percent}%, subset {wildcards.subset}"
 
 
 rule linear:
@@ -87,7 +87,7 @@ rule linear:
         ),
         version=1,
     message:
-        "Linear head: {wildcards.target}, {wildcards.source}, {wildcards.percent}%, subset {wildcards.subset}"
+        "Training a linear head: {wildcards.target}, {wildcards.source}, {wildcards.percent}%, subset {wildcards.subset}"
     shell:
         "exec python -m moco_transfer linear --settings {params.settings:q} --features {input.features:q}"
         " --rows {input.rows:q} --index {input.index:q} --splits {input.splits:q} --subset {input.subset:q}"
@@ -123,7 +123,7 @@ rule linear_subsets:
         ),
         version=1,
     message:
-        "Linear heads on more subsets: {wildcards.target}, {wildcards.source}"
+        "Training linear heads on more subsets: {wildcards.target}, {wildcards.source}"
     shell:
         "exec python -m moco_transfer linear-subsets --settings {params.settings:q} --features {input.features:q}"
         " --rows {input.rows:q} --index {input.index:q} --splits {input.splits:q} --subsets {input.subsets:q}"
@@ -175,7 +175,7 @@ rule end_to_end:
         store=subpath(input.images, parent=True),
         version=1,
     message:
-        "End to end: {wildcards.target}, {wildcards.source}, {wildcards.percent}%, subset {wildcards.subset}"
+        "Finetuning end to end: {wildcards.target}, {wildcards.source}, {wildcards.percent}%, subset {wildcards.subset}"
     shell:
         "exec python -m moco_transfer end-to-end --device {resources.device:q} --settings {params.settings:q}"
         " --encoder {input.encoder:q} --store {params.store:q} --splits {input.splits:q} --subset {input.subset:q}"

@@ -3,7 +3,8 @@
 WEIGHTS = CONFIG.model.initial_weights
 # One GPU per rank, if there are GPUs.
 PRETRAINING_GPUS = max(CONFIG.resources.gpus, CONFIG.pretraining.ranks) if CONFIG.resources.gpus else 0
-# Part of the command, not of params, because another number of ranks gives the same result and must not train again.
+# This is part of the command, not of params: another number of ranks gives the same result and must not start a new
+# training.
 PRETRAIN = "exec python -m moco_transfer pretrain"
 if CONFIG.pretraining.ranks > 1:
     PRETRAIN = (
@@ -102,7 +103,7 @@ rule pretrain:
         stores=lambda wildcards, input: [str(Path(path).parent) for path in input.images],
         version=2,
     message:
-        "MoCo on {wildcards.source}"
+        "Pretraining with MoCo on {wildcards.source}"
     shell:
         PRETRAIN
         + " --device {resources.device:q} --settings {params.settings:q} --initial {input.initial:q}"
@@ -110,7 +111,7 @@ rule pretrain:
         " --metrics {output.metrics:q} > {log:q} 2>&1"
 
 
-# Only the labelled images (limited, limited-steps).
+# MoCo on only the labelled images (limited, limited-steps).
 rule pretrain_subset:
     input:
         initial=encoder_of("none"),
@@ -145,7 +146,7 @@ rule pretrain_subset:
         store=subpath(input.images, parent=True),
         version=2,
     message:
-        "MoCo on only the {wildcards.percent}% labelled {wildcards.target} images, subset {wildcards.subset} ({wildcards.source})"
+        "Pretraining with MoCo on only the {wildcards.percent}% labelled {wildcards.target} images, subset {wildcards.subset} ({wildcards.source})"
     shell:
         PRETRAIN
         + " --device {resources.device:q} --settings {params.settings:q} --initial {input.initial:q}"
@@ -153,7 +154,7 @@ rule pretrain_subset:
         " --metrics {output.metrics:q} > {log:q} 2>&1"
 
 
-# As many images of one dataset as another has (the size control).
+# MoCo on as many images of one dataset as another dataset has (the size control).
 use rule pretrain_subset as pretrain_sample with:
     input:
         initial=encoder_of("none"),
@@ -180,4 +181,4 @@ use rule pretrain_subset as pretrain_sample with:
         store=subpath(input.images, parent=True),
         version=1,
     message:
-        "MoCo on {wildcards.source}"
+        "Pretraining with MoCo on {wildcards.source}"

@@ -26,7 +26,7 @@ rule activations:
         ),
         version=1,
     message:
-        "Activations of the datasets that are compared"
+        "Recording the activations of the datasets"
     shell:
         "exec python -m moco_transfer activations --device {resources.device:q} --settings {params.settings:q}"
         " --encoder {input.encoder:q} --images {input.images:q} --activations {output:q} > {log:q} 2>&1"
@@ -87,7 +87,7 @@ rule compare_networks:
         ),
         version=3,
     message:
-        "How far each pretraining moved the network"
+        "Measuring how far each pretraining moved the network"
     shell:
         "exec python -m moco_transfer compare-networks --device {resources.device:q} --settings {params.settings:q}"
         " --encoders {input.encoders:q} --images {input.images:q} --networks {output:q} > {log:q} 2>&1"

@@ -1,7 +1,8 @@
-"""Taps: the layers of a network whose outputs the similarity of datasets is measured on, by name.
+"""Taps: the named layers of a network whose outputs are compared to measure the similarity of datasets.
 
-A tap is the path of a module, as ``named_modules`` gives it. The configuration may choose them; else a DenseNet has those
-of figure 3, and other networks what corresponds to them: the first convolution, and the last block at each resolution.
+A tap is the path of a module, as ``named_modules`` gives it. The configuration may choose them. Otherwise a
+DenseNet has those of figure 3, and other networks have the corresponding layers: the first convolution, and
+the last block at each resolution.
 """
 
 from __future__ import annotations
@@ -19,7 +20,8 @@ from moco_transfer.networks import TAPS, DenseNet
 def choose_taps(network: nn.Module, configured: Mapping[str, str] | None, size: int) -> dict[str, str]:
     """Return the taps of ``network`` for images of ``size`` pixels: name to path, in the order of the figures.
 
-    ``configured`` None is the default. Raises UserError for a path that is not there, with those nearest to it.
+    If ``configured`` is None, these are the default taps. Raises UserError for a path that does not exist,
+    with the paths nearest to it.
     """
     if configured is None:
         return _default_taps(network, size)
@@ -36,10 +38,11 @@ def choose_taps(network: nn.Module, configured: Mapping[str, str] | None, size: 
 
 
 def channel_means(output: Tensor, channels_last: bool = False) -> Tensor:
-    """Return the means over positions, [n, channels], of what a layer gave for square images.
+    """Return the means over positions, [n, channels], of a layer's output for square images.
 
-    Accepts [n, channels], [n, tokens, channels], and maps [n, channels, side, side] or [n, side, side, channels], which
-    are told apart by which two lengths are equal; where all three are, ``channels_last`` says.
+    Accepts [n, channels], [n, tokens, channels], and maps [n, channels, side, side] or [n, side, side,
+    channels], which are told apart by which two lengths are equal. If all three are equal, ``channels_last``
+    decides.
     """
     if output.ndim == 4:
         return output.mean(dim=(1, 2) if _ends_in_channels(output, channels_last) else (2, 3))
@@ -63,7 +66,7 @@ def _default_taps(network: nn.Module, size: int) -> dict[str, str]:
         return dict(TAPS)
     convolution = next(path for path, module in network.named_modules() if isinstance(module, nn.Conv2d))
     if type(network).__name__ == "VisionTransformer":
-        # Its blocks all have one resolution: those at each quarter of its depth.
+        # All its blocks have the same resolution, so the taps are the blocks at each quarter of its depth.
         blocks = [f"encoder.layers.{name}" for name, _ in network.encoder.layers.named_children()]
         ends = [len(blocks) * quarter // 4 for quarter in (1, 2, 3, 4)]
         return {convolution: convolution, **{f"block{end}": blocks[end - 1] for end in ends}}
@@ -75,7 +78,7 @@ def _default_taps(network: nn.Module, size: int) -> dict[str, str]:
         if not path.startswith(classifier)
         and not isinstance(network.get_submodule(path), nn.MaxPool2d | nn.AvgPool2d | nn.AdaptiveAvgPool2d)
     ]
-    # Single layers stand between the blocks of a network that has any; AlexNet and VGG have none.
+    # If a network has blocks, the single layers between them are no taps. AlexNet and VGG have no blocks.
     blocks = [path for path in stages if any(network.get_submodule(path).children())] or stages
     last = {sides[path]: path for path in blocks}.values()
     if not any(convolution.startswith(f"{path}.") for path in last):
@@ -84,7 +87,7 @@ def _default_taps(network: nn.Module, size: int) -> dict[str, str]:
 
 
 def _stages(path: str, module: nn.Module, sides: Mapping[str, int]) -> Iterator[str]:
-    """Yield the parts of a network in order, a sequence of three or more resolutions being taken apart."""
+    """Yield the parts of a network in order; a sequence of three or more resolutions is taken apart."""
     for name, child in module.named_children():
         inner = f"{path}.{name}" if path else name
         within = {sides.get(f"{inner}.{part}") for part, _ in child.named_children()} - {None}
@@ -96,7 +99,7 @@ def _stages(path: str, module: nn.Module, sides: Mapping[str, int]) -> Iterator[
 
 @torch.no_grad()
 def _map_sides(network: nn.Module, size: int) -> dict[str, int]:
-    """Return the side of the map that each module gives for an image of ``size`` pixels, where it gives a map."""
+    """Return the side of the map of each module that returns one for an image of ``size`` pixels."""
     sides: dict[str, int] = {}
     channels_last = has_channels_last(network)
 

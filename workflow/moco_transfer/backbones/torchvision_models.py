@@ -1,8 +1,9 @@
-"""Any classification model of torchvision as a backbone: its last layer cut off, all else under torchvision's names.
+"""Any classification model of torchvision as a backbone: without its last layer, under torchvision's names.
 
-Two things are changed, because a training here draws all that is random from named streams and gives the same bytes
-every time. Dropout and stochastic depth are off: MoCo compares two views by nothing but the views. And average pooling
-to more than one cell (AlexNet, VGG) is computed as two matrix products, because its gradient on GPUs is not deterministic.
+Two things are changed, because a training draws all its random numbers from named streams and gives the same
+bytes every time. Dropout and stochastic depth are off, so that two views differ only by their augmentation in
+MoCo. Average pooling to more than one cell (AlexNet, VGG) is computed as two matrix products, because its
+gradient on GPUs is not deterministic.
 """
 
 from __future__ import annotations
@@ -15,8 +16,9 @@ from torch import Tensor, nn
 from moco_transfer.config.networks import unknown_network
 from moco_transfer.errors import UserError
 
-# Their published weights expect values from -1 to 1, which `transform_input` makes of ImageNet's normalisation. The
-# auxiliary classifiers serve training from scratch alone, and change the kind of output.
+# The published weights of these networks expect values from -1 to 1; `transform_input` computes them from
+# ImageNet's normalisation. The auxiliary classifiers serve only training from scratch, and they change the
+# kind of output.
 INCEPTIONS = ("googlenet", "inception_v3")
 INCEPTION_ARGUMENTS = {"transform_input": True, "aux_logits": False, "init_weights": True}
 AUXILIARY = ("aux1.", "aux2.", "AuxLogits.")
@@ -45,10 +47,11 @@ def _averaging(before: int, after: int) -> Tensor:
 def build_torchvision(name: str, input_size: int | None) -> nn.Module:
     """Return the backbone ``name`` for square images of ``input_size`` pixels, with torchvision's random weights.
 
-    ``input_size`` None is the size its published weights are for. The weights are drawn from PyTorch's global state.
-    Raises UserError for a name that torchvision does not have, and where the network cannot take images of that size.
+    If ``input_size`` is None, it is the size that the published weights are for. The weights are drawn from
+    PyTorch's global state. Raises UserError if torchvision does not have the name, or if the network cannot
+    take images of that size.
     """
-    # Here and not above: importing it takes seconds, and the DenseNets do without.
+    # Imported here, because the import takes seconds and the DenseNets do not need it.
     from torchvision import models
 
     if name not in models.list_models(module=models):
@@ -68,7 +71,7 @@ def build_torchvision(name: str, input_size: int | None) -> nn.Module:
 
 
 def _arguments(name: str, input_size: int | None) -> dict[str, Any]:
-    """Return what the constructor needs beyond its defaults: two families fix their input's size when they are made."""
+    """Return what the constructor needs beyond its defaults: two families fix the size of their input."""
     if name in INCEPTIONS:
         return INCEPTION_ARGUMENTS
     if input_size is not None and name.startswith("vit_"):
@@ -79,7 +82,7 @@ def _arguments(name: str, input_size: int | None) -> dict[str, Any]:
 
 
 def _cut_classifier(network: nn.Module) -> None:
-    """Replace the last linear layer (SqueezeNet: the last convolution) by the identity; set `width` and `left_out`."""
+    """Replace the last linear layer (SqueezeNet: convolution) by the identity; set `width` and `left_out`."""
     path, layer = [
         (path, module)
         for path, module in network.named_modules()
@@ -102,7 +105,7 @@ def _make_deterministic(network: nn.Module) -> None:
 
 @torch.no_grad()
 def _run_blank(network: nn.Module, input_size: int) -> None:
-    """Pass one blank image, so that a size that is too small is found before the training and not in it."""
+    """Pass one blank image, so that a size that is too small is found before the training, not during it."""
     network.eval()
     network(torch.zeros(1, 3, input_size, input_size))
     network.train()

@@ -61,9 +61,9 @@ class Decoded(NamedTuple):
 
 
 def decode(path: Path, max_pixels: int, smallest_side: int | None = None) -> Decoded:
-    """Return the DICOM, JPEG or PNG at ``path`` as displayed, in gray or colour.
+    """Return the DICOM, JPEG or PNG at ``path`` as displayed, in grey or colour.
 
-    The pixels are uint8 [height, width], or [height, width, 3] if the channels differ. A gray PNG of 16 bits
+    The pixels are uint8 [height, width], or [height, width, 3] if the channels differ. A grey PNG of 16 bits
     is shown through a robust window. Pixels are treated as square, whatever the file says about their
     spacing. If ``smallest_side`` is given, a JPEG may be returned 2, 4 or 8 times smaller than it is stored,
     but no side smaller than 1.2 times that number: its decoder averages blocks in the frequency domain, which
@@ -145,7 +145,7 @@ def _read_picture(path: Path, max_pixels: int, smallest_side: int | None) -> tup
         if width * height > max_pixels:
             raise UnreadableImage(f"{width} x {height} pixels, more than max_pixels ({max_pixels})")
         orientation = _orientation(picture)
-        # Not if it is turned: the last row and column, which may be half full, would come first.
+        # A turned image is not reduced: its last row and column, which may be half full, would come first.
         if smallest_side is not None and orientation == 1:
             enough = math.ceil(SPARE * smallest_side)
             picture.draft(None, (enough, enough))

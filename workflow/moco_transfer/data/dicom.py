@@ -4,7 +4,8 @@ pydicom parses the elements and decodes the pixels. The code around it makes fil
 
 - Parsing stops before the pixels, so that a file can be refused before anything large is read. Only the
   attributes that say how pixels are stored and shown are kept: names and dates of patients are never parsed.
-- Decoders allocate what a compressed frame claims, whatever the attributes say. So it is checked first.
+- Decoders allocate what a compressed frame claims, whatever the attributes say, so the claim is checked
+  first.
 - Every refusal is an UnreadableImage whose reason repeats nothing from the file but numbers.
 
 A file that lost its header is read if its first bytes look like a data set.
@@ -87,7 +88,7 @@ def read_dicom(path: Path, start: int, max_pixels: int) -> np.ndarray:
     """Return the single frame at ``path`` as displayed: uint8 [height, width] or [height, width, 3].
 
     ``start`` is the position of its first element. Raises UnreadableImage unless the file is intact and
-    contains one frame of at most ``max_pixels``, with 8 or 16 bits, in gray, palette colours, RGB or YBR.
+    contains one frame of at most ``max_pixels``, with 8 or 16 bits, in grey, palette colours, RGB or YBR.
     """
     most_bytes = 6 * max_pixels + HEADER_BYTES
     try:
@@ -113,8 +114,8 @@ def read_dicom(path: Path, start: int, max_pixels: int) -> np.ndarray:
 def _read_until_pixels(handle: BinaryIO, start: int, most_bytes: int) -> DicomFile:
     """Return the data set in ``handle`` up to its pixels.
 
-    Raises UnreadableImage if there are no pixels, or if it inflates to more than ``most_bytes``, and whatever
-    pydicom and zlib raise for a broken file.
+    Raises UnreadableImage if there are no pixels, or if the data set inflates to more than ``most_bytes``.
+    Also raises whatever pydicom and zlib raise for a broken file.
     """
     handle.seek(start)
     meta = read_dataset(handle, False, True, stop_when=lambda tag, vr, length: tag >> 16 != 2)
@@ -143,7 +144,8 @@ def _read_until_pixels(handle: BinaryIO, start: int, most_bytes: int) -> DicomFi
     tag, vr, length = found[0]
     if tag != PIXEL_DATA:
         raise UnreadableImage("a DICOM with floating-point pixels")
-    # pydicom rewinds to the tag: tag and length take 8 bytes, a VR of long values (OB, OW, UN) 4 more
+    # pydicom rewinds to the tag: the tag and the length take 8 bytes, and a VR of long values (OB, OW, UN)
+    # takes 4 more
     handle.seek(12 if vr in EXPLICIT_VR_LENGTH_32 else 8, io.SEEK_CUR)
     return DicomFile(header, syntax, little_endian, handle, vr, length)
 
@@ -202,8 +204,8 @@ def _read_pixels(file: DicomFile, about: ImagePixels, most_bytes: int) -> tuple[
     """Return the words of ``file``, uint8 or uint16 [rows, columns] or, as RGB, [rows, columns, 3].
 
     ``about`` is returned as well, corrected if a compressed frame stores fewer bits than the file says.
-    Raises UnreadableImage if the pixel data do not have the size that ``about`` says, or more than
-    ``most_bytes`` compressed bytes.
+    Raises UnreadableImage if the pixel data do not have the size that ``about`` says, or if they have more
+    than ``most_bytes`` compressed bytes.
     """
     if file.syntax is not None and file.syntax not in AllTransferSyntaxes:
         raise UnreadableImage("a DICOM in an unknown transfer syntax")

@@ -4,9 +4,10 @@ A stored value of a DICOM means nothing by itself. The modality LUT (or rescale 
 into the device's units, the VOI LUT or window picks the range of interest, and MONOCHROME1 says that high
 values are dark. That is the order of the DICOM standard (PS3.3 C.11 and PS3.4 N.2). All of these are
 functions of one value, so they are computed once for each of the 256 or 65,536 possible stored words, and the
-image is then a table lookup: the same result as with millions of pixels, in a fraction of the time.
+image is then a table lookup. The result is the same as if each of millions of pixels were computed, in a
+fraction of the time.
 
-pydicom applies windows and palettes. Gray LUTs are looked up here, because pydicom wraps values beyond the
+pydicom applies windows and palettes. Grey LUTs are looked up here, because pydicom wraps values beyond the
 end of a table, and rejects tables with padding, with two entries per word, or (as modality LUT) with other
 than 8 or 16 bits.
 """
@@ -175,7 +176,7 @@ def _brightness(units: np.ndarray, counts: Counts, header: Dataset) -> np.ndarra
 
 
 def _first(value: object) -> float | None:
-    """Return the first of one or several decimal strings as a float, None if there is none."""
+    """Return the first of one or several decimal strings as a float, or None if there is none."""
     if value is None or value == "":
         return None
     if isinstance(value, (str, float, int)):

@@ -6,10 +6,10 @@ rows on disk. The labelled subsets of one number are prefixes of one such order,
 are contained in the larger ones.
 
 If a dataset grows, sides keep their exact shares, so some units may have to move. New images of known units
-move none. m new units, sorted in among the old ones, shift each cut by the difference between the number of
-new units before it and the growth of the sides before it: about the square root of m, as keys are random, and
-never more than m units at the one cut of two sides, or 2m + 1 at the two cuts of three (a floor may add one).
-The old units keep their order, and so do the old images of a nested subset.
+move no unit. m new units, sorted in among the old ones, shift each cut by the difference between the number
+of new units before it and the growth of the sides before it: about the square root of m, because keys are
+random, and never more than m units at the one cut of two sides, or 2m + 1 at the two cuts of three (a floor
+may add one). The old units keep their order, and so do the old images of a nested subset.
 """
 
 from __future__ import annotations
@@ -81,9 +81,9 @@ def assign_splits(index: pd.DataFrame, split: Split, labels: Labels, seed: int) 
     """Return ``image_id``, ``patient_id`` and ``split`` of every row of ``index``, in its order.
 
     Official sides are kept as they are. The remaining units are cut in the order train, validation, test:
-    each side gets floor(share x units), the last one the rest. If ``labels.unlabeled`` is ``drop``, ``split``
-    is null for images without any label, and they count in no share. Raises UserError if a side is 'official'
-    and an image names no official side, if a unit would be divided, or if there are too few units.
+    each side gets floor(share x units), and the last one gets the rest. If ``labels.unlabeled`` is ``drop``,
+    ``split`` is null for images without any label, and they count in no share. Raises UserError if a side is
+    'official' and an image names no official side, if a unit would be divided, or if there are too few units.
     """
     used = has_labels(index) if labels.unlabeled == "drop" else np.ones(len(index), dtype=bool)
     side = np.full(len(index), None, dtype=object)
@@ -131,7 +131,7 @@ def draw_subset(
 
 
 def subset_size(percent: str, images: int) -> int:
-    """Return max(1, floor(``percent`` / 100 x ``images``)), exactly: ``percent`` is text, as floats round.
+    """Return max(1, floor(``percent`` / 100 x ``images``)), exactly: ``percent`` is text, since floats round.
 
     >>> subset_size("0.05", 225_720)
     112
@@ -140,7 +140,7 @@ def subset_size(percent: str, images: int) -> int:
 
 
 def side_sizes(units: int, unit: str, shares: Mapping[str, Fraction]) -> dict[str, int]:
-    """Return how many of ``units`` each side with a share gets: floor(share x units), the last one the rest.
+    """Return how many ``units`` each side gets: floor(share x units), but the last side gets the rest.
 
     ``unit`` is their name in the message. Raises UserError if a side gets none.
 

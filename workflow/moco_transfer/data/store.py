@@ -70,7 +70,7 @@ def join_shards(
             raise UserError(
                 f"none of the {len(table)} images is readable; correct the dataset's root, and {remedy}"
             )
-        # First: from here to the end the folder is not a store, whatever it was before.
+        # The manifest goes first: from here to the end, the folder is not a store, whatever it was before.
         (store / "manifest.json").unlink(missing_ok=True)
         with replacing(store / "images.npy") as temporary:
             _concatenate(shards, (stored, *shape_of(settings.store)), temporary)

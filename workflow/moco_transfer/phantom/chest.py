@@ -22,7 +22,7 @@ from moco_transfer.seeds import stream
 class _Frequency(NamedTuple):
     """How often there is a finding, and what reports say about it, in percent."""
 
-    well: float  # of the well who have it
+    well: float  # of the healthy patients who have it
     ill: float  # of the ill
     failing: float  # of the ill whose heart fails
     hedged: float  # of all reports that hedge it (-1)
@@ -63,7 +63,7 @@ _DISPLAY = Display(detail=(0.15, 0.5), low=(0.005, 0.04), high=(0.985, 0.998), g
 
 
 class Finding(NamedTuple):
-    """How plain a finding is (0 to 1) and where: -1 right, 1 left, 0 both sides."""
+    """How plain a finding is (0 to 1), and on which side it is: -1 right, 1 left, 0 both sides."""
 
     severity: float
     side: float

@@ -80,7 +80,7 @@ def film(
 
 def _displayed(signal: np.ndarray, rng: np.random.Generator, display: Display) -> np.ndarray:
     detail, low, high, gamma = (float(rng.uniform(*bounds)) for bounds in display[:4])
-    # As vendors' processing does, so that ribs and vessels show both in the lungs and behind the heart.
+    # Vendors' processing does the same, so that ribs and vessels show both in the lungs and behind the heart.
     signal = signal - np.float32(detail) * _coarse(signal)
     top, left = (int(0.5 * (1.0 - display.centre) * length) for length in signal.shape)
     middle = signal[top : signal.shape[0] - top : 2, left : signal.shape[1] - left : 2]
@@ -92,7 +92,7 @@ def _displayed(signal: np.ndarray, rng: np.random.Generator, display: Display) -
 
 
 def _coarse(image: np.ndarray) -> np.ndarray:
-    """Return ``image`` under a very wide blur: shrunk to a few cells and stretched again."""
+    """Return ``image`` after a very wide blur: it is shrunk to a few cells and stretched again."""
     rows, columns = image.shape
     cells = (max(columns // 16, 5), max(rows // 16, 5))
     small = Image.fromarray(image).resize(cells, Image.Resampling.BOX)
@@ -153,7 +153,7 @@ def _shadow(solid, source_distance, detector_distance, pitch, rows, columns):
 
 @njit(cache=True, nogil=True)
 def _integrate(solids, source_distance, detector_distance, pitch, rows, columns):
-    # Lengths along a ray are shares of its way from source to pixel. A stretch is a (start, end).
+    # Lengths along a ray are shares of the distance from source to pixel. A stretch is a (start, end).
     dense = np.zeros((rows, columns))
     haze = np.zeros((rows, columns, 2))
     body = _empty(rows, columns, 1)

@@ -46,8 +46,8 @@ def _write_films(
 ) -> dict[str, list]:
     """Write ``images`` films of patients or studies 0, 1, ...; return the rows of each table.
 
-    ``films_of`` (number) is how many films one has. ``write`` (number, count) writes the first ``count`` of
-    them and returns their rows.
+    ``films_of(number)`` returns how many films one of them has. ``write(number, count)`` writes the first
+    ``count`` films and returns their rows.
     """
     jobs: list[tuple[int, int]] = []
     while images > 0:
@@ -146,7 +146,7 @@ def write_spine_release(root: Path, *, images: int, size: int, seed: int, worker
     """Write ``images`` spine films under ``root`` in the layout of VinDr-SpineXR; every fifth study is a
     test.
 
-    The arguments and the promises are those of ``write_chest_release``.
+    The arguments and the guarantees are those of ``write_chest_release``.
     """
     tables = _write_films(
         partial(_write_study, root, seed, size),

@@ -33,9 +33,9 @@ _REGIONS = {
     "lumbar": _Region((L1, L5), (T12 - 2, L5), (235, 330)),
 }
 _SHARE_ILL = 0.54
-# How often an ill spine has each type of lesion, and at how many vertebrae at least; types found at several
-# vertebrae may affect two more. Lesions are more frequent and plainer than in life, because the demo's
-# network sees 64 pixels and trains for seconds.
+# How often an ill spine has each type of lesion, and the smallest number of vertebrae that have it. Types
+# found at several vertebrae may affect up to two more. Lesions are more frequent and plainer than in life,
+# because the demo's network sees 48 x 48 pixels and trains for seconds.
 _RATES = {
     "Osteophytes": (0.72, 4),
     "Disc space narrowing": (0.26, 2),
@@ -153,7 +153,7 @@ def _film(rng: np.random.Generator, body: Body, what: Study, view: str, size: in
 
 
 def _clipped(box: tuple[float, float, float, float], beam: Beam) -> tuple[int, int, int, int] | None:
-    """Return the whole pixels of ``box`` on the film, or None if less than one pixel of it is there."""
+    """Return the part of ``box`` on the film in whole pixels, or None if it is less than one pixel."""
     left, top = max(int(box[0]), 0), max(int(box[1]), 0)
     right, bottom = min(int(np.ceil(box[2])), beam.columns - 1), min(int(np.ceil(box[3])), beam.rows - 1)
     return (left, top, right, bottom) if right > left and bottom > top else None

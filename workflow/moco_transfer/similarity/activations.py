@@ -111,7 +111,7 @@ def write_layers(path: str | Path, layers: Mapping[str, NDArray[np.float32]]) ->
     """Write the arrays [images, channels] by layer to ``path``, whole or not at all."""
     # Safetensors sorts arrays by name, which would put features.10 before features.2 in every figure.
     with replacing(path) as temporary:
-        # Not save_file, which makes files that only their owner can read.
+        # save_file is not used, because it makes files that only their owner can read.
         temporary.write_bytes(save(dict(layers), metadata={"layers": json.dumps(list(layers))}))
 
 

@@ -144,8 +144,8 @@ def cka_of_similarities(a: NDArray[np.float64], b: NDArray[np.float64]) -> float
 
     Kornblith et al. (2019) with the unbiased HSIC of Song et al. (2012), as in Nguyen et al. (2021): the
     plug-in value of unrelated layers grows with channels / images (here 1,024 / 2,000), whereas this one is 0
-    on average and may fall below 0. At most 1. NaN if a side is constant, or only one of its images differs
-    from the rest.
+    on average and may fall below 0. The value is at most 1. It is NaN if a side is constant, or if only one
+    of its images differs from the rest.
     """
     norms = np.linalg.norm(a) * np.linalg.norm(b)
     return float(np.vdot(a, b) / norms) if norms > 0 else float("nan")

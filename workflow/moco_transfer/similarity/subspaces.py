@@ -49,7 +49,8 @@ def channel_spectrum(activations: NDArray) -> Spectrum:
 def random_rotation(channels: int, generator: np.random.Generator) -> NDArray[np.float64]:
     """Return a rotation or reflection [channels, channels], drawn uniformly from all of them.
 
-    QR of a Gaussian matrix, with the signs of R's diagonal moved into Q (Mezzadri, 2007).
+    It is Q of the QR decomposition of a Gaussian matrix, with the signs of R's diagonal moved into Q
+    (Mezzadri, 2007).
     """
     q, r = np.linalg.qr(generator.standard_normal((channels, channels)))
     return q * np.where(np.diag(r) < 0, -1.0, 1.0)
@@ -68,8 +69,8 @@ def rotated(spectrum: Spectrum, rotation: NDArray[np.float64], turned: NDArray[n
 def svcca_channels(a: Spectrum, b: Spectrum, k: int) -> float:
     """Return the mean cosine of the principal angles between the leading ``k``-dimensional channel subspaces.
 
-    From 0 to 1. This is SVCCA with channels as rows. A dataset of rank below ``k`` enters with its rank; NaN
-    if that is 0.
+    The value lies between 0 and 1. This is SVCCA with channels as rows. If a dataset has a rank below ``k``,
+    it enters with its rank. The value is NaN if that rank is 0.
     """
     if a.rank == 0 or b.rank == 0:
         return float("nan")
@@ -81,7 +82,7 @@ def cka_covariance(a: Spectrum, b: Spectrum) -> float:
     """Return the linear CKA of two datasets with channels as rows: <A, B> / (|A| |B|) of their covariances.
 
     Kornblith et al. (2019), equation 3, for kernels between channels. Activations are centred over images but
-    not over channels, so that the value does not depend on the channels' basis. NaN if a covariance is 0.
+    not over channels, so the value does not depend on the channels' basis. It is NaN if a covariance is 0.
     """
     if a.rank == 0 or b.rank == 0:
         return float("nan")
@@ -105,8 +106,8 @@ def frechet_distance(a: Spectrum, b: Spectrum) -> float:
 def variance_share(a: Spectrum, b: Spectrum, k: int) -> float:
     """Return the share of the variance of ``b`` that lies in the leading ``k`` directions of ``a``, 0 to 1.
 
-    Directed: with a source ``a`` and a target ``b`` it says how much of the target's variation the source's
-    main directions can express. NaN if either has no variance.
+    The measure is directed: for a source ``a`` and a target ``b``, it says how much of the target's variation
+    the source's main directions can express. It is NaN if either has no variance.
     """
     if a.rank == 0 or b.rank == 0:
         return float("nan")

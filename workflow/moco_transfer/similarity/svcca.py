@@ -95,8 +95,8 @@ def mean_canonical_correlation(a: NDArray[np.float64], b: NDArray[np.float64]) -
     """Return the mean canonical correlation of two whitened sides, [images, kept_a] and [images, kept_b].
 
     Both sides have orthonormal columns, so the canonical correlations are the min(kept_a, kept_b) singular
-    values of a'b (Bjorck and Golub, 1973). NaN if a side kept no direction. With more directions than images,
-    some are 1 whatever the data (see ``forced_correlations``).
+    values of a'b (Bjorck and Golub, 1973). The mean is NaN if a side kept no direction. With more directions
+    than images, some correlations are 1 whatever the data (see ``forced_correlations``).
     """
     if a.shape[1] == 0 or b.shape[1] == 0:
         return float("nan")

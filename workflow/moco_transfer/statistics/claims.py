@@ -11,8 +11,8 @@ The table has one row 'all' per claim with its verdict, and one row per comparis
 comparisons have Holm's correction within their claim. The row 'all' has the p-values of the whole claim, and
 the effect and interval of the comparison that decides it: the weakest if the claim is about all, the
 strongest if it is about some. Intervals are not adjusted. Verdicts on the paper's own tables stand beside
-those on the run. The paper's tables lack the variance between labelled subsets, and without it verdicts come
-too easily, so each says how much scatter between subsets would undo it.
+those on the run. The paper's tables lack the variance between labelled subsets. Without it verdicts come too
+easily, so each verdict on these tables says how much scatter between subsets would undo it.
 """
 
 from __future__ import annotations
@@ -71,9 +71,9 @@ class Comparison:
 
 Contrasts = Iterator[tuple[str, Weights]]
 Test = Callable[[Contrast, float], tuple[bool, float, float]]
-"""From a contrast and the margin to whether the estimate agrees, and the p-values for and against."""
+"""Takes a contrast and the margin; returns whether the estimate agrees, and the p-values for and against."""
 Comparisons = Callable[[Evidence, float, float], Iterable[Comparison]]
-"""From the evidence, the margin and the level to comparisons."""
+"""Takes the evidence, the margin and the level; returns comparisons."""
 
 
 def _superior(contrast: Contrast, margin: float) -> tuple[bool, float, float]:
@@ -85,7 +85,7 @@ def _not_inferior(contrast: Contrast, margin: float) -> tuple[bool, float, float
 
 
 def _equivalent(contrast: Contrast, margin: float) -> tuple[bool, float, float]:
-    """Make two one-sided tests (TOST, Schuirmann 1987); against, the smaller p-value outside counts twice."""
+    """Make two one-sided tests (TOST, Schuirmann 1987); ``p_against`` is twice the smaller one outside."""
     within = max(contrast.p_above(-margin), contrast.p_below(margin))
     outside = min(2 * min(contrast.p_above(margin), contrast.p_below(-margin)), 1.0)
     return abs(contrast.effect) < margin, within, outside
@@ -249,7 +249,7 @@ def _budget_changes_the_winner(evidence: Evidence, margin: float, level: float) 
 
 @dataclass(frozen=True)
 class Claim:
-    """The comparisons of one claim, and for how many of them the paper makes it."""
+    """The comparisons of one claim, and for how many of them the paper says that it holds."""
 
     quantifier: Quantifier
     comparisons: Comparisons
@@ -291,10 +291,10 @@ def claims_table(
     """Return all claims: claim, text, cell, effect, lower, upper, p, p_against, verdict, remark.
 
     ``similarity`` is the frame of the similarity stage. ``reference`` holds the paper's tables; their
-    findings are in further columns ``paper_...``. ``margin`` (in AUROC) is that of equivalence and
-    non-inferiority, ``level`` that of every one-sided test; intervals cover 1 - 2 ``level``. A verdict is
-    'supported' (by ``p``), 'not supported' (the opposite is shown, by ``p_against``), 'undecided' or 'cannot
-    be tested'.
+    findings are in additional columns ``paper_...``. ``margin`` (in AUROC) is the margin of the equivalence
+    and non-inferiority tests. ``level`` is the level of every one-sided test; intervals cover 1 - 2
+    ``level``. A verdict is 'supported' (by ``p``), 'not supported' (the opposite is shown, by ``p_against``),
+    'undecided' or 'cannot be tested'.
     """
     rows = []
     for number, text in TEXTS.items():
@@ -326,7 +326,7 @@ def _undoing_scatter(
     """Return the smallest standard deviation between labelled subsets, up to 0.5, that undoes ``found``.
 
     Each AUROC counts as the mean of the paper's three subsets, which scatter independently. Returns None if
-    the verdict is no finding, or if no such scatter changes it.
+    the verdict is not a finding, or if no such scatter changes it.
     """
     if found not in ("supported", "not supported"):
         return None
@@ -345,7 +345,7 @@ def _undoing_scatter(
 
 
 def _findings(claim: Claim, evidence: Evidence, margin: float, level: float) -> dict[str, dict]:
-    """Return the findings of ``claim`` by cell, the whole claim's ('all') first; empty if none."""
+    """Return the findings of ``claim`` by cell, first that of the whole claim ('all'), or {} without any."""
     comparisons = list(claim.comparisons(evidence, margin, level))
     if not comparisons:
         return {}
@@ -364,7 +364,7 @@ def _findings(claim: Claim, evidence: Evidence, margin: float, level: float) -> 
         remark += f" ({'; '.join(supporting)})"
     deciding = comparisons[int(np.argsort(p, kind="stable")[u - 1])]
     whole = _finding(deciding, at_least(p, u), at_least(p_against, m - u + 1), level, remark)
-    if np.isnan(deciding.p):  # NaNs are sorted last, in no order, so none of them decides
+    if np.isnan(deciding.p):  # NaNs are sorted last, in no particular order, so none of them decides
         whole |= {"effect": np.nan, "lower": np.nan, "upper": np.nan}
     return {"all": whole} | cells
 

@@ -4,10 +4,10 @@ A contrast is a weighted sum of AUROCs, such as "MoCo minus ImageNet alone". Its
 test set's, from the paired covariance of the AUROCs, and the labelled subsets', from the scatter of the
 contrast over the subsets (all sources share each subset). With few subsets the second part is uncertain,
 which matters most in the far tails that Holm's correction uses. Cochran's quantiles account for it;
-Satterthwaite's degrees of freedom would reject up to four times too often there. docs/statistics.md has the
-error rates, and says what no contrast includes.
+Satterthwaite's degrees of freedom would reject up to four times too often there. docs/statistics.md gives the
+error rates and says what no contrast includes.
 
-The paper's own tables are treated in the same way, as far as they go. They give no covariance, so estimates
+The paper's own tables are treated in the same way as far as possible. They give no covariance, so estimates
 count as independent, which overstates the variance of differences on one test set. They give no values per
 subset, so the subsets' variance is missing, which understates it.
 
@@ -97,7 +97,7 @@ class Contrast:
         return -float((1 - self.subset_share) * ndtri(p) + self.subset_share * stdtrit(self.df, p))
 
     def _upper_tail(self, t: float) -> float:
-        """Return the probability whose upper quantile is ``t``, by bisection, as there is no formula."""
+        """Return the probability whose upper quantile is ``t``, by bisection, because there is no formula."""
         if t < 0:
             return 1 - self._upper_tail(-t)
         if self.subset_share == 0:

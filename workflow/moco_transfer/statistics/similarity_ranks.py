@@ -1,17 +1,18 @@
-"""What the similarity of datasets says: the paper's claim 10, and does similarity predict the best source?
+"""What the similarity of datasets says: does claim 10 hold, and does similarity predict the best source?
 
 Claim 10 says that the similarity of spine and chest exceeds that of either with ImageNet, in every layer.
-Each measure is judged alone. A measure that stays inside its null at some layer cannot test the claim,
+Each measure is judged separately. A measure that stays inside its null at some layer cannot test the claim,
 whatever the order of its values, and that is the finding. Leaving the null is a low bar: the network shapes
 its channels, so any two sets of images, even noise, are more alike than randomly rotated channels.
 
-The other measures are judged by their 5 to 95% intervals over random halves of the images. A half scatters
-about the whole as the whole does about fresh draws (the delete-half jackknife, Shao and Wu 1989). Requiring
-that two intervals lie apart is stricter than requiring that the interval of their difference excludes zero:
-in simulations without any difference (200 to 256 normal or heavy-tailed images, 32 to 128 channels, also with
-two dependent images per patient), they lie apart in a given direction in at most 4%. So there is no p-value.
-A claim about all layers needs no correction, but one comparison in any layer contradicts it, so for that the
-intervals are stretched, as Bonferroni's correction stretches normal ones.
+The other measures are judged by their 5 to 95% intervals over random halves of the images. The values of
+halves scatter about the value of all images as the latter scatters between samples (the delete-half
+jackknife, Shao and Wu 1989). Requiring that two intervals lie apart is stricter than requiring that the
+interval of their difference excludes zero: in simulations without any difference (200 to 256 normal or
+heavy-tailed images, 32 to 128 channels, also with two dependent images per patient), they lie apart in a
+given direction in at most 4% of cases. So there is no p-value. A claim about all layers needs no correction,
+but one comparison in any layer contradicts it, so for that the intervals are stretched, as Bonferroni's
+correction stretches normal ones.
 
 The second question ranks, for each target, its out-of-domain sources by similarity and by AUROC. A source of
 one dataset is as similar to a target as that dataset is; ``none`` stands for the dataset of the initial

@@ -37,7 +37,8 @@ def open_device(name: str) -> torch.device:
     LOCAL_RANK of LOCAL_WORLD_SIZE, after ``open_ranks``). It must be called before CUDA is initialised. On the CPU,
     everything used here is deterministic already, and the switch would import modules for seconds.
 
-    Raises UserError if there is no GPU, because a slow run on the CPU would look like a hang, or fewer GPUs than ranks.
+    Raises UserError if there is no GPU, because a slow run on the CPU would look like a hang, or if there are
+    fewer GPUs than ranks.
     """
     if name != "cuda":
         return torch.device(name)

@@ -74,7 +74,7 @@ class SupervisedTraining:
         self.network, self.pool, self.loss, self.recipe = network, pool, loss, recipe
         self.device = device
         network.to(device, memory_format=torch.channels_last)
-        # Compiling gives a second module with the same weights, so that predictions use the plain network.
+        # Compilation returns a second module with the same weights, so predictions use the plain network.
         self._forward = torch.compile(network) if recipe.computing.compile else network
         settings = recipe.optimizer
         if settings.name == "adam":

@@ -123,11 +123,11 @@ def require_images(index: pd.DataFrame, root: Path, max_quarantined: float) -> N
 def places_of(paths: list[str], root: Path) -> np.ndarray:
     """Return whether each of ``paths``, relative to ``root``, is 'there', 'missing' or 'outside': str [n].
 
-    Only regular files are there; of a link, its target counts. Links may lead elsewhere in the root, but not
-    out of it; the root itself may be a link. Files that this user may not look up are missing.
+    Only regular files count as there; for a link, its target counts. Links may lead elsewhere in the root,
+    but not out of it; the root itself may be a link. Files that this user may not look up count as missing.
 
     Each file and each folder is looked up once. Listing folders would be slower: MIMIC-CXR has 377,110 files
-    in some 230,000 folders; listing a folder takes five system calls, looking up a file one.
+    in some 230,000 folders; listing a folder takes five system calls, and looking up a file takes one.
     """
     real_root = os.path.realpath(root)
 

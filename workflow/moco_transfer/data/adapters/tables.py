@@ -1,7 +1,8 @@
-"""Reading a table of a release, CSV or Parquet, as text; and naming the row at which something is wrong.
+"""Read a table of a release (CSV or Parquet) as text, and name the row at which something is wrong.
 
-PyArrow reads a CSV. Files with quotes or faults first pass through Python's csv module, which knows the line of each
-record and is stricter: to PyArrow, everything from an unclosed quote to the end of the file is one field.
+PyArrow reads CSV files. Files with quotes or faults first pass through Python's csv module, which knows the
+line of each record and is stricter: to PyArrow, everything from an unclosed quote to the end of the file is
+one field.
 
 Every fault ends in a UserError that says what was expected, what is there instead, and what to do. The index of a table
 holds the line of each row, as an editor counts it, or the number of the row in a Parquet file.
@@ -205,8 +206,8 @@ def _check_header(content: bytes, columns: Sequence[str], path: Path) -> None:
 def _require_columns(columns: Sequence[str], present: Sequence[str], path: Path) -> None:
     """Raise UserError if one of ``columns`` is not ``present`` exactly once in the file at ``path``.
 
-    The columns that are there are named only if one of those asked for is among them: else the first line may be no
-    header at all but a row of identifiers.
+    The message names the columns of the file only if one of the requested columns is among them. Otherwise
+    the first line may be a row of identifiers instead of a header.
     """
     missing = [column for column in columns if column not in present]
     if missing:
