@@ -67,7 +67,7 @@ class Deviations(NamedTuple):
     """The standard deviations of Gaussian blurs, in pixels of the view."""
 
     deviations: np.ndarray
-    largest: float  # that can be drawn
+    largest: float  # the largest deviation that can be drawn
 
 
 Step = Rotation | Flip | Box

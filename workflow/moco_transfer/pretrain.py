@@ -180,7 +180,9 @@ def _build_moco(
             "MoCo's augmentations need grey images; a dataset of colour images cannot be a source"
         )
     if len(pool) < 2:
-        raise UserError(f"MoCo needs at least two images, this source has {len(pool)}; raise the percentage")
+        raise UserError(
+            f"MoCo needs at least two images, and this source has {len(pool)}; raise the percentage"
+        )
     configured = settings.schedule.batch, settings.moco.queue
     batch, queue = moco.clamp(len(pool), *configured)
     groups = min(settings.schedule.bn_groups, batch // 2)  # a group of one image has no variance to divide by

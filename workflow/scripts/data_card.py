@@ -57,7 +57,7 @@ def _write_header(ax: Axes, card: DataCard, title: str) -> None:
     ax.axis("off")
     ax.text(0, 0.95, title, fontsize=11, fontweight="bold", va="top")
     reasons = "; ".join(f"{row.reason}: {row.images:,}" for row in card.quarantined.itertuples())
-    reasons = textwrap.shorten(reasons, 80, placeholder=" ...")  # the page has them all
+    reasons = textwrap.shorten(reasons, 80, placeholder=" ...")  # the page lists all of them
     quarantined = f"{card.indexed - card.stored:,} quarantined" + (f" ({reasons})" if reasons else "")
     size, colour = card.settings["size"], "colour" if card.settings["colour"] else "grey"
     lines = [
@@ -94,7 +94,7 @@ def _draw_prevalence(ax: Axes, card: DataCard, labels: Sequence[str], splits: Se
         **{"x": "prevalence", "y": "label", "order": labels, "errorbar": None, "ax": ax},
         **{"hue": "split", "hue_order": splits, "palette": SPLIT_COLORS, "linestyles": ""},
         markers=[SPLIT_MARKERS[split] for split in splits],
-        # Side by side, because splits of one population have nearly the same prevalence.
+        # Splits stand side by side, because those of one population have nearly the same prevalence.
         dodge=0.22 * (len(splits) - 1) or False,
         markersize=3.6,
     )

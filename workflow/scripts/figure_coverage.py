@@ -23,8 +23,8 @@ NOTE = "Simulated scores, no images"
 def draw(coverage: pd.DataFrame, percentiles: Sequence[float]) -> Figure:
     """Return the figure of ``statistics.coverage.coverage_table``: one panel per study, coverage in percent.
 
-    ``percentiles`` are the ends of the interval. A line shows its confidence, and a band where 95% of the
-    simulations of an exact interval lie.
+    ``percentiles`` are the ends of the interval. A line shows its confidence, and a band shows where 95% of
+    the simulations of an exact interval lie.
     """
     confidence = (percentiles[1] - percentiles[0]) / 100
     spread = ndtri(0.975) * np.sqrt(confidence * (1 - confidence) / coverage["trials"].max())

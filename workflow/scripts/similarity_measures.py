@@ -56,7 +56,7 @@ def draw(similarity: pd.DataFrame, titles: Mapping[str, str], note: str = "") ->
 
 def _draw_panel(ax: Axes, cells: pd.DataFrame, look: style.Look) -> None:
     """Draw null, ceiling and value of one direction, all visible even if there is a single layer."""
-    ax.use_sticky_edges = False  # else the bars leave no margin at the axis
+    ax.use_sticky_edges = False  # otherwise the bars leave no margin at the axis
     height = cells["null_upper"] - cells["null_lower"]
     ax.bar(cells["layer"], height, bottom=cells["null_lower"], width=0.8, color="0.8", lw=0)
     color = "0.3" if look is DIRECTIONS[0] else look.color

@@ -93,7 +93,7 @@ def draw(gains: pd.DataFrame, titles: Mapping[str, str], sources: Sequence[str],
     for column, measure in zip(axes.T, measures, strict=True):
         of_measure = deepest[deepest["measure"] == measure]
         distance = measure in DISTANCES
-        # The whole range, so that differences of a thousandth look as small as they are.
+        # The axis shows the whole range, so that differences of a thousandth look as small as they are.
         width = 1.25 * of_measure["similarity"].max() if distance else 1.0
         for ax, target in zip(column, targets, strict=True):
             _draw_panel(ax, of_measure[of_measure["target"] == target], looks, width)

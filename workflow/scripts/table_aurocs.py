@@ -18,7 +18,7 @@ def main(inputs, outputs, params) -> None:
         "end on different proportions of labelled data: median over bootstrap replicates of the test set "
         f"({interval_name(params.percentiles)}, resampled by {params.unit}). Intervals hold only the test "
         "set's variance, not that between labelled subsets. Rows with a macro average, taken on the test "
-        "set itself, weigh all classes equally.",
+        "set itself, weight all classes equally.",
         params.note,
         auroc_records(estimates, reference),
     )

@@ -27,7 +27,7 @@ PROBE = "probe_"
 THIN, THICK = 0.4, 0.9
 """Line widths in points: for the smallest percentage of labels, and for the largest or no percentage."""
 MOST_COLUMNS = 5
-"""As many as the paper's finetuning needs: linear and four budgets."""
+"""The number of panels that the paper's finetuning needs: linear and four budgets."""
 
 
 @dataclass(frozen=True)

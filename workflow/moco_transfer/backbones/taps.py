@@ -32,7 +32,7 @@ def choose_taps(network: nn.Module, configured: Mapping[str, str] | None, size: 
             hint = f"near it are {near}" if near else f"there are {', '.join(paths[:5])}, ..."
             raise UserError(
                 f"config: model.taps.{tap} is '{path}', a layer that the network does not have; {hint}; "
-                "model.taps: null takes the usual layers"
+                "model.taps: null uses the usual layers"
             )
     return dict(configured)
 

@@ -28,8 +28,9 @@ An overlay contains only what differs. Mappings are merged key by key; lists and
 source, set it to `null`. Give overlays in order, after the targets: `snakemake figures --configfile config/demo.yaml my.yaml`. To change
 a single value, use `snakemake --config n_subsets=5`.
 
-If a key is unknown, a value is out of bounds or a name does not exist, Snakemake stops before anything runs, with one line that says where.
-`#n` is the number of a decision in [docs/decisions.md](../docs/decisions.md), where the paper leaves a choice open.
+If a key is unknown, a value is out of bounds or a name does not exist, Snakemake stops before anything runs. It prints one line that says
+where the mistake is. `#n` is the number of a decision in [docs/decisions.md](../docs/decisions.md) on a choice that the paper leaves
+open.
 """
 
 

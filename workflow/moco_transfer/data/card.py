@@ -23,7 +23,7 @@ NOT_STATED = "not stated"
 RARE_VIEWS = "others"
 SHOWN_LABELS = 25
 """A card shows only the most frequent labels; a dataset of many folders may have thousands."""
-# The user chooses the column of views. Should it hold identifiers, they are too rare to be shown.
+# The user chooses the column of views. If it holds identifiers, each of them is too rare to be shown.
 LEAST_IMAGES_PER_VIEW, SHOWN_VIEWS = 5, 10
 
 

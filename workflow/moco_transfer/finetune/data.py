@@ -68,7 +68,7 @@ def read_finetuning_data(index: Path, splits: Path, subset: Path, uncertain: str
 
 
 class BestEpoch:
-    """Keeps a model's state of the epoch with the highest validation score; of equal scores, the first counts (#13).
+    """Keeps a model's state from the epoch with the highest validation score; of equal ones, the first (#13).
 
     Attributes
     ----------

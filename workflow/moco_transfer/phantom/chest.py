@@ -24,7 +24,7 @@ class _Frequency(NamedTuple):
 
     well: float  # of the healthy patients who have it
     ill: float  # of the ill
-    failing: float  # of the ill whose heart fails
+    failing: float  # of the ill patients whose heart fails
     hedged: float  # of all reports that hedge it (-1)
     denied: float = 0.5  # of reports that mention its absence, if it is absent
 

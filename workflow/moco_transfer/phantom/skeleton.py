@@ -31,7 +31,7 @@ _LEAN = np.array(
     [-8, -8, -6, 0, 8, 16, 22, 24, 22, 19, 16, 12, 8, 4, -1, -5, -9, -12, -13, -12, -8, 0, 10, 20]
 )
 
-# Ribs 1 to 12: half-width and half-depth of the cage (mm), how far round each rib goes (radians), how far it
+# Ribs 1 to 12: half-width and half-depth of the cage (mm), how far around each rib goes (radians), how far it
 # drops (mm).
 _RIB_HALF_WIDTH = np.array([56, 80, 99, 112, 121, 127, 131, 134, 134, 131, 125, 112])
 _RIB_HALF_DEPTH = np.array([36, 54, 68, 78, 85, 90, 93, 95, 95, 92, 88, 82])

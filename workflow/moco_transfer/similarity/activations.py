@@ -49,7 +49,7 @@ def activations(
 
 
 def draw_pool(store: Path, dataset: str, images: int, seed: int) -> ImagePool:
-    """Return that many random images of a dataset, the same ones for every network.
+    """Return ``images`` random images of a dataset, the same ones for every network.
 
     They come in random order, so that a dataset can be cut to the first n images if another one has only n.
     """
