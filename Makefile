@@ -37,7 +37,7 @@ demo: $(READY)
 	@echo "Figures: results/demo/figures/  Tables: results/demo/tables/  (phantom data)"
 
 real: $(READY)
-	@test -n "$(DATA)" || { echo "Which folder? make real DATA=DIR, where DIR holds Data_Entry_2017*.csv and images_*/"; exit 1; }
+	@test -n "$(DATA)" || { echo "Which folder? make real DATA=DIR; DIR must hold Data_Entry_2017*.csv and images_*/"; exit 1; }
 	@test -d "$(DATA)" || { echo "$(DATA): no such folder"; exit 1; }
 	$(BIN)/snakemake --configfile config/demo.yaml config/nih-sample.yaml --config 'datasets={"chest": {"root": "$(abspath $(DATA))"}}'
 	@echo "Figures: results/nih-sample/figures/  Tables: results/nih-sample/tables/"

@@ -1,4 +1,4 @@
-"""The weights that every experiment starts from: ImageNet's, downloaded or read from a file, or a stand-in trained here."""
+"""The weights from which every experiment starts: ImageNet's, from the web or a file, or a stand-in."""
 
 from __future__ import annotations
 

@@ -29,7 +29,7 @@ def build_backbone(name: str, key: int, input_size: int | None = None) -> nn.Mod
 
     ``name`` is a DenseNet, whose weights are drawn as in He et al. 2015, or any classification model of
     torchvision, which draws its own. ``input_size`` is the side of the images in pixels, for networks that
-    fix it when they are built; None is the size that their published weights are for.
+    fix it when they are built; if it is None, they take the size that their published weights are for.
 
     Raises UserError for an unknown name, and for a size that the network cannot take.
     """

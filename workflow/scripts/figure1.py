@@ -14,7 +14,7 @@ from moco_transfer.data.split import subset_size
 from moco_transfer.report import style
 from moco_transfer.report.names import source_label
 
-# Sizes in inches: of a card, and of the tile with an example image.
+# Sizes in inches of a card, and of the tile with an example image.
 WIDTH, HEIGHT, TILE = 1.56, 0.68, 0.45
 
 

@@ -128,7 +128,7 @@ def fit(image: Decoded, size: int, how: str, colour: bool) -> np.ndarray:
 
 
 def _dataset_start(head: bytes) -> int | None:
-    """Return where the data elements start in a file that begins with ``head``, None if not a DICOM."""
+    """Return where the data elements start in a file that begins with ``head``; None for other formats."""
     if head[128:] == b"DICM":
         return 132
     # without preamble: the first element is of group 2 (file meta) or 8, in either byte order

@@ -9,7 +9,7 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Release:
-    """A release's name, where to get it, and patterns that must match the tables its adapter reads.
+    """A release's name, where to get it, and patterns of the tables that its adapter reads.
 
     ``{labeler}`` in a pattern stands for the dataset's labeler. ``images`` counts those of the whole release
     by official split, and ``classes`` its labels, if known.

@@ -20,7 +20,8 @@ SOFT_TISSUE = 0.02  # attenuation of soft tissue in 1/mm, at about 70 keV
 LUNG_AIR = 0.76  # the share of soft tissue's attenuation that inflated lung lacks
 METAL = 0.25  # attenuation above soft tissue in 1/mm, of steel as thin as implants and wires are
 
-# How a patient stands in each view. Rows: along the image's rows, to the detector, and up, in patient axes.
+# How a patient stands in each view. The rows point along the image's rows, to the detector, and up, in
+# patient axes.
 POSES = {
     "PA": np.diag([1.0, 1.0, 1.0]),
     "AP": np.diag([1.0, -1.0, 1.0]),

@@ -110,7 +110,7 @@ _OTHER_LOOKS = (
 
 
 def source_looks(sources: Iterable[str]) -> dict[str, Look]:
-    """Return the look of each source: fixed for the paper's five, in turn for others.
+    """Return the look of each source: the paper's five have fixed looks; others take looks in turn.
 
     Pass the same sources for every figure of a run, so that a source looks the same in all of them.
     """

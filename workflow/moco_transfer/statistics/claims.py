@@ -345,7 +345,7 @@ def _undoing_scatter(
 
 
 def _findings(claim: Claim, evidence: Evidence, margin: float, level: float) -> dict[str, dict]:
-    """Return the findings of ``claim`` by cell, first that of the whole claim ('all'), or {} without any."""
+    """Return the findings of ``claim`` by cell, that of the whole claim ('all') first; {} without any."""
     comparisons = list(claim.comparisons(evidence, margin, level))
     if not comparisons:
         return {}

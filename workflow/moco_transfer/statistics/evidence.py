@@ -42,7 +42,7 @@ ANSWERS: dict[Verdict, str] = {
 
 
 class EstimateKey(NamedTuple):
-    """The name of an AUROC averaged over labelled subsets. ``epochs`` None means the selected budget."""
+    """The name of an AUROC averaged over labelled subsets; without ``epochs``, at the selected budget."""
 
     target: str
     source: str

@@ -1,8 +1,8 @@
 """What a training reports: progress lines, TensorBoard events, and a table of metrics.
 
-Equal trainings give equal tables, so times appear only in the lines and in TensorBoard. After a kill, images and time of all
-attempts count, each up to the state from which the next one resumed. TensorBoard drops what an attempt wrote after that
-state.
+Equal trainings give equal tables, so times appear only in the lines and in TensorBoard. After a kill, the
+images and the time of all attempts count, each up to the state from which the next attempt resumed.
+TensorBoard drops what an attempt wrote after that state.
 """
 
 from __future__ import annotations

@@ -146,7 +146,7 @@ def places_of(paths: list[str], root: Path) -> np.ndarray:
 
 
 def _entry_place(entry: str, root: str, is_kind: Callable[[int], bool]) -> Place:
-    """Return where ``entry`` is, given that its folder is there; other kinds of entries are missing."""
+    """Return where ``entry`` is if its folder is there; other kinds of entries count as missing."""
     path = f"{root}/{entry}"
     try:
         mode = os.lstat(path).st_mode
