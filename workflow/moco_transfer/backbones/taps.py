@@ -18,7 +18,7 @@ from moco_transfer.networks import TAPS, DenseNet
 
 
 def choose_taps(network: nn.Module, configured: Mapping[str, str] | None, size: int) -> dict[str, str]:
-    """Return the taps of ``network`` for images of ``size`` pixels: name to path, in the order of the figures.
+    """Return the taps of ``network`` for images of ``size`` pixels, name to path, in the figures' order.
 
     If ``configured`` is None, these are the default taps. Raises UserError for a path that does not exist,
     with the paths nearest to it.

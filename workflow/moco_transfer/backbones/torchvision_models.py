@@ -45,7 +45,7 @@ def _averaging(before: int, after: int) -> Tensor:
 
 
 def build_torchvision(name: str, input_size: int | None) -> nn.Module:
-    """Return the backbone ``name`` for square images of ``input_size`` pixels, with torchvision's random weights.
+    """Return the backbone ``name`` for images of side ``input_size``, with torchvision's random weights.
 
     If ``input_size`` is None, it is the size that the published weights are for. The weights are drawn from
     PyTorch's global state. Raises UserError if torchvision does not have the name, or if the network cannot

@@ -33,9 +33,10 @@ _held: list[socket.socket] = []  # the locks of this process, which the operatin
 def open_device(name: str) -> torch.device:
     """Return the device ``name`` ('cpu' or 'cuda'); on a GPU, switch PyTorch to deterministic algorithms.
 
-    For 'cuda', this process locks one GPU and waits while none is free. The ranks of one job take one GPU each (torchrun's
-    LOCAL_RANK of LOCAL_WORLD_SIZE, after ``open_ranks``). It must be called before CUDA is initialised. On the CPU,
-    everything used here is deterministic already, and the switch would import modules for seconds.
+    For 'cuda', this process locks one GPU and waits while none is free. The ranks of one job take one GPU
+    each (torchrun's LOCAL_RANK of LOCAL_WORLD_SIZE, after ``open_ranks``). Call it before CUDA is
+    initialised. On the CPU, everything used here is deterministic already, and the switch would import
+    modules for seconds.
 
     Raises UserError if there is no GPU, because a slow run on the CPU would look like a hang, or if there are
     fewer GPUs than ranks.

@@ -4,8 +4,8 @@ PyArrow reads CSV files. Files with quotes or faults first pass through Python's
 line of each record and is stricter: to PyArrow, everything from an unclosed quote to the end of the file is
 one field.
 
-Every fault ends in a UserError that says what was expected, what is there instead, and what to do. The index of a table
-holds the line of each row, as an editor counts it, or the number of the row in a Parquet file.
+Every fault ends in a UserError that says what was expected, what is there instead, and what to do. The index
+of a table holds the line of each row, as an editor counts it, or the number of the row in a Parquet file.
 """
 
 from __future__ import annotations
