@@ -142,7 +142,7 @@ class MoCo(nn.Module):
         torch._foreach_lerp_(keys, queries, 1 - self.momentum)
 
     def _logits(self, queries: Tensor, keys: Tensor, images: Tensor) -> Tensor:
-        """Return the similarities of ``queries`` to ``keys`` and queue, divided by the temperature: [m, 1 + K]."""
+        """Return the similarities to ``keys`` and to the queue, divided by the temperature: [m, 1 + K]."""
         positive = (queries * keys).sum(dim=1, keepdim=True)  # [m, 1]
         # A copy, because the queue changes before the backward pass, which needs its present keys.
         negative = queries @ self.queue.clone().T  # [m, K]

@@ -34,7 +34,7 @@ def open_device(name: str) -> torch.device:
     """Return the device ``name`` ('cpu' or 'cuda'); on a GPU, switch PyTorch to deterministic algorithms.
 
     For 'cuda', this process locks one GPU and waits while none is free. The ranks of one job take one GPU
-    each (torchrun's LOCAL_RANK of LOCAL_WORLD_SIZE, after ``open_ranks``). Call it before CUDA is
+    each (torchrun's LOCAL_RANK of LOCAL_WORLD_SIZE, after ``open_ranks``). Call this before CUDA is
     initialised. On the CPU, everything used here is deterministic already, and the switch would import
     modules for seconds.
 
