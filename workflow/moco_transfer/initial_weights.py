@@ -44,8 +44,8 @@ def fetch_weights(settings: stages.FetchWeights, *, encoder: Path) -> None:
         found = hashlib.file_digest(handle, "sha256").hexdigest()
     if weights.sha256 is not None and not found.startswith(weights.sha256):
         raise UserError(
-            f"{path}: SHA-256 begins with {found[:8]}, not {weights.sha256}, so the file is damaged or is another "
-            "file; fetch it again, or set model.initial_weights.sha256 to null to use it"
+            f"{path}: SHA-256 begins with {found[:8]}, not {weights.sha256}, so the file is damaged or is "
+            "another file; fetch it again, or set model.initial_weights.sha256 to null to use it"
         )
     if path.suffix == ".safetensors":
         state = load_file(path)
