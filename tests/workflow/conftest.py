@@ -4,6 +4,7 @@ import pytest
 from running import TINY, snakemake
 
 
+@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
 def pytest_collection_modifyitems(items):
     """Keep the tests of the finished run in one process, which makes it once."""
     for item in items:
@@ -17,6 +18,14 @@ def finished(tmp_path_factory):
     folder = tmp_path_factory.mktemp("tiny")
     snakemake(*TINY, directory=folder)
     return folder
+
+
+@pytest.fixture(scope="session")
+def report(finished, tmp_path_factory):
+    """The report of the finished run, an HTML file."""
+    path = tmp_path_factory.mktemp("report") / "report.html"
+    snakemake("--report", path, *TINY, directory=finished)
+    return path
 
 
 @pytest.fixture(scope="session")

@@ -39,7 +39,7 @@ def run(folder, *arguments, installed):
     """Run Snakemake; not installed: Python ignores the .pth file that an editable installation leaves."""
     python = [sys.executable] if installed else [sys.executable, "-S"]
     known = {} if installed else {"PYTHONPATH": sysconfig.get_paths()["purelib"]}
-    command = [*python, "-m", "snakemake", "--cores", "2", "--rerun-triggers", "mtime", "params", "input"]
+    command = [*python, "-m", "snakemake", "--rerun-triggers", "mtime", "params", "input", "--cores", "2"]
     return subprocess.run(
         [*command, *arguments],
         cwd=folder,

@@ -71,9 +71,7 @@ def test_no_figure_table_card_or_log_holds_an_identifier(finished, hidden):
     assert not leaking
 
 
-def test_the_report_holds_no_identifier(finished, hidden, tmp_path):
-    report = tmp_path / "report.html"
-    snakemake("--report", report, *TINY, directory=finished)
+def test_the_report_holds_no_identifier(report, hidden):
     content = report.read_bytes()
     assert b"Data" in content and len(unpacked(content)) > 100_000
     assert not leaks(content, hidden)

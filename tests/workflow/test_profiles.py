@@ -20,7 +20,7 @@ def gpu_rules():
     for file in (ROOT / "workflow/rules").glob("*.smk"):
         for block in re.split(r"\n(?=\s*(?:use )?rule \w+)", file.read_text()):
             if name := re.match(r"\s*rule (\w+):", block):
-                rules[name[1]] = "gpu=" in block
+                rules[name[1]] = "gpu=" in block or "NETWORK_RESOURCES" in block
             elif name := re.match(r"\s*use rule (\w+) as (\w+) with:", block):
                 inherited[name[2]] = name[1]
     return {name for name, gpu in rules.items() if gpu} | {

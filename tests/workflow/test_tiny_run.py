@@ -81,10 +81,12 @@ def test_a_second_invocation_has_nothing_to_do(finished):
 
 
 def test_two_runs_give_the_same_bytes(finished, tmp_path):
-    snakemake(*TINY, directory=tmp_path)
+    # One target's: the other would train the same networks again.
+    ends = ["results/tiny/evaluate/spine/estimates.parquet", "results/tiny/similarity/similarity.parquet"]
+    snakemake(*ends, *TINY, directory=tmp_path)
     first, second = tables_of(finished), tables_of(tmp_path)
-    assert len(first) > 60
-    assert first == second
+    assert len(second) > 50
+    assert second == {name: first[name] for name in second}
 
 
 def test_a_single_file_is_made_again_alone_with_the_same_bytes(finished):
@@ -99,9 +101,7 @@ def test_a_single_file_is_made_again_alone_with_the_same_bytes(finished):
     assert "1 of 1 steps (100%) done" in run.stdout + run.stderr
 
 
-def test_the_report_is_built_without_network(finished, tmp_path):
-    report = tmp_path / "report.html"
-    snakemake("--report", report, *TINY, directory=finished)
+def test_the_report_is_built_without_network(report):
     text = report.read_text()
     for part in ("Figures", "Tables", "claims", "Mean canonical correlation", "generated images"):
         assert part in text

@@ -125,7 +125,7 @@ class MoCo(nn.Module):
             shuffled_keys = self.ranks.gather(F.normalize(encoded_keys.to(self.queue.dtype), dim=1), shares)
             keys = shuffled_keys[torch.argsort(order)]  # k, [n, C]
             logits = self._logits(queries, keys[start:stop], images[start:stop])  # [m, 1 + K]
-            # Equation 1: cross entropy of a choice among 1 + K keys; the right answer is the positive, number 0.
+            # InfoNCE, equation 1: cross entropy of a choice among 1 + K keys; the right answer is the positive, number 0.
             loss = F.cross_entropy(logits, logits.new_zeros(len(logits), dtype=torch.int64))
             self._enqueue(keys, images)
             return {

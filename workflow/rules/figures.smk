@@ -1,9 +1,12 @@
-"""Every figure, as PDF, SVG and PNG, and the data cards.
+"""The figures, as PDF, SVG and PNG, and the data cards.
 
-The script scripts/NAME.py of the rule NAME draws <run>/figures/NAME.pdf (.svg, .png); its caption in the report is
-report/NAME.rst. To add a figure: copy a rule, its script and its caption, and add the name to ``figure_names`` in
-moco_transfer/experiment.py, so that the target `figures` includes it. Figures read finished tables. The top of
-scripts/figure2.py says where its error bars come from.
+To add a figure NAME:
+1. Write scripts/NAME.py (copy scripts/networks.py): ``draw``, ``main``, and last the entry point for Snakemake.
+2. Add a rule NAME below, also to ``localrules``, and its caption report/NAME.rst.
+3. Add the name to ``figure_names`` in moco_transfer/experiment.py, so that the target `figures` includes it.
+4. Draw made-up data in tests/unit/made_up_figures.py, so that the layout tests check the figure.
+
+The top of scripts/figure2.py says where its error bars come from.
 """
 
 RESULT_PARAMS = {"titles": titles(), "note": data_note(), "code": RESULTS_CODE}
