@@ -46,8 +46,8 @@ plan: $(READY)
 	@$(BIN)/python -m moco_transfer plan --config config/config.yaml $(CONFIG) $(if $(IMAGES_PER_SECOND),--images-per-second $(IMAGES_PER_SECOND))
 
 test: lint
-	# One thread per test process: they share the cores. Tests of one finished run stay together (loadgroup).
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --dist loadgroup
+	# One thread per test process: they share the cores.
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto
 
 # Mount and process namespaces protect the machine's /usr and /etc, and end every process that the test starts.
 NAMESPACE := unshare --mount --pid --fork --mount-proc --kill-child

@@ -1,23 +1,29 @@
 """What tests share: the tiny run, made once for all that look at what a whole run leaves behind, and empty releases."""
 
+import fcntl
+import os
+import shutil
+
 import pytest
 from running import TINY, snakemake
 
 
-@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
-def pytest_collection_modifyitems(items):
-    """Keep the tests of the finished run in one process, which makes it once."""
-    for item in items:
-        if "finished" in item.fixturenames:
-            item.add_marker(pytest.mark.xdist_group("finished"))
-
-
 @pytest.fixture(scope="session")
 def finished(tmp_path_factory):
-    """The folder of a finished run of the tiny configuration; its chest dataset is not shareable."""
-    folder = tmp_path_factory.mktemp("tiny")
-    snakemake(*TINY, directory=folder)
-    return folder
+    """The folder of a finished run of the tiny configuration; its chest dataset is not shareable.
+
+    One of pytest-xdist's processes makes the run, and each of them works on a copy.
+    """
+    shared = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        shared = shared.parent
+    with (shared / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (shared / "made").exists():
+            (shared / "run").mkdir()
+            snakemake(*TINY, directory=shared / "run")
+            (shared / "made").touch()
+    return shutil.copytree(shared / "run", tmp_path_factory.mktemp("tiny") / "run", symlinks=True)
 
 
 @pytest.fixture(scope="session")
