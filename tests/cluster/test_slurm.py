@@ -74,7 +74,7 @@ def pretraining(state: str = "RUNNING") -> str:
 
 def in_its_midst(folder: Path, attempt: int) -> str:
     """Return the job of the pretraining once it trains, at its ``attempt``: each goes on from the state of the last."""
-    words = "MoCo: epoch" if attempt == 1 else f"attempt {attempt} goes on"
+    words = "MoCo: epoch" if attempt == 1 else f"attempt {attempt} resumes"
     wait_for(lambda: words in log_of(folder), f"'{words}' in its log", 300)
     time.sleep(3)
     return pretraining()
