@@ -45,7 +45,7 @@ def pretrain(
 ) -> None:
     """Pretrain the initial weights with MoCo on the images of one source: splits of datasets, or a subset of one dataset.
 
-    ``stores`` and ``splits`` name one file per dataset of the settings. If torchrun has started several processes, they
+    Each dataset of the settings has one folder in ``stores`` and one file in ``splits``. If torchrun has started several processes, they
     share each batch.
     """
     rows = [split_rows(path, settings.images.split("+")) for path in splits]

@@ -77,7 +77,7 @@ class Study(NamedTuple):
 
 
 def studies(seed: int, patient: int) -> list[Study]:
-    """Return the studies of patient number ``patient``; health mostly lasts from one to the next."""
+    """Return the studies of patient number ``patient``; most findings persist from one study to the next."""
     rng = stream(seed, "phantom", "chest", patient)
     ill, failing = rng.random() < _SHARE_ILL, rng.random() < _SHARE_FAILING
     count = min(int(rng.geometric(0.32)), 12)
