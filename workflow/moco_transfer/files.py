@@ -13,12 +13,13 @@ import shutil
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from moco_transfer import checksums
 from moco_transfer.errors import UserError
 
 if TYPE_CHECKING:
@@ -30,21 +31,25 @@ READ_ONLY = (errno.EROFS, errno.EACCES, errno.EPERM)
 
 
 @contextmanager
-def replacing(path: str | Path) -> Iterator[Path]:
+def replacing(path: str | Path, sealed: bool = False) -> Iterator[Path]:
     """Yield a temporary path in the folder of ``path``: renamed to ``path`` on success, removed on an error.
 
-    The temporary name keeps the suffix, because writers such as Matplotlib choose their format by it.
+    The temporary name keeps the suffix, because writers such as Matplotlib choose their format by it. If ``sealed``, the file
+    gets a checksum (``checksums``). Raises UserError if the disk is full or the folder may not be written to.
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
-    try:
-        yield temporary
-        with temporary.open("rb") as handle:
-            os.fsync(handle.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with writing_to(path.parent):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            yield temporary
+            if sealed:
+                checksums.seal(temporary)
+            with temporary.open("rb") as handle:
+                os.fsync(handle.fileno())
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
 
 
 def write_text(path: str | Path, text: str) -> None:
@@ -54,8 +59,14 @@ def write_text(path: str | Path, text: str) -> None:
 
 def write_parquet(frame: pd.DataFrame, path: str | Path) -> None:
     """Write ``frame`` without its index; equal frames give equal bytes."""
-    with replacing(path) as temporary:
-        frame.to_parquet(temporary, index=False, compression="zstd")
+    write_table(pa.Table.from_pandas(frame, preserve_index=False), path)
+
+
+def write_table(table: pa.Table, path: str | Path) -> None:
+    """Write ``table`` as Parquet with a checksum; equal tables give equal bytes."""
+    metadata = {**(table.schema.metadata or {}), "checksum": checksums.PLACE}
+    with replacing(path, sealed=True) as temporary:
+        pq.write_table(table.replace_schema_metadata(metadata), temporary, compression="zstd")
 
 
 def write_csv(frame: pd.DataFrame, path: str | Path, float_format: str | None = None) -> None:
@@ -65,15 +76,61 @@ def write_csv(frame: pd.DataFrame, path: str | Path, float_format: str | None = 
 
 
 def write_array(array: np.ndarray, path: str | Path) -> None:
-    """Write ``array`` as .npy."""
-    with replacing(path) as temporary, temporary.open("wb") as handle:
-        np.save(handle, array)
+    """Write ``array`` as .npy with a checksum."""
+    array = np.ascontiguousarray(array)
+    with replacing(path, sealed=True) as temporary, temporary.open("wb") as handle:
+        # np.save would report a full disk without an error number.
+        np.lib.format.write_array_header_1_0(handle, np.lib.format.header_data_from_array_1_0(array))
+        handle.write(array.data)
+
+
+def read_array(path: Path) -> np.ndarray:
+    """Return the array that ``write_array`` wrote, mapped into memory; raises UserError if the file is damaged."""
+    checksums.check(path, required=True)
+    return map_array(path)
+
+
+def map_array(path: Path) -> np.ndarray:
+    """Return the array in an .npy file, mapped into memory; raises UserError if it is cut off or is no such file."""
+    try:
+        return np.load(path, mmap_mode="r")
+    except (ValueError, EOFError):
+        raise checksums.damaged(path) from None
+
+
+def read_parquet(path: Path, **options: Any) -> pd.DataFrame:
+    """Return ``pandas.read_parquet(path, **options)``; raises UserError if the file is damaged."""
+    import pandas as pd
+
+    with _undamaged(path):
+        return pd.read_parquet(path, **options)
 
 
 def read_columns(path: Path, columns: Sequence[str]) -> pa.Table:
-    """Return the ``columns`` of the Parquet file ``path``; names that it does not have are left out."""
-    with pq.ParquetFile(path) as file:
+    """Return the ``columns`` of the Parquet file ``path``; names that it does not have are left out.
+
+    Raises UserError if the file is damaged.
+    """
+    with _undamaged(path), pq.ParquetFile(path) as file:
         return file.read(columns=list(columns), use_threads=False)
+
+
+def column_names(path: Path) -> list[str]:
+    """Return the names of the columns of the Parquet file ``path``; raises UserError if the file is damaged."""
+    with _undamaged(path):
+        return pq.read_schema(path).names
+
+
+@contextmanager
+def _undamaged(path: Path) -> Iterator[None]:
+    """Check the Parquet file ``path`` before the block reads it, and turn what Arrow says about damage into a UserError."""
+    checksums.check(path)
+    try:
+        yield
+    except (pa.ArrowException, UnicodeDecodeError, OSError) as error:
+        if getattr(error, "errno", None):  # the machine's error, not the file's
+            raise
+        raise checksums.damaged(path) from None
 
 
 def as_numpy(column: pa.ChunkedArray) -> np.ndarray:
@@ -94,31 +151,38 @@ def rows_among(column: pa.ChunkedArray, names: Collection[str]) -> np.ndarray:
 def room_for(needed: int, folder: Path) -> Iterator[None]:
     """Make ``folder``, check that ``needed`` bytes are free there, and run the block, which writes into it.
 
-    Raises UserError if there is too little space, or if the block meets a full disk, a quota, a limit on the
-    size of a file, or a folder that may not be written to.
+    Raises UserError if there is too little space, now or later, or if the folder may not be written to.
     """
-
-    def no_space(found: str) -> UserError:
-        return UserError(
-            f"no space left on {folder}: needs about {_readable(needed)}; {found}. Free some space, or link "
-            "results/ to a larger disk, and run again: finished shards are kept"
-        )
-
-    try:
+    with writing_to(folder):
         folder.mkdir(parents=True, exist_ok=True)
         free = shutil.disk_usage(folder).free
         if free < needed:
-            raise no_space(f"{_readable(free)} are free")
+            raise _no_space(folder, f"needs about {_readable(needed)}, and {_readable(free)} are free")
+        yield
+
+
+@contextmanager
+def writing_to(folder: Path) -> Iterator[None]:
+    """Turn a full disk, a quota, a limit on the size of a file, or a folder that is read-only into a UserError."""
+    try:
         yield
     except OSError as error:
         if error.errno in FULL:
-            raise no_space(error.strerror) from None
-        if error.errno in READ_ONLY:
+            raise _no_space(folder, error.strerror) from None
+        # A file elsewhere that may not be read is another error.
+        if error.errno in READ_ONLY and folder.is_relative_to(Path(error.filename or folder).parent):
             raise UserError(
                 f"{folder}: cannot be written to ({error.strerror}); give this user write permission, "
                 "or link results/ to a writable disk"
             ) from None
         raise
+
+
+def _no_space(folder: Path, found: str) -> UserError:
+    return UserError(
+        f"no space left on {folder}: {found}. Free some space, or link results/ to a larger disk, and run again: "
+        "what is finished is kept"
+    )
 
 
 def _readable(size: int) -> str:

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import hashlib
 import shutil
 import urllib.request
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file
 from torch import nn
 
+from moco_transfer.checksums import file_sha256
 from moco_transfer.config import stages
 from moco_transfer.config.training import Optimizer
 from moco_transfer.data.labels import read_targets, split_rows
 from moco_transfer.errors import UserError
 from moco_transfer.files import replacing
-from moco_transfer.networks import build_backbone, load_state, save_weights, seeded
+from moco_transfer.networks import build_backbone, load_state, read_weights, save_weights, seeded
 from moco_transfer.seeds import stream_key
 from moco_transfer.training.attempt import attempt
 from moco_transfer.training.checkpoint import Checkpoint, fingerprint
@@ -40,15 +39,14 @@ def fetch_weights(settings: stages.FetchWeights, *, encoder: Path) -> None:
         _download(weights.url, path)
     if not path.is_file():
         raise UserError(f"{path}: no such file of weights; correct model.initial_weights.path")
-    with path.open("rb") as handle:
-        found = hashlib.file_digest(handle, "sha256").hexdigest()
+    found = file_sha256(path)
     if weights.sha256 is not None and not found.startswith(weights.sha256):
         raise UserError(
             f"{path}: SHA-256 begins with {found[:8]}, not {weights.sha256}, so the file is damaged or is "
             "another file; fetch it again, or set model.initial_weights.sha256 to null to use it"
         )
     if path.suffix == ".safetensors":
-        state = load_file(path)
+        state = read_weights(path)
     else:
         state = torch.load(path, map_location="cpu", weights_only=True)
     network = build_backbone(settings.network.name, 0)
@@ -88,6 +86,7 @@ def train_weights(
     weights, network_name = settings.weights, settings.network.name
     recipe = Recipe(
         Optimizer(batch=weights.batch, lr=weights.lr, name="sgd", momentum=0.9, weight_decay=1e-4),
+        section="model.initial_weights",
         epochs=weights.epochs,
         operations=[],
         input_size=settings.network.input_size,
@@ -121,7 +120,7 @@ def train_weights(
         train,
         folder=encoder.parent / "state",
         fingerprint=fingerprint(
-            settings.model_dump(), [store / "images.npy"], {"index": [index], "splits": [splits]}
+            __name__, settings.model_dump(), [store / "images.npy"], {"index": [index], "splits": [splits]}
         ),
         outputs=[encoder, metrics],
     )

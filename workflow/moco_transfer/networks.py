@@ -15,10 +15,12 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from moco_transfer.checksums import PLACE, check, damaged
 from moco_transfer.config.networks import DENSENETS
 from moco_transfer.errors import UserError
 from moco_transfer.files import replacing
@@ -57,16 +59,28 @@ def seeded(key: int) -> Iterator[None]:
 
 
 def save_weights(network: nn.Module, path: str | Path) -> None:
-    """Write the weights of ``network`` to ``path`` as safetensors, whole or not at all."""
+    """Write the weights of ``network`` to ``path`` as safetensors with a checksum, whole or not at all."""
     tensors = {name: value.detach().cpu().contiguous() for name, value in network.state_dict().items()}
-    with replacing(path) as temporary:
+    with replacing(path, sealed=True) as temporary:
         # save_file is not used, because it makes files that only their owner can read.
-        temporary.write_bytes(save(tensors))
+        temporary.write_bytes(save(tensors, {"checksum": PLACE}))
 
 
-def load_weights(network: nn.Module, path: str | Path) -> None:
-    """Load the safetensors file ``path`` into ``network``; raises UserError if names or shapes differ."""
-    load_state(network, load_file(path), path)
+def load_weights(network: nn.Module, path: Path) -> None:
+    """Load the safetensors file ``path`` into ``network``; raises UserError if it is damaged, or names or shapes differ."""
+    load_state(network, read_weights(path), path)
+
+
+def read_weights(path: Path) -> dict[str, Tensor]:
+    """Return the tensors of the safetensors file ``path`` by name; raises UserError if it is damaged.
+
+    Weights that others published have no checksum.
+    """
+    check(path)
+    try:
+        return load_file(path)
+    except SafetensorError:
+        raise damaged(path) from None
 
 
 def load_state(network: nn.Module, state: Mapping[str, Tensor], origin: str | Path) -> None:

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow.parquet as pq
 import torch
 from torch import Tensor, nn
 
@@ -17,6 +16,7 @@ from moco_transfer.config import stages
 from moco_transfer.config.augmentation import Operation, operations_of
 from moco_transfer.data.labels import label_columns, read_targets, split_rows, subset_rows
 from moco_transfer.errors import UserError
+from moco_transfer.files import column_names
 from moco_transfer.networks import build_backbone, load_weights, save_weights, seeded
 from moco_transfer.seeds import stream, stream_key
 from moco_transfer.training.attempt import attempt
@@ -80,7 +80,7 @@ def pretrain(
         attempt(
             train,
             folder=encoder.parent / "state",
-            fingerprint=fingerprint(settings.model_dump(), images, files),
+            fingerprint=fingerprint(__name__, settings.model_dump(), images, files),
             outputs=[encoder, metrics],
             ranks=ranks,
         )
@@ -223,7 +223,7 @@ def _open_probes(
         return {}
     probes = {}
     for dataset, store, split in zip(settings.datasets, stores, splits, strict=True):
-        if label_columns(pq.read_schema(store / "index.parquet").names):
+        if label_columns(column_names(store / "index.parquet")):
             probes[dataset.name] = LinearProbe(
                 store / "images.npy",
                 read_targets(store / "index.parquet", dataset.uncertain)[1],

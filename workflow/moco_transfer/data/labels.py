@@ -14,9 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-import pyarrow.parquet as pq
 
-from moco_transfer.files import as_numpy, read_columns, rows_among
+from moco_transfer.files import as_numpy, column_names, read_columns, rows_among
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -53,7 +52,7 @@ def targets(raw: np.ndarray, uncertain: str) -> np.ndarray:
 
 def read_targets(index: Path, uncertain: str) -> tuple[list[str], np.ndarray]:
     """Return the names of the classes of the index table at ``index``, and the targets of its images."""
-    classes = label_columns(pq.read_schema(index).names)
+    classes = label_columns(column_names(index))
     table = read_columns(index, classes)
     raw = np.stack([as_numpy(table[name]) for name in classes], axis=1)
     return classes, targets(raw, uncertain)

@@ -20,6 +20,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from moco_transfer.checksums import file_sha256
 from moco_transfer.config import stages
 from moco_transfer.data.index import check
 from moco_transfer.data.packing import quarantine_of, shape_of, too_many, write_header
@@ -96,11 +97,6 @@ def join_shards(
 
 def package_versions() -> dict[str, str]:
     return {name: version(name) for name in PACKAGES}
-
-
-def file_sha256(path: Path) -> str:
-    with path.open("rb") as handle:
-        return hashlib.file_digest(handle, "sha256").hexdigest()
 
 
 def _table_sha256(frame: pd.DataFrame) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from moco_transfer.data.decode import decode, fit
+from moco_transfer.data.manifest import read_manifest
 from moco_transfer.data.store import FILES, file_sha256, package_versions
 from moco_transfer.errors import UnreadableImage, UserError
 
@@ -21,7 +21,7 @@ def verify(*, store: Path, root: Path | None = None, sample: int = 100) -> str:
     images evenly spread over the store are decoded again and compared byte by byte. Raises UserError for the
     first difference; it names an image by its row number.
     """
-    manifest = _read_manifest(store)
+    manifest = read_manifest(store)
     for name in FILES:
         if not (store / name).is_file():
             raise UserError(f"{store}: {name} is missing; pack the dataset again")
@@ -50,20 +50,6 @@ def verify(*, store: Path, root: Path | None = None, sample: int = 100) -> str:
         if difference:
             raise UserError(f"{store}: image {row + 1} of {len(images)} {difference}")
     return f"{summary}, {len(rows)} decoded again with the same bytes"
-
-
-def _read_manifest(store: Path) -> dict[str, Any]:
-    path = store / "manifest.json"
-    if not path.is_file():
-        raise UserError(f"{store}: there is no manifest.json, so this is not a finished store; pack it again")
-    try:
-        manifest = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError:
-        raise UserError(f"{path}: not JSON; pack the dataset again") from None
-    needed = {"indexed", "stored", "quarantined", "settings", "versions", "sha256"}
-    if missing := needed - manifest.keys():  # an older version wrote it
-        raise UserError(f"{path}: it lacks {', '.join(sorted(missing))}; pack the dataset again")
-    return manifest
 
 
 def _compare(path: Path, packed: np.ndarray, size: tuple[int, int], manifest: dict[str, Any]) -> str:

@@ -13,12 +13,11 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from moco_transfer.config import stages
 from moco_transfer.data.labels import read_targets, split_rows, subset_rows
 from moco_transfer.errors import UserError
-from moco_transfer.files import read_columns, replacing
+from moco_transfer.files import read_columns, write_table
 
 Score = Callable[[np.ndarray, np.ndarray], float]
 
@@ -134,5 +133,4 @@ def write_predictions(path: Path, data: FinetuningData, logits: Sequence[tuple[i
         columns = zip([f"logit_{name}" for name in data.classes], np.float32(values).T, strict=True)
         part = pa.table(images | dict(columns))
         parts.append(part.add_column(1, "epochs", pa.array(np.full(len(part), epochs, np.int32))))
-    with replacing(path) as temporary:
-        pq.write_table(pa.concat_tables(parts), temporary, compression="zstd")
+    write_table(pa.concat_tables(parts), path)

@@ -65,7 +65,7 @@ def end_to_end(
     attempt(
         train,
         folder=predictions.parent / "state",
-        fingerprint=fingerprint(settings.model_dump(), [store / "images.npy"], inputs),
+        fingerprint=fingerprint(__name__, settings.model_dump(), [store / "images.npy"], inputs),
         outputs=[predictions, metrics],
     )
 
@@ -141,6 +141,7 @@ def _open_training(
         network = nn.Sequential(backbone, nn.Linear(backbone.width, len(data.classes)))
     recipe = Recipe(
         optimizer=settings.optimizer,
+        section="finetune.optimizers.*",
         epochs=budget,
         operations=[] if settings.augment == "none" else operations_of(settings.augment),
         input_size=settings.network.input_size,

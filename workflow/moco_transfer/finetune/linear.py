@@ -16,6 +16,7 @@ import numpy as np
 from moco_transfer.config import stages
 from moco_transfer.config.training import Optimizer
 from moco_transfer.errors import UserError
+from moco_transfer.files import read_array, read_parquet, write_parquet
 from moco_transfer.finetune.data import (
     BestEpoch,
     FinetuningData,
@@ -62,13 +63,12 @@ def linear_subsets(
     """Train a linear head on each of many labelled subsets of a target, and score the test images."""
     import pandas as pd
 
-    from moco_transfer.files import write_parquet
     from moco_transfer.statistics.auroc import average_auroc
 
     data = read_finetuning_data(index, splits, subsets, settings.uncertain)
     cache, labels = FeatureCache(features, rows), data.labels[data.test]
     found = []
-    for (percent, number), subset in pd.read_parquet(subsets).groupby(["percent", "subset"], sort=False):
+    for (percent, number), subset in read_parquet(subsets).groupby(["percent", "subset"], sort=False):
         logits = finetune_linear(
             settings.model_copy(update={"stream": [*settings.stream, percent, int(number)]}),
             dataclasses.replace(data, train=subset["row"].to_numpy()),
@@ -206,8 +206,8 @@ class FeatureCache:
 
     def __init__(self, features: Path, rows: Path) -> None:
         self.path = features
-        self._features = np.load(features, mmap_mode="r")
-        stored, views = np.load(rows).T
+        self._features = read_array(features)
+        stored, views = read_array(rows).T
         self.views, self._span = int(views.max()) + 1, int(stored.max()) + 1
         # One number per pair of view and row, ascending, so that bisection finds a pair.
         self._keys = views * self._span + stored

@@ -19,9 +19,10 @@ from safetensors.numpy import save
 from torch import Tensor, nn
 
 from moco_transfer.backbones.taps import channel_means, choose_taps, has_channels_last
+from moco_transfer.checksums import PLACE, check
 from moco_transfer.config import stages
 from moco_transfer.errors import UserError
-from moco_transfer.files import replacing
+from moco_transfer.files import map_array, replacing
 from moco_transfer.networks import build_backbone, load_weights
 from moco_transfer.seeds import stream
 from moco_transfer.training.device import open_device
@@ -53,7 +54,7 @@ def draw_pool(store: Path, dataset: str, images: int, seed: int) -> ImagePool:
 
     They come in random order, so that a dataset can be cut to the first n images if another one has only n.
     """
-    stored = len(np.load(store, mmap_mode="r"))
+    stored = len(map_array(store))
     return ImagePool([(store, stream(seed, "similarity", "images", dataset).permutation(stored)[:images])])
 
 
@@ -110,13 +111,15 @@ def layer_activations(
 def write_layers(path: str | Path, layers: Mapping[str, NDArray[np.float32]]) -> None:
     """Write the arrays [images, channels] by layer to ``path``, whole or not at all."""
     # Safetensors sorts arrays by name, which would put features.10 before features.2 in every figure.
-    with replacing(path) as temporary:
+    metadata = {"layers": json.dumps(list(layers)), "checksum": PLACE}
+    with replacing(path, sealed=True) as temporary:
         # save_file is not used, because it makes files that only their owner can read.
-        temporary.write_bytes(save(dict(layers), metadata={"layers": json.dumps(list(layers))}))
+        temporary.write_bytes(save(dict(layers), metadata))
 
 
-def read_layers(path: str | Path) -> dict[str, NDArray[np.float32]]:
+def read_layers(path: Path) -> dict[str, NDArray[np.float32]]:
     """Return what ``write_layers`` wrote, in its order; raises UserError for any other file."""
+    check(path)
     try:
         with safe_open(path, framework="numpy") as file:
             order = json.loads((file.metadata() or {})["layers"])

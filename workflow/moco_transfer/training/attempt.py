@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import fcntl
 import glob
-import hashlib
 import json
 import logging
 import os
@@ -27,9 +26,8 @@ from errno import ENOLCK, ENOSYS, ENOTSUP
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import moco_transfer
 from moco_transfer.errors import UserError
-from moco_transfer.files import write_text
+from moco_transfer.files import write_text, writing_to
 
 if TYPE_CHECKING:
     from moco_transfer.training.checkpoint import Checkpoint
@@ -52,7 +50,7 @@ def attempt(
     Parameters
     ----------
     folder : of the state; no rule may declare it or a file in it
-    fingerprint : what the training depends on, by name (``checkpoint.fingerprint``)
+    fingerprint : what the training depends on, by name, its code included (``checkpoint.fingerprint``)
     ranks : the processes that share the training; all of them call this. Rank 0 holds the lock and decides for all.
     """
     # Imported here, because Snakemake imports this module, and importing PyTorch takes seconds.
@@ -66,9 +64,9 @@ def attempt(
             with Checkpoint(path, fingerprint, ranks) as checkpoint:
                 train(checkpoint)
         return
-    finished, record = folder / "finished", {**fingerprint, "code": _code()}
-    with _locked(folder / "lock"):
-        if ranks.broadcast(not _put_back(finished, record, outputs)):
+    finished = folder / "finished"
+    with writing_to(folder), _locked(folder / "lock"):
+        if ranks.broadcast(not _put_back(finished, fingerprint, outputs)):
             shutil.rmtree(finished, ignore_errors=True)
             # Remove temporary files of processes that were killed while writing; nobody else writes under the lock.
             for written in (path, *outputs):
@@ -76,7 +74,7 @@ def attempt(
                     left.unlink()
             with Checkpoint(path, fingerprint, ranks) as checkpoint:
                 train(checkpoint)
-            _keep(finished, record, outputs)
+            _keep(finished, fingerprint, outputs)
         else:
             log.info(
                 "nothing to do: this training has finished since the job was submitted, so its files are put back (to "
@@ -122,14 +120,6 @@ def _locked(path: Path) -> Iterator[None]:
             file.truncate(0)
 
 
-def _code() -> str:
-    """Return a hash of the package, because outputs of other code must not be put back."""
-    digest = hashlib.sha256()
-    for module in sorted(Path(moco_transfer.__path__[0]).rglob("*.py")):
-        digest.update(module.read_bytes())
-    return digest.hexdigest()
-
-
 def _keep(finished: Path, record: Mapping[str, str], outputs: Sequence[Path]) -> None:
     finished.mkdir()
     try:
@@ -142,13 +132,13 @@ def _keep(finished: Path, record: Mapping[str, str], outputs: Sequence[Path]) ->
             error.strerror,
         )
     # Last, because nothing is put back without the record.
-    write_text(finished / RECORD, json.dumps(record))
+    write_text(finished / RECORD, json.dumps(record, sort_keys=True))
 
 
 def _put_back(finished: Path, record: Mapping[str, str], outputs: Sequence[Path]) -> bool:
     """Put back the outputs that an equal training kept, and return whether all ``outputs`` are there."""
     kept_record = finished / RECORD
-    if not kept_record.exists() or json.loads(kept_record.read_text(encoding="utf-8")) != record:
+    if not kept_record.exists() or kept_record.read_bytes() != json.dumps(record, sort_keys=True).encode():
         return False
     for path in outputs:
         if (kept := finished / path.name).exists():

@@ -3,13 +3,12 @@
 The state is one file, replaced as a whole: weights, optimiser, queue, metrics so far, and the number of the next step. It
 holds no state of a random generator, because every draw is named by its epoch or step. It is saved after the first step
 that ends ``SECONDS_BETWEEN_SAVES`` after the last save, because a MoCo epoch takes a tenth of a second with 58 images and
-many minutes with 225,720. After SIGTERM or SIGINT, it is saved once more and the process ends. The file also holds the
-fingerprint, so that a training never resumes from the state of another.
+many minutes with 225,720. After SIGTERM or SIGINT, it is saved once more and the process ends. The file also holds a
+checksum, and the fingerprint, so that a training never resumes from the state of another.
 """
 
 from __future__ import annotations
 
-import hashlib
 import io
 import json
 import logging
@@ -20,14 +19,19 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+import numpy as np
 import torch
 
+from moco_transfer import checksums
+from moco_transfer.data.manifest import images_sha256
 from moco_transfer.errors import UserError
-from moco_transfer.files import FULL, replacing
+from moco_transfer.files import replacing
+from moco_transfer.training.code import code_hashes
 from moco_transfer.training.ranks import ALONE, Ranks
 
 SECONDS_BETWEEN_SAVES = 60.0
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
+NAMED = 5  # of what has changed; another version of this package may change every module
 
 log = logging.getLogger(__name__)
 
@@ -40,7 +44,7 @@ class Checkpoint:
 
     Parameters
     ----------
-    fingerprint : what the training depends on, by name; the state of another training is set aside, not read
+    fingerprint : what the training depends on, by name; a damaged state or that of another training is set aside, not read
     ranks : the processes that share the training; each has its own Checkpoint for the same file
     """
 
@@ -103,12 +107,18 @@ class Checkpoint:
         if not self.path.exists():
             return None
         try:
+            checksums.check(self.path, required=True)
+        except UserError:
+            return self._set_aside("it is damaged")
+        try:
             saved = torch.load(self.path, map_location="cpu", weights_only=True)
             found, state = saved["fingerprint"], saved["state"]
         except Exception:  # PyTorch's reader raises many kinds of error for bytes that are no state
             return self._set_aside("it cannot be read")
-        if found != self.fingerprint:
-            return self._set_aside(f"changed since then: {', '.join(changed(found, self.fingerprint))}")
+        names = changed(found, self.fingerprint)
+        if names:
+            more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
+            return self._set_aside(f"changed since then: {', '.join(names[:NAMED])}{more}")
         return state
 
     def _set_aside(self, reason: str) -> None:
@@ -120,36 +130,34 @@ class Checkpoint:
         # Serialised in memory, because PyTorch's writer reports a full disk without an error number.
         serialised = io.BytesIO()
         torch.save({"fingerprint": self.fingerprint, "state": state}, serialised)
-        try:
-            with replacing(self.path) as temporary:
-                temporary.write_bytes(serialised.getbuffer())
-        except OSError as error:
-            if error.errno not in FULL:
-                raise
-            raise UserError(
-                f"no space left on {self.path.parent}: the training's state takes {serialised.tell() / 1e6:.2f} MB "
-                f"({error.strerror}). Free some space and run again; the previous state is kept"
-            ) from None
+        with replacing(self.path, sealed=True) as temporary:
+            temporary.write_bytes(serialised.getbuffer())
 
 
 def fingerprint(
-    settings: Mapping[str, Any], images: Sequence[Path], files: Mapping[str, Sequence[Path]]
+    stage: str, settings: Mapping[str, Any], images: Sequence[Path], files: Mapping[str, Sequence[Path]]
 ) -> dict[str, str]:
-    """Return the values of all ``settings`` and the hashes of all inputs, by name.
+    """Return the values of all ``settings`` and the hashes of all inputs and of the code, by name.
 
     The places of the files and the device do not count: on another GPU or in a moved folder, it is the same training.
+    Comments do not count either, but a change of the code or another version of a package does: half a training by one and
+    half by another is a training by neither.
 
     Parameters
     ----------
+    stage : the name of the module that trains
     settings : of the stage; names of nested ones are joined by dots, as in ``schedule.lr``
     images : the images.npy of each store; the manifest beside it holds its hash
     files : the other inputs, by the name that the log uses if they have changed
     """
     found = dict(_flat("", settings))
     for name, paths in files.items():
-        found[name] = " ".join(map(_sha256, paths))
-    manifests = [json.loads(path.with_name("manifest.json").read_text(encoding="utf-8")) for path in images]
-    found["images"] = " ".join(manifest["sha256"]["images.npy"] for manifest in manifests)
+        found[name] = " ".join(map(checksums.file_sha256, paths))
+    found["images"] = " ".join(map(images_sha256, images))
+    for module, sha256 in code_hashes(stage).items():
+        found[f"code of {module}"] = sha256
+    # The part after the plus sign names the device that PyTorch was built for.
+    found |= {"version of torch": torch.__version__.split("+")[0], "version of numpy": np.__version__}
     return found
 
 
@@ -164,8 +172,3 @@ def _flat(prefix: str, value: Any) -> Iterator[tuple[str, str]]:
             yield from _flat(f"{prefix}.{key}" if prefix else key, inner)
     else:
         yield prefix, json.dumps(value, sort_keys=True)
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as handle:
-        return hashlib.file_digest(handle, "sha256").hexdigest()

@@ -17,6 +17,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from moco_transfer.files import map_array
+
 # ImageNet's mean and standard deviation of each channel, also for radiographs (decision 19).
 MEAN = (0.485, 0.456, 0.406)
 DEVIATION = (0.229, 0.224, 0.225)
@@ -41,7 +43,7 @@ class ImagePool:
 
     def __init__(self, parts: Sequence[tuple[Path, np.ndarray]]) -> None:
         # Plain arrays over the maps, because indexing an np.memmap takes twice as long.
-        stores = [np.asarray(np.load(path, mmap_mode="r")) for path, _ in parts]
+        stores = [np.asarray(map_array(path)) for path, _ in parts]
         rows = [np.asarray(rows, dtype=np.int64) for _, rows in parts]
         self.shape = stores[0].shape[1:]
         self._offsets = np.cumsum([0, *(len(r) for r in rows)])

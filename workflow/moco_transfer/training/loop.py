@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 from torch.optim.adam import adam
 from torch.optim.sgd import sgd
 
@@ -32,11 +33,13 @@ class Recipe:
 
     Attributes
     ----------
+    section : where the configuration sets the batch and the learning rate, for messages
     operations : the augmentation; an empty list means a centre crop
     stream : first parts of the names of the streams for the order of images and the augmentation
     """
 
     optimizer: Optimizer
+    section: str
     epochs: int
     operations: Sequence[Operation]
     input_size: int
@@ -60,6 +63,8 @@ class SupervisedTraining:
     Parameters
     ----------
     targets : [n, ...], one row per image of the pool; whatever ``loss(outputs, targets)`` takes
+
+    Raises UserError if a step would have only one image and the network has batch normalisation.
     """
 
     def __init__(
@@ -82,7 +87,13 @@ class SupervisedTraining:
         else:
             self._optimizer = SGD(network.parameters(), settings.momentum or 0, settings.weight_decay)
         self._targets = torch.from_numpy(targets).to(device)
-        self._epoch_steps = len(all_batches(np.arange(len(pool)), recipe.optimizer.batch))
+        steps = all_batches(np.arange(len(pool)), recipe.optimizer.batch)
+        if 1 in map(len, steps) and any(isinstance(module, _BatchNorm) for module in network.modules()):
+            cure = f"raise {recipe.section}.batch" if len(pool) > 1 else "raise the percentage, or add images"
+            raise UserError(
+                f"batch normalisation needs at least two images in a step; of {len(pool)} images, some step has only one: {cure}"
+            )
+        self._epoch_steps = len(steps)
         self._losses = torch.zeros(self._epoch_steps, device=device)  # of each step of the epoch
         self._step = 0
 
@@ -131,7 +142,7 @@ class SupervisedTraining:
                     yield Step(len(numbers), lr, epoch + 1, self._losses.mean().item())
 
     def _refuse_nonfinite(self, first: int) -> None:
-        refuse_nonfinite(self._losses, first, f"the learning rate ({self.recipe.optimizer.lr})")
+        refuse_nonfinite(self._losses, first, f"{self.recipe.section}.lr ({self.recipe.optimizer.lr})")
 
 
 def refuse_nonfinite(losses: Tensor, first: int, to_lower: str) -> None:
