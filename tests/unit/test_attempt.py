@@ -1,6 +1,5 @@
 """Attempts at one training: what one leaves to the next, and what a second job for the same training does."""
 
-import json
 import os
 import signal
 import subprocess
@@ -158,11 +157,22 @@ def test_another_training_gets_nothing_and_takes_the_place(outputs):
     assert train(outputs, "third") and words(outputs) == ["third", "third"]
 
 
-def test_other_code_gets_nothing(outputs):
+@pytest.mark.parametrize("content", [b"", b"\xff", b"[]"])
+def test_a_damaged_record_gives_nothing(outputs, content):
     train(outputs, "first")
-    record = state_of(outputs) / "finished" / "fingerprint.json"
-    record.write_text(json.dumps(json.loads(record.read_text()) | {"code": "older"}))
+    (state_of(outputs) / "finished" / "fingerprint.json").write_bytes(content)
     assert train(outputs, "second")
+
+
+def test_a_full_disk_is_one_line(outputs, monkeypatch):
+    def refuse(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "link", refuse)  # of the finished files
+    train(outputs, "first")
+    monkeypatch.setattr("fcntl.flock", refuse)
+    with pytest.raises(UserError, match=r"no space left on .*state"):
+        train(outputs, "second")
 
 
 def test_what_was_killed_before_all_was_kept_trains_again(outputs):

@@ -1,5 +1,6 @@
 """The state on disk: whole or not there, never another training's, and saved once more when a signal comes."""
 
+import errno
 import json
 import os
 import resource
@@ -9,6 +10,7 @@ import signal
 import pytest
 import torch
 
+from moco_transfer import checksums
 from moco_transfer.errors import UserError
 from moco_transfer.training import checkpoint as module
 from moco_transfer.training.checkpoint import Checkpoint, changed, fingerprint
@@ -70,7 +72,36 @@ def test_bytes_that_are_no_state_are_set_aside(path, caplog, keep):
     path.write_bytes(path.read_bytes()[:keep])
     with caplog.at_level("INFO"):
         assert Checkpoint(path, KNOWN).read() is None
-    assert caplog.messages[0].endswith("it cannot be read") and not path.exists()
+    assert caplog.messages[0].endswith("it is damaged") and not path.exists()
+
+
+@pytest.mark.parametrize("place", [0, 0.3, 0.6, 0.9, -1, -70])
+def test_one_flipped_bit_is_noticed(path, caplog, place):
+    Checkpoint(path, KNOWN).after_step(lambda: STATE)
+    content = bytearray(path.read_bytes())
+    content[int(place * len(content)) if 0 < place < 1 else place] ^= 0x40
+    path.write_bytes(content)
+    with caplog.at_level("INFO"):
+        assert Checkpoint(path, KNOWN).read() is None
+    assert caplog.messages[0].endswith("it is damaged") and not path.exists()
+
+
+def test_a_state_that_the_machine_cannot_read_now_stays(path, monkeypatch):
+    def fail(*_, **__):
+        raise OSError(errno.EIO, "Input/output error")
+
+    Checkpoint(path, KNOWN).after_step(lambda: STATE)
+    with monkeypatch.context() as patch, pytest.raises(OSError, match="Input/output"):
+        patch.setattr(torch, "load", fail)
+        Checkpoint(path, KNOWN).read()
+    assert Checkpoint(path, KNOWN).read()["rows"] == STATE["rows"]
+
+
+def test_of_many_changes_a_few_are_named(path, caplog):
+    Checkpoint(path, {f"code of {number}": "1" for number in range(9)}).after_step(lambda: STATE)
+    with caplog.at_level("INFO"):
+        assert Checkpoint(path, {}).read() is None
+    assert "code of 0, " in caplog.text and caplog.messages[0].endswith("and 4 more")
 
 
 def test_nothing_is_unpickled_that_could_run(path):
@@ -80,6 +111,7 @@ def test_nothing_is_unpickled_that_could_run(path):
 
     path.parent.mkdir()
     torch.save({"fingerprint": KNOWN, "state": Harmful()}, path)
+    checksums.seal(path)
     assert Checkpoint(path, KNOWN).read() is None
     assert not (path.parent / "run").exists()
 
@@ -149,7 +181,7 @@ def folder(tmp_path):
 
 def found(folder, settings=SETTINGS):
     files = {"initial": [folder / "initial"], "rows": [folder / "splits", folder / "splits"]}
-    return fingerprint(settings, [folder / "images.npy"], files)
+    return fingerprint("moco_transfer.seeds", settings, [folder / "images.npy"], files)
 
 
 def test_another_place_is_the_same_training(folder, tmp_path):
@@ -159,7 +191,25 @@ def test_another_place_is_the_same_training(folder, tmp_path):
 
 def test_every_setting_has_a_name(folder):
     names = {"model", "schedule.lr", "schedule.epochs", "stream", "average", "initial", "rows", "images"}
-    assert set(found(folder)) == names
+    code = {"code of moco_transfer", "code of seeds", "version of torch", "version of numpy"}
+    assert set(found(folder)) == names | code
+
+
+@pytest.mark.parametrize("version, changes", [("2.1.0+cpu", []), ("9.0", ["version of torch"])])
+def test_another_pytorch_is_named_and_another_device_is_not(folder, monkeypatch, version, changes):
+    monkeypatch.setattr(torch, "__version__", "2.1.0+cu126")
+    before = found(folder)
+    monkeypatch.setattr(torch, "__version__", version)
+    assert changed(before, found(folder)) == changes
+
+
+@pytest.mark.parametrize(
+    "content", ["", "[]", "{}", '{"sha256": {}}', '{"sha256": 1}', '{"sha256": {"images.npx": "12"}}', "{"]
+)
+def test_a_damaged_or_older_manifest_is_one_line(folder, content):
+    (folder / "manifest.json").write_text(content)
+    with pytest.raises(UserError, match=r"manifest\.json: .*; pack the dataset again$"):
+        found(folder)
 
 
 @pytest.mark.parametrize(

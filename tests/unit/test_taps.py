@@ -158,7 +158,7 @@ def test_a_file_of_layers_keeps_their_order(tmp_path):
 @pytest.mark.parametrize("content", ["no_order", "a_layer_missing", "not_safetensors"])
 def test_another_file_than_one_of_layers_is_refused(tmp_path, content):
     path = tmp_path / "a.safetensors"
-    order = {"layers": '["x", "y"]'} if content == "a_layer_missing" else None
+    order = {"about": '{"layers": ["x", "y"]}'} if content == "a_layer_missing" else None
     path.write_bytes(save({"x": np.zeros((2, 3), dtype=np.float32)}, metadata=order))
     if content == "not_safetensors":
         path.write_bytes(b"layers")

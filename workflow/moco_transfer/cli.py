@@ -12,10 +12,12 @@ import logging
 import sys
 import typing
 from collections.abc import Callable
+from pathlib import Path
 
 from pydantic import ValidationError
 
 from moco_transfer.errors import UserError
+from moco_transfer.files import writing_to
 
 # Only the module of the requested stage is imported, because importing PyTorch takes longer than most stages.
 STAGES = {
@@ -55,7 +57,10 @@ def main(arguments: list[str] | None = None) -> int:
     options = vars(_options(stage, function).parse_args(arguments[1:]))
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     try:
-        answer = function(**options)
+        with writing_to(
+            Path("results")
+        ):  # for what is not written by ``files.replacing``, which names the folder
+            answer = function(**options)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

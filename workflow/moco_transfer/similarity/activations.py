@@ -111,10 +111,11 @@ def layer_activations(
 def write_layers(path: str | Path, layers: Mapping[str, NDArray[np.float32]]) -> None:
     """Write the arrays [images, channels] by layer to ``path``, whole or not at all."""
     # Safetensors sorts arrays by name, which would put features.10 before features.2 in every figure.
-    metadata = {"layers": json.dumps(list(layers)), "checksum": PLACE}
+    # In one entry, because Safetensors writes several in random order.
+    about = json.dumps({"layers": list(layers), "checksum": PLACE})
     with replacing(path, sealed=True) as temporary:
         # save_file is not used, because it makes files that only their owner can read.
-        temporary.write_bytes(save(dict(layers), metadata))
+        temporary.write_bytes(save(dict(layers), {"about": about}))
 
 
 def read_layers(path: Path) -> dict[str, NDArray[np.float32]]:
@@ -122,9 +123,9 @@ def read_layers(path: Path) -> dict[str, NDArray[np.float32]]:
     check(path)
     try:
         with safe_open(path, framework="numpy") as file:
-            order = json.loads((file.metadata() or {})["layers"])
+            order = json.loads((file.metadata() or {})["about"])["layers"]
             return {name: file.get_tensor(name) for name in order}
-    except (SafetensorError, KeyError, ValueError):
+    except (SafetensorError, KeyError, TypeError, ValueError):
         raise UserError(
             f"{path}: expected a safetensors file that lists its layers; remove it and run again"
         ) from None

@@ -113,6 +113,8 @@ class Checkpoint:
         try:
             saved = torch.load(self.path, map_location="cpu", weights_only=True)
             found, state = saved["fingerprint"], saved["state"]
+        except (OSError, MemoryError):  # the machine's error, not the state's
+            raise
         except Exception:  # PyTorch's reader raises many kinds of error for bytes that are no state
             return self._set_aside("it cannot be read")
         names = changed(found, self.fingerprint)

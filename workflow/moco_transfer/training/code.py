@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import hashlib
 from collections.abc import Iterator
+from itertools import accumulate
 from pathlib import Path
 
 import moco_transfer
@@ -20,7 +21,7 @@ def code_hashes(stage: str) -> dict[str, str]:
     of a source file are not in its syntax tree.
     """
     found: dict[str, str] = {}
-    waiting = [stage]
+    waiting = _with_packages(stage)
     while waiting:
         module = waiting.pop()
         if module not in found and (source := _source(module)) is not None:
@@ -40,7 +41,7 @@ def _source(module: str) -> Path | None:
 
 
 def _imported(tree: ast.Module) -> Iterator[str]:
-    """Yield the names that ``tree`` imports, and the packages that they are in."""
+    """Yield the names that ``tree`` imports, with their packages."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             names = [alias.name for alias in node.names]
@@ -49,8 +50,12 @@ def _imported(tree: ast.Module) -> Iterator[str]:
         else:
             continue
         for name in names:
-            parts = name.split(".")
-            yield from (".".join(parts[:end]) for end in range(1, len(parts) + 1))
+            yield from _with_packages(name)
+
+
+def _with_packages(name: str) -> list[str]:
+    """Return ``name`` and the packages that it is in: a, a.b and a.b.c of a.b.c."""
+    return list(accumulate(name.split("."), "{}.{}".format))
 
 
 def _without_docstrings(tree: ast.Module) -> ast.Module:
