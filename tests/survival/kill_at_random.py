@@ -56,6 +56,6 @@ def test_twenty_kills_change_no_byte(tmp_path: Path, stage: str) -> None:
     _, errors = process.communicate()
     assert process.returncode == 0, errors
     assert job.written(out) == undisturbed
-    attempts = int(re.search(r"attempt (\d+) goes on", errors).group(1))
+    attempts = int(re.search(r"attempt (\d+) resumes", errors).group(1))
     print(f"{stage}: {KILLS} kills, {attempts} attempts found a state; undisturbed {whole:.0f} s")
     assert attempts > KILLS // 2

@@ -1,5 +1,6 @@
 """Streams, whole files, missing releases, the command line."""
 
+import errno
 import json
 import re
 import subprocess
@@ -14,6 +15,7 @@ from hypothesis import strategies as st
 from moco_transfer import cli
 from moco_transfer import files as atomic
 from moco_transfer.data.releases import describe_missing, find_tables
+from moco_transfer.errors import UserError
 from moco_transfer.seeds import stream, stream_key
 
 ROOT = Path(__file__).parents[2]
@@ -75,6 +77,27 @@ def test_the_command_line_prints_a_users_error_in_one_line(tmp_path, capsys):
     assert cli.main(["fetch-weights", "--settings", settings, *files]) == 1
     error = capsys.readouterr().err
     assert error.startswith("error: ") and "no.pth" in error and error.count("\n") == 1
+
+
+def test_a_disk_that_fills_up_anywhere_in_a_stage_is_one_line(tmp_path, capsys, monkeypatch):
+    def verify(*, store: Path) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("moco_transfer.data.verify.verify", verify)
+    assert cli.main(["verify", "--store", str(tmp_path)]) == 1
+    error = capsys.readouterr().err
+    assert error.startswith("error: no space left") and error.count("\n") == 1
+
+
+@pytest.mark.parametrize("number", [errno.EROFS, errno.EACCES])
+def test_a_folder_that_may_not_be_written_to_is_an_error(tmp_path, number):
+    with (
+        pytest.raises(UserError, match=f"^{tmp_path}: cannot be written to"),
+        atomic.replacing(tmp_path / "a"),
+    ):
+        raise OSError(number, "not allowed", str(tmp_path / ".a.1"))
+    with pytest.raises(OSError, match="not allowed"), atomic.replacing(tmp_path / "a"):
+        raise OSError(number, "not allowed", "/elsewhere/input")  # is not blamed on the folder
 
 
 def test_what_snakemake_imports_does_not_import_torch():

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from made_up_settings import COMPUTING, END_TO_END, NETWORK, changed
+from made_up_settings import COMPUTING, END_TO_END, NETWORK, OPTIMIZERS, changed
 from made_up_stores import write_store
 
 from moco_transfer.config import stages
@@ -19,7 +19,7 @@ from moco_transfer.initial_weights import train_weights
 from moco_transfer.networks import build_backbone, load_weights
 from moco_transfer.training import images as images_module
 from moco_transfer.training.images import DEVIATION, MEAN, ImagePool, centre_crop, normalise
-from moco_transfer.training.loop import SGD, Adam
+from moco_transfer.training.loop import SGD, Adam, Recipe, SupervisedTraining
 from moco_transfer.training.schedule import all_batches, cosine, epoch_order, full_batches
 
 # Images
@@ -211,6 +211,50 @@ def test_a_longer_training_shows_as_many_more_images_as_moco_does(stores, tmp_pa
     longer = {"epochs": 2, "images": "train+validation"}
     logits, metrics = finetune(stores, tmp_path, budgets=[1, 2], longer_by=longer)
     assert list(logits) == [2 + 10] and len(metrics) == 12
+
+
+class NoImages:
+    """A pool as far as ``SupervisedTraining`` asks when it is made."""
+
+    def __init__(self, images):
+        self.images = images
+
+    def __len__(self):
+        return self.images
+
+
+@pytest.mark.parametrize(
+    "images, batch, normalised, cure",
+    [
+        (1, 4, True, "raise the percentage"),
+        (3, 1, True, r"raise finetune\.optimizers\.\*\.batch"),
+        (0, 4, False, "raise the percentage"),
+        (1, 4, False, None),
+        (5, 4, True, None),  # the last image joins the step before
+        (2, 1, True, None),
+    ],
+)
+def test_a_step_of_one_image_is_refused_if_the_network_normalises_batches(images, batch, normalised, cure):
+    layer = torch.nn.BatchNorm1d(3) if normalised else torch.nn.Linear(3, 3)
+    recipe = Recipe(
+        optimizer=OPTIMIZERS["sgd"].model_copy(update={"batch": batch}),
+        section="finetune.optimizers.*",
+        epochs=1,
+        operations=[],
+        input_size=32,
+        computing=COMPUTING,
+        seed=1,
+        stream=("test",),
+    )
+
+    def build():
+        SupervisedTraining(layer, NoImages(images), np.zeros(images), None, recipe, torch.device("cpu"))
+
+    if cure is None:
+        build()
+    else:
+        with pytest.raises(UserError, match=f"{images} images .*{cure}"):
+            build()
 
 
 # Initial weights

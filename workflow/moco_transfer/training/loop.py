@@ -64,7 +64,7 @@ class SupervisedTraining:
     ----------
     targets : [n, ...], one row per image of the pool; whatever ``loss(outputs, targets)`` takes
 
-    Raises UserError if a step would have only one image and the network has batch normalisation.
+    Raises UserError if there are no images, or if a step has only one and the network has batch normalisation.
     """
 
     def __init__(
@@ -88,10 +88,12 @@ class SupervisedTraining:
             self._optimizer = SGD(network.parameters(), settings.momentum or 0, settings.weight_decay)
         self._targets = torch.from_numpy(targets).to(device)
         steps = all_batches(np.arange(len(pool)), recipe.optimizer.batch)
-        if 1 in map(len, steps) and any(isinstance(module, _BatchNorm) for module in network.modules()):
+        fewest = min(map(len, steps), default=0)
+        if fewest < (2 if any(isinstance(module, _BatchNorm) for module in network.modules()) else 1):
             cure = f"raise {recipe.section}.batch" if len(pool) > 1 else "raise the percentage, or add images"
             raise UserError(
-                f"batch normalisation needs at least two images in a step; of {len(pool)} images, some step has only one: {cure}"
+                f"this training has {len(pool)} images and would take a step with {fewest}, but batch normalisation needs "
+                f"two; {cure}"
             )
         self._epoch_steps = len(steps)
         self._losses = torch.zeros(self._epoch_steps, device=device)  # of each step of the epoch
