@@ -18,6 +18,7 @@ from measure import Measure
 
 from moco_transfer.config import stages
 from moco_transfer.config.training import Moco, Schedule
+from moco_transfer.files import write_array
 
 FIRST_STEP = 42
 STAGE = f"""
@@ -72,8 +73,8 @@ def measure() -> list[Measure]:
         folder = Path(name)
         write_inputs(TARGETS[0], folder)
         images = sum(TARGETS[0].splits.values())
-        np.save(folder / "features.npy", np.ones((images, 8), np.float32))
-        np.save(folder / "rows.npy", np.stack([np.arange(images), np.zeros(images, np.int64)], axis=1))
+        write_array(np.ones((images, 8), np.float32), folder / "features.npy")
+        write_array(np.stack([np.arange(images), np.zeros(images, np.int64)], axis=1), folder / "rows.npy")
         return [
             Measure(f"start-up of {stage}", _seconds(stage, folder), limit, "s", 1)
             for stage, limit in LIMITS.items()

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from moco_transfer.data.store import file_sha256
+from moco_transfer.checksums import file_sha256
 
 
 def write_store(

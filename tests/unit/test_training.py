@@ -253,7 +253,7 @@ def test_a_step_of_one_image_is_refused_if_the_network_normalises_batches(images
     if cure is None:
         build()
     else:
-        with pytest.raises(UserError, match=f"{images} images .*{cure}"):
+        with pytest.raises(UserError, match=rf"images in all: {images}\); {cure}"):
             build()
 
 

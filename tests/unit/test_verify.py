@@ -9,9 +9,9 @@ import pandas as pd
 import pytest
 from made_up_images import pack, write_images
 
+from moco_transfer.checksums import file_sha256
 from moco_transfer.cli import main
 from moco_transfer.config.datasets import Store as Settings
-from moco_transfer.data.store import file_sha256
 from moco_transfer.data.verify import verify
 from moco_transfer.errors import UserError
 

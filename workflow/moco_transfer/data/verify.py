@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from moco_transfer.checksums import file_sha256
 from moco_transfer.data.decode import decode, fit
 from moco_transfer.data.manifest import read_manifest
-from moco_transfer.data.store import FILES, file_sha256, package_versions
+from moco_transfer.data.store import FILES, package_versions
 from moco_transfer.errors import UnreadableImage, UserError
 
 

@@ -92,8 +92,8 @@ class SupervisedTraining:
         if fewest < (2 if any(isinstance(module, _BatchNorm) for module in network.modules()) else 1):
             cure = f"raise {recipe.section}.batch" if len(pool) > 1 else "raise the percentage, or add images"
             raise UserError(
-                f"this training has {len(pool)} images and would take a step with {fewest}, but batch normalisation needs "
-                f"two; {cure}"
+                f"batch normalisation needs at least two images in each step, and here a step has {fewest} "
+                f"(images in all: {len(pool)}); {cure}"
             )
         self._epoch_steps = len(steps)
         self._losses = torch.zeros(self._epoch_steps, device=device)  # of each step of the epoch
