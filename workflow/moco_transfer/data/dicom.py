@@ -294,7 +294,10 @@ def _decompressed(file: DicomFile, about: ImagePixels, most_bytes: int) -> Pixel
         # at worst, runs double the data; a header and padding are added. More is a bomb
         if len(frame) > 128 + 2 * about.rows * about.columns * about.samples * about.allocated // 8:
             raise UnreadableImage("a DICOM whose run lengths exceed its size")
-        return Pixels(_decoded(data, RLELossless, about), about, ())
+        try:
+            return Pixels(_decoded(data, RLELossless, about), about, ())
+        except RuntimeError:
+            raise UnreadableImage("a DICOM whose RLE frame is cut short or cannot be decoded") from None
     stream = read_codestream(frame)
     if (stream.height, stream.width, stream.components) != (about.rows, about.columns, about.samples):
         raise UnreadableImage(

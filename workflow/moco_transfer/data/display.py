@@ -172,7 +172,7 @@ def _is_padding(every_word: np.ndarray, about: ImagePixels, header: Dataset) -> 
 def _in_units(values: np.ndarray, header: Dataset) -> np.ndarray:
     """Return stored ``values`` in the device's units."""
     if header.get("ModalityLUTSequence"):
-        return look_up(values, read_lut(header.ModalityLUTSequence[0], header))
+        return look_up(values, read_lut(header.ModalityLUTSequence[0], header)).astype(np.float64)
     slope, intercept = _first(header.get("RescaleSlope")), _first(header.get("RescaleIntercept"))
     if slope is None and intercept is None:
         return values
