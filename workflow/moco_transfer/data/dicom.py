@@ -56,6 +56,7 @@ _KEPT = [
 for _lut in ("RedPaletteColorLookupTable", "GreenPaletteColorLookupTable", "BluePaletteColorLookupTable"):
     _KEPT += [f"{_lut}Descriptor", f"{_lut}Data", f"Segmented{_lut}Data"]
 DECIMALS = ("WindowCenter", "WindowWidth", "RescaleSlope", "RescaleIntercept")
+TEXT = (None, "DS", "IS", "LO", "LT", "SH", "ST", "UN")  # how files spell a decimal string
 COMMA = "a decimal comma was read as a point"
 NO_WINDOW = "a window that is not a number was ignored"
 KEPT = [tag_for_keyword(keyword) for keyword in _KEPT]
@@ -187,11 +188,7 @@ def _repair_decimals(header: Dataset) -> list[str]:
     repairs = []
     for keyword in DECIMALS:
         element = header.get_item(keyword)
-        if (
-            not isinstance(element, RawDataElement)
-            or element.VR not in (None, "DS", "UN")
-            or not element.value
-        ):
+        if not isinstance(element, RawDataElement) or element.VR not in TEXT or not element.value:
             continue
         text = element.value.split(b"\\")[0].split(b"\0")[0].strip().decode("latin-1")
         if text.count(",") == 1 and "." not in text:
