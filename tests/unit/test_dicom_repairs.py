@@ -13,6 +13,7 @@ from pydicom.data import get_testdata_file
 from pydicom.encaps import get_frame
 from pydicom.uid import (
     ExplicitVRLittleEndian,
+    HTJ2KLossless,
     JPEG2000Lossless,
     JPEGBaseline8Bit,
     JPEGExtended12Bit,
@@ -45,6 +46,23 @@ def test_a_frame_knows_its_bits_better_than_the_header(encoding, stored, coded):
     np.testing.assert_allclose(
         shown(compressed(frame, values, stored, syntax, **window)), full(values, coded), atol=0.51
     )
+
+
+# 8 x 8 pixels, 0, 520, 1040, ... of 16 bits, as high-throughput JPEG 2000 (written by OpenJPH 0.26)
+HIGH_THROUGHPUT = """
+ff4fff5100294000000000080000000800000000000000000000000800000008000000000000000000010f0101ff500008000200000009ff
+52000c00020001000104044001ff5c00072088888888ff64001700014f70656e4a50482056657220302e32362e332eff90000a0000000000
+560001ff93c0002e98ff7fff3ebfefbf6dbfef5fd7a679b3f4dfff26fbaeff32fdb63f499be4bdcd001a420031b700c0002aa00015a00e38
+e08003aa728275007ea01ff0037ee0c08401ecb600ffd9
+"""
+
+
+@pytest.mark.parametrize("stored", [8, 12, 16])
+def test_high_throughput_jpeg_2000(stored):
+    values = (520 * np.arange(64)).astype(np.uint16).reshape(8, 8)
+    window = {"WindowCenter": 2**15, "WindowWidth": 2**16}
+    dataset = compressed(bytes.fromhex(HIGH_THROUGHPUT), values, stored, HTJ2KLossless, **window)
+    np.testing.assert_allclose(shown(dataset), full(values, 16), atol=0.51)
 
 
 def test_jpeg_ls_of_more_bits_than_the_header_says():

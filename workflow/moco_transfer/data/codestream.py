@@ -22,7 +22,7 @@ from moco_transfer.errors import UnreadableImage
 
 EXCESS = "bytes after the pixels were cut"
 SCAN = "the scan header of a JPEG was corrected"
-CUT_SHORT = "a DICOM whose compressed frame is cut short"
+CUT_SHORT = "a DICOM whose compressed frame is cut short or damaged"
 # Frame headers of JPEG (SOF0 to SOF15, ITU-T T.81 B.1.1.3) and JPEG-LS (SOF55, T.87 C.1.1).
 FRAMES = dict.fromkeys({*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}, "JPEG")
 FRAMES |= {0xC0: "JPEG Baseline", 0xC1: "JPEG Extended", 0xC3: "JPEG Lossless", 0xF7: "JPEG-LS"}
