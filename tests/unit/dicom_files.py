@@ -1,12 +1,17 @@
 """Small DICOM files for the tests of decoding, written attribute by attribute."""
 
+import io
 from pathlib import Path
 
 import numpy as np
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.encaps import encapsulate
-from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian
+from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
+from moco_transfer.data.dicom import read_dicom
+
+SYNTAXES = [ImplicitVRLittleEndian, ExplicitVRLittleEndian, ExplicitVRBigEndian]
+FULL12 = {"WindowCenter": 2048, "WindowWidth": 4096}  # all of 12 bits
 RADIOGRAPH = "1.2.840.10008.5.1.4.1.1.1.1"
 
 
@@ -50,6 +55,31 @@ def saved(dataset: Dataset, folder: Path) -> Path:
     path = folder / "image.dicom"
     dataset.save_as(path, enforce_file_format=True)
     return path
+
+
+def content(dataset: Dataset) -> bytes:
+    """Return the bytes of ``dataset`` as a file with preamble and header."""
+    stream = io.BytesIO()
+    dataset.save_as(stream, enforce_file_format=True)
+    return stream.getvalue()
+
+
+def read(dataset: Dataset | bytes) -> tuple[np.ndarray, tuple[str, ...]]:
+    """Return the image of a file and its repairs."""
+    whole = dataset if isinstance(dataset, bytes) else content(dataset)
+    return read_dicom(io.BytesIO(whole), 132, 1_000_000)
+
+
+def shown(dataset: Dataset | bytes) -> np.ndarray:
+    """Return the image of a file that needs no repair."""
+    image, repairs = read(dataset)
+    assert not repairs
+    return image
+
+
+def full(values: np.ndarray, bits: int) -> np.ndarray:
+    """Return ``values`` of ``bits`` as a window of their whole range shows them."""
+    return 255 * values.astype(float) / (2**bits - 1)
 
 
 def lut(first: int, bits: int, entries: np.ndarray, words: str) -> Dataset:

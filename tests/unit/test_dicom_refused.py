@@ -183,3 +183,78 @@ def test_endless_elements_are_refused(tmp_path):
     start = 144 + int.from_bytes(head[140:144], "little")
     path.write_bytes(head[:start] + struct.pack("<HH2sH", 0x0009, 0x0010, b"LO", 0) * 120_000)
     assert reason(path) == "a DICOM of more than 100000 elements"
+
+
+def box(kind: bytes, inner: bytes) -> bytes:
+    return struct.pack(">I4s", len(inner) + 8, kind) + inner
+
+
+@pytest.mark.parametrize("where", ["xml ", "nested", "ftyp", "first"])
+def test_a_wrapper_cannot_show_another_jpeg_2000_than_the_decoder_reads(tmp_path, where):
+    harmless = encoded("jpeg_2000")
+    huge = harmless.replace(struct.pack(">II", 64, 64), struct.pack(">II", 30_000, 30_000))
+    jp2c = box(b"jp2c", harmless)
+    decoy = {"xml ": box(b"xml ", harmless), "nested": box(b"asoc", jp2c), "ftyp": b"", "first": b""}[where]
+    kind = box(b"ftyp", b"jp2 \0\0\0\0jp2 " + harmless * (where == "ftyp"))
+    wrapped = b"\0\0\0\x0cjP  \r\n\x87\n" + kind + decoy + box(b"jp2c", huge)
+    if where == "first":  # junk before a codestream
+        wrapped = b"\0" * 16 + harmless
+    path = saved(compressed(wrapped, np.zeros((64, 64), np.uint16), 12, JPEG2000Lossless), tmp_path)
+    text = reason(path)
+    assert "neither JPEG" in text if where == "first" else "30000 x 30000" in text
+
+
+@pytest.mark.parametrize("name", ["jpeg_ls", "lossless", "extended"])
+def test_a_jpeg_has_one_frame_header(tmp_path, name):
+    frame = encoded(name)
+    start = next(
+        frame.index(bytes([0xFF, code])) for code in (0xF7, 0xC3, 0xC1) if bytes([0xFF, code]) in frame
+    )
+    header = frame[start : start + 13]
+    huge = header.replace(struct.pack(">HH", 64, 64), struct.pack(">HH", 60_000, 60_000))
+    like = np.zeros((64, 64), np.uint16)
+    for headers in (header + huge, huge + header):
+        twice = frame[:start] + headers + frame[start + 13 :]
+        assert "two frame headers" in reason(saved(compressed(twice, like, 16, SYNTAXES[name]), tmp_path))
+    for hidden in (b"\xff\xd8", b"\xff\x01" + struct.pack(">H", 2 + len(header)) + header):
+        odd = frame[:2] + hidden + frame[2:]
+        reason(saved(compressed(odd, like, 16, SYNTAXES[name]), tmp_path))
+
+
+@pytest.mark.parametrize("name", ["jpeg_ls", "lossless", "extended"])
+def test_a_lost_tail_is_not_made_up(tmp_path, name):
+    frame, like = encoded(name), np.zeros((64, 64), np.uint16)
+    end = frame.rindex(b"\xff\xd9")
+    for length in (end // 2, end - 100, end - 5):
+        lost = frame[: length - (frame[length - 1] == 0xFF)] + b"\xff\xd9"
+        assert "cut short" in reason(saved(compressed(lost, like, 16, SYNTAXES[name]), tmp_path))
+
+
+@pytest.mark.parametrize("name", ["jpeg_ls", "lossless", "extended", "jpeg_2000"])
+def test_a_second_frame_behind_the_first_is_refused(tmp_path, name):
+    frame, like = encoded(name), np.zeros((64, 64), np.uint16)
+    path = saved(compressed(frame + frame, like, 16, SYNTAXES[name]), tmp_path)
+    assert "multi-frame" in reason(path)
+
+
+def test_a_jpeg_2000_in_many_tiles_is_refused(tmp_path):
+    dataset = dicom(pixels12(height=250, width=250), 12)
+    dataset.compress(JPEG2000Lossless, generate_instance_uid=False)
+    frame = bytearray(get_frame(dataset.PixelData, 0, number_of_frames=1))
+    frame[24:32] = struct.pack(">2I", 1, 1)
+    path = saved(compressed(bytes(frame), np.zeros((250, 250), np.uint16), 12, JPEG2000Lossless), tmp_path)
+    assert "62500 tiles" in reason(path)
+
+
+def test_colours_that_are_not_shared_are_not_excess_bytes(tmp_path):
+    colour = {"SamplesPerPixel": 3, "PhotometricInterpretation": "YBR_FULL_422", "PlanarConfiguration": 0}
+    path = saved(dicom(np.zeros((10, 10, 3), np.uint8), 8, **colour), tmp_path)
+    assert reason(path) == "a DICOM with 300 bytes of pixel data instead of 200"
+
+
+@pytest.mark.parametrize("descriptor", [[4, 0], [4, 0, 16, 1], 4])
+def test_a_lut_needs_three_numbers(tmp_path, descriptor):
+    item = lut(0, 16, np.arange(4), "<")
+    item.LUTDescriptor = descriptor
+    path = saved(dicom(pixels12(), 12, VOILUTSequence=[item]), tmp_path)
+    assert reason(path) == "a DICOM with a LUT that is not described by three numbers"

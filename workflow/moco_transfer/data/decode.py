@@ -81,7 +81,8 @@ def decode(path: Path, max_pixels: int, smallest_side: int | None = None) -> Dec
             # importing pydicom takes 1.5 s, and most datasets contain no DICOM
             from moco_transfer.data.dicom import read_dicom
 
-            pixels = read_dicom(path, start, max_pixels)
+            with path.open("rb") as handle:
+                pixels, _ = read_dicom(handle, start, max_pixels)
             height, width = pixels.shape[:2]
         if pixels.ndim == 3 and (pixels == pixels[..., :1]).all():
             pixels = pixels[..., 0].copy()

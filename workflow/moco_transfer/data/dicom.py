@@ -6,6 +6,7 @@ pydicom parses the elements and decodes the pixels. The code around it makes fil
   attributes that say how pixels are stored and shown are kept: names and dates of patients are never parsed.
 - Decoders allocate what a compressed frame claims, whatever the attributes say, so the claim is checked
   first.
+- Deviations from the standard that viewers accept are repaired, and each repair is reported.
 - Every refusal is an UnreadableImage whose reason repeats nothing from the file but numbers.
 
 A file that lost its header is read if its first bytes look like a data set.
@@ -14,35 +15,30 @@ A file that lost its header is read if its first bytes look like a data set.
 from __future__ import annotations
 
 import io
-import struct
 import zlib
-from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
 import numpy as np
 from pydicom import Dataset
 from pydicom.datadict import tag_for_keyword
+from pydicom.dataelem import RawDataElement
 from pydicom.dataset import FileMetaDataset
 from pydicom.encaps import get_frame, parse_basic_offsets
 from pydicom.filereader import read_dataset
 from pydicom.pixels import get_decoder
 from pydicom.tag import BaseTag
 from pydicom.uid import (
-    JPEG2000,
     UID,
     AllTransferSyntaxes,
     DeflatedExplicitVRLittleEndian,
     ExplicitVRBigEndian,
     ExplicitVRLittleEndian,
     ImplicitVRLittleEndian,
-    JPEGBaseline8Bit,
-    JPEGExtended12Bit,
-    JPEGLossless,
-    JPEGLSNearLossless,
     RLELossless,
 )
 from pydicom.valuerep import EXPLICIT_VR_LENGTH_32
 
+from moco_transfer.data.codestream import EXCESS, read_codestream
 from moco_transfer.data.display import ImagePixels, show_colour, show_gray, show_palette
 from moco_transfer.errors import UnreadableImage
 
@@ -59,6 +55,10 @@ _KEPT = [
 ]  # fmt: skip
 for _lut in ("RedPaletteColorLookupTable", "GreenPaletteColorLookupTable", "BluePaletteColorLookupTable"):
     _KEPT += [f"{_lut}Descriptor", f"{_lut}Data", f"Segmented{_lut}Data"]
+DECIMALS = ("WindowCenter", "WindowWidth", "RescaleSlope", "RescaleIntercept")
+TEXT = (None, "DS", "IS", "LO", "LT", "SH", "ST", "UN")  # how files spell a decimal string
+COMMA = "a decimal comma was read as a point"
+NO_WINDOW = "a window that is not a number was ignored"
 KEPT = [tag_for_keyword(keyword) for keyword in _KEPT]
 UNDEFINED_LENGTH = 0xFFFFFFFF
 PIXEL_DATA, FLOAT_PIXEL_DATA, DOUBLE_PIXEL_DATA = 0x7FE00010, 0x7FE00008, 0x7FE00009
@@ -84,23 +84,34 @@ class DicomFile(NamedTuple):
     length: int
 
 
-def read_dicom(path: Path, start: int, max_pixels: int) -> np.ndarray:
-    """Return the single frame at ``path`` as displayed: uint8 [height, width] or [height, width, 3].
+class Pixels(NamedTuple):
+    """Words as stored, uint8 or uint16 [rows, columns] or [rows, columns, 3], and how to read them."""
 
-    ``start`` is the position of its first element. Raises UnreadableImage unless the file is intact and
-    contains one frame of at most ``max_pixels``, with 8 or 16 bits, in grey, palette colours, RGB or YBR.
+    words: np.ndarray
+    about: ImagePixels
+    repairs: tuple[str, ...]
+
+
+def read_dicom(handle: BinaryIO, start: int, max_pixels: int) -> tuple[np.ndarray, tuple[str, ...]]:
+    """Return the single frame in ``handle`` as displayed, and what had to be repaired to read it.
+
+    The image is uint8 [height, width] or [height, width, 3]; each repair is a short text. ``start`` is the
+    position of the first data element. Raises UnreadableImage unless the file is intact and contains one frame
+    of at most ``max_pixels``, with 8 or 16 bits, in grey, palette colours, RGB or YBR; and OSError if the file
+    cannot be read.
     """
     most_bytes = 6 * max_pixels + HEADER_BYTES
     try:
-        with path.open("rb") as handle:
-            file = _read_until_pixels(handle, start, most_bytes)
-            about = _image_pixels(file.header, max_pixels)
-            words, about = _read_pixels(file, about, most_bytes)
-        if about.photometric == PALETTE:
-            return show_palette(words, about, file.header)
-        if about.photometric in COLOUR:
-            return show_colour(words, about)
-        return show_gray(words, about, file.header)
+        file = _read_until_pixels(handle, start, most_bytes)
+        repairs = _repair_decimals(file.header)
+        pixels = _read_pixels(file, _image_pixels(file.header, max_pixels), most_bytes)
+        if pixels.about.photometric == PALETTE:
+            shown = show_palette(pixels.words, pixels.about, file.header)
+        elif pixels.about.photometric in COLOUR:
+            shown = show_colour(pixels.words, pixels.about)
+        else:
+            shown = show_gray(pixels.words, pixels.about, file.header)
+        return shown, tuple(dict.fromkeys((*repairs, *pixels.repairs)))
     except (UnreadableImage, MemoryError):
         raise
     except Exception as error:
@@ -168,6 +179,33 @@ def _encoding(syntax: str | None, handle: BinaryIO) -> tuple[bool, bool]:
     return not explicit, not (explicit and first[:2] == b"\x00\x08")
 
 
+def _repair_decimals(header: Dataset) -> list[str]:
+    """Rewrite the first value of each decimal string in ``header`` as a number; return the repairs.
+
+    Only the first value is used. pydicom refuses all of them if one is broken. Raises UnreadableImage if the
+    rescale is not a number.
+    """
+    repairs = []
+    for keyword in DECIMALS:
+        element = header.get_item(keyword)
+        if not isinstance(element, RawDataElement) or element.VR not in TEXT or not element.value:
+            continue
+        text = element.value.split(b"\\")[0].split(b"\0")[0].strip().decode("latin-1")
+        if text.count(",") == 1 and "." not in text:
+            text = text.replace(",", ".")
+            repairs.append(COMMA)
+        try:
+            if text:
+                float(text)
+        except ValueError:
+            if keyword.startswith("Rescale"):
+                raise UnreadableImage("a DICOM whose rescale slope or intercept is not a number") from None
+            text = ""
+            repairs.append(NO_WINDOW)
+        header[element.tag] = element._replace(value=text.encode("latin-1"), length=len(text))
+    return repairs
+
+
 def _image_pixels(header: Dataset, max_pixels: int) -> ImagePixels:
     """Return how ``header`` says the pixels are stored; raises UnreadableImage if they cannot be shown."""
 
@@ -200,12 +238,11 @@ def _image_pixels(header: Dataset, max_pixels: int) -> ImagePixels:
     return ImagePixels(rows, columns, samples, photometric, allocated, stored, high_bit, signed, planar)
 
 
-def _read_pixels(file: DicomFile, about: ImagePixels, most_bytes: int) -> tuple[np.ndarray, ImagePixels]:
-    """Return the words of ``file``, uint8 or uint16 [rows, columns] or, as RGB, [rows, columns, 3].
+def _read_pixels(file: DicomFile, about: ImagePixels, most_bytes: int) -> Pixels:
+    """Return the pixels of ``file``, with ``about`` corrected by what a compressed frame says.
 
-    ``about`` is returned as well, corrected if a compressed frame stores fewer bits than the file says.
-    Raises UnreadableImage if the pixel data do not have the size that ``about`` says, or if they have more
-    than ``most_bytes`` compressed bytes.
+    Raises UnreadableImage if there are fewer pixels than ``about`` says, or more than one frame of them, or
+    more than ``most_bytes`` compressed bytes.
     """
     if file.syntax is not None and file.syntax not in AllTransferSyntaxes:
         raise UnreadableImage("a DICOM in an unknown transfer syntax")
@@ -216,31 +253,33 @@ def _read_pixels(file: DicomFile, about: ImagePixels, most_bytes: int) -> tuple[
         )
     if encapsulated:
         return _decompressed(file, about, most_bytes)
-    data = _uncompressed(file, about)
+    data, repairs = _uncompressed(file, about)
     if about.photometric in COLOUR:
-        return _decoded(data, ExplicitVRLittleEndian, about), about
+        return Pixels(_decoded(data, ExplicitVRLittleEndian, about), about, repairs)
     # pydicom would copy the pixels twice, which doubles the time of the whole image
-    return np.frombuffer(data, f"<u{about.allocated // 8}").reshape(about.rows, about.columns), about
+    words = np.frombuffer(data, f"<u{about.allocated // 8}").reshape(about.rows, about.columns)
+    return Pixels(words, about, repairs)
 
 
-def _uncompressed(file: DicomFile, about: ImagePixels) -> bytes:
-    """Return the pixel data as little-endian bytes, without padding."""
+def _uncompressed(file: DicomFile, about: ImagePixels) -> tuple[bytes, tuple[str, ...]]:
+    """Return the pixel data as little-endian bytes, without padding, and the repairs."""
     # YBR_FULL_422 shares its two colour differences between two neighbours (PS3.3 C.7.6.3.1.2)
-    samples = 2 if about.photometric == "YBR_FULL_422" else about.samples
+    shared = about.photometric == "YBR_FULL_422"
     width = about.allocated // 8
-    expected = about.rows * about.columns * samples * width
-    if file.length not in (expected, expected + expected % 2):
+    expected = about.rows * about.columns * (2 if shared else about.samples) * width
+    # Padding is allowed (PS3.5 8.1.1). So many bytes would be a second frame, or colours that are not shared.
+    if not expected <= file.length < (expected * 3 // 2 if shared else expected * 2):
         raise UnreadableImage(f"a DICOM with {file.length} bytes of pixel data instead of {expected}")
-    data = file.body.read(file.length)
+    data = file.body.read(expected + expected % 2)
     if len(data) < expected:
         raise UnreadableImage(f"a DICOM that ends after {len(data)} of {expected} bytes of pixel data")
     if not file.little_endian and (width == 2 or (file.vr == "OW" and len(data) % 2 == 0)):
         # 8-bit pixels that were written as words are also swapped in pairs
         data = np.frombuffer(data, ">u2").astype("<u2").tobytes()
-    return data[:expected]
+    return data[:expected], (EXCESS,) if file.length > expected + expected % 2 else ()
 
 
-def _decompressed(file: DicomFile, about: ImagePixels, most_bytes: int) -> tuple[np.ndarray, ImagePixels]:
+def _decompressed(file: DicomFile, about: ImagePixels, most_bytes: int) -> Pixels:
     data = file.body.read(most_bytes + 1)
     if len(data) > most_bytes:
         raise UnreadableImage(f"a DICOM with more than {most_bytes} bytes of compressed pixel data")
@@ -252,76 +291,38 @@ def _decompressed(file: DicomFile, about: ImagePixels, most_bytes: int) -> tuple
         # at worst, runs double the data; a header and padding are added. More is a bomb
         if len(frame) > 128 + 2 * about.rows * about.columns * about.samples * about.allocated // 8:
             raise UnreadableImage("a DICOM whose run lengths exceed its size")
-        return _decoded(data, RLELossless, about), about
-    syntax, height, width, components, precision = _read_codestream(frame)
-    if (height, width, components) != (about.rows, about.columns, about.samples):
+        try:
+            return Pixels(_decoded(data, RLELossless, about), about, ())
+        except RuntimeError:
+            raise UnreadableImage("a DICOM whose RLE frame is cut short or cannot be decoded") from None
+    stream = read_codestream(frame)
+    if (stream.height, stream.width, stream.components) != (about.rows, about.columns, about.samples):
         raise UnreadableImage(
             f"a DICOM of {about.columns} x {about.rows} pixels in {about.samples} channels whose compressed "
-            f"frame has {width} x {height} in {components}"
+            f"frame has {stream.width} x {stream.height} in {stream.components}"
         )
-    if not 2 <= precision <= 16:
-        raise UnreadableImage(f"a DICOM whose compressed frame has {precision} bits per pixel")
-    stored = min(about.stored, precision)
-    about = about._replace(allocated=8 if precision <= 8 else 16, stored=stored, high_bit=stored - 1)
-    return _decoded(data, file.syntax or syntax, about, precision), about
+    if not 2 <= stream.precision <= 16:
+        raise UnreadableImage(f"a DICOM whose compressed frame has {stream.precision} bits per pixel")
+    words = stream.words()
+    # A compressed frame contains pixels only, no overlays in spare bits. Where the header says less, it errs.
+    stored = min(about.stored, stream.precision)
+    if stream.signed or int(words.max()) >> stored:
+        stored = stream.precision
+    colours = (stream.colours or about.photometric) if stream.components == 3 else about.photometric
+    about = about._replace(
+        photometric=colours, allocated=8 * words.itemsize, stored=stored, high_bit=stored - 1
+    )
+    return Pixels(words, about, stream.repairs)
 
 
-def _decoded(data: bytes, syntax: str, about: ImagePixels, precision: int | None = None) -> np.ndarray:
-    """Return ``data`` as pydicom decodes them: words of ``about.allocated`` bits, colours as RGB."""
+def _decoded(data: bytes, syntax: str, about: ImagePixels) -> np.ndarray:
+    """Return ``data`` as pydicom decodes them: words of ``about.allocated`` bits, channels last."""
     frame = Dataset()
     frame.file_meta = FileMetaDataset()
     frame.file_meta.TransferSyntaxUID = syntax
     frame.Rows, frame.Columns, frame.SamplesPerPixel = about.rows, about.columns, about.samples
     frame.PhotometricInterpretation, frame.PlanarConfiguration = about.photometric, about.planar
     # all bits as an unsigned number: ImagePixels.values selects those that count
-    frame.BitsAllocated, frame.BitsStored = about.allocated, precision or about.allocated
-    frame.PixelRepresentation = 0
+    frame.BitsAllocated, frame.BitsStored, frame.PixelRepresentation = about.allocated, about.allocated, 0
     frame.PixelData = data
-    plugin = "" if not UID(syntax).is_encapsulated else "pydicom" if syntax == RLELossless else "pylibjpeg"
-    return get_decoder(syntax).as_array(frame, decoding_plugin=plugin)[0]
-
-
-def _read_codestream(frame: bytes) -> tuple[str, int, int, int, int]:
-    """Return a compressed ``frame``'s transfer syntax, height, width, components and bits.
-
-    Raises UnreadableImage if it is neither JPEG, JPEG-LS nor JPEG 2000. Markers are those of JPEG (ITU-T T.81
-    B.2.2), JPEG-LS (T.87 C.2.2) and JPEG 2000 (T.800 A.5.1).
-    """
-    try:
-        if frame[:2] == b"\xff\xd8":
-            return _jpeg(frame)
-        # some writers wrap the codestream in the boxes of a JP2 file
-        start = frame.find(b"\xff\x4f\xff\x51", 0, 4096)
-        if start >= 0:
-            return _jpeg_2000(frame, start + 4)
-    except (struct.error, IndexError):
-        raise UnreadableImage("a DICOM whose compressed frame is cut short") from None
-    raise UnreadableImage("a DICOM whose compressed frame is neither JPEG, JPEG-LS nor JPEG 2000")
-
-
-def _jpeg(frame: bytes) -> tuple[str, int, int, int, int]:
-    # frame headers: SOF0 to SOF15, without the tables and extensions between them
-    frames = dict.fromkeys({*range(192, 208)} - {196, 200, 204}, JPEGExtended12Bit)
-    frames |= {0xC0: JPEGBaseline8Bit, 0xC3: JPEGLossless, 0xF7: JPEGLSNearLossless}
-    position = 2
-    while True:
-        if frame[position] != 0xFF:
-            raise UnreadableImage("a DICOM whose JPEG has no frame header")
-        marker = frame[position + 1]
-        if marker == 0xFF:  # fill bytes
-            position += 1
-            continue
-        if marker in frames:
-            # coded data never contain the end marker; without it libjpeg would invent the rest of the image
-            if frame.find(b"\xff\xd9", position) < 0:
-                raise UnreadableImage("a DICOM whose compressed frame is cut short")
-            precision, height, width, components = struct.unpack_from(">BHHB", frame, position + 4)
-            return frames[marker], height, width, components, precision
-        (length,) = struct.unpack_from(">H", frame, position + 2)
-        position += 2 + length
-
-
-def _jpeg_2000(frame: bytes, start: int) -> tuple[str, int, int, int, int]:
-    right, lower, left, upper = struct.unpack_from(">4I", frame, start + 4)
-    components, depth = struct.unpack_from(">HB", frame, start + 36)
-    return JPEG2000, lower - upper, right - left, components, (depth & 0x7F) + 1
+    return get_decoder(syntax).as_array(frame, raw=True, decoding_plugin="pydicom")[0]

@@ -7,9 +7,11 @@ functions of one value, so they are computed once for each of the 256 or 65,536 
 image is then a table lookup. The result is the same as if each of millions of pixels were computed, in a
 fraction of the time.
 
-pydicom applies windows and palettes. Grey LUTs are looked up here, because pydicom wraps values beyond the
-end of a table, and rejects tables with padding, with two entries per word, or (as modality LUT) with other
-than 8 or 16 bits.
+pydicom applies windows. LUTs are looked up here, because pydicom wraps values beyond the end of a table, and
+rejects tables with padding, with two entries per word, or (as modality LUT) with other than 8 or 16 bits.
+
+What the attributes say about ranges is often wrong: they may give the size of a container instead of the bits
+in use. Viewers believe the data then, and so does this module.
 """
 
 from __future__ import annotations
@@ -21,8 +23,9 @@ from typing import NamedTuple
 import numba
 import numpy as np
 from pydicom import Dataset
-from pydicom.pixels import apply_color_lut, apply_windowing
+from pydicom.pixels import apply_windowing, convert_color_space
 
+from moco_transfer.data.lut import look_up, read_lut, read_palette
 from moco_transfer.errors import UnreadableImage
 
 # Returns how often each word occurs in an image, int64 [words]; most windows do not need to call it.
@@ -66,8 +69,6 @@ def to_uint8(words: np.ndarray, brightness: Callable[[np.ndarray, Counts], np.nd
     return _lookup(flat, table).reshape(words.shape)
 
 
-# Compiled: np.bincount and NumPy's indexing first convert words to 8 bytes, which takes seven times as long.
-@numba.njit(cache=True, nogil=True)
 def _histogram(words: np.ndarray, length: int) -> np.ndarray:
     counts = np.zeros(length, np.int64)
     for word in words:
@@ -75,12 +76,27 @@ def _histogram(words: np.ndarray, length: int) -> np.ndarray:
     return counts
 
 
-@numba.njit(cache=True, nogil=True)
 def _lookup(words: np.ndarray, table: np.ndarray) -> np.ndarray:
     shown = np.empty(len(words), np.uint8)
     for position, word in enumerate(words):
         shown[position] = table[word]
     return shown
+
+
+def _compiled(function: Callable, result: numba.types.Type, other: numba.types.Type) -> Callable:
+    """Compile ``function`` of words (8 or 16 bits) and an ``other`` argument, now rather than when an image is
+    read: a cache file that a crash left broken must not look like a broken image."""
+    words = [numba.types.Array(word, 1, "C", readonly=True) for word in (numba.uint8, numba.uint16)]
+    signatures = [result(word, other) for word in words]
+    try:
+        return numba.njit(signatures, cache=True, nogil=True)(function)
+    except Exception:
+        return numba.njit(signatures, nogil=True)(function)
+
+
+# np.bincount and NumPy's indexing first convert words to 8 bytes, which takes several times as long.
+_histogram = _compiled(_histogram, numba.int64[::1], numba.int64)
+_lookup = _compiled(_lookup, numba.uint8[::1], numba.uint8[::1])
 
 
 def robust(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
@@ -111,7 +127,7 @@ def show_gray(words: np.ndarray, about: ImagePixels, header: Dataset) -> np.ndar
 
     def brightness(every_word: np.ndarray, counts: Counts) -> np.ndarray:
         values = about.values(every_word)
-        padding = _is_padding(values, about, header)
+        padding = _is_padding(every_word, about, header)
         units = _in_units(values, header)
         shown = np.clip(_brightness(units, lambda: np.where(padding, 0, counts()), header), 0, 1)
         return 1 - shown if about.photometric == "MONOCHROME1" else shown
@@ -121,30 +137,55 @@ def show_gray(words: np.ndarray, about: ImagePixels, header: Dataset) -> np.ndar
 
 def show_palette(words: np.ndarray, about: ImagePixels, header: Dataset) -> np.ndarray:
     """Return the palette's colours for ``words`` [rows, columns] (PS3.3 C.7.6.3.1.5): uint8 [..., 3]."""
-    colours = apply_color_lut(about.values(np.arange(np.iinfo(words.dtype).max + 1)), header)
-    return (colours >> 8 if colours.dtype == np.uint16 else colours).astype(np.uint8)[words]
+    values = about.values(np.arange(np.iinfo(words.dtype).max + 1))
+    colours = np.stack([look_up(values, lut) for lut in read_palette(header)], axis=-1)
+    if colours.dtype == np.uint16:
+        white = _white(int(colours.max()), 16)
+        colours = colours >> 8 if white == 65535 else np.rint(colours * (255 / white))
+    return colours.astype(np.uint8)[words]
 
 
-def show_colour(channels: np.ndarray, about: ImagePixels) -> np.ndarray:
-    """Return RGB ``channels`` (uint8 or uint16 [rows, columns, 3]) as uint8, full scale to full scale."""
-    if about.stored == 8:
-        return channels.astype(np.uint8)
-    return np.rint(about.values(channels) * (255 / (2**about.stored - 1))).astype(np.uint8)
+def show_colour(words: np.ndarray, about: ImagePixels) -> np.ndarray:
+    """Return the channels ``words`` (uint8 or uint16 [rows, columns, 3]), RGB or YBR, as RGB in uint8."""
+    if about.allocated == about.stored == 8:
+        shown = words
+    else:
+        values = about._replace(signed=False).values(words)
+        shown = np.rint(values * (255 / _white(int(values.max()), about.stored))).astype(np.uint8)
+    ybr = about.photometric in ("YBR_FULL", "YBR_FULL_422")
+    return convert_color_space(shown, "YBR_FULL", "RGB") if ybr else shown
 
 
-def _is_padding(values: np.ndarray, about: ImagePixels, header: Dataset) -> np.ndarray:
-    """Return which ``values`` are padding: the padding value, or all between it and its range limit."""
-    first, last = header.get("PixelPaddingValue"), header.get("PixelPaddingRangeLimit")
-    if first in (None, ""):
-        return np.zeros(len(values), dtype=bool)
-    ends = about.values(np.array([int(first), int(first if last in (None, "") else last)]))
-    return (values >= ends.min()) & (values <= ends.max())
+def _white(largest: int, bits: int) -> int:
+    """Return which value is white in colours of ``bits`` whose ``largest`` is given.
+
+    That is the largest possible one. If all values are below an eighth of it, they have fewer bits than stated.
+    """
+    full = 2**bits - 1
+    return full if bits <= 8 or largest > full >> 3 else max(largest, 255)
+
+
+def _is_padding(every_word: np.ndarray, about: ImagePixels, header: Dataset) -> np.ndarray:
+    """Return which words are padding: the padding value, or all between it and its range limit.
+
+    A padding value beyond the stored bits is compared with whole words.
+    """
+    first, last = _first(header.get("PixelPaddingValue")), _first(header.get("PixelPaddingRangeLimit"))
+    if first is None:
+        return np.zeros(len(every_word), dtype=bool)
+    # as 16 bits, signed as the pixels are, whatever value representation the file gives
+    whole = about._replace(allocated=16, stored=16, high_bit=15)
+    ends = whole.values(np.array([int(first), int(first if last is None else last)]))
+    padding = np.zeros(len(every_word), dtype=bool)
+    for numbers in (about.values(every_word), whole.values(every_word)):
+        padding |= (numbers >= ends.min()) & (numbers <= ends.max())
+    return padding
 
 
 def _in_units(values: np.ndarray, header: Dataset) -> np.ndarray:
     """Return stored ``values`` in the device's units."""
     if header.get("ModalityLUTSequence"):
-        return _look_up(values, header.ModalityLUTSequence[0], header)[0]
+        return look_up(values, read_lut(header.ModalityLUTSequence[0], header)).astype(np.float64)
     slope, intercept = _first(header.get("RescaleSlope")), _first(header.get("RescaleIntercept"))
     if slope is None and intercept is None:
         return values
@@ -158,8 +199,9 @@ def _in_units(values: np.ndarray, header: Dataset) -> np.ndarray:
 def _brightness(units: np.ndarray, counts: Counts, header: Dataset) -> np.ndarray:
     """Return the brightness of ``units`` by the first VOI LUT, else the first window, else a robust one."""
     if header.get("VOILUTSequence"):
-        shown, bits = _look_up(units, header.VOILUTSequence[0], header)
-        return shown / (2**bits - 1)
+        lut = read_lut(header.VOILUTSequence[0], header)
+        # the descriptor may give the bits of the container, so the largest entry is white
+        return look_up(units, lut) / max(1, int(lut.entries.max()))
     function = str(header.get("VOILUTFunction") or "LINEAR")
     function = function if function in SMALLEST_WIDTH else "LINEAR"
     center, width = _first(header.get("WindowCenter")), _first(header.get("WindowWidth"))
@@ -176,30 +218,9 @@ def _brightness(units: np.ndarray, counts: Counts, header: Dataset) -> np.ndarra
 
 
 def _first(value: object) -> float | None:
-    """Return the first of one or several decimal strings as a float, or None if there is none."""
+    """Return the first of one or several numbers as a float, or None if there is none."""
     if value is None or value == "":
         return None
     if isinstance(value, (str, float, int)):
         return float(value)
     return float(value[0]) if len(value) else None
-
-
-def _look_up(values: np.ndarray, item: Dataset, header: Dataset) -> tuple[np.ndarray, int]:
-    """Return ``values`` looked up in the LUT ``item``, and the bits of an entry (PS3.3 C.11.1.1, C.11.2.1.1).
-
-    Values below the table take its first entry, values above it the last.
-    """
-    length, first, bits = (int(number) for number in item.LUTDescriptor)
-    length = length or 1 << 16
-    data = item.get("LUTData") or b""
-    if not isinstance(data, bytes):
-        entries = np.atleast_1d(data)
-    elif bits == 8 and len(data) in (length, length + length % 2):
-        entries = np.frombuffer(data, np.uint8)  # two entries per word, as some programs write them
-    else:
-        entries = np.frombuffer(data, "<u2" if header.original_encoding[1] else ">u2")
-    entries = entries[:length]
-    if not 1 <= bits <= 16 or not len(entries):
-        raise UnreadableImage(f"a DICOM with a LUT of {len(entries)} entries of {bits} bits")
-    position = np.clip(np.rint(values) - first, 0, len(entries) - 1).astype(np.int64)
-    return entries[position].astype(np.float64), bits
