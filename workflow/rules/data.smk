@@ -87,7 +87,7 @@ rule pack:
             )
         ),
         packed=subpath(output.images, parent=True),
-        version=1,
+        version=2,
     message:
         "Packing the {wildcards.dataset} images, shard {wildcards.shard} of {wildcards.shards}"
     shell:

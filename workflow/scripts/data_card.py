@@ -1,6 +1,5 @@
 """The data card of one dataset: a Markdown page, and a figure of counts, labels, sizes, views, examples."""
 
-import json
 import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -15,6 +14,7 @@ from matplotlib.ticker import PercentFormatter
 from numpy.typing import NDArray
 
 from moco_transfer.data.card import NOT_USED, SHOWN_LABELS, DataCard, data_card, frequent_labels
+from moco_transfer.data.manifest import read_manifest
 from moco_transfer.files import write_text
 from moco_transfer.report import style
 from moco_transfer.report.tables import markdown
@@ -242,7 +242,7 @@ def main(inputs, outputs, params) -> None:
         pd.read_parquet(inputs.splits),
         pd.read_parquet(inputs.sizes),
         pd.read_csv(inputs.quarantine, usecols=["reason"]),
-        json.loads(Path(inputs.manifest).read_text(encoding="utf-8")),
+        read_manifest(Path(inputs.manifest).parent),
     )
     examples = None
     if params.shareable:  # otherwise the images are not even an input

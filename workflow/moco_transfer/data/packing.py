@@ -5,14 +5,16 @@ array. Shard i of k contains the rows from (i - 1) n / k to i n / k, so joining 
 is the same for every k.
 
 A shard is complete or absent. If packing is killed, it starts its shard again and keeps the finished ones, so
-a large dataset should have many. An unreadable image does not stop a shard: it is listed with its reason,
-until there are more of them than the dataset may have.
+a large dataset should have many. One process at a time packs a shard. An unreadable image does not stop a
+shard: it is listed with its reason, until there are more of them than the dataset may have. An error that is
+not the image's fault stops it.
 """
 
 from __future__ import annotations
 
 import logging
 import math
+import os
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -25,11 +27,14 @@ import pandas as pd
 from moco_transfer.config import stages
 from moco_transfer.config.datasets import Store
 from moco_transfer.data.decode import decode, fit
+from moco_transfer.data.image_file import MACHINE_ERRORS, cannot_be_read, open_image
 from moco_transfer.data.index import check
 from moco_transfer.errors import UnreadableImage, UserError
-from moco_transfer.files import replacing, room_for, write_csv, write_parquet
+from moco_transfer.files import locked, replacing, room_for, write_csv, write_parquet
 
-COLUMNS = {"height": "int32", "width": "int32", "file_bytes": "int64", "reason": "str"}
+COLUMNS = {"height": "int32", "width": "int32", "file_bytes": "int64", "reason": "str", "repairs": "str"}
+LOCK = ".lock"
+SEPARATOR = "; "
 
 log = logging.getLogger(__name__)
 
@@ -38,7 +43,8 @@ class Reading(NamedTuple):
     """One image file: its square ``image``, or the ``reason`` why there is none (else empty).
 
     ``height`` and ``width`` are those of the upright image in the file, 0 if it is unreadable; ``file_bytes``
-    is the size of the file, -1 if it is missing.
+    is the size of the file, -1 if it is missing. ``repairs`` lists the faults that were mended, separated by
+    semicolons.
     """
 
     image: np.ndarray | None
@@ -46,6 +52,7 @@ class Reading(NamedTuple):
     width: int
     file_bytes: int
     reason: str
+    repairs: str = ""
 
 
 def pack(
@@ -55,11 +62,11 @@ def pack(
 
     The paths in ``index`` are relative to ``root``. Writes to the folder ``packed``: ``images.npy``, uint8
     [stored, size, size(, 3)], and ``files.parquet``, one row per image of the shard, stored or not (height,
-    width, file_bytes, reason). The bytes do not depend on ``workers`` (threads: the decoders release the
+    width, file_bytes, reason, repairs). The bytes do not depend on ``workers`` (threads: the decoders release the
     GIL). A shard may be empty.
 
-    Raises UserError if more images are unreadable than a share ``max_quarantined`` of the whole dataset, or
-    if the disk is full.
+    Raises UserError if more images are unreadable than a share ``max_quarantined`` of the whole dataset, if
+    the machine fails to read one, or if the disk is full.
     """
     table = pd.read_parquet(index)
     check(table, "index")
@@ -67,19 +74,22 @@ def pack(
     start, end = (number * len(table) // settings.shards for number in (settings.shard - 1, settings.shard))
     rows = table.iloc[start:end]
     files: list[tuple] = []
-    with room_for(len(rows) * math.prod(shape), packed):
+    with (
+        room_for(len(rows) * math.prod(shape), packed),
+        locked(packed / LOCK, "packing these images"),
+    ):
         for left_by_a_kill in packed.glob(".images.*.npy"):
             left_by_a_kill.unlink(missing_ok=True)
         with replacing(packed / "images.npy") as temporary, temporary.open("w+b") as images:
             write_header(images, (0, *shape))
             stored = 0
-            for reading in _read_all(rows["path"].tolist(), root, settings.store, workers):
+            for reading in _read_all(rows["path"], root, settings.store, workers):
                 files.append(reading[1:])
                 if reading.image is not None:
                     images.write(reading.image.tobytes())
                     stored += 1
                 elif len(files) - stored > max_quarantined * len(table):
-                    reasons = [reason for *_, reason in files]
+                    reasons = [reason for *_, reason, _ in files]
                     quarantine = quarantine_of(rows.head(len(files)), reasons)
                     raise too_many(quarantine, len(files), len(table), max_quarantined, packed, "run again")
                 if len(files) % 1000 == 0 or len(files) == len(rows):
@@ -125,26 +135,36 @@ def too_many(
     )
 
 
-def _read_all(paths: list[str], root: Path, store: Store, workers: int) -> Iterator[Reading]:
+def _read_all(paths: pd.Series, root: Path, store: Store, workers: int) -> Iterator[Reading]:
     """Yield the readings in order; only a few are in progress at once, so that memory stays bounded."""
+    root = root.resolve()
     with ThreadPoolExecutor(workers) as threads:
         in_progress: deque[Future[Reading]] = deque()
-        for path in paths:
-            in_progress.append(threads.submit(_read, root / path, store))
-            if len(in_progress) > 2 * workers:
+        try:
+            for row, path in paths.items():
+                name = f"image {row + 1} of the index"
+                in_progress.append(threads.submit(read_image, root, path, name, store))
+                if len(in_progress) > 2 * workers:
+                    yield in_progress.popleft().result()
+            while in_progress:
                 yield in_progress.popleft().result()
-        while in_progress:
-            yield in_progress.popleft().result()
+        finally:
+            threads.shutdown(cancel_futures=True)
 
 
-def _read(path: Path, store: Store) -> Reading:
+def read_image(root: Path, path: str, name: str, store: Store) -> Reading:
+    """Return the image at ``path`` in ``root``, which has no links.
+
+    Raises UserError, which calls the image ``name``, if the machine fails or a link leads out of ``root``.
+    """
+    file_bytes = -1
     try:
-        file_bytes = path.stat().st_size
-    except OSError:  # decode says why
-        file_bytes = -1
-    try:
-        decoded = decode(path, store.max_pixels, store.size)
+        with open_image(root / path, root) as handle:
+            file_bytes = os.fstat(handle.fileno()).st_size
+            decoded = decode(handle, store.max_pixels, store.size)
+        square = fit(decoded, store.size, store.fit, store.colour)
     except UnreadableImage as error:
         return Reading(None, 0, 0, file_bytes, str(error))
-    image = fit(decoded, store.size, store.fit, store.colour)
-    return Reading(image, decoded.height, decoded.width, file_bytes, "")
+    except MACHINE_ERRORS as error:
+        raise cannot_be_read(error, name) from error
+    return Reading(square, decoded.height, decoded.width, file_bytes, "", SEPARATOR.join(decoded.repairs))

@@ -13,6 +13,7 @@ import hashlib
 import json
 import os
 import shutil
+from collections import Counter
 from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
@@ -22,10 +23,11 @@ import pandas as pd
 
 from moco_transfer.checksums import file_sha256
 from moco_transfer.config import stages
+from moco_transfer.config.datasets import Store
 from moco_transfer.data.index import check
-from moco_transfer.data.packing import quarantine_of, shape_of, too_many, write_header
+from moco_transfer.data.packing import LOCK, SEPARATOR, quarantine_of, shape_of, too_many, write_header
 from moco_transfer.errors import UserError
-from moco_transfer.files import replacing, room_for, write_csv, write_parquet, write_text
+from moco_transfer.files import locked, replacing, room_for, write_csv, write_parquet, write_text
 
 FILES = ("images.npy", "index.parquet", "sizes.parquet", "quarantine.csv")
 # The packages that the pixels depend on.
@@ -49,10 +51,25 @@ def join_shards(
     """
     table = pd.read_parquet(index)
     check(table, "index")
+    try:
+        # First the lock: a run in another folder that shares the store may be joining the same shards.
+        with room_for(0, store), locked(store / LOCK, "joining these images"):
+            _join(settings.store, table, shards, store, max_quarantined)
+    except FileNotFoundError:
+        if all((shard / name).exists() for shard in shards for name in ("files.parquet", "images.npy")):
+            raise
+        raise UserError(
+            f"{shards[0].parent}: packed images are gone, probably because another run has joined them; run again"
+        ) from None
+
+
+def _join(
+    settings: Store, table: pd.DataFrame, shards: list[Path], store: Path, max_quarantined: float
+) -> None:
     files = pd.concat([pd.read_parquet(shard / "files.parquet") for shard in shards], ignore_index=True)
+    arrays = [np.load(shard / "images.npy", mmap_mode="r") for shard in shards]
     readable = (files["reason"] == "").to_numpy()
     stored = int(readable.sum())
-    arrays = [np.load(shard / "images.npy", mmap_mode="r") for shard in shards]
     packed = sum(map(len, arrays))
     if len(files) != len(table) or packed != stored:
         raise UserError(
@@ -74,7 +91,7 @@ def join_shards(
         # The manifest goes first: from here to the end, the folder is not a store, whatever it was before.
         (store / "manifest.json").unlink(missing_ok=True)
         with replacing(store / "images.npy") as temporary:
-            _concatenate(shards, (stored, *shape_of(settings.store)), temporary)
+            _concatenate(shards, (stored, *shape_of(settings)), temporary)
         write_parquet(table[readable], store / "index.parquet")
         write_parquet(files.loc[readable, ["height", "width"]], store / "sizes.parquet")
         write_csv(quarantine, store / "quarantine.csv")
@@ -84,11 +101,14 @@ def join_shards(
             "stored": stored,
             "quarantined": len(quarantine),
             "reasons": quarantine["reason"].value_counts().to_dict(),
+            "repairs": Counter(
+                repair for text in files["repairs"] for repair in text.split(SEPARATOR) if repair
+            ),
             # A fingerprint of the release: its index and the size of each file, -1 if it is missing.
             # Modification times are not included, because a copy of a release is the same release.
             "source_sha256": _table_sha256(table.assign(file_bytes=files["file_bytes"].to_numpy())),
             # The number of shards changes no byte.
-            "settings": settings.store.model_dump(exclude={"shards"}) | {"max_quarantined": max_quarantined},
+            "settings": settings.model_dump(exclude={"shards"}) | {"max_quarantined": max_quarantined},
             "versions": package_versions(),
             "sha256": {name: file_sha256(store / name) for name in FILES},
         }

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from pydantic import ValidationError
 
 from moco_transfer.checksums import file_sha256
-from moco_transfer.data.decode import decode, fit
+from moco_transfer.config.datasets import Store
 from moco_transfer.data.manifest import read_manifest
+from moco_transfer.data.packing import Reading, read_image
 from moco_transfer.data.store import FILES, package_versions
-from moco_transfer.errors import UnreadableImage, UserError
+from moco_transfer.errors import UserError
 
 
 def verify(*, store: Path, root: Path | None = None, sample: int = 100) -> str:
@@ -26,7 +29,7 @@ def verify(*, store: Path, root: Path | None = None, sample: int = 100) -> str:
     for name in FILES:
         if not (store / name).is_file():
             raise UserError(f"{store}: {name} is missing; pack the dataset again")
-        if file_sha256(store / name) != manifest["sha256"][name]:
+        if file_sha256(store / name) != manifest["sha256"].get(name):
             raise UserError(
                 f"{store}: {name} is not the file that was packed: its SHA-256 differs from the manifest's; "
                 "pack the dataset again"
@@ -45,32 +48,42 @@ def verify(*, store: Path, root: Path | None = None, sample: int = 100) -> str:
     if root is None:
         return summary
     rows = np.unique(np.linspace(0, len(images) - 1, min(sample, len(images))).round().astype(int)).tolist()
+    settings, root = _settings(store, manifest), root.resolve()
     for row in rows:
+        name = f"image {row + 1} of {len(images)}"
+        reading = read_image(root, index["path"][row], name, settings)
         size = (sizes["height"][row], sizes["width"][row])
-        difference = _compare(root / index["path"][row], images[row], size, manifest)
-        if difference:
-            raise UserError(f"{store}: image {row + 1} of {len(images)} {difference}")
+        if difference := _difference(reading, images[row], size, manifest["versions"]):
+            raise UserError(f"{store}: {name} {difference}")
     return f"{summary}, {len(rows)} decoded again with the same bytes"
 
 
-def _compare(path: Path, packed: np.ndarray, size: tuple[int, int], manifest: dict[str, Any]) -> str:
-    """Return how the image at ``path`` differs from ``packed`` and ``size``, and the cure; empty if equal."""
-    settings = manifest["settings"]
+def _settings(store: Path, manifest: dict[str, Any]) -> Store:
     try:
-        decoded = decode(path, settings["max_pixels"], settings["size"])
-    except UnreadableImage as error:
-        return f"cannot be read again ({error}); give the root of the release that was packed"
-    if (decoded.height, decoded.width) != size:
+        return Store.model_validate(manifest["settings"])
+    except ValidationError:
+        raise UserError(
+            f"{store}: manifest.json has settings of another version; pack the dataset again"
+        ) from None
+
+
+def _difference(
+    reading: Reading, packed: np.ndarray, size: tuple[int, int], packed_with: Mapping[str, str]
+) -> str:
+    """Return how ``reading`` differs from what was packed, and the cure; empty if equal."""
+    if reading.image is None:
+        return f"cannot be read again ({reading.reason}); give the root of the release that was packed"
+    if (reading.height, reading.width) != size:
         return (
-            f"is {decoded.height} x {decoded.width}, but was {size[0]} x {size[1]} when packed; "
+            f"is {reading.height} x {reading.width}, but was {size[0]} x {size[1]} when packed; "
             "pack the dataset again"
         )
-    if np.array_equal(fit(decoded, settings["size"], settings["fit"], settings["colour"]), packed):
+    if np.array_equal(reading.image, packed):
         return ""
     now = package_versions()
     changed = [
         f"{name} {version}, now {now.get(name)}"
-        for name, version in manifest["versions"].items()
+        for name, version in packed_with.items()
         if now.get(name) != version
     ]
     packages = f" (packed with {', '.join(changed)})" if changed else ""

@@ -13,21 +13,16 @@ job. Therefore the files that protect the work lie undeclared in a folder ``stat
 
 from __future__ import annotations
 
-import fcntl
 import glob
 import json
 import logging
 import os
 import shutil
-import socket
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from errno import ENOLCK, ENOSYS, ENOTSUP
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from moco_transfer.errors import UserError
-from moco_transfer.files import write_text, writing_to
+from moco_transfer.files import locked, write_text, writing_to
 
 if TYPE_CHECKING:
     from moco_transfer.training.checkpoint import Checkpoint
@@ -65,7 +60,7 @@ def attempt(
                 train(checkpoint)
         return
     finished = folder / "finished"
-    with writing_to(folder), _locked(folder / "lock"):
+    with writing_to(folder), locked(folder / "lock", "running this training"):
         if ranks.broadcast(not _put_back(finished, fingerprint, outputs)):
             shutil.rmtree(finished, ignore_errors=True)
             # Remove temporary files of processes that were killed while writing; nobody else writes under the lock.
@@ -89,35 +84,6 @@ def forget_finished(run: Path) -> None:
     """Remove the links to finished outputs below the folder ``run``, because no job of that run needs them any more."""
     for finished in run.glob("**/state/finished"):
         shutil.rmtree(finished, ignore_errors=True)
-
-
-@contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    """Hold an exclusive lock on the file ``path``, which is created if necessary; wait while another process holds it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a+") as file:
-        try:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                file.seek(0)
-                holder = file.read() or "another process"
-                log.info("waiting: %s is already running this training (it holds %s)", holder, path)
-                fcntl.flock(file, fcntl.LOCK_EX)
-        except OSError as error:
-            if error.errno not in (ENOLCK, ENOTSUP, ENOSYS):
-                raise
-            raise UserError(
-                f"{path}: this file system has no locks ({error.strerror}), so two jobs could run the same training; "
-                "link results/ to a disk whose file system has locks"
-            ) from None
-        file.truncate(0)
-        file.write(f"process {os.getpid()} on {socket.gethostname()}")
-        file.flush()
-        try:
-            yield
-        finally:
-            file.truncate(0)
 
 
 def _keep(finished: Path, record: Mapping[str, str], outputs: Sequence[Path]) -> None:
