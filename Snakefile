@@ -50,6 +50,7 @@ rule all:
         figure_files(),
         table_files(),
         card_files(),
+        check_files(),
     message:
         "All figures, tables and data cards are ready"
 
@@ -57,6 +58,7 @@ rule all:
 rule figures:
     input:
         figure_files(),
+        check_files(),
     message:
         "All figures are ready"
 
@@ -64,6 +66,7 @@ rule figures:
 rule tables:
     input:
         table_files(),
+        check_files(),
     message:
         "All tables are ready"
 
@@ -71,6 +74,7 @@ rule tables:
 rule cards:
     input:
         card_files(),
+        check_files(),
     message:
         "All data cards are ready"
 

@@ -2,6 +2,7 @@
 
 from fractions import Fraction
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -9,10 +10,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from moco_transfer.config import stages
 from moco_transfer.config.datasets import Labels, Split
-from moco_transfer.data.index import build
-from moco_transfer.data.split import assign_splits, draw_subset, subset_size
+from moco_transfer.data.check import check_data
+from moco_transfer.data.counts import check_percents, smallest_percent
+from moco_transfer.data.index import REQUIRED, build
+from moco_transfer.data.split import assign_splits, draw_subset, split, subset, subset_size
 from moco_transfer.errors import UserError
+from moco_transfer.files import write_parquet
 
 KEEP = Labels(uncertain="zero", unlabeled="zero")
 DROP = Labels(uncertain="zero", unlabeled="drop")
@@ -326,3 +331,122 @@ def test_old_images_of_a_nested_subset_keep_their_order(old, new, seed, percent)
     subset = nested_subset(splits, percent, seed, 7)["image_id"].tolist()
     kept = [name for name in subset if int(name[1:]) < old]
     assert kept == before[: len(kept)]
+
+
+@given(images=st.integers(2, 400_000))
+def test_the_smallest_percentage_labels_two_images_and_is_a_valid_one(images):
+    percent = smallest_percent(images)
+    check_percents("a target", [percent], images)
+    assert subset_size(percent, images) >= 2
+    assert (
+        stages.DrawSubset(uncertain="zero", percent=percent, subset=1, sampling="nested", seed=0).percent
+        == percent
+    )
+    # Another percentage of three digits that works is larger.
+    assert Fraction(percent) < Fraction(200, images) * Fraction(102, 100) or percent == "100"
+
+
+@pytest.mark.parametrize(
+    ("percent", "images", "cure"), [("1", 60, '"3.34"'), ("6.66", 30, '"6.67"'), ("50", 3, '"66.7"')]
+)
+def test_a_percentage_of_one_image_is_refused_with_the_smallest_that_works(percent, images, cure):
+    with pytest.raises(UserError, match=f"{percent}% of {images} training images is 1 image; .* {cure}"):
+        check_percents("targets.hip.percents", ["100", percent], images)
+    with pytest.raises(UserError, match="1 training images"):
+        check_percents("targets.hip.percents", ["100"], 1)
+
+
+def varied(sides: list[str], labels: list[float], folder: Path) -> Path:
+    """Write the index of images in these official splits, each with one label, and return its path."""
+    columns = pd.DataFrame({column: [f"i{number}" for number in range(len(sides))] for column in REQUIRED})
+    index = build(columns.assign(official_split=sides), pd.DataFrame({"finding": labels}), "test")
+    write_parquet(index, folder / "index.parquet")
+    return folder / "index.parquet"
+
+
+OFFICIAL = Split(unit="image", train=1, validation="official", test="official")
+SIDES = ["train", "train", "validation", "validation", "test", "test"]
+
+
+@pytest.mark.parametrize(
+    ("labels", "uncertain", "found"),
+    [
+        ([0, 1, 0, 1, 0, 0], "zero", "the 2 test images"),
+        ([0, 1, 0, 1, 1, 1], "zero", "the 2 test images"),
+        ([0, 1, 1, 1, 0, 1], "zero", "the 2 validation images"),
+        ([1, 1, 0, 1, 0, 1], "zero", "the 2 training images"),
+        ([0, 1, 0, 1, 1, -1], "mask", "the 2 test images"),
+        ([0, 1, 0, 1, 1, -1], "zero", None),
+        ([0, 1, 0, 1, 1, np.nan], "zero", None),
+    ],
+)
+def test_a_target_needs_a_class_with_both_values_in_every_split(labels, uncertain, found, tmp_path):
+    index = varied(SIDES, labels, tmp_path)
+    settings_ = stages.AssignSplits(
+        split=OFFICIAL, labels=Labels(uncertain=uncertain, unlabeled="zero"), seed=0
+    )
+    split(settings_, index=index, splits=tmp_path / "source.parquet", dataset="hip", scored=0)
+    if found is None:
+        split(settings_, index=index, splits=tmp_path / "splits.parquet", dataset="hip", scored=1)
+        return
+    with pytest.raises(UserError, match=f"hip: no class has both values among {found}"):
+        split(settings_, index=index, splits=tmp_path / "splits.parquet", dataset="hip", scored=1)
+    assert not (tmp_path / "splits.parquet").exists()
+
+
+def test_a_subset_of_one_image_is_refused_where_it_is_drawn(tmp_path):
+    index = varied(SIDES, [0, 1, 0, 1, 0, 1], tmp_path)
+    settings_ = stages.AssignSplits(split=OFFICIAL, labels=KEEP, seed=0)
+    split(settings_, index=index, splits=tmp_path / "splits.parquet", dataset="hip", scored=1)
+    drawn = stages.DrawSubset(uncertain="zero", percent="50", subset=1, sampling="nested", seed=0)
+    with pytest.raises(UserError, match='that works is "100"'):
+        subset(drawn, index=index, splits=tmp_path / "splits.parquet", subset=tmp_path / "subset.parquet")
+
+
+def test_the_check_before_packing_refuses_what_the_jobs_would(tmp_path):
+    (tmp_path / "few").mkdir()
+    index, few = (
+        varied(SIDES, [0, 1, 0, 1, 0, 1], tmp_path),
+        varied(SIDES[1:], [0, 0, 0, 0, 0], tmp_path / "few"),
+    )
+    hip, other = (stages.SplitDataset(name=name, split=OFFICIAL, labels=KEEP) for name in ("hip", "other"))
+
+    def check(*indexes, **changes):
+        sound = {
+            "datasets": [hip],
+            "percents": ["100"],
+            "sources": ["hip"],
+            "samples": [],
+            "images": "train",
+            "seed": 0,
+        }
+        check_data(stages.CheckData(**sound | changes), index=list(indexes), checked=tmp_path / "checked.txt")
+
+    check(index)
+    assert "hip: at most 2 train, 2 validation, 2 test images" in (tmp_path / "checked.txt").read_text()
+    check(few, percents=[], sources=[])
+    check(index, few, datasets=[hip, other], samples=["control"])
+    (tmp_path / "checked.txt").unlink()
+    by_patient = hip.model_copy(
+        update={"split": Split(unit="image", train=0.9, validation=0.1, test="official")}
+    )
+    for call, message in (
+        (lambda: check(index, percents=["50"]), "targets.hip.percents: 50% of 2 training images is 1 image"),
+        (
+            lambda: check(few),
+            "hip: it has 1 training|hip: no class has both values among the 1 training images",
+        ),
+        (lambda: check(few, percents=[]), "MoCo of hip needs at least two images"),
+        (
+            lambda: check(few, index, datasets=[other, hip], percents=[], sources=[], samples=["c"]),
+            "controls.size.c: needs 2",
+        ),
+        (lambda: check(index, datasets=[by_patient]), "hip: no class has both"),
+        (
+            lambda: check(varied([None] * 6, [0, 1] * 3, tmp_path), datasets=[hip]),
+            "datasets.hip.split: validation is 'official', but 6 of 6 images name no official split",
+        ),
+    ):
+        with pytest.raises(UserError, match=message):
+            call()
+        assert not (tmp_path / "checked.txt").exists()

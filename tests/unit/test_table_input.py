@@ -4,7 +4,9 @@ import csv
 import gzip
 import io
 import logging
+import os
 import re
+import unicodedata
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +20,10 @@ from made_up_releases import read_release, touch, write_chest, write_nih
 
 from moco_transfer.config import experiment
 from moco_transfer.config.datasets import Table
+from moco_transfer.data.adapters import tables
 from moco_transfer.data.adapters.tables import read_table
 from moco_transfer.data.index import check
+from moco_transfer.data.releases import find_tables
 from moco_transfer.errors import UserError
 
 TEXT = 'name,größe,finding\n"a, b",1,\nc,,0\n'
@@ -85,7 +89,9 @@ def test_values_are_the_written_text_and_the_index_is_the_line(tmp_path, records
     with path.open("w", encoding="utf-8", newline="") as handle:
         csv.writer(handle, lineterminator="\n").writerows([["a", "b"], *records])
     table = read_table(path, ["b", "a"])
-    assert table.fillna("")[["a", "b"]].to_numpy().tolist() == records
+    assert table.fillna("")[["a", "b"]].to_numpy().tolist() == [
+        [x.strip() for x in record] for record in records
+    ]
     lengths = [1 + sum(value.count("\n") for value in record) for record in records]
     assert table.index.tolist() == [2 + sum(lengths[:number]) for number in range(len(records))]
 
@@ -135,6 +141,39 @@ def test_an_invalid_csv_is_reported(tmp_path, content, message):
         cells(path)
     assert str(path) in str(caught.value) and "\n" not in str(caught.value)
     assert "10000032" not in str(caught.value)
+
+
+def test_a_table_may_not_unpack_to_more_than_the_memory(tmp_path, monkeypatch):
+    monkeypatch.setattr(tables, "MOST_BYTES", 10_000)
+    monkeypatch.setattr(tables, "MOST_ROWS", 1_000)
+    path, header = tmp_path / "own.csv", TEXT.splitlines()[0].encode()
+    for content in (
+        gzip.compress(TEXT.encode() + bytes(10**6)),
+        TEXT.encode() + b"c,,0\n" * 5_000,
+        header + b"\n" * 5_000,
+        gzip.compress(header + b"\r" * 5_000),
+    ):
+        path.write_bytes(content)
+        with pytest.raises(UserError, match=r"more than (10,000 bytes|1,000 rows)"):
+            cells(path)
+    frames = {
+        "rows": pd.DataFrame({"name": np.zeros(2_000, np.int8)}),
+        "bytes": pd.DataFrame({"name": [str(number) * 10 for number in range(999)]}),
+        "one text repeated": pd.DataFrame({"name": ["x" * 1_000] * 900}),
+    }
+    for table in frames.values():
+        table.assign(größe=1, finding=0).to_parquet(path, compression="zstd")
+        with pytest.raises(UserError, match=r"more than (10,000 bytes|1,000 rows)"):
+            cells(path)
+
+
+def test_a_pipe_is_refused_at_once(tmp_path):
+    os.mkfifo(tmp_path / "own.csv")
+    with pytest.raises(UserError, match="not a regular file"):
+        cells(tmp_path / "own.csv")
+    assert find_tables("table", tmp_path, file="own.csv") == ([], ["own.csv"])
+    os.mkfifo(tmp_path / "Data_Entry_2017.csv")
+    assert "Data_Entry_2017*.csv" in find_tables("nih_chestxray14", tmp_path)[1]
 
 
 def test_files_that_cannot_be_opened_are_reported(tmp_path):
@@ -281,7 +320,98 @@ def test_parquet_gives_the_same_index_whatever_type_a_column_has(tmp_path):
         pd.testing.assert_frame_equal(index, text)
 
 
+INVISIBLE = ("", " ", "\u00a0", "\ufeff", "\u200b\t", "\u202a", "\u3000\x0c")
+
+
+@pytest.mark.parametrize("adapter", ["csv", "quoted", "parquet"])
+def test_blanks_around_names_and_values_do_not_count(tmp_path, adapter):
+    clean = own(tmp_path, frame())
+    text = frame().astype("object").map(lambda value: "" if value is None or value != value else str(value))
+    blank = iter(INVISIBLE * 20)
+    table = text.map(lambda value: next(blank) + value + next(blank))
+    table.columns = [next(blank) + name + next(blank) for name in table.columns]
+    name = "own.parquet" if adapter == "parquet" else "own.csv"
+    if adapter == "parquet":
+        table.to_parquet(tmp_path / name)
+    else:
+        quoting = csv.QUOTE_ALL if adapter == "quoted" else csv.QUOTE_MINIMAL
+        table.to_csv(tmp_path / name, index=False, quoting=quoting)
+    pd.testing.assert_frame_equal(read_release("table", tmp_path, table=Table(file=name, **ALL)), clean)
+
+
+def test_backslashes_are_read_as_slashes_unless_a_file_is_named_so(tmp_path, caplog):
+    touch(tmp_path / "a\\b.png")
+    names = ["über den Rücken\\b 1.png", ".\\c\\d\\e.dcm", "a\\b.png"]
+    text = "file,finding\n" + "".join(f"{name},1\n" for name in names)
+    index = own(tmp_path, text, {"path": "file", "labels": ["finding"]})
+    assert index["path"].tolist() == [PATHS[1], PATHS[2], "a\\b.png"]
+    assert "slashes for backslashes" in caplog.text and "files are there as written: 2" in caplog.text
+
+
+def test_a_path_with_the_accents_of_another_system_is_found(tmp_path):
+    for form in ("NFC", "NFD"):
+        paths = [unicodedata.normalize(form, path) for path in PATHS]
+        assert own(tmp_path, frame().assign(file=paths))["path"].tolist() == PATHS
+
+
+def test_paths_relative_to_another_folder_are_explained(tmp_path):
+    root = tmp_path / "hip"
+    with pytest.raises(
+        UserError, match=f"relative to {tmp_path}: set the root to it and table.file to hip/my labels.csv"
+    ):
+        own(root, frame().assign(file=[f"hip/{path}" for path in PATHS]))
+    frame().to_csv(root / "c" / "own.csv", index=False)
+    (root / "c" / "a.png").touch()
+    for path in PATHS:
+        (root / path).unlink()
+    touch(root / "c" / "c" / "d" / "e.dcm")
+    with pytest.raises(
+        UserError, match=f"relative to {root}/c: set the root to it and table.file to own.csv"
+    ):
+        read_release("table", root, table=Table(file="c/own.csv", **ALL))
+
+
+@pytest.mark.parametrize(
+    ("written", "meant"),
+    [
+        (["Train", "TRAINING", "val", "TEST"], ["train", "train", "validation", "test"]),
+        (["train", "training", "Valid", "testing"], ["train", "train", "validation", "test"]),
+        (["train", None, "dev", "Test"], ["train", None, "validation", "test"]),
+    ],
+)
+def test_usual_names_of_splits_are_accepted(tmp_path, written, meant):
+    index = own(tmp_path, frame().assign(fold=written))
+    assert (
+        index["official_split"].astype(object).where(index["official_split"].notna(), None).tolist() == meant
+    )
+
+
+def test_no_cell_is_repeated(tmp_path):
+    secrets = ["SECRET-1", "SECRET-2", "SECRET-1", "SECRET-2"]
+    for column in ("fracture", "fold"):
+        with pytest.raises(UserError) as caught:
+            own(tmp_path, frame().assign(**{column: secrets}))
+        assert "SECRET" not in str(caught.value)
+    with pytest.raises(UserError) as caught:
+        own(tmp_path, frame().assign(view=secrets), views=["AP"])
+    assert "SECRET" not in str(caught.value) and "look into the table" in str(caught.value)
+    missing = [f"SECRET-{number // 2}/{number}.png" for number in range(4)]
+    with pytest.raises(UserError) as caught:
+        own(tmp_path, frame().assign(file=missing), COLUMNS)
+    assert "SECRET" not in str(caught.value)
+
+
+def test_a_table_without_a_header_shows_no_identifier(tmp_path):
+    with pytest.raises(UserError, match="is the first line a header") as caught:
+        own(tmp_path, "patient17,files17,1\n", {"path": "file", "labels": ["patient"]})
+    assert "17" not in str(caught.value).removeprefix(str(tmp_path))
+
+
 def test_truth_values_count_as_1_and_0(tmp_path):
+    for words in ("True False TRUE false", "Yes no YES NO", "1.0 0 1e0 0.00"):
+        np.testing.assert_array_equal(
+            own(tmp_path, frame().assign(fracture=words.split()))["fracture"], [1, 0, 1, 0]
+        )
     table = frame().assign(fracture=[True, False, True, False])
     expected = [1, 0, 1, 0]
     np.testing.assert_array_equal(own(tmp_path, table)["fracture"], expected)
@@ -315,11 +445,16 @@ def replaced(column: str, row: int, value: object) -> pd.DataFrame:
         (replaced("patient", 3, None), r"line 5, column 'patient': expected an identifier, found a blank"),
         (replaced("patient", 1, 99), r"line 3, column 'study': this study has another patient"),
         (replaced("patient", 3, 4), r"line 5, column 'patient': this patient is also in another official split"),
-        (replaced("fracture", 1, "2"), r"line 3, column 'fracture': expected 1, 0, -1 or a blank, found '2'"),
-        (replaced("fracture", 1, "NaN"), r"line 3, column 'fracture': .* found 'NaN'"),
-        (replaced("fracture", 1, "inf"), r"line 3, column 'fracture': .* found 'inf'"),
-        (replaced("fracture", 1, "present"), r"line 3, column 'fracture': .* found 'present'"),
-        (replaced("fold", 2, "val"), r"line 4, column 'fold': expected train, validation, test or a blank, found 'val'"),
+        (replaced("fracture", 1, "2"), r"line 3, column 'fracture': expected 1, 0, -1 or a blank, .*grade"),
+        (replaced("fracture", 1, "NaN"), r"line 3, column 'fracture': .* found text"),
+        (replaced("fracture", 1, "inf"), r"line 3, column 'fracture': .* found another number"),
+        (replaced("fracture", 1, "present"), r"line 3, column 'fracture': .* found text"),
+        (replaced("fold", 2, "fold2"), r"line 4, column 'fold': expected train, validation, test or a blank, found another"),
+        (replaced("patient", 3, "04"), r"line 5, column 'patient': it differs from an earlier one only in"),
+        (replaced("patient", 3, "4.0"), r"line 5, column 'patient': it differs from an earlier one only in"),
+        (replaced("study", 3, "S1"), r"line 5, column 'study': it differs from an earlier one only in"),
+        (replaced("file", 2, "C:\\images\\c.png"), r"line 4, column 'file': it leaves the root"),
+        (replaced("file", 2, "..\\c.png"), r"line 4, column 'file': it leaves the root"),
         (frame().rename(columns={"file": "File", "view": "View"}), "columns 'file', 'view' are missing; found File, "),
         (frame()[:0], "the table has no rows"),
     ],
@@ -333,8 +468,16 @@ def test_errors_are_located_by_line(tmp_path, table, message):
 
 def test_lines_are_counted_as_an_editor_counts_them(tmp_path):
     text = 'file,note,fracture\n\na.png,"two\nlines",1\n\nc/d/e.dcm,,3\n'
-    with pytest.raises(UserError, match=r"line 6, column 'fracture': .*found '3'"):
+    with pytest.raises(UserError, match=r"line 6, column 'fracture': expected"):
         own(tmp_path, text, {"path": "file", "labels": ["fracture"]})
+
+
+def test_names_that_do_not_fit_into_a_command_are_refused_with_the_configuration():
+    fitting = [f"label {number}" for number in range(4_000)]
+    assert len(Table(file="own.csv", path="file", labels=fitting).labels) == 4_000
+    for labels in ([name * 4 for name in fitting], ["it's " * 200] * 90):
+        with pytest.raises(ValueError, match="that fit into a command; choose fewer labels"):
+            Table(file="own.csv", path="file", labels=labels)
 
 
 def test_an_identifier_cannot_be_a_label(tmp_path):

@@ -24,6 +24,7 @@ STAGES = {
     "plan": "plan",
     "phantom": "phantom",
     "index": "data.adapters",
+    "check-data": "data.check",
     "pack": "data.packing",
     "join-shards": "data.store",
     "verify": "data.verify",

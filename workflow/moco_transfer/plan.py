@@ -24,9 +24,9 @@ import yaml
 from moco_transfer.config.datasets import Split
 from moco_transfer.config.experiment import LIMITED, LIMITED_STEPS, NONE_LONGER, Config, check, merge
 from moco_transfer.config.training import Schedule
+from moco_transfer.data.counts import check_moco_images, side_sizes, subset_size
 from moco_transfer.data.labels import SPLITS
 from moco_transfer.data.releases import RELEASES, find_tables
-from moco_transfer.data.split import side_sizes, subset_size
 from moco_transfer.errors import UserError
 from moco_transfer.experiment import (
     carded_datasets,
@@ -123,11 +123,11 @@ def _official_splits(config: Config, name: str) -> tuple[Counter[str | None], st
     elif index.is_file():
         return _column(index, "official_split"), str(index)
     elif dataset.table:
-        from moco_transfer.data.adapters.tables import read_table
+        from moco_transfer.data.adapters.tables import read_table, split_values
 
         path, column = Path(dataset.root, dataset.table.file), dataset.table.official_split
         rows = read_table(path, [column or dataset.table.path])
-        return Counter(rows[column] if column else [None] * len(rows)), str(path)
+        return Counter(split_values(rows[column], path) if column else [None] * len(rows)), str(path)
     else:
         found, missing = find_tables(dataset.adapter, dataset.root, dataset.labeler)
         folders = [Path(path) for path in found if Path(path).is_dir()]
@@ -200,6 +200,7 @@ class _Jobs:
             dataset = self.config.datasets[name]
             pixels = dataset.store.size**2 * (3 if dataset.store.colour else 1)
             yield from map(Job, ["phantom", "index"] if dataset.phantom else ["index"])
+            yield Job("check_data")
             yield from [Job("pack")] * dataset.store.shards
             yield Job("join_shards", size=pixels * self.images[name].sides.total())
             yield Job("split")
@@ -239,11 +240,7 @@ class _Jobs:
                 yield self.moco("pretrain_subset", f"{source} {target} {percent}%", schedule, n)
 
     def moco(self, rule: str, name: str, schedule: Schedule, images: int) -> Job:
-        if images < 2:
-            raise UserError(
-                f"MoCo of {name} needs at least two images, but would have {images}; raise the percentage, "
-                "or give its dataset training images"
-            )
+        check_moco_images(name, images)
         steps = schedule.epochs * full_steps(images, schedule.batch)
         seen = steps * min(schedule.batch, images)
         return Job(rule, steps, trained=seen, forward=seen, size=self.encoder_bytes)  # keys only pass forward

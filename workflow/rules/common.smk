@@ -32,6 +32,7 @@ from moco_transfer.experiment import (
     initial_dataset,
     result_tables,
     shown_datasets,
+    stored_datasets,
     table_names,
     used_datasets,
 )
@@ -131,6 +132,39 @@ def finetuning(wildcards, stream):
 def dataset_of(wildcards):
     """Return the configuration of the dataset that a rule works on."""
     return CONFIG.datasets[wildcards.get("dataset") or wildcards.target]
+
+
+def sampled_from(dataset):
+    """Return the size controls that draw from ``dataset``, each with the dataset that sets its size."""
+    return {name: each.as_many_as for name, each in CONFIG.controls.size.items() if each.dataset == dataset}
+
+
+def check_files():
+    return expand("<run>/checks/{name}.txt", name=stored_datasets(CONFIG))
+
+
+def checked_indexes(wildcards):
+    names = [wildcards.dataset, *sampled_from(wildcards.dataset).values()]
+    return [f"<data>/{name}/index.parquet" for name in names]
+
+
+def data_checks(wildcards):
+    """Return what this run needs of a dataset, as the settings of the check before packing."""
+    samples = sampled_from(wildcards.dataset)
+    target = CONFIG.targets.get(wildcards.dataset)
+    return stages.CheckData(
+        datasets=[
+            stages.SplitDataset(
+                name=name, split=CONFIG.datasets[name].split, labels=CONFIG.datasets[name].labels
+            )
+            for name in [wildcards.dataset, *samples.values()]
+        ],
+        percents=target.percents if target else [],
+        sources=[source for source, seen in CONFIG.sources.items() if seen == [wildcards.dataset]],
+        samples=list(samples),
+        images=CONFIG.pretraining.images,
+        seed=CONFIG.seed,
+    )
 
 
 def stored_pixels(wildcards):

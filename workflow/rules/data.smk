@@ -58,6 +58,32 @@ rule index:
         " --index {output:q} --max-quarantined {resources.max_quarantined} > {log:q} 2>&1"
 
 
+# It takes seconds and starts before packing. Neither packing nor splitting waits for its output: another percentage would
+# repeat them. (With ancient() as well: Snakemake then forgets missing files that come after them.)
+localrules:
+    check_data,
+
+
+rule check_data:
+    input:
+        checked_indexes,
+    output:
+        "<run>/checks/{dataset}.txt",
+    log:
+        "<run>/logs/check_data/{dataset}.log",
+    priority: 100
+    conda:
+        ENVIRONMENT
+    params:
+        settings=as_json(data_checks),
+        version=1,
+    message:
+        "Checking that this run can use the {wildcards.dataset} images"
+    shell:
+        "exec python -m moco_transfer check-data --settings {params.settings:q} --index {input:q} --checked {output:q}"
+        " > {log:q} 2>&1"
+
+
 rule pack:
     input:
         index="<data>/{dataset}/index.parquet",
@@ -138,6 +164,8 @@ rule split:
         "<run>/logs/split/{dataset}/fold{fold}.log",
     conda:
         ENVIRONMENT
+    resources:
+        scored=lambda wildcards: int(wildcards.dataset in CONFIG.targets),
     params:
         settings=as_json(
             lambda wildcards: stages.AssignSplits(
@@ -150,8 +178,8 @@ rule split:
     message:
         "Splitting the {wildcards.dataset} images into training, validation and test"
     shell:
-        "exec python -m moco_transfer split --settings {params.settings:q} --index {input:q} --splits {output:q}"
-        " > {log:q} 2>&1"
+        "exec python -m moco_transfer split --settings {params.settings:q} --index {input:q}"
+        " --splits {output:q} --dataset {wildcards.dataset:q} --scored {resources.scored} > {log:q} 2>&1"
 
 
 # A subset takes a second, which is too short for a cluster job. A group of subsets would wait for the slowest dataset.

@@ -219,6 +219,7 @@ rule data_card:
         quarantine=store("{dataset}", "quarantine.csv"),
         manifest=store("{dataset}", "manifest.json"),
         splits="<run>/splits/{dataset}/fold1.parquet",
+        checked="<run>/checks/{dataset}.txt",
         # The script does not even get pixels that must not be shown.
         images=lambda wildcards: (
             store(wildcards.dataset, "images.npy") if CONFIG.datasets[wildcards.dataset].shareable else []

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import shlex
 from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, StringConstraints, model_validator
 
 from moco_transfer.config import Positive, Section, Share
+
+# The name of a column as a table is read: without the blanks around it.
+Column = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
+# Linux allows a command of 128 KiB, and a table's keys are a part of one.
+MOST_COMMAND_BYTES = 100_000
 
 
 class Phantom(Section):
@@ -62,22 +68,35 @@ class Table(Section):
     """The columns of a user's own CSV or Parquet file."""
 
     file: str = Field(description="The CSV or Parquet file, relative to `root`.")
-    path: str = Field(description="The column with each image's path, relative to `root`.")
-    labels: Annotated[list[str], Field(min_length=1)] = Field(
+    path: Column = Field(description="The column with each image's path, relative to `root`.")
+    labels: Annotated[list[Column], Field(min_length=1)] = Field(
         description="The columns with labels: 1, 0, -1 or blank."
     )
-    image_id: str | None = Field(
+    image_id: Column | None = Field(
         None, description="The column with a unique name of each image. If null, the path is the name."
     )
-    patient_id: str | None = Field(
+    patient_id: Column | None = Field(
         None,
         description="The column with the patient. If null, each study (or image) counts as a separate patient.",
     )
-    study_id: str | None = Field(
+    study_id: Column | None = Field(
         None, description="The column with the study. If null, each image counts as a separate study."
     )
-    official_split: str | None = Field(None, description="The column with `train`, `validation` or `test`.")
-    view: str | None = Field(None, description="The column with the view, for `views` and the data card.")
+    official_split: Column | None = Field(
+        None,
+        description="The column with `train`, `validation` or `test`; `val`, `valid`, `dev`, `training`, `testing` and capitals are read too.",
+    )
+    view: Column | None = Field(None, description="The column with the view, for `views` and the data card.")
+
+    @model_validator(mode="after")
+    def _fits_a_command(self) -> Table:
+        size = len(shlex.quote(self.model_dump_json()).encode())
+        if size > MOST_COMMAND_BYTES:
+            raise ValueError(
+                f"its {len(self.labels)} labels and other names are {size:,} bytes, more than the "
+                f"{MOST_COMMAND_BYTES:,} that fit into a command; choose fewer labels, or shorter names of columns"
+            )
+        return self
 
 
 class Dataset(Section):

@@ -65,6 +65,27 @@ class AssignSplits(Section):
     seed: Seed
 
 
+class SplitDataset(Section):
+    name: Name
+    split: Split
+    labels: Labels
+
+
+class CheckData(Section):
+    """What a run needs of a dataset, the first of ``datasets``.
+
+    ``sources`` are those that see only this dataset, ``percents`` those of a target (else none). ``samples`` are the size
+    controls that draw from it; the other ``datasets`` set their sizes, in the same order. ``images`` names MoCo's splits.
+    """
+
+    datasets: Annotated[list[SplitDataset], Field(min_length=1)]
+    percents: list[Percent]
+    sources: list[Name]
+    samples: list[Name]
+    images: str
+    seed: Seed
+
+
 class DrawSubset(Section):
     uncertain: str
     percent: Percent

@@ -9,12 +9,18 @@ from __future__ import annotations
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from moco_transfer.data.labels import COLUMNS, SPLITS, label_columns
 from moco_transfer.errors import UserError
 
 REQUIRED = ("image_id", "patient_id", "study_id", "path")
 LABEL_VALUES = (1.0, 0.0, -1.0)
+RESPELLED = (
+    "it differs from an earlier one only in capitals, blanks, leading zeros, '.0' or the form of Unicode; write it "
+    "in one way, so that one patient is not taken for two, or rename one of them"
+)
 
 
 def build(
@@ -49,12 +55,18 @@ def check(index: pd.DataFrame, where: str, undivided: str | None = None) -> None
         )
     if not index.columns.is_unique:
         twice = index.columns[index.columns.duplicated()][0]
-        raise UserError(f"{where}: column '{twice}' occurs twice; rename the label of that name")
+        name = f"column '{twice}' occurs twice; rename the label of that name"
+        if twice not in COLUMNS:
+            name = "two labels have the same name (blanks around it do not count); rename one of them"
+        raise UserError(f"{where}: {name}")
     if len(index) == 0:
         raise UserError(f"{where}: it lists no image; check the dataset's root")
     for column in REQUIRED:
         refuse(index[column].isna() | (index[column] == ""), f"{column} is blank")
     refuse(index["image_id"].duplicated(), "image_id occurs for the second time")
+    for column in ("patient_id", "study_id"):
+        if not index[column].equals(index["image_id"].rename(column)):
+            refuse(respelled(index[column]), f"{column}: {RESPELLED}")
     refuse(
         leaves_root(index["path"]),
         "path leaves the dataset's root; give it relative to the root, without '..'",
@@ -76,5 +88,19 @@ def check(index: pd.DataFrame, where: str, undivided: str | None = None) -> None
 
 
 def leaves_root(paths: pd.Series) -> pd.Series:
-    """Return which ``paths`` are absolute, have a part '..', or contain a NUL, which ends a path: bool."""
-    return paths.str.contains(r"^/|(?:^|/)\.\.(?:/|$)|\x00")
+    """Return which ``paths`` are absolute (also with a drive or as an URL), have a part '..', or contain a NUL: bool."""
+    return paths.str.contains(r"^/|^[A-Za-z][A-Za-z0-9+.-]*:/|(?:^|/)\.\.(?:/|$)|\x00")
+
+
+def respelled(identifiers: pd.Series) -> pd.Series:
+    """Return which ``identifiers`` (no nulls) are probably an earlier one, spelled in another way: bool.
+
+    They differ only in capitals, blanks and invisible characters, leading zeros or '.0' of a whole number, or the form
+    of Unicode. A program that writes them so makes one patient two, who can then lie on two sides of a split.
+    """
+    spellings = identifiers.drop_duplicates()
+    plain = pc.utf8_lower(pc.utf8_normalize(pa.array(spellings, pa.string()), "NFKC"))
+    plain = pc.replace_substring_regex(plain, r"[\pZ\pC]+", "")
+    plain = pc.replace_substring_regex(plain, r"^0*([0-9]+?)(?:\.0*)?$", r"\1")
+    again = spellings[plain.to_pandas().duplicated().to_numpy()]
+    return identifiers.isin(again)

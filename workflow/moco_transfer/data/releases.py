@@ -65,7 +65,11 @@ def find_tables(
         matches = {file: [str(Path(root, file))] if Path(root, file).is_file() else []}
     else:
         patterns = [pattern.format(labeler=labeler) for pattern in RELEASES[adapter].tables]
-        matches = {pattern: sorted(map(str, Path(root).glob(pattern))) for pattern in patterns}
+        # Snakemake opens what it finds, and a named pipe would make it wait forever.
+        matches = {
+            pattern: sorted(str(path) for path in Path(root).glob(pattern) if path.is_file() or path.is_dir())
+            for pattern in patterns
+        }
     missing = [pattern for pattern, files in matches.items() if not files]
     return ([] if missing else [file for files in matches.values() for file in files]), missing
 

@@ -14,7 +14,6 @@ may add one). The old units keep their order, and so do the old images of a nest
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from fractions import Fraction
 from pathlib import Path
 
@@ -23,26 +22,33 @@ import pandas as pd
 
 from moco_transfer.config import stages
 from moco_transfer.config.datasets import Labels, Split
-from moco_transfer.data.labels import SPLITS, has_labels, read_targets, split_rows
+from moco_transfer.data.counts import check_percents, check_sample, side_sizes, subset_size
+from moco_transfer.data.labels import SPLITS, has_labels, label_columns, read_targets, split_rows, targets
 from moco_transfer.errors import UserError
 from moco_transfer.files import write_parquet
 from moco_transfer.seeds import stream, stream_key
 
+SPLIT_TITLES = {"train": "training", "validation": "validation", "test": "test"}
 UNIT_COLUMNS = {"image": "image_id", "study": "study_id", "patient": "patient_id"}
 
 
-def split(settings: stages.AssignSplits, *, index: Path, splits: Path) -> None:
-    """Assign every stored image to training, validation or test."""
-    frame = assign_splits(pd.read_parquet(index), settings.split, settings.labels, settings.seed)
+def split(settings: stages.AssignSplits, *, index: Path, splits: Path, dataset: str, scored: int) -> None:
+    """Assign every stored image to training, validation or test.
+
+    If networks are ``scored`` (1, else 0) on the ``dataset``, each split must have a class with both values.
+    """
+    table = pd.read_parquet(index)
+    frame = assign_splits(table, settings.split, settings.labels, settings.seed)
+    if scored:
+        check_classes(dataset, table, frame["split"], settings.labels.uncertain)
     write_parquet(frame, splits)
 
 
 def subset(settings: stages.DrawSubset, *, index: Path, splits: Path, subset: Path) -> None:
     """Draw one labelled subset of the training images."""
-    labels = read_targets(index, settings.uncertain)[1]
-    drawn = draw_subset(
-        pd.read_parquet(splits), labels, settings.percent, settings.subset, settings.seed, settings.sampling
-    )
+    labels, table = read_targets(index, settings.uncertain)[1], pd.read_parquet(splits)
+    check_percents(str(splits), [settings.percent], (table["split"] == "train").sum())
+    drawn = draw_subset(table, labels, settings.percent, settings.subset, settings.seed, settings.sampling)
     write_parquet(drawn, subset)
 
 
@@ -68,11 +74,7 @@ def size_sample(settings: stages.DrawSample, *, splits: Path, as_many_as: Path, 
     images = len(split_rows(as_many_as, parts))
     table = pd.read_parquet(splits)
     rows = np.flatnonzero(table["split"].isin(parts))
-    if len(rows) < images:
-        raise UserError(
-            f"controls.size.{settings.name}: needs {images} images, but its dataset has {len(rows)}; "
-            "name the smaller dataset in as_many_as"
-        )
+    check_sample(settings.name, images, len(rows))
     order = _random_order(table["image_id"].to_numpy()[rows], settings.seed, "size", settings.name)
     write_parquet(pd.DataFrame({"row": rows[order[:images]].astype(np.int64)}), sample)
 
@@ -107,6 +109,22 @@ def assign_splits(index: pd.DataFrame, split: Split, labels: Labels, seed: int) 
     ).reset_index(drop=True)
 
 
+def check_classes(target: str, index: pd.DataFrame, side: pd.Series, uncertain: str) -> None:
+    """Raise UserError unless some class has both values among the images of each split in ``side``.
+
+    Otherwise nothing can be learned, no budget can be chosen, or no AUROC is defined.
+    """
+    values = targets(index[label_columns(index.columns)].to_numpy(), uncertain)
+    for name in SPLITS:
+        known = values[(side == name).to_numpy()]
+        if not ((known == 1).any(axis=0) & (known == 0).any(axis=0)).any():
+            what = "learned" if name == "train" else "chosen" if name == "validation" else "evaluated"
+            raise UserError(
+                f"{target}: no class has both values among the {len(known)} {SPLIT_TITLES[name]} images, so "
+                f"nothing can be {what}; give split.{name} a (larger) share, or correct the table's split or labels"
+            )
+
+
 def draw_subset(
     splits: pd.DataFrame, labels: np.ndarray, percent: str, number: int, seed: int, sampling: str
 ) -> pd.DataFrame:
@@ -128,32 +146,6 @@ def draw_subset(
     return pd.DataFrame({"image_id": identifiers[drawn], "row": rows[drawn].astype(np.int64)}).astype(
         {"image_id": "str"}
     )
-
-
-def subset_size(percent: str, images: int) -> int:
-    """Return max(1, floor(``percent`` / 100 x ``images``)), exactly: ``percent`` is text, since floats round.
-
-    >>> subset_size("0.05", 225_720)
-    112
-    """
-    return max(1, int(Fraction(percent) * images / 100))
-
-
-def side_sizes(units: int, unit: str, shares: Mapping[str, Fraction]) -> dict[str, int]:
-    """Return how many ``units`` each side gets: floor(share x units), but the last side gets the rest.
-
-    ``unit`` is their name in the message. Raises UserError if a side gets none.
-
-    >>> side_sizes(8389, "image", {"train": Fraction("0.7"), "validation": Fraction("0.3")})
-    {'train': 5872, 'validation': 2517}
-    """
-    *cut, last = [name for name, share in shares.items() if share > 0]
-    sizes = {name: int(shares[name] * units) for name in cut}
-    sizes[last] = units - sum(sizes.values())
-    short = min(sizes, key=sizes.__getitem__)
-    if sizes[short] < 1:
-        raise UserError(f"split: {units} units ({unit}) are too few for the shares: {short} gets none")
-    return sizes
 
 
 def _official_members(index: pd.DataFrame, used: np.ndarray, name: str) -> np.ndarray:

@@ -42,5 +42,5 @@ def read_release(settings: stages.Index, root: Path, max_quarantined: float) -> 
     index = ADAPTERS[settings.adapter](root, settings)
     if settings.views is not None:
         index = keep_views(index, settings.views, str(root))
-    require_images(index, root, max_quarantined)
+    require_images(index, root, max_quarantined, settings.table.file if settings.table else None)
     return index.reset_index(drop=True)

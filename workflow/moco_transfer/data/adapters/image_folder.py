@@ -15,6 +15,7 @@ import pandas as pd
 from moco_transfer.config import stages
 from moco_transfer.data import index
 from moco_transfer.data.adapters import layout
+from moco_transfer.data.adapters.tables import BLANKS
 from moco_transfer.errors import UserError
 
 SUFFIXES = {".jpg", ".jpeg", ".png", ".dcm", ".dicom"}
@@ -29,22 +30,25 @@ def read(root: Path, settings: stages.Index) -> pd.DataFrame:
     )
     if not classes:
         raise UserError(f"{root}: expected one folder per class, found {layout.contents(root)}")
-    names = [f"{name}/{image}" for name in classes for image in _images(root / name)]
+    names = []
+    for number, name in enumerate(classes, 1):
+        images = _images(root / name, f"{root}, folder {number} of {len(classes)} by name")
+        names += [f"{name}/{image}" for image in images]
     columns = pd.DataFrame(dict.fromkeys(index.REQUIRED, names))
-    labels = pd.get_dummies(columns["path"].str.rpartition("/")[0], dtype=np.float32)
-    return index.build(columns, labels[classes], str(root))
+    labels = pd.get_dummies(columns["path"].str.rpartition("/")[0], dtype=np.float32)[classes]
+    return index.build(columns, labels.rename(columns=lambda name: name.strip(BLANKS)), str(root))
 
 
-def _images(folder: Path) -> list[str]:
+def _images(folder: Path, where: str) -> list[str]:
+    """Return the names of the images in ``folder``, which is ``where`` in messages: its name may be a patient's."""
     files = sorted(entry.name for entry in folder.iterdir() if not entry.name.startswith("."))
-    if any(name != name.encode("utf-8", "replace").decode() for name in files):
-        raise UserError(f"{folder}: a file name in it is not in UTF-8; rename the file")
+    if any(name != name.encode("utf-8", "replace").decode() for name in (folder.name, *files)):
+        raise UserError(f"{where}: a name is not in UTF-8; rename the file")
     images = [name for name in files if Path(name).suffix.lower() in SUFFIXES]
     if not images:
         raise UserError(
-            f"{folder}: no image in this class ({', '.join(sorted(SUFFIXES))}); "
-            f"found {layout.contents(folder)}"
+            f"{where}: no image in this class ({', '.join(sorted(SUFFIXES))}); found {layout.contents(folder)}"
         )
     if len(images) < len(files):
-        log.warning("%s: entries left out because they are not images: %d", folder, len(files) - len(images))
+        log.warning("%s: entries left out because they are not images: %d", where, len(files) - len(images))
     return images

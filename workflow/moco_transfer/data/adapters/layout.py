@@ -24,9 +24,10 @@ NAMED = re.compile(
     r"(?i).*\.(csv|csv\.gz|parquet|txt|md|html|zip|tar|gz)"
     r"|files|annotations|physionet\.org|(train_|test_)?images(_\d+)?"
 )
-# More folders than this may be one per patient, and more values than this may not be views: they may be
-# identifiers and are not shown.
-MOST_FOLDERS, MOST_VIEWS = 20, 40
+# The folders of releases that hold images of many patients; any other may be a patient's.
+SHARED_FOLDERS = r"files/p\d\d|images_\d+/images|(?:train|test)_images"
+# Views are shown if there are so few, each of so many patients: a column of views may be one of identifiers by mistake.
+MOST_FOLDERS, MOST_VIEWS, LEAST_PATIENTS = 20, 20, 5
 
 Place = Literal["there", "missing", "outside"]
 
@@ -65,15 +66,17 @@ def keep_views(index: pd.DataFrame, views: Sequence[str], where: str) -> pd.Data
     """Return the rows of ``index`` with one of ``views``, with their row labels; the log counts the rest.
 
     ``where`` names the dataset in messages. Raises UserError if the release names no views, or if one of
-    ``views`` never occurs; the message then says which views do.
+    ``views`` never occurs; the message then says which views do, unless they may be identifiers.
     """
     counts = index["view"].value_counts()
     if counts.empty:
         raise UserError(f"{where}: the release names no views; set views to null")
     unknown = [view for view in views if view not in counts]
     if unknown or not views:
-        found = f"{len(counts)} different values, too many for views"
-        if len(counts) <= MOST_VIEWS:
+        found = "values that are not shown, because they may be identifiers; look into the table"
+        # If each image counts as a patient of its own, nobody knows how many patients have a view.
+        patients = index["patient_id"].where(index["patient_id"] != index["image_id"])
+        if len(counts) <= MOST_VIEWS and (patients.groupby(index["view"]).nunique() >= LEAST_PATIENTS).all():
             found = ", ".join(f"{view} ({count})" for view, count in counts.items())
         names = " and ".join(map(repr, unknown))
         problem = f"view {names} never occurs" if views else "views is an empty list"
@@ -90,11 +93,12 @@ def keep_views(index: pd.DataFrame, views: Sequence[str], where: str) -> pd.Data
     return index[kept]
 
 
-def require_images(index: pd.DataFrame, root: Path, max_quarantined: float) -> None:
+def require_images(index: pd.DataFrame, root: Path, max_quarantined: float, table: str | None = None) -> None:
     """Check that the images of ``index`` are in ``root``, up to a share ``max_quarantined``.
 
-    Missing images are counted in the log; packing will quarantine them. Raises UserError if too many are
-    missing, or if a link leads out of ``root``. Messages number a row by its label in ``index``, from 1.
+    ``table`` is the file of a user's own table, relative to ``root``. Missing images are counted in the log;
+    packing will quarantine them. Raises UserError if too many are missing, or if a link leads out of ``root``.
+    Messages number a row by its label in ``index``, from 1.
     """
     places = places_of(index["path"].tolist(), root)
     outside = index.index[places == "outside"]
@@ -108,10 +112,10 @@ def require_images(index: pd.DataFrame, root: Path, max_quarantined: float) -> N
         return
     found = (
         f"{root}: {missing.sum()} of {len(index)} images are missing (or cannot be listed), "
-        f"the first in row {index.index[missing][0] + 1} of the index{_folders(index, missing)}"
+        f"the first in row {index.index[missing][0] + 1} of the index{'' if table else _folders(index, missing)}"
     )
     if missing.all():
-        raise UserError(f"{found}; check the dataset's root")
+        raise UserError(f"{found}; {_other_root(index, root, table) or 'check the root of the dataset'}")
     if missing.sum() > max_quarantined * len(index):
         raise UserError(
             f"{found}; store.max_quarantined = {max_quarantined:g} allows fewer: complete the download, "
@@ -160,12 +164,19 @@ def _entry_place(entry: str, root: str, is_kind: Callable[[int], bool]) -> Place
     return "there" if is_kind(mode) else "missing"
 
 
-def _folders(index: pd.DataFrame, missing: np.ndarray) -> str:
-    """Return the missing images per top folder, or nothing if a folder may be a single patient's."""
-    for depth in (2, 1):
-        top = index["path"].str.rpartition("/")[0].str.split("/").str[:depth].str.join("/")
-        patients = index["patient_id"].groupby(top).nunique()
-        if len(patients) <= MOST_FOLDERS and (patients > 1).all() and patients.index.all():
-            counts = top[missing].value_counts().sort_index()
-            return ": " + ", ".join(f"{name} ({count})" for name, count in counts.items())
+def _other_root(index: pd.DataFrame, root: Path, table: str | None) -> str:
+    """Return the cure if the paths are relative to another folder: that of the table, or the one that holds the root."""
+    for other in ((root / (table or "")).parent, root.absolute().parent):
+        if other != root and (places_of(index["path"].tolist(), other) == "there").any():
+            file = f" and table.file to {os.path.relpath(root / table, other)}" if table else ""
+            return f"the paths are relative to {other}: set the root to it{file}"
     return ""
+
+
+def _folders(index: pd.DataFrame, missing: np.ndarray) -> str:
+    """Return the missing images per folder of the release, or nothing if a folder may be a single patient's."""
+    folders = index["path"].str.extract(f"^({SHARED_FOLDERS})/", expand=False)[missing]
+    if folders.isna().any():
+        return ""
+    counts = folders.value_counts().sort_index().head(MOST_FOLDERS)
+    return ": " + ", ".join(f"{name} ({count})" for name, count in counts.items())

@@ -22,7 +22,6 @@ LABELS = (
     "Lung Lesion", "Lung Opacity", "No Finding", "Pleural Effusion", "Pleural Other", "Pneumonia",
     "Pneumothorax", "Support Devices",
 )  # fmt: skip
-OFFICIAL = {"train": "train", "validate": "validation", "test": "test"}
 STUDY = ["subject_id", "study_id"]
 
 log = logging.getLogger(__name__)
@@ -53,8 +52,7 @@ def _official_splits(root: Path) -> pd.DataFrame:
     path = layout.only_file(root, "mimic-cxr-2.*-split.csv.gz")
     table = tables.read_table(path, ["dicom_id", *STUDY, "split"])
     tables.refuse_duplicates(table, ["dicom_id"], path)
-    tables.refuse_values(~table["split"].isin(OFFICIAL), table["split"], path, ", ".join(OFFICIAL))
-    return table.assign(split=table["split"].map(OFFICIAL))
+    return table.assign(split=tables.split_values(table["split"], path))
 
 
 def _study_labels(root: Path, labeler: str) -> pd.DataFrame:

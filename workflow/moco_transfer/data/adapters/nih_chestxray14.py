@@ -65,17 +65,17 @@ def read(root: Path, settings: stages.Index) -> pd.DataFrame:
 
 def _labels(table: pd.DataFrame, path: Path) -> pd.DataFrame:
     values = table["Finding Labels"]
-    expected = f"{NORMAL} or some of the 14 findings"
-    tables.refuse_values(values.isna(), values, path, expected)
-    findings = values.str.get_dummies(sep="|")
+    expected = f"expected {NORMAL} or some of the 14 findings, separated by '|', found"
+    tables.refuse(values.isna(), path, f"{expected} a blank", values.name)
+    findings = values.str.replace(r"\s*\|\s*", "|", regex=True).str.get_dummies(sep="|")
     unknown = findings.columns.difference([*LABELS, NORMAL])
-    tables.refuse_values(findings[unknown].any(axis=1), values, path, expected)
+    tables.refuse(findings[unknown].any(axis=1), path, f"{expected} another name", values.name)
     return findings.reindex(columns=list(LABELS), fill_value=0)
 
 
 def _official_splits(root: Path) -> dict[str, str]:
     """Return the official split of every listed image, by file name; empty if the lists are missing."""
-    present = [name for name in LISTS if (root / name).is_file()]
+    present = [name for name in LISTS if (root / name).exists()]
     if not present:
         return {}
     if len(present) == 1:
@@ -83,7 +83,7 @@ def _official_splits(root: Path) -> dict[str, str]:
         raise UserError(
             f"{root}: found {present[0]}, but no {absent}; the official split needs both: download it"
         )
-    train, test = (set((root / name).read_text("utf-8", "replace").split()) for name in LISTS)
+    train, test = (set(tables.read_content(root / name).decode("utf-8", "replace").split()) for name in LISTS)
     if both := train & test:
         raise UserError(f"{root}: {len(both)} images are in both {' and '.join(LISTS)}; download both again")
     return dict.fromkeys(train, "train") | dict.fromkeys(test, "test")

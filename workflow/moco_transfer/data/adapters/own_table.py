@@ -2,12 +2,16 @@
 
 It needs a column of paths and at least one of labels. Without a column of studies, each image counts as a
 separate study; without a column of patients, each study counts as a separate patient. Labels are 1, 0, -1 or
-blank; ``True`` and ``False``, as pandas writes them, count as 1 and 0.
+blank (``tables.label_values`` accepts some words too).
 """
 
 from __future__ import annotations
 
+import logging
 import posixpath
+import unicodedata
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pandas as pd
@@ -15,11 +19,11 @@ import pandas as pd
 from moco_transfer.config import stages
 from moco_transfer.config.datasets import Table
 from moco_transfer.data import index
-from moco_transfer.data.adapters.tables import label_values, read_table, refuse, refuse_values
-from moco_transfer.data.labels import SPLITS
+from moco_transfer.data.adapters.layout import places_of
+from moco_transfer.data.adapters.tables import label_values, read_table, refuse, split_values
 from moco_transfer.errors import UserError
 
-TRUTH = {"True": "1", "False": "0"}
+log = logging.getLogger(__name__)
 
 
 def read(root: Path, settings: stages.Index) -> pd.DataFrame:
@@ -27,28 +31,30 @@ def read(root: Path, settings: stages.Index) -> pd.DataFrame:
 
     Raises UserError that names the line of a CSV, or the row of a Parquet file, for a blank or duplicate
     identifier, a path that leaves ``root`` or occurs twice, an unknown label or split, a study of several
-    patients, and a patient in several official splits.
+    patients, a patient spelled in two ways, and a patient in several official splits.
     """
     table = settings.table
     path = root / table.file
     roles = _columns_by_role(table, path)
     rows = read_table(path, list(dict.fromkeys([*roles.values(), *table.labels])))
     columns = pd.DataFrame({role: rows[column] for role, column in roles.items()})
-    columns["path"] = _checked_paths(columns["path"], path, table.path)
+    columns["path"] = _checked_paths(columns["path"], path, table.path, root)
     for role in ("image_id", "study_id", "patient_id"):
         refuse(columns[role].isna(), path, "expected an identifier, found a blank", roles[role])
     kind = rows.index.name
     for role in ("image_id", "path"):
         message = f"it is also on an earlier {kind}; expected one {kind} per image"
         refuse(columns[role].duplicated(), path, message, roles[role])
+    for role in ("patient_id", "study_id"):
+        if roles[role] != roles["image_id"]:
+            refuse(index.respelled(columns[role]), path, index.RESPELLED, roles[role])
     if roles["patient_id"] != roles["study_id"]:
         patient = columns.groupby("study_id", sort=False)["patient_id"].transform("first")
         message = f"this study has another patient on an earlier {kind}; make studies unique across patients"
         refuse(patient != columns["patient_id"], path, message, roles["study_id"])
     if "official_split" in roles:
-        _check_splits(columns, path, roles)
-    labels = rows[table.labels].replace(TRUTH)
-    return index.build(columns, label_values(labels, table.labels, path), str(path))
+        columns["official_split"] = _check_splits(columns, path, roles)
+    return index.build(columns, label_values(rows, table.labels, path), str(path))
 
 
 def _columns_by_role(table: Table, path: Path) -> dict[str, str]:
@@ -71,16 +77,44 @@ def _columns_by_role(table: Table, path: Path) -> dict[str, str]:
     return roles | {role: column for role, column in optional.items() if column is not None}
 
 
-def _checked_paths(paths: pd.Series, path: Path, name: str) -> pd.Series:
-    """Return the paths in one spelling, without './' and '//', so that a file listed twice is noticed."""
+def _checked_paths(paths: pd.Series, path: Path, name: str, root: Path) -> pd.Series:
+    """Return the paths in one spelling, that of the disk and without './' and '//', so that a file listed twice is noticed.
+
+    A path that is not there is also tried with slashes for backslashes, as Windows writes them, and with its accents in
+    the other two forms of Unicode: macOS writes 'e' and the accent as two characters, and most programs as one.
+    """
     refuse(paths.isna(), path, "expected a path, found a blank", name)
-    refuse(index.leaves_root(paths), path, "it leaves the root; give paths inside it, without '..'", name)
+    slashed = paths.str.replace("\\", "/")
+    message = "it leaves the root; give paths relative to the root, without '..' and without '/' or a drive in front"
+    refuse(index.leaves_root(slashed), path, message, name)
+    paths = _respelled(paths, root, "slashes for backslashes", lambda text: text.replace("\\", "/"))
+    for form in ("NFC", "NFD"):
+        paths = _respelled(
+            paths, root, f"accents in the form {form}", partial(unicodedata.normalize, form), True
+        )
     return paths.map(posixpath.normpath)
 
 
-def _check_splits(columns: pd.DataFrame, path: Path, roles: dict[str, str]) -> None:
-    split = columns["official_split"].rename(roles["official_split"])
-    refuse_values(split.notna() & ~split.isin(SPLITS), split, path, f"{', '.join(SPLITS)} or a blank")
+def _respelled(
+    paths: pd.Series, root: Path, how: str, respell: Callable[[str], str], only_found: bool = False
+) -> pd.Series:
+    """Return ``paths`` with those respelled that are not in ``root`` as written; with ``only_found``, if they are there then.
+
+    The log counts them.
+    """
+    changed = paths[paths.map(respell) != paths]
+    changed = changed[places_of(changed.tolist(), root) == "missing"].map(respell)
+    if only_found:
+        changed = changed[places_of(changed.tolist(), root) == "there"]
+    if len(changed):
+        log.warning("paths read with %s, because no such files are there as written: %d", how, len(changed))
+    return changed.reindex(paths.index).fillna(paths)
+
+
+def _check_splits(columns: pd.DataFrame, path: Path, roles: dict[str, str]) -> pd.Series:
+    """Return the official splits by their names here; raises UserError if a patient is in two of them."""
+    split = split_values(columns["official_split"].rename(roles["official_split"]), path)
     first = split.groupby(columns["patient_id"]).transform("first")
     message = "this patient is also in another official split; keep each in one"
     refuse(split.notna() & (split != first), path, message, roles["patient_id"])
+    return split

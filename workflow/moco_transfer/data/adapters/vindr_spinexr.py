@@ -28,7 +28,8 @@ def _read_split(root: Path, split: str) -> pd.DataFrame:
     layout.folder(root, f"{split}_images")
     path = root / "annotations" / f"{split}.csv"
     boxes = tables.read_table(path, ["study_id", "image_id", "lesion_type"])
-    tables.refuse_values(boxes["lesion_type"].isna(), boxes["lesion_type"], path, f"a finding or '{NORMAL}'")
+    blank = boxes["lesion_type"].isna()
+    tables.refuse(blank, path, f"expected a finding or '{NORMAL}', found a blank", "lesion_type")
     abnormal = ~(boxes["lesion_type"] == NORMAL).groupby(boxes["image_id"]).any()
     images = boxes.drop_duplicates(["image_id", "study_id"])
     repeated = images["image_id"].duplicated()
