@@ -5,14 +5,12 @@ from __future__ import annotations
 from collections import Counter
 from pathlib import Path
 
-import pandas as pd
-
 from moco_transfer.config import stages
 from moco_transfer.data.counts import check_moco_images, check_percents, check_sample
 from moco_transfer.data.labels import SPLITS
 from moco_transfer.data.split import assign_splits, check_classes
 from moco_transfer.errors import UserError
-from moco_transfer.files import write_text
+from moco_transfer.files import read_parquet, write_text
 
 
 def check_data(settings: stages.CheckData, *, index: list[Path], checked: Path) -> None:
@@ -41,7 +39,7 @@ def _sides(
     path: Path, dataset: stages.SplitDataset, settings: stages.CheckData, is_target: bool
 ) -> Counter[str]:
     """Return the images of each split of ``dataset`` if all images of the index at ``path`` are stored."""
-    table = pd.read_parquet(path)
+    table = read_parquet(path)
     try:
         side = assign_splits(table, dataset.split, dataset.labels, settings.seed)["split"]
     except UserError as error:

@@ -30,7 +30,7 @@ from moco_transfer.data.decode import decode, fit
 from moco_transfer.data.image_file import MACHINE_ERRORS, cannot_be_read, open_image
 from moco_transfer.data.index import check
 from moco_transfer.errors import UnreadableImage, UserError
-from moco_transfer.files import locked, replacing, room_for, write_csv, write_parquet
+from moco_transfer.files import locked, read_parquet, replacing, room_for, write_csv, write_parquet
 
 COLUMNS = {"height": "int32", "width": "int32", "file_bytes": "int64", "reason": "str", "repairs": "str"}
 LOCK = ".lock"
@@ -68,7 +68,7 @@ def pack(
     Raises UserError if more images are unreadable than a share ``max_quarantined`` of the whole dataset, if
     the machine fails to read one, or if the disk is full.
     """
-    table = pd.read_parquet(index)
+    table = read_parquet(index)
     check(table, "index")
     shape = shape_of(settings.store)
     start, end = (number * len(table) // settings.shards for number in (settings.shard - 1, settings.shard))

@@ -25,7 +25,7 @@ from moco_transfer.config.datasets import Labels, Split
 from moco_transfer.data.counts import check_percents, check_sample, side_sizes, subset_size
 from moco_transfer.data.labels import SPLITS, has_labels, label_columns, read_targets, split_rows, targets
 from moco_transfer.errors import UserError
-from moco_transfer.files import write_parquet
+from moco_transfer.files import read_parquet, write_parquet
 from moco_transfer.seeds import stream, stream_key
 
 SPLIT_TITLES = {"train": "training", "validation": "validation", "test": "test"}
@@ -37,7 +37,7 @@ def split(settings: stages.AssignSplits, *, index: Path, splits: Path, dataset: 
 
     If networks are ``scored`` (1, else 0) on the ``dataset``, each split must have a class with both values.
     """
-    table = pd.read_parquet(index)
+    table = read_parquet(index)
     frame = assign_splits(table, settings.split, settings.labels, settings.seed)
     if scored:
         check_classes(dataset, table, frame["split"], settings.labels.uncertain)
@@ -46,7 +46,7 @@ def split(settings: stages.AssignSplits, *, index: Path, splits: Path, dataset: 
 
 def subset(settings: stages.DrawSubset, *, index: Path, splits: Path, subset: Path) -> None:
     """Draw one labelled subset of the training images."""
-    labels, table = read_targets(index, settings.uncertain)[1], pd.read_parquet(splits)
+    labels, table = read_targets(index, settings.uncertain)[1], read_parquet(splits)
     check_percents(str(splits), [settings.percent], (table["split"] == "train").sum())
     drawn = draw_subset(table, labels, settings.percent, settings.subset, settings.seed, settings.sampling)
     write_parquet(drawn, subset)
@@ -54,7 +54,7 @@ def subset(settings: stages.DrawSubset, *, index: Path, splits: Path, subset: Pa
 
 def extra_subsets(settings: stages.DrawExtraSubsets, *, index: Path, splits: Path, subsets: Path) -> None:
     """Draw more labelled subsets of a target: percentage, number of the subset, row of the store."""
-    table, labels = pd.read_parquet(splits), read_targets(index, settings.uncertain)[1]
+    table, labels = read_parquet(splits), read_targets(index, settings.uncertain)[1]
     drawn = [
         draw_subset(table, labels, percent, number, settings.seed, settings.sampling).assign(
             percent=percent, subset=number
@@ -72,7 +72,7 @@ def size_sample(settings: stages.DrawSample, *, splits: Path, as_many_as: Path, 
     """
     parts = settings.images.split("+")
     images = len(split_rows(as_many_as, parts))
-    table = pd.read_parquet(splits)
+    table = read_parquet(splits)
     rows = np.flatnonzero(table["split"].isin(parts))
     check_sample(settings.name, images, len(rows))
     order = _random_order(table["image_id"].to_numpy()[rows], settings.seed, "size", settings.name)

@@ -18,7 +18,6 @@ from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 
 from moco_transfer.checksums import file_sha256
@@ -27,7 +26,16 @@ from moco_transfer.config.datasets import Store
 from moco_transfer.data.index import check
 from moco_transfer.data.packing import LOCK, SEPARATOR, quarantine_of, shape_of, too_many, write_header
 from moco_transfer.errors import UserError
-from moco_transfer.files import locked, replacing, room_for, write_csv, write_parquet, write_text
+from moco_transfer.files import (
+    locked,
+    map_array,
+    read_parquet,
+    replacing,
+    room_for,
+    write_csv,
+    write_parquet,
+    write_text,
+)
 
 FILES = ("images.npy", "index.parquet", "sizes.parquet", "quarantine.csv")
 # The packages that the pixels depend on.
@@ -49,7 +57,7 @@ def join_shards(
     Raises UserError if more images than a share ``max_quarantined`` are unreadable (``unreadable.csv`` lists
     them), if none is readable, if the shards are not those of ``index``, or if the disk is full.
     """
-    table = pd.read_parquet(index)
+    table = read_parquet(index)
     check(table, "index")
     try:
         # First the lock: a run in another folder that shares the store may be joining the same shards.
@@ -66,8 +74,8 @@ def join_shards(
 def _join(
     settings: Store, table: pd.DataFrame, shards: list[Path], store: Path, max_quarantined: float
 ) -> None:
-    files = pd.concat([pd.read_parquet(shard / "files.parquet") for shard in shards], ignore_index=True)
-    arrays = [np.load(shard / "images.npy", mmap_mode="r") for shard in shards]
+    files = pd.concat([read_parquet(shard / "files.parquet") for shard in shards], ignore_index=True)
+    arrays = [map_array(shard / "images.npy") for shard in shards]
     readable = (files["reason"] == "").to_numpy()
     stored = int(readable.sum())
     packed = sum(map(len, arrays))

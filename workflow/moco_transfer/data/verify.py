@@ -16,6 +16,7 @@ from moco_transfer.data.manifest import read_manifest
 from moco_transfer.data.packing import Reading, read_image
 from moco_transfer.data.store import FILES, package_versions
 from moco_transfer.errors import UserError
+from moco_transfer.files import map_array, read_parquet
 
 
 def verify(*, store: Path, root: Path | None = None, sample: int = 100) -> str:
@@ -34,8 +35,8 @@ def verify(*, store: Path, root: Path | None = None, sample: int = 100) -> str:
                 f"{store}: {name} is not the file that was packed: its SHA-256 differs from the manifest's; "
                 "pack the dataset again"
             )
-    images = np.load(store / "images.npy", mmap_mode="r")
-    index, sizes = (pd.read_parquet(store / name) for name in ("index.parquet", "sizes.parquet"))
+    images = map_array(store / "images.npy")
+    index, sizes = (read_parquet(store / name) for name in ("index.parquet", "sizes.parquet"))
     quarantined = len(pd.read_csv(store / "quarantine.csv"))
     stored = {len(images), len(index), len(sizes), manifest["stored"], manifest["indexed"] - quarantined}
     if len(stored) > 1 or quarantined != manifest["quarantined"]:

@@ -263,13 +263,13 @@ def read_run(
 ) -> tuple[pd.DataFrame, Evidence]:
     """Return a run's estimates and evidence from files of one target each, in the same order."""
     every = read_all(estimates)
-    by_target = dict(zip(every["target"].unique(), map(pd.read_parquet, covariances), strict=True))
+    by_target = dict(zip(every["target"].unique(), map(read_parquet, covariances), strict=True))
     return every, Evidence.from_run(every, by_target, read_all(subsets), read_all(extra) if extra else None)
 
 
 def read_all(paths: Sequence[str | Path]) -> pd.DataFrame:
     """Return the concatenated rows of the Parquet files ``paths``."""
-    return pd.concat([pd.read_parquet(path) for path in paths], ignore_index=True)
+    return pd.concat([read_parquet(path) for path in paths], ignore_index=True)
 
 
 def read_reference(*paths: str | Path) -> pd.DataFrame:

@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 
 from moco_transfer.errors import UserError
 from moco_transfer.experiment import Job
+from moco_transfer.files import read_parquet
 
 
 @dataclass(frozen=True)
@@ -56,7 +57,7 @@ def read_split(path: str | Path, split: str) -> dict[int, Scored]:
     Raises UserError, naming the file, if columns are missing, the split has no row, budgets hold different
     images, or a score is not finite (the training diverged).
     """
-    frame = pd.read_parquet(path, filters=[("split", "==", split)])
+    frame = read_parquet(path, filters=[("split", "==", split)])
     classes = tuple(name.removeprefix("label_") for name in frame.columns if name.startswith("label_"))
     needed = ["epochs", "image_id", "patient_id", *(f"logit_{name}" for name in classes)]
     missing = [name for name in needed if name not in frame.columns]
