@@ -32,6 +32,10 @@ wildcard_constraints:
 report: "workflow/report/workflow.rst"
 
 
+onstart:
+    require_gpus(workflow.dag.needrun_jobs())
+
+
 onsuccess:
     forget_finished(Path(f"results/{CONFIG.run}"))
 

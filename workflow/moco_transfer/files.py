@@ -8,10 +8,11 @@ any moment leaves either the old file or the new one. The Parquet readers avoid 
 from __future__ import annotations
 
 import errno
+import hashlib
 import os
 import shutil
-from collections.abc import Collection, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -27,6 +28,26 @@ if TYPE_CHECKING:
 # EFBIG: some schedulers limit the size of a file.
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 READ_ONLY = (errno.EROFS, errno.EACCES, errno.EPERM)
+
+
+def content_digest(paths: Iterable[str | Path]) -> str:
+    """Return a hash of the contents of files and of the names in folders, wherever they are.
+
+    What is neither, such as a pipe, or cannot be read counts as empty: the job that needs it says what is wrong.
+    """
+    digest = hashlib.sha256()
+    for path in map(Path, paths):
+        part = b""
+        with suppress(OSError):
+            if path.is_dir():
+                part = "\0".join(sorted(entry.name for entry in path.iterdir())).encode(
+                    "utf-8", "surrogateescape"
+                )
+            elif path.is_file():
+                with path.open("rb") as file:
+                    part = hashlib.file_digest(file, "sha256").digest()
+        digest.update(hashlib.sha256(part).digest())
+    return digest.hexdigest()
 
 
 @contextmanager

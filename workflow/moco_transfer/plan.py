@@ -14,6 +14,7 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from decimal import ROUND_CEILING, Context, Decimal
 from fractions import Fraction
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -97,6 +98,57 @@ class Images(NamedTuple):
     basis: str
 
 
+def configured_images(config: Config) -> dict[str, Counter[str | None]]:
+    """Return the images in each split of those datasets whose size the configuration tells: phantoms and whole releases.
+
+    Raises UserError if such a dataset is too small for its split.
+    """
+    known = {}
+    for name in stored_datasets(config):
+        dataset = config.datasets[name]
+        documented = RELEASES[dataset.adapter].images
+        # Of NIH ChestX-ray14, only some parts may have been downloaded.
+        if dataset.phantom or (documented and dataset.adapter != "nih_chestxray14"):
+            total = dataset.phantom.images if dataset.phantom else sum(documented.values())
+            known[name] = _sides(name, dataset.split, _documented_splits(documented, total))
+    return known
+
+
+def refuse_too_few(config: Config, sides: Mapping[str, Mapping[str | None, int]]) -> None:
+    """Raise UserError if a training of ``config`` would have too few images; ``sides`` counts those of the known datasets."""
+    for name, target in config.targets.items():
+        for percent in target.percents if name in sides else []:
+            images = sides[name]["train"]
+            if subset_size(percent, images) < 2:
+                raise UserError(
+                    f"config: targets.{name}.percents: {percent}% of about {images:,} training images is one image, but a "
+                    f"training needs two; {_smallest_percent(images)}"
+                )
+    for name, control in config.controls.size.items():
+        if {control.dataset, control.as_many_as} <= sides.keys():
+            there, needed = (
+                sum(sides[each][side] for side in config.pretraining.images.split("+"))
+                for each in (control.dataset, control.as_many_as)
+            )
+            if there < needed:
+                raise UserError(
+                    f"config: controls.size.{name}: about {needed:,} images of {control.dataset} are needed, as many as "
+                    f"{control.as_many_as} has, but it has {there:,}; name the smaller dataset in as_many_as"
+                )
+    for name in {name for seen in config.sources.values() for name in seen} & sides.keys():
+        if sides[name]["train"] == 0:
+            raise UserError(
+                f"config: datasets.{name}.split: no image is for training, but a source names this dataset"
+            )
+
+
+def _smallest_percent(images: int) -> str:
+    if images < 2:
+        return "give the dataset more images, or split.train a larger share"
+    smallest = Context(prec=2, rounding=ROUND_CEILING).divide(Decimal(200), Decimal(images)).normalize()
+    return f"the smallest percentage that works is {smallest:f}"
+
+
 def count_images(config: Config) -> dict[str, Images]:
     """Return the images of every dataset of a run; paths are relative to the folder where Snakemake runs.
 
@@ -109,7 +161,7 @@ def count_images(config: Config) -> dict[str, Images]:
             images[name] = Images(_column(splits, "split"), str(splits))
         else:
             official, basis = _official_splits(config, name)
-            images[name] = Images(_sides(config.datasets[name].split, official), basis)
+            images[name] = Images(_sides(name, config.datasets[name].split, official), basis)
     return images
 
 
@@ -136,25 +188,34 @@ def _official_splits(config: Config, name: str) -> tuple[Counter[str | None], st
         if not files:
             basis = f"the size of {release.name}" if documented else "what similarity needs"
             basis += f"; none of it in {dataset.root}/" if missing else ""
-    official = Counter({side: images * total // documented for side, images in release.images.items()})
-    return official + Counter({None: total - official.total()}), basis
+    return _documented_splits(release.images, total), basis
+
+
+def _documented_splits(documented: Mapping[str, int], total: int) -> Counter[str | None]:
+    """Return how many of ``total`` images are in each official split, if their shares are those of the whole release."""
+    whole = sum(documented.values())
+    official = Counter({side: images * total // whole for side, images in documented.items()})
+    return official + Counter({None: total - official.total()})
 
 
 def _column(path: Path, name: str) -> Counter[str | None]:
     return Counter(read_columns(path, [name])[name].to_pylist())
 
 
-def _sides(split: Split, official: Counter[str | None]) -> Counter[str | None]:
-    """Return how many images each split would get if the dataset were split by image."""
+def _sides(name: str, split: Split, official: Counter[str | None]) -> Counter[str | None]:
+    """Return how many images each split of the dataset ``name`` would get if it were split by image."""
     shares = {side: getattr(split, side) for side in SPLITS}
     taken = {side: official[side] for side, share in shares.items() if share == "official"}
     for side, count in taken.items():
         if not count:
             raise UserError(
-                f"split: {side} is 'official', but there are no official {side} images; give a share"
+                f"config: datasets.{name}.split: {side} is 'official', but there are no official {side} images; give a share"
             )
     cut = {side: Fraction(str(share)) for side, share in shares.items() if share != "official"}
-    return Counter(taken | side_sizes(official.total() - sum(taken.values()), "image", cut))
+    try:
+        return Counter(taken | side_sizes(official.total() - sum(taken.values()), "image", cut))
+    except UserError as error:
+        raise UserError(f"config: datasets.{name}.{error}") from None
 
 
 @dataclass(frozen=True)
@@ -171,8 +232,9 @@ class Job:
 def planned_jobs(config: Config, images: Mapping[str, Images]) -> list[Job]:
     """Return every job that Snakemake runs for ``config`` from scratch; ``images`` are listed by dataset.
 
-    Raises UserError if MoCo has fewer than two images to train on.
+    Raises UserError if a training has too few images.
     """
+    refuse_too_few(config, {name: found.sides for name, found in images.items()})
     return list(_Jobs(config, images).all())
 
 

@@ -3,11 +3,13 @@
 import hashlib
 import os
 import re
+import subprocess
 import sys
 from pathlib import Path
 
 import yaml
 from snakemake.exceptions import WorkflowError
+from snakemake.io import IOFile
 
 # The folder that holds the Snakefile, even if another workflow imports this one as a module.
 HOME = Path(workflow.current_basedir.get_path_or_uri(secret_free=True)).parents[1]
@@ -35,6 +37,8 @@ from moco_transfer.experiment import (
     table_names,
     used_datasets,
 )
+from moco_transfer.files import content_digest
+from moco_transfer.plan import configured_images, refuse_too_few
 from moco_transfer.training.attempt import forget_finished
 
 # Jobs must find the package and this Python in every environment and container, whether or not the environment is activated.
@@ -54,6 +58,7 @@ protocol = yaml.safe_load((HOME / "config" / "config.yaml").read_text(encoding="
 config.update(merge(protocol, config))
 try:
     CONFIG = check(config)
+    refuse_too_few(CONFIG, configured_images(CONFIG))
 except UserError as error:
     sys.exit(f"error: {error}")
 
@@ -96,6 +101,25 @@ def as_json(settings):
     return lambda wildcards: settings(wildcards).model_dump_json()
 
 
+def command_json(settings):
+    """Return a params function: the ``settings`` of a stage as JSON, whose changes do not make Snakemake run the stage again.
+
+    Snakemake does not compare params that it derives from resources.
+    """
+    return lambda wildcards, resources: settings(wildcards).model_dump_json()
+
+
+def without_probe(settings):
+    """Return a function: the ``settings`` of MoCo without its probe, on which the encoder does not depend."""
+
+    def unprobed(wildcards):
+        found = settings(wildcards)
+        datasets = [each.model_copy(update={"uncertain": "zero"}) for each in found.datasets]
+        return found.model_copy(update={"probe": None, "datasets": datasets})
+
+    return unprobed
+
+
 def pretraining(schedule, datasets, stream, match="epochs"):
     """Return the settings of MoCo on ``datasets`` with the schedule of that name."""
     return stages.Pretrain(
@@ -131,6 +155,16 @@ def finetuning(wildcards, stream):
 def dataset_of(wildcards):
     """Return the configuration of the dataset that a rule works on."""
     return CONFIG.datasets[wildcards.get("dataset") or wildcards.target]
+
+
+def used_labels(wildcards):
+    """Return the settings of a dataset's labels that a split depends on; what uncertain labels count as is fixed."""
+    return dataset_of(wildcards).labels.model_copy(update={"uncertain": "zero"})
+
+
+def subset_labels(wildcards):
+    """Return what uncertain labels count as when a subset is drawn: only stratified sampling looks at them."""
+    return dataset_of(wildcards).labels.uncertain if CONFIG.subset_sampling == "stratified" else "zero"
 
 
 def stored_pixels(wildcards):
@@ -194,6 +228,18 @@ def data_note():
     return ""
 
 
+def require_gpus(jobs):
+    """Stop before the first of ``jobs`` if some need a GPU and this machine, on which they are to run, has none."""
+    needed = [job.rule.name for job in jobs if job.resources.get("device") == "cuda"]
+    # On a cluster, the machine on which Snakemake runs needs no GPU.
+    if needed and workflow.local_exec:
+        ranks = CONFIG.pretraining.ranks if any(name.startswith("pretrain") for name in needed) else 1
+        check = [sys.executable, "-m", "moco_transfer", "check-gpus", "--ranks", str(ranks)]
+        found = subprocess.run(check, capture_output=True, text=True)
+        if found.returncode:
+            sys.exit(found.stderr.strip())
+
+
 # Resources. Each further attempt gets half of the original amount more, up to what a node has or the cluster allows.
 
 
@@ -225,16 +271,24 @@ def splits(dataset):
     return f"<run>/splits/{dataset}/fold1.parquet"
 
 
-def release_tables(wildcards):
-    """Return what the adapter reads: the tables of a release, or all of a generated release."""
-    dataset = CONFIG.datasets[wildcards.dataset]
-    if dataset.phantom:
+def generated_release(wildcards):
+    """Return the release that is generated, or nothing if the tables of a real one are there.
+
+    ``release_digest`` stands for these: as inputs, they would be other files after the release has moved, and Snakemake
+    would replace <data> and {x} in their paths.
+    """
+    if dataset_of(wildcards).phantom:
         return f"<data>/{wildcards.dataset}/release"
-    found, _ = find_tables(*release_location(dataset))
-    if not found:
+    if not find_tables(*release_location(dataset_of(wildcards)))[0]:
         real = {name: release_location(each) for name, each in CONFIG.datasets.items() if not each.phantom}
         raise WorkflowError(describe_missing(real))
-    return found
+    return []
+
+
+def release_digest(wildcards):
+    """Return a hash of what the adapter reads of a real release, wherever it is."""
+    dataset = dataset_of(wildcards)
+    return "" if dataset.phantom else content_digest(find_tables(*release_location(dataset))[0])
 
 
 def release_location(dataset):
@@ -251,11 +305,23 @@ def shard_files(name):
     """Return an input function: the file of that name of each shard of the dataset, in order."""
 
     def files(wildcards):
-        shards = CONFIG.datasets[wildcards.dataset].store.shards
-        numbers = [f"{shard:04}-of-{shards:04}" for shard in range(1, shards + 1)]
+        numbers = joined_shards(wildcards.dataset)
+        if not numbers:
+            shards = CONFIG.datasets[wildcards.dataset].store.shards
+            numbers = [f"{shard:04}-of-{shards:04}" for shard in range(1, shards + 1)]
         return [f"<data>/{wildcards.dataset}/shards/{number}/{name}" for number in numbers]
 
     return files
+
+
+def joined_shards(dataset):
+    """Return the shards from which Snakemake has joined the dataset's store, or nothing if there is no store.
+
+    Any number of shards gives the same store, so another number must not pack again.
+    """
+    images = Path(f"results/data/{CONFIG.data}/{dataset}/store/images.npy")
+    inputs = workflow.persistence.input(IOFile(images, rule=None)) if images.exists() else None
+    return sorted(Path(path).parent.name for path in inputs or [] if Path(path).name == images.name)
 
 
 def encoder_of(source):

@@ -53,9 +53,22 @@ else:
     localrules:
         fetch_weights,
 
+    def given_weights(wildcards):
+        """Return no input, if the file of weights is there; as an input, it would be another file after it has moved."""
+        if WEIGHTS.kind == "file" and not Path(WEIGHTS.path).is_file():
+            raise WorkflowError(
+                f"{WEIGHTS.path}: no such file of weights; correct model.initial_weights.path"
+            )
+        return []
+
+    def which_weights(wildcards):
+        """Return what identifies the weights, wherever they come from."""
+        by_place = WEIGHTS.url if WEIGHTS.kind == "download" else content_digest([WEIGHTS.path])
+        return WEIGHTS.sha256 or by_place
+
     rule fetch_weights:
         input:
-            [WEIGHTS.path] if WEIGHTS.kind == "file" else [],
+            given_weights,
         output:
             INITIAL_WEIGHTS,
         log:
@@ -63,13 +76,32 @@ else:
         conda:
             ENVIRONMENT
         params:
-            settings=as_json(lambda wildcards: stages.FetchWeights(network=NETWORK, weights=WEIGHTS)),
+            settings=command_json(lambda wildcards: stages.FetchWeights(network=NETWORK, weights=WEIGHTS)),
+            network=NETWORK.name,
+            weights=which_weights,
             version=1,
         message:
             "Fetching the ImageNet weights"
         shell:
             "exec python -m moco_transfer fetch-weights --settings {params.settings:q} --encoder {output:q}"
             " > {log:q} 2>&1"
+
+
+def moco_on_source(wildcards):
+    return pretraining(wildcards.source, CONFIG.sources[wildcards.source], [wildcards.source])
+
+
+def moco_on_sample(wildcards):
+    return pretraining(wildcards.source, [CONFIG.controls.size[wildcards.source].dataset], [wildcards.source])
+
+
+def moco_on_subset(wildcards):
+    return pretraining(
+        wildcards.target,
+        [wildcards.target],
+        [wildcards.source, wildcards.target, wildcards.percent, int(wildcards.subset)],
+        match="steps" if wildcards.source == "limited-steps" else "epochs",
+    )
 
 
 rule pretrain:
@@ -95,11 +127,8 @@ rule pretrain:
         **NETWORK_RESOURCES | {"gpu": PRETRAINING_GPUS},
         runtime=minutes(4320),
     params:
-        settings=as_json(
-            lambda wildcards: pretraining(
-                wildcards.source, CONFIG.sources[wildcards.source], [wildcards.source]
-            )
-        ),
+        settings=command_json(moco_on_source),
+        trained=as_json(without_probe(moco_on_source)),
         stores=lambda wildcards, input: [str(Path(path).parent) for path in input.images],
         version=2,
     message:
@@ -135,14 +164,8 @@ rule pretrain_subset:
         **NETWORK_RESOURCES | {"gpu": PRETRAINING_GPUS},
         runtime=minutes(1440),
     params:
-        settings=as_json(
-            lambda wildcards: pretraining(
-                wildcards.target,
-                [wildcards.target],
-                [wildcards.source, wildcards.target, wildcards.percent, int(wildcards.subset)],
-                match="steps" if wildcards.source == "limited-steps" else "epochs",
-            )
-        ),
+        settings=command_json(moco_on_subset),
+        trained=as_json(without_probe(moco_on_subset)),
         store=subpath(input.images, parent=True),
         version=2,
     message:
@@ -173,11 +196,8 @@ use rule pretrain_subset as pretrain_sample with:
         source=one_of(CONFIG.controls.size),
     priority: 20
     params:
-        settings=as_json(
-            lambda wildcards: pretraining(
-                wildcards.source, [CONFIG.controls.size[wildcards.source].dataset], [wildcards.source]
-            )
-        ),
+        settings=command_json(moco_on_sample),
+        trained=as_json(without_probe(moco_on_sample)),
         store=subpath(input.images, parent=True),
         version=1,
     message:

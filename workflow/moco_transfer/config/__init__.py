@@ -31,7 +31,7 @@ def _expanded(value: str) -> str:
         raise ValueError("expected a path")
     if Path(value).exists():
         return value
-    path = os.path.expandvars(os.path.expanduser(value))
+    path = os.path.expandvars(os.path.expanduser(value))  # noqa: PTH111 (Path's raises an error for an unknown user)
     if unset := re.search(r"\$(\w+|\{\w+\})", path):
         raise ValueError(f"there is no such path, and the environment has no variable {unset[0]}")
     return path

@@ -28,7 +28,7 @@ class Store(Section):
     max_pixels: Positive = Field(50_000_000, description="An image with more pixels counts as unreadable.")
     shards: Positive = Field(
         1,
-        description="Number of jobs that share the packing. It does not change the stored array.",
+        description="Number of jobs that share the packing. It does not change the stored array, so it does not pack a dataset again.",
     )
 
 
@@ -105,7 +105,8 @@ class Dataset(Section):
         "phantoms and of NIH ChestX-ray14 may, because anyone may publish them.",
     )
     phantom: Phantom | None = Field(
-        None, description="Generate phantom images. A dataset with a `root` is read from there, and this is ignored."
+        None,
+        description="Generate phantom images. A dataset with a `root` is read from there, and this is ignored.",
     )
     store: Store
     split: Split

@@ -289,9 +289,9 @@ def _one_line(error: dict[str, Any]) -> str:
         return f"config: unknown key '{where}'{hint}"
     if error["type"] == "missing":
         return f"config: '{where}' is missing; config/README.md explains it"
-    if error["type"] in ("string_type", "invalid_key") and (is_name or found is not None):
-        if quote := _how_to_quote(found):
-            return f"config: {key}{quote}"
+    is_text = error["type"] in ("string_type", "invalid_key") and (is_name or found is not None)
+    if is_text and (quote := _how_to_quote(found)):
+        return f"config: {key}{quote}"
     shown = "" if isinstance(found, dict) else f" (found {found!r})"
     return f"config: {key}{error['msg'].removeprefix('Value error, ')}{shown}"
 
