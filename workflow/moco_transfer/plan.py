@@ -15,19 +15,17 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import ROUND_CEILING, Context, Decimal
-from fractions import Fraction
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import yaml
 
-from moco_transfer.config.datasets import Split
 from moco_transfer.config.experiment import LIMITED, LIMITED_STEPS, NONE_LONGER, Config, check, merge
 from moco_transfer.config.training import Schedule
 from moco_transfer.data.labels import SPLITS
-from moco_transfer.data.releases import RELEASES, find_tables
-from moco_transfer.data.split import side_sizes, subset_size
+from moco_transfer.data.releases import RELEASES
+from moco_transfer.data.split import subset_size
 from moco_transfer.errors import UserError
 from moco_transfer.experiment import (
     carded_datasets,
@@ -38,7 +36,7 @@ from moco_transfer.experiment import (
     stored_datasets,
     table_names,
 )
-from moco_transfer.files import read_columns
+from moco_transfer.image_counts import Images, configured_images, count_images
 from moco_transfer.training.schedule import all_batches, epochs_for_steps, full_steps, longer_budget
 
 # The plan counts the rules that make figures, tables and cards, and the target that asks for them, as one
@@ -56,6 +54,10 @@ NETWORK_SIZES = {
     "resnet18": (512, 11_186_112),
     "resnet50": (2048, 23_561_152),
 }
+# Batch normalisation and MoCo need two images.
+FEWEST_LABELLED = 2
+# Stands for the number of images of a dataset that the configuration does not tell.
+UNKNOWN = 10**12
 # Bytes per row of predictions, measured in finished runs: for a logit and its label, and for the names of
 # image and patient.
 LOGIT_BYTES, NAME_BYTES = 5, 16
@@ -91,133 +93,6 @@ def _read_yaml(file: Path) -> dict[str, Any]:
         ) from None
 
 
-class Images(NamedTuple):
-    """How many images of a dataset are in each split (None: no split), and where the numbers come from."""
-
-    sides: Counter[str | None]
-    basis: str
-
-
-def configured_images(config: Config) -> dict[str, Counter[str | None]]:
-    """Return the images in each split of those datasets whose size the configuration tells: phantoms and whole releases.
-
-    Raises UserError if such a dataset is too small for its split.
-    """
-    known = {}
-    for name in stored_datasets(config):
-        dataset = config.datasets[name]
-        documented = RELEASES[dataset.adapter].images
-        # Of NIH ChestX-ray14, only some parts may have been downloaded.
-        if dataset.phantom or (documented and dataset.adapter != "nih_chestxray14"):
-            total = dataset.phantom.images if dataset.phantom else sum(documented.values())
-            known[name] = _sides(name, dataset.split, _documented_splits(documented, total))
-    return known
-
-
-def refuse_too_few(config: Config, sides: Mapping[str, Mapping[str | None, int]]) -> None:
-    """Raise UserError if a training of ``config`` would have too few images; ``sides`` counts those of the known datasets."""
-    for name, target in config.targets.items():
-        for percent in target.percents if name in sides else []:
-            images = sides[name]["train"]
-            if subset_size(percent, images) < 2:
-                raise UserError(
-                    f"config: targets.{name}.percents: {percent}% of about {images:,} training images is one image, but a "
-                    f"training needs two; {_smallest_percent(images)}"
-                )
-    for name, control in config.controls.size.items():
-        if {control.dataset, control.as_many_as} <= sides.keys():
-            there, needed = (
-                sum(sides[each][side] for side in config.pretraining.images.split("+"))
-                for each in (control.dataset, control.as_many_as)
-            )
-            if there < needed:
-                raise UserError(
-                    f"config: controls.size.{name}: about {needed:,} images of {control.dataset} are needed, as many as "
-                    f"{control.as_many_as} has, but it has {there:,}; name the smaller dataset in as_many_as"
-                )
-    for name in {name for seen in config.sources.values() for name in seen} & sides.keys():
-        if sides[name]["train"] == 0:
-            raise UserError(
-                f"config: datasets.{name}.split: no image is for training, but a source names this dataset"
-            )
-
-
-def _smallest_percent(images: int) -> str:
-    if images < 2:
-        return "give the dataset more images, or split.train a larger share"
-    smallest = Context(prec=2, rounding=ROUND_CEILING).divide(Decimal(200), Decimal(images)).normalize()
-    return f"the smallest percentage that works is {smallest:f}"
-
-
-def count_images(config: Config) -> dict[str, Images]:
-    """Return the images of every dataset of a run; paths are relative to the folder where Snakemake runs.
-
-    Raises UserError if a user's own table is missing or wrong, or a split is impossible.
-    """
-    images = {}
-    for name in stored_datasets(config):
-        splits = Path("results", config.run, "splits", name, "fold1.parquet")
-        if splits.is_file():
-            images[name] = Images(_column(splits, "split"), str(splits))
-        else:
-            official, basis = _official_splits(config, name)
-            images[name] = Images(_sides(name, config.datasets[name].split, official), basis)
-    return images
-
-
-def _official_splits(config: Config, name: str) -> tuple[Counter[str | None], str]:
-    """Return how many images of a dataset are in each official split (None: in no split), and the basis."""
-    dataset, release = config.datasets[name], RELEASES[config.datasets[name].adapter]
-    index = Path("results", "data", config.data, name, "index.parquet")
-    documented = sum(release.images.values())
-    if dataset.phantom:
-        total, basis = dataset.phantom.images, "the configuration (phantoms)"
-    elif index.is_file():
-        return _column(index, "official_split"), str(index)
-    elif dataset.table:
-        from moco_transfer.data.adapters.tables import read_table
-
-        path, column = Path(dataset.root, dataset.table.file), dataset.table.official_split
-        rows = read_table(path, [column or dataset.table.path])
-        return Counter(rows[column] if column else [None] * len(rows)), str(path)
-    else:
-        found, missing = find_tables(dataset.adapter, dataset.root, dataset.labeler)
-        folders = [Path(path) for path in found if Path(path).is_dir()]
-        files = sum(len(list(folder.iterdir())) for folder in folders)
-        total, basis = files or documented or config.similarity.images, f"the files in {dataset.root}/"
-        if not files:
-            basis = f"the size of {release.name}" if documented else "what similarity needs"
-            basis += f"; none of it in {dataset.root}/" if missing else ""
-    return _documented_splits(release.images, total), basis
-
-
-def _documented_splits(documented: Mapping[str, int], total: int) -> Counter[str | None]:
-    """Return how many of ``total`` images are in each official split, if their shares are those of the whole release."""
-    whole = sum(documented.values())
-    official = Counter({side: images * total // whole for side, images in documented.items()})
-    return official + Counter({None: total - official.total()})
-
-
-def _column(path: Path, name: str) -> Counter[str | None]:
-    return Counter(read_columns(path, [name])[name].to_pylist())
-
-
-def _sides(name: str, split: Split, official: Counter[str | None]) -> Counter[str | None]:
-    """Return how many images each split of the dataset ``name`` would get if it were split by image."""
-    shares = {side: getattr(split, side) for side in SPLITS}
-    taken = {side: official[side] for side, share in shares.items() if share == "official"}
-    for side, count in taken.items():
-        if not count:
-            raise UserError(
-                f"config: datasets.{name}.split: {side} is 'official', but there are no official {side} images; give a share"
-            )
-    cut = {side: Fraction(str(share)) for side, share in shares.items() if share != "official"}
-    try:
-        return Counter(taken | side_sizes(official.total() - sum(taken.values()), "image", cut))
-    except UserError as error:
-        raise UserError(f"config: datasets.{name}.{error}") from None
-
-
 @dataclass(frozen=True)
 class Job:
     """One job of a rule (or of ``RESULTS``), its work, and the size in bytes of the large files it writes."""
@@ -229,12 +104,24 @@ class Job:
     size: int = 0
 
 
+def refuse_too_few(config: Config) -> None:
+    """Raise UserError if the configuration alone tells that a dataset is too small for its split or a training.
+
+    It tells the size of phantoms and of whole releases. Nothing is read, so this can be asked at every start of Snakemake.
+    """
+    unknown = dict.fromkeys(stored_datasets(config), Images(Counter(train=UNKNOWN), "unknown"))
+    jobs = _Jobs(config, unknown | configured_images(config))
+    for name, target in config.targets.items():
+        for percent in target.percents:
+            jobs.labelled(name, percent)
+    list(jobs.pretraining())
+
+
 def planned_jobs(config: Config, images: Mapping[str, Images]) -> list[Job]:
     """Return every job that Snakemake runs for ``config`` from scratch; ``images`` are listed by dataset.
 
     Raises UserError if a training has too few images.
     """
-    refuse_too_few(config, {name: found.sides for name, found in images.items()})
     return list(_Jobs(config, images).all())
 
 
@@ -285,9 +172,13 @@ class _Jobs:
             if seen:
                 yield self.moco("pretrain", source, schedules[source], sum(map(self.moco_images, seen)))
         for source, control in self.config.controls.size.items():
-            yield self.moco(
-                "pretrain_sample", source, schedules[source], self.moco_images(control.as_many_as)
-            )
+            there, needed = map(self.moco_images, (control.dataset, control.as_many_as))
+            if there < needed < UNKNOWN:
+                raise UserError(
+                    f"config: controls.size.{source}: needs about {needed:,} images, as many as {control.as_many_as} has, but "
+                    f"{control.dataset} has {there:,}; name the smaller dataset in as_many_as"
+                )
+            yield self.moco("pretrain_sample", source, schedules[source], needed)
         for target in self.config.targets:
             jobs = finetuning_jobs(self.config, target)
             # Linear and end-to-end jobs of one subset share their pretraining.
@@ -303,8 +194,13 @@ class _Jobs:
     def moco(self, rule: str, name: str, schedule: Schedule, images: int) -> Job:
         if images < 2:
             raise UserError(
-                f"MoCo of {name} needs at least two images, but would have {images}; raise the percentage, "
-                "or give its dataset training images"
+                f"config: MoCo of {name} needs at least two images, but would have {images}; give its dataset training images"
+            )
+        groups = min(schedule.bn_groups, min(schedule.batch, images) // 2)
+        if groups % self.config.pretraining.ranks:
+            raise UserError(
+                f"config: MoCo of {name} has {images} images, enough for {groups} bn_groups, which is not a multiple of "
+                f"pretraining.ranks, {self.config.pretraining.ranks}; set it to 1"
             )
         steps = schedule.epochs * full_steps(images, schedule.batch)
         seen = steps * min(schedule.batch, images)
@@ -366,8 +262,23 @@ class _Jobs:
         yield from [Job(RESULTS)] * (len(results) + len(carded_datasets(config)) + 1)
 
     def labelled(self, target: str, percent: str) -> int:
-        """Return how many images a labelled subset holds."""
-        return subset_size(percent, self.images[target].sides["train"])
+        """Return how many images a labelled subset holds. Raises UserError if there are too few to train on."""
+        images = self.images[target].sides["train"]
+        found = subset_size(percent, images)
+        if found < FEWEST_LABELLED:
+            # Rounded up, so that it gives enough.
+            rounded = Context(prec=2, rounding=ROUND_CEILING)
+            smallest = rounded.divide(Decimal(100 * FEWEST_LABELLED), Decimal(max(images, 1))).normalize()
+            cure = (
+                f"the smallest that works is {smallest:f}"
+                if smallest <= 100
+                else "use more of its images for training"
+            )
+            raise UserError(
+                f"config: targets.{target}.percents: {percent}% of about {images:,} training images is one image, too few "
+                f"for a training; {cure}"
+            )
+        return found
 
     def moco_images(self, dataset: str) -> int:
         """Return how many images of a whole dataset MoCo sees."""

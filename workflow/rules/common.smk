@@ -38,7 +38,7 @@ from moco_transfer.experiment import (
     used_datasets,
 )
 from moco_transfer.files import content_digest
-from moco_transfer.plan import configured_images, refuse_too_few
+from moco_transfer.plan import refuse_too_few
 from moco_transfer.training.attempt import forget_finished
 
 # Jobs must find the package and this Python in every environment and container, whether or not the environment is activated.
@@ -58,7 +58,7 @@ protocol = yaml.safe_load((HOME / "config" / "config.yaml").read_text(encoding="
 config.update(merge(protocol, config))
 try:
     CONFIG = check(config)
-    refuse_too_few(CONFIG, configured_images(CONFIG))
+    refuse_too_few(CONFIG)
 except UserError as error:
     sys.exit(f"error: {error}")
 
