@@ -36,7 +36,10 @@ if WEIGHTS.kind == "supervised":
         params:
             settings=as_json(
                 lambda wildcards: stages.TrainWeights(
-                    network=NETWORK, weights=WEIGHTS, computing=COMPUTING, seed=CONFIG.seed
+                    network=NETWORK,
+                    weights=WEIGHTS.model_copy(update=dict.fromkeys(["url", "sha256", "path"])),
+                    computing=COMPUTING,
+                    seed=CONFIG.seed,
                 )
             ),
             store=subpath(input.images, parent=True),
