@@ -9,7 +9,6 @@ from pathlib import Path
 
 import yaml
 from snakemake.exceptions import WorkflowError
-from snakemake.io import IOFile
 
 # The folder that holds the Snakefile, even if another workflow imports this one as a module.
 HOME = Path(workflow.current_basedir.get_path_or_uri(secret_free=True)).parents[1]
@@ -19,7 +18,6 @@ if str(HOME / "workflow") not in sys.path:
 from moco_transfer.config import stages
 from moco_transfer.config.experiment import check, merge
 from moco_transfer.config.augmentation import PRESETS
-from moco_transfer.data.releases import describe_missing, find_tables
 from moco_transfer.errors import UserError
 from moco_transfer.experiment import (
     all_sources,
@@ -37,7 +35,6 @@ from moco_transfer.experiment import (
     table_names,
     used_datasets,
 )
-from moco_transfer.files import content_digest
 from moco_transfer.plan import refuse_too_few
 from moco_transfer.training.attempt import forget_finished
 
@@ -78,9 +75,10 @@ EPOCH_FIGURES, RESULT_TABLES = epoch_figures(CONFIG), result_tables(CONFIG)
 PAPER_TABLES = {("spine", "vindr_spinexr"): "table2", ("chest", "mimic_cxr_jpg"): "table3"}
 NETWORK = stages.Network(name=CONFIG.model.name, input_size=CONFIG.model.input_size)
 COMPUTING = stages.Computing(precision=CONFIG.precision, compile=CONFIG.compile)
+WEIGHTS = CONFIG.model.initial_weights
 # Initial weights that are trained here depend on the run's seed and splits; published weights serve all runs.
 INITIAL_WEIGHTS = (
-    f"<{'run' if CONFIG.model.initial_weights.kind == 'supervised' else 'data'}>/initial_weights/replicate1/"
+    f"<{'run' if WEIGHTS.kind == 'supervised' else 'data'}>/initial_weights/replicate1/"
     f"{CONFIG.model.name}.safetensors"
 )
 
@@ -99,25 +97,6 @@ def as_json(settings):
     Snakemake runs a stage again if this text changes. Options that must not do that are in ``resources`` or ``shell``.
     """
     return lambda wildcards: settings(wildcards).model_dump_json()
-
-
-def command_json(settings):
-    """Return a params function: the ``settings`` of a stage as JSON, whose changes do not make Snakemake run the stage again.
-
-    Snakemake does not compare params that it derives from resources.
-    """
-    return lambda wildcards, resources: settings(wildcards).model_dump_json()
-
-
-def without_probe(settings):
-    """Return a function: the ``settings`` of MoCo without its probe, on which the encoder does not depend."""
-
-    def unprobed(wildcards):
-        found = settings(wildcards)
-        datasets = [each.model_copy(update={"uncertain": "zero"}) for each in found.datasets]
-        return found.model_copy(update={"probe": None, "datasets": datasets})
-
-    return unprobed
 
 
 def pretraining(schedule, datasets, stream, match="epochs"):
@@ -139,6 +118,23 @@ def pretraining(schedule, datasets, stream, match="epochs"):
     )
 
 
+def moco_on_source(wildcards):
+    return pretraining(wildcards.source, CONFIG.sources[wildcards.source], [wildcards.source])
+
+
+def moco_on_sample(wildcards):
+    return pretraining(wildcards.source, [CONFIG.controls.size[wildcards.source].dataset], [wildcards.source])
+
+
+def moco_on_subset(wildcards):
+    return pretraining(
+        wildcards.target,
+        [wildcards.target],
+        [wildcards.source, wildcards.target, wildcards.percent, int(wildcards.subset)],
+        match="steps" if wildcards.source == "limited-steps" else "epochs",
+    )
+
+
 def finetuning(wildcards, stream):
     """Return what the settings of all finetuning jobs of a target share."""
     best = CONFIG.finetune.checkpoint == "best"
@@ -155,21 +151,6 @@ def finetuning(wildcards, stream):
 def dataset_of(wildcards):
     """Return the configuration of the dataset that a rule works on."""
     return CONFIG.datasets[wildcards.get("dataset") or wildcards.target]
-
-
-def used_labels(wildcards):
-    """Return the settings of a dataset's labels that a split depends on; what uncertain labels count as is fixed."""
-    return dataset_of(wildcards).labels.model_copy(update={"uncertain": "zero"})
-
-
-def subset_labels(wildcards):
-    """Return what uncertain labels count as when a subset is drawn: only stratified sampling looks at them."""
-    return dataset_of(wildcards).labels.uncertain if CONFIG.subset_sampling == "stratified" else "zero"
-
-
-def stored_pixels(wildcards):
-    """Return the settings of a dataset's store; those that change no pixel are fixed."""
-    return dataset_of(wildcards).store.model_copy(update={"max_quarantined": 0.01, "shards": 1})
 
 
 def code_of(*folders):
@@ -271,26 +252,6 @@ def splits(dataset):
     return f"<run>/splits/{dataset}/fold1.parquet"
 
 
-def generated_release(wildcards):
-    """Return the release that is generated, or nothing if the tables of a real one are there.
-
-    ``release_digest`` stands for these: as inputs, they would be other files after the release has moved, and Snakemake
-    would replace <data> and {x} in their paths.
-    """
-    if dataset_of(wildcards).phantom:
-        return f"<data>/{wildcards.dataset}/release"
-    if not find_tables(*release_location(dataset_of(wildcards)))[0]:
-        real = {name: release_location(each) for name, each in CONFIG.datasets.items() if not each.phantom}
-        raise WorkflowError(describe_missing(real))
-    return []
-
-
-def release_digest(wildcards):
-    """Return a hash of what the adapter reads of a real release, wherever it is."""
-    dataset = dataset_of(wildcards)
-    return "" if dataset.phantom else content_digest(find_tables(*release_location(dataset))[0])
-
-
 def release_location(dataset):
     """Return the arguments of ``find_tables`` for a dataset."""
     return dataset.adapter, dataset.root, dataset.labeler, dataset.table.file if dataset.table else ""
@@ -299,29 +260,6 @@ def release_location(dataset):
 def release_root(wildcards):
     dataset = CONFIG.datasets[wildcards.dataset]
     return dataset.root or f"results/data/{CONFIG.data}/{wildcards.dataset}/release"
-
-
-def shard_files(name):
-    """Return an input function: the file of that name of each shard of the dataset, in order."""
-
-    def files(wildcards):
-        numbers = joined_shards(wildcards.dataset)
-        if not numbers:
-            shards = CONFIG.datasets[wildcards.dataset].store.shards
-            numbers = [f"{shard:04}-of-{shards:04}" for shard in range(1, shards + 1)]
-        return [f"<data>/{wildcards.dataset}/shards/{number}/{name}" for number in numbers]
-
-    return files
-
-
-def joined_shards(dataset):
-    """Return the shards from which Snakemake has joined the dataset's store, or nothing if there is no store.
-
-    Any number of shards gives the same store, so another number must not pack again.
-    """
-    images = Path(f"results/data/{CONFIG.data}/{dataset}/store/images.npy")
-    inputs = workflow.persistence.input(IOFile(images, rule=None)) if images.exists() else None
-    return sorted(Path(path).parent.name for path in inputs or [] if Path(path).name == images.name)
 
 
 def encoder_of(source):
@@ -391,7 +329,7 @@ def extra_subset_aurocs():
 def trainings():
     """Return every training by kind: the path of its metrics, and its names in the figure of training curves."""
     found = {"initial": {}, "moco": {}, "linear": {}, "end_to_end": {}}
-    if CONFIG.model.initial_weights.kind == "supervised":
+    if WEIGHTS.kind == "supervised":
         found["initial"][INITIAL_WEIGHTS.replace(".safetensors", ".csv")] = {"source": "none"}
     for target in CONFIG.targets:
         jobs = finetuning_jobs(CONFIG, target)

@@ -1,6 +1,5 @@
 """The initial weights, and MoCo on every source."""
 
-WEIGHTS = CONFIG.model.initial_weights
 # One GPU per rank, if there are GPUs.
 PRETRAINING_GPUS = max(CONFIG.resources.gpus, CONFIG.pretraining.ranks) if CONFIG.resources.gpus else 0
 # This is part of the command, not of params: another number of ranks gives the same result and must not start a new
@@ -56,19 +55,6 @@ else:
     localrules:
         fetch_weights,
 
-    def given_weights(wildcards):
-        """Return no input, if the file of weights is there; as an input, it would be another file after it has moved."""
-        if WEIGHTS.kind == "file" and not Path(WEIGHTS.path).is_file():
-            raise WorkflowError(
-                f"{WEIGHTS.path}: no such file of weights; correct model.initial_weights.path"
-            )
-        return []
-
-    def which_weights(wildcards):
-        """Return what identifies the weights, wherever they come from."""
-        by_place = WEIGHTS.url if WEIGHTS.kind == "download" else content_digest([WEIGHTS.path])
-        return WEIGHTS.sha256 or by_place
-
     rule fetch_weights:
         input:
             given_weights,
@@ -88,23 +74,6 @@ else:
         shell:
             "exec python -m moco_transfer fetch-weights --settings {params.settings:q} --encoder {output:q}"
             " > {log:q} 2>&1"
-
-
-def moco_on_source(wildcards):
-    return pretraining(wildcards.source, CONFIG.sources[wildcards.source], [wildcards.source])
-
-
-def moco_on_sample(wildcards):
-    return pretraining(wildcards.source, [CONFIG.controls.size[wildcards.source].dataset], [wildcards.source])
-
-
-def moco_on_subset(wildcards):
-    return pretraining(
-        wildcards.target,
-        [wildcards.target],
-        [wildcards.source, wildcards.target, wildcards.percent, int(wildcards.subset)],
-        match="steps" if wildcards.source == "limited-steps" else "epochs",
-    )
 
 
 rule pretrain:
