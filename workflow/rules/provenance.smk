@@ -45,6 +45,11 @@ def stored_pixels(wildcards):
     return dataset_of(wildcards).store.model_copy(update={"max_quarantined": 0.01, "shards": 1})
 
 
+def scoring():
+    """Return the settings of the evaluation; those that do not change the estimates are fixed."""
+    return CONFIG.evaluation.model_copy(update={"validation": "full", "margin": 0.02, "level": 0.05})
+
+
 def generated_release(wildcards):
     """Return the release that is generated, or nothing if the tables of a real one are there.
 

@@ -19,24 +19,13 @@ from moco_transfer.config.training import Finetune, Moco, Model, Pretraining
 from moco_transfer.errors import UserError
 
 
-class Scoring(Section):
-    """How test images are scored and resampled: the part of ``evaluation`` that the estimates depend on."""
-
+class Evaluation(Section):
     average: Average = Field(description="How the AUROCs of the classes are averaged (#17).")
     replicates: Annotated[int, Field(ge=2)] = Field(description="Number of resamples of the test set.")
     percentiles: Annotated[list[Annotated[float, Field(gt=0, lt=100)]], Field(min_length=2, max_length=2)] = (
         Field(description="The two ends of the interval (#15).")
     )
     unit: Literal["image", "patient"] = Field(description="The unit that is resampled (#16).")
-
-    @model_validator(mode="after")
-    def _percentiles_ascend(self) -> Scoring:
-        if self.percentiles[0] >= self.percentiles[1]:
-            raise ValueError(f"the smaller percentile must come first, not {self.percentiles}")
-        return self
-
-
-class Evaluation(Scoring):
     validation: Literal["full", "matched"] = Field(
         description="The validation images that choose the budget: all, or as many as are labelled (#14a)."
     )
@@ -46,6 +35,12 @@ class Evaluation(Scoring):
     level: Annotated[float, Field(gt=0, lt=0.5)] = Field(
         description="Significance level of the tests in the claims table."
     )
+
+    @model_validator(mode="after")
+    def _percentiles_ascend(self) -> Evaluation:
+        if self.percentiles[0] >= self.percentiles[1]:
+            raise ValueError(f"the smaller percentile must come first, not {self.percentiles}")
+        return self
 
 
 class Similarity(Section):
@@ -228,6 +223,10 @@ class Config(Section):
                     f"model.initial_weights.dataset: the images of '{name}' do not have exactly one class each; "
                     "name a dataset with the adapter image_folder or table"
                 )
+            if self.datasets[name].split.train == 0:
+                raise ValueError(
+                    f"model.initial_weights.dataset: datasets.{name}.split leaves no image for training"
+                )
         return self
 
     def _require_grey(self, where: str, names: Iterable[str]) -> None:
@@ -284,7 +283,8 @@ def _one_line(error: dict[str, Any]) -> str:
     where = ".".join(map(str, path))
     key = f"'{where}': " if where else ""
     if error["type"] == "extra_forbidden":
-        near = difflib.get_close_matches(str(path[-1]), sorted(_keys(Section)), n=1)
+        keys = {name for section in Section.__subclasses__() for name in section.model_fields}
+        near = difflib.get_close_matches(str(path[-1]), sorted(keys), n=1)
         hint = f"; did you mean '{near[0]}'?" if near else "; config/README.md lists the keys"
         return f"config: unknown key '{where}'{hint}"
     if error["type"] == "missing":
@@ -294,10 +294,6 @@ def _one_line(error: dict[str, Any]) -> str:
         return f"config: {key}{quote}"
     shown = "" if isinstance(found, dict) else f" (found {found!r})"
     return f"config: {key}{error['msg'].removeprefix('Value error, ')}{shown}"
-
-
-def _keys(section: type[Section]) -> set[str]:
-    return set(section.model_fields).union(*map(_keys, section.__subclasses__()))
 
 
 def _how_to_quote(found: Any) -> str:

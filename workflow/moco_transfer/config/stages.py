@@ -25,7 +25,7 @@ from moco_transfer.config import (
 )
 from moco_transfer.config.augmentation import OptionalAugmentation
 from moco_transfer.config.datasets import Labels, Phantom, Split, Store, Table
-from moco_transfer.config.experiment import Scoring, Similarity
+from moco_transfer.config.experiment import Evaluation, Similarity
 from moco_transfer.config.training import InitialWeights, Moco, Optimizer, Probe, Schedule
 
 Seed = Annotated[int, Field(ge=0)]
@@ -198,7 +198,7 @@ class Evaluate(Section):
     target: Name
     jobs: list[Job]
     percents: list[Percent]
-    evaluation: Scoring
+    evaluation: Evaluation
     seed: Seed
 
 

@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 
 from moco_transfer.config import stages
-from moco_transfer.config.experiment import Scoring
+from moco_transfer.config.experiment import Evaluation
 from moco_transfer.errors import UserError
 from moco_transfer.files import write_parquet
 from moco_transfer.statistics.auroc import (
@@ -73,7 +73,7 @@ def evaluate_target(
     files: Iterable[PredictionsFile],
     budgets: pd.DataFrame,
     n_labeled: Mapping[str, int],
-    settings: Scoring,
+    settings: Evaluation,
     seed: int,
 ) -> dict[str, pd.DataFrame]:
     """Return the frames 'estimates', 'subsets', 'classes', 'replicates' and 'covariance' of ``target``.
@@ -117,7 +117,7 @@ def evaluate_target(
 class _SubsetResult:
     """The results of one subset at one budget, kept after its predictions are dropped from memory."""
 
-    def __init__(self, subset: int, scored: Scored, counts: np.ndarray, settings: Scoring):
+    def __init__(self, subset: int, scored: Scored, counts: np.ndarray, settings: Evaluation):
         self.subset = subset
         self.by_class = auroc_by_class(scored.labels, scored.scores)
         positives = positives_by_class(scored.labels)
@@ -129,7 +129,7 @@ class _SubsetResult:
 
 
 def _by_budget(
-    jobs: Iterable[PredictionsFile], test: Scored, counts: np.ndarray, settings: Scoring
+    jobs: Iterable[PredictionsFile], test: Scored, counts: np.ndarray, settings: Evaluation
 ) -> dict[int, list[_SubsetResult]]:
     """Return the results of all subsets by budget. Raises UserError if the subsets have different budgets."""
     by_budget: dict[int, list[_SubsetResult]] = {}
