@@ -12,6 +12,10 @@ from snakemake.exceptions import WorkflowError
 
 # The folder that holds the Snakefile, even if another workflow imports this one as a module.
 HOME = Path(workflow.current_basedir.get_path_or_uri(secret_free=True)).parents[1]
+if set("{}<>") & set(str(HOME)):
+    sys.exit(
+        f"error: {HOME}: Snakemake replaces what is in {{}} or <> in a path; move this repository to another folder"
+    )
 if str(HOME / "workflow") not in sys.path:
     sys.path.insert(0, str(HOME / "workflow"))
 
