@@ -36,10 +36,14 @@ demo: $(READY)
 	$(BIN)/snakemake --configfile config/demo.yaml
 	@echo "Figures: results/demo/figures/  Tables: results/demo/tables/  (phantom data)"
 
+# abspath would cut a name at its blanks. The text is in double quotes for YAML, inside single quotes for the shell.
+ABSOLUTE = $(if $(filter /% ~%,$(firstword $(DATA))),,$(CURDIR)/)$(DATA)
+QUOTED_FOR_YAML = $(subst ",\",$(subst \,\\,$(ABSOLUTE)))
+ROOT = $(subst ','\'',$(QUOTED_FOR_YAML))
+
 real: $(READY)
-	@test -n "$(DATA)" || { echo "Which folder? make real DATA=DIR; DIR must hold Data_Entry_2017*.csv and images_*/"; exit 1; }
-	@test -d "$(DATA)" || { echo "$(DATA): no such folder"; exit 1; }
-	$(BIN)/snakemake --configfile config/demo.yaml config/nih-sample.yaml --config 'datasets={"chest": {"root": "$(abspath $(DATA))"}}'
+	@test -n '$(subst ','\'',$(DATA))' || { echo "Which folder? make real DATA=DIR; DIR must hold Data_Entry_2017*.csv and images_*/"; exit 1; }
+	$(BIN)/snakemake --configfile config/demo.yaml config/nih-sample.yaml --config 'datasets={"chest": {"root": "$(ROOT)"}}'
 	@echo "Figures: results/nih-sample/figures/  Tables: results/nih-sample/tables/"
 
 plan: $(READY)

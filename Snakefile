@@ -11,6 +11,7 @@ min_version("9.19")
 
 
 include: "workflow/rules/common.smk"
+include: "workflow/rules/provenance.smk"
 
 
 pathvars:
@@ -30,6 +31,10 @@ wildcard_constraints:
 
 
 report: "workflow/report/workflow.rst"
+
+
+onstart:
+    require_gpus(workflow.dag.needrun_jobs())
 
 
 onsuccess:

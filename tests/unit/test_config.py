@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import functools
 from collections import Counter
+from datetime import date
 from pathlib import Path
 
 import pytest
@@ -66,15 +67,112 @@ def changed(base, path, value):
         ("model.name", "densenet999", "model.name"),
         ("pretraining.schedules.chest.bn_groups", 200, "too small for 200 bn_groups"),
         ("targets.spine.percents", ["1", "10", "1.0"], "the same percentage is listed twice"),
-        ("datasets.natural.phantom", {"images": 5, "size": 64}, "either 'root' or 'phantom'"),
         ("targets.natural", {"percents": ["10"], "limited": []}, "finetune.optimizers"),
         ("datasets.chest.store.size", 320, "sources.spine.chest: all its datasets need the same store.size"),
+        ("run", "My run", "'run': a name has up to 63 characters a-z"),
+        ("data", "../x", "'data': a name has"),
+        ("run", 2024, "'run': write it in quotes, .2024."),
+        ("run", date(2024, 1, 1), "'run': write it in quotes, .2024-01-01."),
+        # YAML reads on, off, yes and no as truth values.
+        (
+            "datasets",
+            {True: {}},
+            "'datasets.True': write it in quotes; .* YAML reads on, yes and true as True",
+        ),
+        ("sources", {False: []}, "'sources.False': write it in quotes; .* off, no and false as False"),
+        ("sources.chest", [True], "'sources.chest.0': write it in quotes"),
+        ("sources", {None: []}, "'sources.None': write it in quotes, .null."),
+        ("targets", {1: {}}, "'targets.1': write it in quotes, .1."),
+        ("targets.spine.percents", [True], "write it in quotes; without them, YAML reads on"),
+        (
+            "finetune.optimizers.spine.lr",
+            float("inf"),
+            "'finetune.optimizers.spine.lr': Input should be a finite",
+        ),
+        ("evaluation.margin", float("nan"), "finite number"),
+        ("moco.augment", [{"rotate": float("inf")}, {"crop": "random"}], "'moco.augment.0.rotate': .*finite"),
+        ("datasets.spine.root", "$NO_SUCH_VARIABLE/x", "the environment has no variable .NO_SUCH_VARIABLE"),
+        ("datasets.spine.root", "", "'datasets.spine.root': expected a path"),
+        ("model.initial_weights.url", "weights.pth", "expected an address that begins with https://"),
+        ("model.initial_weights.sha256", "A639", "expected up to 64 digits"),
+        ("sources.natural", ["natural"], "sources.natural: MoCo's augmentations need grey images"),
+        ("datasets.spine.split.validation", "official", "the shares add up"),
+        ("datasets.spine.views", ["AP"], "this dataset names no views; set views to null"),
+        ("datasets.chest.views", [], "'datasets.chest.views'"),
     ],
 )
 def test_a_wrong_key_or_value_is_named_in_one_line(path, value, message):
     with pytest.raises(UserError, match=message) as caught:
         check(changed(raw(), path, value))
     assert "\n" not in str(caught.value)
+
+
+TABLE = {"adapter": "table", "root": "/own", "table": {"file": "a.csv", "path": "p", "labels": ["l"]}}
+
+
+def origin(name: str, *overlays: dict) -> tuple[str, bool]:
+    dataset = check(raw(*overlays)).datasets[name]
+    return dataset.title, dataset.shareable
+
+
+@pytest.mark.parametrize(
+    ("name", "overlays", "expected"),
+    [
+        # what the shipped configurations say
+        ("spine", [], ("VinDr-SpineXR", False)),
+        ("spine", ["demo"], ("Spine phantoms", True)),
+        ("chest", ["demo"], ("Chest phantoms", True)),
+        ("natural", ["demo"], ("Natural phantoms", True)),
+        ("natural", ["nih"], ("Natural phantoms", True)),
+        ("chest", ["nih"], ("NIH ChestX-ray14", True)),
+        ("chest", ["demo", "nih-sample"], ("NIH ChestX-ray14 (sample)", True)),
+        # a root over phantoms, phantoms over a root, another adapter over a release
+        ("chest", ["demo", {"root": "/mimic"}], ("MIMIC-CXR", False)),
+        ("chest", ["demo", {"root": "/mimic", "phantom": None}], ("MIMIC-CXR", False)),
+        ("natural", ["nih", {"root": "/photos"}], ("ImageNet", False)),
+        ("chest", ["demo", TABLE], ("chest", False)),
+        ("chest", [TABLE], ("chest", False)),
+        ("chest", ["nih", {**TABLE, "split": {"test": 0.125, "train": 0.75}}], ("chest", False)),
+        ("natural", [{"root": None, "phantom": {"images": 9, "size": 40}}], ("Natural phantoms", True)),
+        # what is said stands
+        ("chest", ["demo", {"title": "Mine", "shareable": False}], ("Mine", False)),
+        ("chest", ["demo", {**TABLE, "title": "Mine", "shareable": True}], ("Mine", True)),
+    ],
+)
+def test_a_title_and_shareable_belong_to_the_images(name, overlays, expected):
+    files = [overlay(each) if isinstance(each, str) else {"datasets": {name: each}} for each in overlays]
+    assert origin(name, *files) == expected
+
+
+def test_no_shipped_phantom_says_its_title_or_that_it_is_shareable():
+    for file in ("demo", "nih", "nih-sample"):
+        for dataset in overlay(file)["datasets"].values():
+            assert not (dataset and "phantom" in dataset and {"title", "shareable"} & dataset.keys())
+
+
+def test_an_official_split_needs_images_that_are_in_it():
+    official = {"split": {"train": 1.0, "validation": "official", "test": "official"}}
+    with pytest.raises(
+        UserError, match=r"split.validation is 'official', but table.official_split names no column"
+    ):
+        check(raw({"datasets": {"chest": TABLE | official}}))
+    with pytest.raises(UserError, match="this release has no official validation images"):
+        check(raw({"datasets": {"spine": official}}))
+    named = TABLE | {"table": {**TABLE["table"], "official_split": "s"}}
+    check(raw({"datasets": {"chest": named | official}}))
+
+
+def test_a_root_has_its_variables_replaced_unless_it_exists_as_written(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", "/home/me")
+
+    def root(text):
+        return check(raw({"datasets": {"spine": {"root": text}}})).datasets["spine"].root
+
+    assert root("~/a b") == "/home/me/a b" and root("${HOME}/x") == root("$HOME/x") == "/home/me/x"
+    assert root("/x/{y} <run> #%'\"") == "/x/{y} <run> #%'\""
+    (tmp_path / "$HOME").mkdir()
+    assert root("$HOME") == "$HOME"
 
 
 def test_an_entry_is_taken_out_by_null():

@@ -1,9 +1,12 @@
 """The environment files name the lock's versions, and the lock names no address."""
 
 import re
+import shlex
+import subprocess
 import tomllib
 from pathlib import Path
 
+import pytest
 import yaml
 
 ROOT = Path(__file__).parents[2]
@@ -43,3 +46,20 @@ def test_the_lock_has_hashes_and_names_no_address():
         if "==" in entry.splitlines()[0] and not entry.startswith("#")
     )
     assert "+cpu" not in lock
+
+
+@pytest.mark.parametrize(
+    ("given", "root"),
+    [
+        ("/my data/nih", "/my data/nih"),
+        ("my data", f"{ROOT}/my data"),
+        ("~/my data", "~/my data"),
+        ('/it\'s "a" {b}: c, \\d #e', '/it\'s "a" {b}: c, \\d #e'),
+    ],
+)
+def test_make_real_hands_on_any_folder(given, root):
+    lines = subprocess.run(
+        ["make", "--dry-run", "real", f"DATA={given}"], cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout.splitlines()
+    command = shlex.split(next(line for line in lines if "nih-sample.yaml" in line))
+    assert yaml.safe_load(command[-1].removeprefix("datasets=")) == {"chest": {"root": root}}

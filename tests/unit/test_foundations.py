@@ -2,7 +2,9 @@
 
 import errno
 import json
+import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -67,6 +69,23 @@ def test_the_tables_of_a_release_are_found_when_all_are_there(tmp_path):
     names = [str(tmp_path / "annotations" / f"{name}.csv") for name in ("train", "test")]
     assert find_tables("vindr_spinexr", tmp_path) == (names, [])
     assert find_tables("image_folder", tmp_path) == ([str(tmp_path / "annotations")], [])
+
+
+def test_a_digest_is_of_contents_and_names_in_folders_wherever_they_are(tmp_path):
+    table, folder = tmp_path / "a" / "t.csv", tmp_path / "a" / "images"
+    folder.mkdir(parents=True)
+    table.write_text("x\n")
+    (folder / "1.png").touch()
+    before = atomic.content_digest([table, folder])
+    moved = shutil.copytree(tmp_path / "a", tmp_path / "b", copy_function=shutil.copy)
+    os.utime(moved / "t.csv", (2e9, 2e9))
+    assert atomic.content_digest([moved / "t.csv", moved / "images"]) == before
+    (moved / "images" / "2.png").touch()
+    added = atomic.content_digest([moved / "t.csv", moved / "images"])
+    (moved / "t.csv").write_text("y\n")
+    assert len({before, added, atomic.content_digest([moved / "t.csv", moved / "images"])}) == 3
+    os.mkfifo(tmp_path / "pipe")  # it would wait for a writer
+    atomic.content_digest([tmp_path / "pipe", tmp_path / "none"])
 
 
 def test_the_command_line_prints_a_users_error_in_one_line(tmp_path, capsys):

@@ -13,14 +13,15 @@ import pandas as pd
 import pytest
 
 from moco_transfer.errors import UserError
+from moco_transfer.image_counts import count_images
 from moco_transfer.plan import (
     NETWORK_SIZES,
-    count_images,
     measured_speed,
     plan,
     plan_text,
     planned_jobs,
     read_config,
+    refuse_too_few,
 )
 from moco_transfer.training.log import MetricsLog
 
@@ -173,9 +174,37 @@ def test_an_official_split_that_the_release_lacks_is_an_error():
 
 
 def test_nothing_to_train_on_is_an_error():
-    overlay = "datasets: {natural: {split: {train: 0.0, validation: 1.0}}}\nsources: {chest: [natural]}"
+    overlay = "datasets: {natural: {split: {train: 0.0, validation: 1.0}, store: {colour: false}}}\nsources: {chest: [natural]}"
     with pytest.raises(UserError, match="MoCo of chest"):
         jobs_of("pretrain", written("mine.yaml", overlay))
+
+
+@pytest.mark.parametrize(
+    ("overlay", "message"),
+    [
+        # 5,872 training images: 0.034% is one image, 0.035% two.
+        ("targets: {spine: {percents: ['0.034'], limited: []}}", "0.034% of about 5,872 .* works is 0.035$"),
+        ("datasets: {spine: {root: null, phantom: {images: 12, size: 64}}}", "spine.percents: 1% of .* works is 29$"),
+        ("datasets: {spine: {root: null, phantom: {images: 2, size: 64}}}", "datasets.spine.split: test is .official., but there are no official test images"),
+        (
+            "controls: {size: {more: {dataset: spine, as_many_as: chest}}}\n"
+            "pretraining: {schedules: {more: {epochs: 1, batch: 8, lr: 1, bn_groups: 1}}}",
+            "controls.size.more: needs about 226,266 images, as many as chest has, but spine has 5,872",
+        ),
+        ("pretraining: {ranks: 2}\ntargets: {spine: {limited: ['1'], percents: ['0.06', '1'], limited: ['0.06']}}",
+         "limited spine 0.06% has 3 images, enough for 1 bn_groups"),
+    ],
+)  # fmt: skip
+def test_too_few_images_are_known_from_the_configuration(overlay, message):
+    config = read_config([PAPER, written("mine.yaml", overlay)])
+    with pytest.raises(UserError, match=message) as caught:
+        refuse_too_few(config)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("files", [[], ["controls"], ["demo"], ["demo", "nih-sample"], ["nih"]], ids="+".join)
+def test_the_configurations_of_the_repository_have_enough_images(files):
+    refuse_too_few(read_config([PAPER, *(CONFIG / f"{name}.yaml" for name in files)]))
 
 
 @pytest.mark.parametrize("name", ["densenet_small", "densenet121", "resnet18"])

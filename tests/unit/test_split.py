@@ -385,19 +385,19 @@ def test_a_target_needs_a_class_with_both_values_in_every_split(labels, uncertai
     settings_ = stages.AssignSplits(
         split=OFFICIAL, labels=Labels(uncertain=uncertain, unlabeled="zero"), seed=0
     )
-    split(settings_, index=index, splits=tmp_path / "source.parquet", dataset="hip", scored=0)
+    split(settings_, index=index, splits=tmp_path / "source.parquet", dataset="hip", scored="no")
     if found is None:
-        split(settings_, index=index, splits=tmp_path / "splits.parquet", dataset="hip", scored=1)
+        split(settings_, index=index, splits=tmp_path / "splits.parquet", dataset="hip", scored="zero")
         return
     with pytest.raises(UserError, match=f"hip: no class has both values among {found}"):
-        split(settings_, index=index, splits=tmp_path / "splits.parquet", dataset="hip", scored=1)
+        split(settings_, index=index, splits=tmp_path / "splits.parquet", dataset="hip", scored="zero")
     assert not (tmp_path / "splits.parquet").exists()
 
 
 def test_a_subset_of_one_image_is_refused_where_it_is_drawn(tmp_path):
     index = varied(SIDES, [0, 1, 0, 1, 0, 1], tmp_path)
     settings_ = stages.AssignSplits(split=OFFICIAL, labels=KEEP, seed=0)
-    split(settings_, index=index, splits=tmp_path / "splits.parquet", dataset="hip", scored=1)
+    split(settings_, index=index, splits=tmp_path / "splits.parquet", dataset="hip", scored="zero")
     drawn = stages.DrawSubset(uncertain="zero", percent="50", subset=1, sampling="nested", seed=0)
     with pytest.raises(UserError, match='that works is "100"'):
         subset(drawn, index=index, splits=tmp_path / "splits.parquet", subset=tmp_path / "subset.parquet")

@@ -32,6 +32,7 @@ STAGES = {
     "subset": "data.split",
     "extra-subsets": "data.split",
     "size-sample": "data.split",
+    "check-gpus": "training.device",
     "fetch-weights": "initial_weights",
     "train-weights": "initial_weights",
     "pretrain": "pretrain",

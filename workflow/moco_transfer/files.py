@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import hashlib
 import logging
 import os
 import shutil
 import socket
-from collections.abc import Collection, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -34,6 +35,26 @@ READ_ONLY = (errno.EROFS, errno.EACCES, errno.EPERM)
 NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS)
 
 log = logging.getLogger(__name__)
+
+
+def content_digest(paths: Iterable[str | Path]) -> str:
+    """Return a hash of the contents of files and of the names in folders, wherever they are.
+
+    What is neither, such as a pipe, or cannot be read counts as empty: the job that needs it says what is wrong.
+    """
+    digest = hashlib.sha256()
+    for path in map(Path, paths):
+        part = b""
+        with suppress(OSError):
+            if path.is_dir():
+                part = "\0".join(sorted(entry.name for entry in path.iterdir())).encode(
+                    "utf-8", "surrogateescape"
+                )
+            elif path.is_file():
+                with path.open("rb") as file:
+                    part = hashlib.file_digest(file, "sha256").digest()
+        digest.update(hashlib.sha256(part).digest())
+    return digest.hexdigest()
 
 
 @contextmanager

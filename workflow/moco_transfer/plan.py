@@ -16,17 +16,22 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import yaml
 
-from moco_transfer.config.datasets import Split
 from moco_transfer.config.experiment import LIMITED, LIMITED_STEPS, NONE_LONGER, Config, check, merge
 from moco_transfer.config.training import Schedule
-from moco_transfer.data.counts import check_moco_images, side_sizes, subset_size
+from moco_transfer.data.counts import (
+    LEAST_IMAGES,
+    check_moco_images,
+    check_percents,
+    check_sample,
+    subset_size,
+)
 from moco_transfer.data.labels import SPLITS
-from moco_transfer.data.releases import RELEASES, find_tables
+from moco_transfer.data.releases import RELEASES
 from moco_transfer.errors import UserError
 from moco_transfer.experiment import (
     carded_datasets,
@@ -37,7 +42,7 @@ from moco_transfer.experiment import (
     stored_datasets,
     table_names,
 )
-from moco_transfer.files import read_columns
+from moco_transfer.image_counts import Images, configured_images, count_images
 from moco_transfer.training.schedule import all_batches, epochs_for_steps, full_steps, longer_budget
 
 # The plan counts the rules that make figures, tables and cards, and the target that asks for them, as one
@@ -55,6 +60,8 @@ NETWORK_SIZES = {
     "resnet18": (512, 11_186_112),
     "resnet50": (2048, 23_561_152),
 }
+# Stands for the number of images of a dataset that the configuration does not tell.
+UNKNOWN = 10**12
 # Bytes per row of predictions, measured in finished runs: for a logit and its label, and for the names of
 # image and patient.
 LOGIT_BYTES, NAME_BYTES = 5, 16
@@ -90,73 +97,6 @@ def _read_yaml(file: Path) -> dict[str, Any]:
         ) from None
 
 
-class Images(NamedTuple):
-    """How many images of a dataset are in each split (None: no split), and where the numbers come from."""
-
-    sides: Counter[str | None]
-    basis: str
-
-
-def count_images(config: Config) -> dict[str, Images]:
-    """Return the images of every dataset of a run; paths are relative to the folder where Snakemake runs.
-
-    Raises UserError if a user's own table is missing or wrong, or a split is impossible.
-    """
-    images = {}
-    for name in stored_datasets(config):
-        splits = Path("results", config.run, "splits", name, "fold1.parquet")
-        if splits.is_file():
-            images[name] = Images(_column(splits, "split"), str(splits))
-        else:
-            official, basis = _official_splits(config, name)
-            images[name] = Images(_sides(config.datasets[name].split, official), basis)
-    return images
-
-
-def _official_splits(config: Config, name: str) -> tuple[Counter[str | None], str]:
-    """Return how many images of a dataset are in each official split (None: in no split), and the basis."""
-    dataset, release = config.datasets[name], RELEASES[config.datasets[name].adapter]
-    index = Path("results", "data", config.data, name, "index.parquet")
-    documented = sum(release.images.values())
-    if dataset.phantom:
-        total, basis = dataset.phantom.images, "the configuration (phantoms)"
-    elif index.is_file():
-        return _column(index, "official_split"), str(index)
-    elif dataset.table:
-        from moco_transfer.data.adapters.tables import read_table, split_values
-
-        path, column = Path(dataset.root, dataset.table.file), dataset.table.official_split
-        rows = read_table(path, [column or dataset.table.path])
-        return Counter(split_values(rows[column], path) if column else [None] * len(rows)), str(path)
-    else:
-        found, missing = find_tables(dataset.adapter, dataset.root, dataset.labeler)
-        folders = [Path(path) for path in found if Path(path).is_dir()]
-        files = sum(len(list(folder.iterdir())) for folder in folders)
-        total, basis = files or documented or config.similarity.images, f"the files in {dataset.root}/"
-        if not files:
-            basis = f"the size of {release.name}" if documented else "what similarity needs"
-            basis += f"; none of it in {dataset.root}/" if missing else ""
-    official = Counter({side: images * total // documented for side, images in release.images.items()})
-    return official + Counter({None: total - official.total()}), basis
-
-
-def _column(path: Path, name: str) -> Counter[str | None]:
-    return Counter(read_columns(path, [name])[name].to_pylist())
-
-
-def _sides(split: Split, official: Counter[str | None]) -> Counter[str | None]:
-    """Return how many images each split would get if the dataset were split by image."""
-    shares = {side: getattr(split, side) for side in SPLITS}
-    taken = {side: official[side] for side, share in shares.items() if share == "official"}
-    for side, count in taken.items():
-        if not count:
-            raise UserError(
-                f"split: {side} is 'official', but there are no official {side} images; give a share"
-            )
-    cut = {side: Fraction(str(share)) for side, share in shares.items() if share != "official"}
-    return Counter(taken | side_sizes(official.total() - sum(taken.values()), "image", cut))
-
-
 @dataclass(frozen=True)
 class Job:
     """One job of a rule (or of ``RESULTS``), its work, and the size in bytes of the large files it writes."""
@@ -168,10 +108,23 @@ class Job:
     size: int = 0
 
 
+def refuse_too_few(config: Config) -> None:
+    """Raise UserError if the configuration alone tells that a dataset is too small for its split or a training.
+
+    It tells the size of phantoms and of whole releases. Nothing is read, so this can be asked at every start of Snakemake.
+    """
+    unknown = dict.fromkeys(stored_datasets(config), Images(Counter(train=UNKNOWN), "unknown"))
+    jobs = _Jobs(config, unknown | configured_images(config))
+    for name, target in config.targets.items():
+        for percent in target.percents:
+            jobs.labelled(name, percent)
+    list(jobs.pretraining())
+
+
 def planned_jobs(config: Config, images: Mapping[str, Images]) -> list[Job]:
     """Return every job that Snakemake runs for ``config`` from scratch; ``images`` are listed by dataset.
 
-    Raises UserError if MoCo has fewer than two images to train on.
+    Raises UserError if a training has too few images.
     """
     return list(_Jobs(config, images).all())
 
@@ -224,9 +177,10 @@ class _Jobs:
             if seen:
                 yield self.moco("pretrain", source, schedules[source], sum(map(self.moco_images, seen)))
         for source, control in self.config.controls.size.items():
-            yield self.moco(
-                "pretrain_sample", source, schedules[source], self.moco_images(control.as_many_as)
-            )
+            there, needed = map(self.moco_images, (control.dataset, control.as_many_as))
+            if needed < UNKNOWN and self.are_few(control.dataset, there, needed):
+                check_sample(source, needed, there)
+            yield self.moco("pretrain_sample", source, schedules[source], needed)
         for target in self.config.targets:
             jobs = finetuning_jobs(self.config, target)
             # Linear and end-to-end jobs of one subset share their pretraining.
@@ -241,6 +195,12 @@ class _Jobs:
 
     def moco(self, rule: str, name: str, schedule: Schedule, images: int) -> Job:
         check_moco_images(name, images)
+        groups = min(schedule.bn_groups, min(schedule.batch, images) // 2)
+        if groups % self.config.pretraining.ranks:
+            raise UserError(
+                f"config: MoCo of {name} has {images} images, enough for {groups} bn_groups, which is not a multiple of "
+                f"pretraining.ranks, {self.config.pretraining.ranks}; set it to 1"
+            )
         steps = schedule.epochs * full_steps(images, schedule.batch)
         seen = steps * min(schedule.batch, images)
         return Job(rule, steps, trained=seen, forward=seen, size=self.encoder_bytes)  # keys only pass forward
@@ -301,8 +261,19 @@ class _Jobs:
         yield from [Job(RESULTS)] * (len(results) + len(carded_datasets(config)) + 1)
 
     def labelled(self, target: str, percent: str) -> int:
-        """Return how many images a labelled subset holds."""
-        return subset_size(percent, self.images[target].sides["train"])
+        """Return how many images a labelled subset holds. Raises UserError if there are too few to train on."""
+        images = self.images[target].sides["train"]
+        if self.are_few(target, Fraction(percent) * images / 100, LEAST_IMAGES):
+            check_percents(f"config: targets.{target}.percents", [percent], images)
+        return max(LEAST_IMAGES, subset_size(percent, images))
+
+    def are_few(self, dataset: str, images: Fraction | int, needed: int) -> bool:
+        """Return whether ``images`` of a dataset are surely fewer than ``needed``.
+
+        Counts are estimates if patients or studies stay together. The job ``check_data`` decides the doubtful cases.
+        """
+        doubtful = self.config.datasets[dataset].split.unit != "image"
+        return images < (needed / 2 if doubtful else needed)
 
     def moco_images(self, dataset: str) -> int:
         """Return how many images of a whole dataset MoCo sees."""

@@ -3,6 +3,7 @@
 import hashlib
 import os
 import re
+import subprocess
 import sys
 from pathlib import Path
 
@@ -11,13 +12,16 @@ from snakemake.exceptions import WorkflowError
 
 # The folder that holds the Snakefile, even if another workflow imports this one as a module.
 HOME = Path(workflow.current_basedir.get_path_or_uri(secret_free=True)).parents[1]
+if set("{}<>") & set(str(HOME)):
+    sys.exit(
+        f"error: {HOME}: Snakemake replaces what is in {{}} or <> in a path; move this repository to another folder"
+    )
 if str(HOME / "workflow") not in sys.path:
     sys.path.insert(0, str(HOME / "workflow"))
 
 from moco_transfer.config import stages
 from moco_transfer.config.experiment import check, merge
 from moco_transfer.config.augmentation import PRESETS
-from moco_transfer.data.releases import describe_missing, find_tables
 from moco_transfer.errors import UserError
 from moco_transfer.experiment import (
     all_sources,
@@ -36,6 +40,7 @@ from moco_transfer.experiment import (
     table_names,
     used_datasets,
 )
+from moco_transfer.plan import refuse_too_few
 from moco_transfer.training.attempt import forget_finished
 
 # Jobs must find the package and this Python in every environment and container, whether or not the environment is activated.
@@ -55,6 +60,7 @@ protocol = yaml.safe_load((HOME / "config" / "config.yaml").read_text(encoding="
 config.update(merge(protocol, config))
 try:
     CONFIG = check(config)
+    refuse_too_few(CONFIG)
 except UserError as error:
     sys.exit(f"error: {error}")
 
@@ -74,9 +80,10 @@ EPOCH_FIGURES, RESULT_TABLES = epoch_figures(CONFIG), result_tables(CONFIG)
 PAPER_TABLES = {("spine", "vindr_spinexr"): "table2", ("chest", "mimic_cxr_jpg"): "table3"}
 NETWORK = stages.Network(name=CONFIG.model.name, input_size=CONFIG.model.input_size)
 COMPUTING = stages.Computing(precision=CONFIG.precision, compile=CONFIG.compile)
+WEIGHTS = CONFIG.model.initial_weights
 # Initial weights that are trained here depend on the run's seed and splits; published weights serve all runs.
 INITIAL_WEIGHTS = (
-    f"<{'run' if CONFIG.model.initial_weights.kind == 'supervised' else 'data'}>/initial_weights/replicate1/"
+    f"<{'run' if WEIGHTS.kind == 'supervised' else 'data'}>/initial_weights/replicate1/"
     f"{CONFIG.model.name}.safetensors"
 )
 
@@ -116,6 +123,23 @@ def pretraining(schedule, datasets, stream, match="epochs"):
     )
 
 
+def moco_on_source(wildcards):
+    return pretraining(wildcards.source, CONFIG.sources[wildcards.source], [wildcards.source])
+
+
+def moco_on_sample(wildcards):
+    return pretraining(wildcards.source, [CONFIG.controls.size[wildcards.source].dataset], [wildcards.source])
+
+
+def moco_on_subset(wildcards):
+    return pretraining(
+        wildcards.target,
+        [wildcards.target],
+        [wildcards.source, wildcards.target, wildcards.percent, int(wildcards.subset)],
+        match="steps" if wildcards.source == "limited-steps" else "epochs",
+    )
+
+
 def finetuning(wildcards, stream):
     """Return what the settings of all finetuning jobs of a target share."""
     best = CONFIG.finetune.checkpoint == "best"
@@ -143,6 +167,12 @@ def check_files():
     return expand("<run>/checks/{name}.txt", name=stored_datasets(CONFIG))
 
 
+def scored_labels(wildcards):
+    """Return what uncertain labels count as if networks are scored on the dataset, else ``no``."""
+    scored = wildcards.dataset in CONFIG.targets
+    return CONFIG.datasets[wildcards.dataset].labels.uncertain if scored else "no"
+
+
 def checked_indexes(wildcards):
     names = [wildcards.dataset, *sampled_from(wildcards.dataset).values()]
     return [f"<data>/{name}/index.parquet" for name in names]
@@ -165,11 +195,6 @@ def data_checks(wildcards):
         images=CONFIG.pretraining.images,
         seed=CONFIG.seed,
     )
-
-
-def stored_pixels(wildcards):
-    """Return the settings of a dataset's store; those that change no pixel are fixed."""
-    return dataset_of(wildcards).store.model_copy(update={"max_quarantined": 0.01, "shards": 1})
 
 
 def code_of(*folders):
@@ -228,6 +253,18 @@ def data_note():
     return ""
 
 
+def require_gpus(jobs):
+    """Stop before the first of ``jobs`` if some need a GPU and this machine, on which they are to run, has none."""
+    needed = [job.rule.name for job in jobs if job.resources.get("device") == "cuda"]
+    # On a cluster, the machine on which Snakemake runs needs no GPU.
+    if needed and workflow.local_exec:
+        ranks = CONFIG.pretraining.ranks if any(name.startswith("pretrain") for name in needed) else 1
+        check = [sys.executable, "-m", "moco_transfer", "check-gpus", "--ranks", str(ranks)]
+        found = subprocess.run(check, capture_output=True, text=True)
+        if found.returncode:
+            sys.exit(found.stderr.strip())
+
+
 # Resources. Each further attempt gets half of the original amount more, up to what a node has or the cluster allows.
 
 
@@ -259,18 +296,6 @@ def splits(dataset):
     return f"<run>/splits/{dataset}/fold1.parquet"
 
 
-def release_tables(wildcards):
-    """Return what the adapter reads: the tables of a release, or all of a generated release."""
-    dataset = CONFIG.datasets[wildcards.dataset]
-    if dataset.phantom:
-        return f"<data>/{wildcards.dataset}/release"
-    found, _ = find_tables(*release_location(dataset))
-    if not found:
-        real = {name: release_location(each) for name, each in CONFIG.datasets.items() if not each.phantom}
-        raise WorkflowError(describe_missing(real))
-    return found
-
-
 def release_location(dataset):
     """Return the arguments of ``find_tables`` for a dataset."""
     return dataset.adapter, dataset.root, dataset.labeler, dataset.table.file if dataset.table else ""
@@ -279,17 +304,6 @@ def release_location(dataset):
 def release_root(wildcards):
     dataset = CONFIG.datasets[wildcards.dataset]
     return dataset.root or f"results/data/{CONFIG.data}/{wildcards.dataset}/release"
-
-
-def shard_files(name):
-    """Return an input function: the file of that name of each shard of the dataset, in order."""
-
-    def files(wildcards):
-        shards = CONFIG.datasets[wildcards.dataset].store.shards
-        numbers = [f"{shard:04}-of-{shards:04}" for shard in range(1, shards + 1)]
-        return [f"<data>/{wildcards.dataset}/shards/{number}/{name}" for number in numbers]
-
-    return files
 
 
 def encoder_of(source):
@@ -359,7 +373,7 @@ def extra_subset_aurocs():
 def trainings():
     """Return every training by kind: the path of its metrics, and its names in the figure of training curves."""
     found = {"initial": {}, "moco": {}, "linear": {}, "end_to_end": {}}
-    if CONFIG.model.initial_weights.kind == "supervised":
+    if WEIGHTS.kind == "supervised":
         found["initial"][INITIAL_WEIGHTS.replace(".safetensors", ".csv")] = {"source": "none"}
     for target in CONFIG.targets:
         jobs = finetuning_jobs(CONFIG, target)

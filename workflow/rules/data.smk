@@ -31,7 +31,7 @@ rule phantom:
 
 rule index:
     input:
-        release_tables,
+        generated_release,
     output:
         "<data>/{dataset}/index.parquet",
     log:
@@ -50,6 +50,7 @@ rule index:
                 table=dataset_of(wildcards).table,
             )
         ),
+        release=release_digest,
         version=1,
     message:
         "Indexing the {wildcards.dataset} release"
@@ -165,12 +166,12 @@ rule split:
     conda:
         ENVIRONMENT
     resources:
-        scored=lambda wildcards: int(wildcards.dataset in CONFIG.targets),
+        scored=scored_labels,
     params:
         settings=as_json(
             lambda wildcards: stages.AssignSplits(
                 split=dataset_of(wildcards).split,
-                labels=dataset_of(wildcards).labels,
+                labels=used_labels(wildcards),
                 seed=CONFIG.seed,
             )
         ),
@@ -200,7 +201,7 @@ rule subset:
     params:
         settings=as_json(
             lambda wildcards: stages.DrawSubset(
-                uncertain=dataset_of(wildcards).labels.uncertain,
+                uncertain=subset_labels(wildcards),
                 percent=wildcards.percent,
                 subset=int(wildcards.subset),
                 sampling=CONFIG.subset_sampling,
@@ -228,7 +229,7 @@ rule extra_subsets:
     params:
         settings=as_json(
             lambda wildcards: stages.DrawExtraSubsets(
-                uncertain=dataset_of(wildcards).labels.uncertain,
+                uncertain=subset_labels(wildcards),
                 percents=CONFIG.targets[wildcards.target].percents,
                 subsets=list(EXTRA_SUBSETS),
                 sampling=CONFIG.subset_sampling,

@@ -59,7 +59,7 @@ rule evaluate:
                 target=wildcards.target,
                 jobs=finetuning_jobs(CONFIG, wildcards.target),
                 percents=CONFIG.targets[wildcards.target].percents,
-                evaluation=CONFIG.evaluation,
+                evaluation=scoring(),
                 seed=CONFIG.seed,
             )
         ),

@@ -1,6 +1,5 @@
 """The initial weights, and MoCo on every source."""
 
-WEIGHTS = CONFIG.model.initial_weights
 # One GPU per rank, if there are GPUs.
 PRETRAINING_GPUS = max(CONFIG.resources.gpus, CONFIG.pretraining.ranks) if CONFIG.resources.gpus else 0
 # This is part of the command, not of params: another number of ranks gives the same result and must not start a new
@@ -36,7 +35,10 @@ if WEIGHTS.kind == "supervised":
         params:
             settings=as_json(
                 lambda wildcards: stages.TrainWeights(
-                    network=NETWORK, weights=WEIGHTS, computing=COMPUTING, seed=CONFIG.seed
+                    network=NETWORK,
+                    weights=WEIGHTS.model_copy(update=dict.fromkeys(["url", "sha256", "path"])),
+                    computing=COMPUTING,
+                    seed=CONFIG.seed,
                 )
             ),
             store=subpath(input.images, parent=True),
@@ -55,7 +57,7 @@ else:
 
     rule fetch_weights:
         input:
-            [WEIGHTS.path] if WEIGHTS.kind == "file" else [],
+            given_weights,
         output:
             INITIAL_WEIGHTS,
         log:
@@ -63,7 +65,9 @@ else:
         conda:
             ENVIRONMENT
         params:
-            settings=as_json(lambda wildcards: stages.FetchWeights(network=NETWORK, weights=WEIGHTS)),
+            settings=command_json(lambda wildcards: stages.FetchWeights(network=NETWORK, weights=WEIGHTS)),
+            network=NETWORK.name,
+            weights=which_weights,
             version=1,
         message:
             "Fetching the ImageNet weights"
@@ -95,11 +99,8 @@ rule pretrain:
         **NETWORK_RESOURCES | {"gpu": PRETRAINING_GPUS},
         runtime=minutes(4320),
     params:
-        settings=as_json(
-            lambda wildcards: pretraining(
-                wildcards.source, CONFIG.sources[wildcards.source], [wildcards.source]
-            )
-        ),
+        settings=command_json(moco_on_source),
+        trained=as_json(without_probe(moco_on_source)),
         stores=lambda wildcards, input: [str(Path(path).parent) for path in input.images],
         version=2,
     message:
@@ -135,14 +136,8 @@ rule pretrain_subset:
         **NETWORK_RESOURCES | {"gpu": PRETRAINING_GPUS},
         runtime=minutes(1440),
     params:
-        settings=as_json(
-            lambda wildcards: pretraining(
-                wildcards.target,
-                [wildcards.target],
-                [wildcards.source, wildcards.target, wildcards.percent, int(wildcards.subset)],
-                match="steps" if wildcards.source == "limited-steps" else "epochs",
-            )
-        ),
+        settings=command_json(moco_on_subset),
+        trained=as_json(without_probe(moco_on_subset)),
         store=subpath(input.images, parent=True),
         version=2,
     message:
@@ -173,11 +168,8 @@ use rule pretrain_subset as pretrain_sample with:
         source=one_of(CONFIG.controls.size),
     priority: 20
     params:
-        settings=as_json(
-            lambda wildcards: pretraining(
-                wildcards.source, [CONFIG.controls.size[wildcards.source].dataset], [wildcards.source]
-            )
-        ),
+        settings=command_json(moco_on_sample),
+        trained=as_json(without_probe(moco_on_sample)),
         store=subpath(input.images, parent=True),
         version=1,
     message:

@@ -9,16 +9,32 @@ This module holds the base class of all sections, and the types of values that s
 
 from __future__ import annotations
 
+import os
 import re
+from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 
-def _quoted(value: object) -> object:
-    if isinstance(value, int | float):
-        raise ValueError(f'write it in quotes, "{value:g}", so that it keeps its spelling')
+def _name(value: str) -> str:
+    if not re.fullmatch(r"[a-z0-9][a-z0-9_+-]{0,62}", value):
+        raise ValueError(
+            "a name has up to 63 characters a-z, 0-9, _, + and -, and begins with a letter or digit"
+        )
     return value
+
+
+def _expanded(value: str) -> str:
+    """Return a path with ``~`` and variables such as ``$HOME`` replaced, unless it exists as written."""
+    if not value or "\0" in value:
+        raise ValueError("expected a path")
+    if Path(value).exists():
+        return value
+    path = os.path.expandvars(os.path.expanduser(value))  # noqa: PTH111 (Path's raises an error for an unknown user)
+    if unset := re.search(r"\$(\w+|\{\w+\})", path):
+        raise ValueError(f"there is no such path, and the environment has no variable {unset[0]}")
+    return path
 
 
 def _percentage(value: str) -> str:
@@ -27,8 +43,9 @@ def _percentage(value: str) -> str:
     return value
 
 
-Percent = Annotated[str, BeforeValidator(_quoted), AfterValidator(_percentage)]
-Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_+-]*$")]
+Percent = Annotated[str, AfterValidator(_percentage)]
+Name = Annotated[str, AfterValidator(_name)]
+UserPath = Annotated[str, AfterValidator(_expanded)]
 Share = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[int, Field(ge=1)]
 Rate = Annotated[float, Field(gt=0)]
@@ -39,6 +56,6 @@ Sampling = Literal["nested", "stratified"]
 
 
 class Section(BaseModel):
-    """A part of the configuration. Unknown keys are errors, and values cannot be changed."""
+    """A part of the configuration. Unknown keys are errors, numbers are finite, and values cannot be changed."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)

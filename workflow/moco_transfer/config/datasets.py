@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import shlex
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, StringConstraints, model_validator
 
-from moco_transfer.config import Positive, Section, Share
+from moco_transfer.config import Positive, Section, Share, UserPath
+from moco_transfer.data.releases import PHANTOMS, RELEASES
 
 # The name of a column as a table is read: without the blanks around it.
 Column = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
@@ -33,7 +34,7 @@ class Store(Section):
     max_pixels: Positive = Field(50_000_000, description="An image with more pixels counts as unreadable.")
     shards: Positive = Field(
         1,
-        description="Number of jobs that share the packing. It does not change the stored array.",
+        description="Number of jobs that share the packing. It does not change the stored array, so it does not pack a dataset again.",
     )
 
 
@@ -100,32 +101,82 @@ class Table(Section):
 
 
 class Dataset(Section):
-    title: str = Field(description="Its name in figures and tables.")
+    title: str = Field(
+        description="Its name in figures and tables. If it is not given, phantoms have a title of their own, and other datasets "
+        "the name of their section."
+    )
     adapter: Literal["vindr_spinexr", "mimic_cxr_jpg", "nih_chestxray14", "image_folder", "table"] = Field(
         description="The layout of `root`: that of a release, or `table` for a CSV or Parquet file of your own."
     )
-    root: str | None = Field(description="The folder that contains the unpacked release.")
+    root: UserPath | None = Field(
+        description="The folder that contains the unpacked release. `~` and variables such as `$HOME` are replaced."
+    )
     labeler: Literal["chexpert", "negbio"] = Field(
         "chexpert", description="For `mimic_cxr_jpg`: the labeler whose labels are used."
     )
-    views: list[str] | None = Field(
+    views: Annotated[list[str], Field(min_length=1)] | None = Field(
         None, description="The views to keep, with the release's names. If null, all are kept."
     )
     table: Table | None = Field(None, description="For the adapter `table`: its columns.")
     shareable: bool = Field(
-        description="Whether its images and identifiers may enter figures, tables and the report."
+        False,
+        description="Whether its images and identifiers may enter figures, tables and the report. If it is not given, only those of "
+        "phantoms and of NIH ChestX-ray14 may, because anyone may publish them.",
     )
-    phantom: Phantom | None = Field(None, description="Generate phantom images instead of reading `root`.")
+    phantom: Phantom | None = Field(
+        None,
+        description="Generate phantom images. A dataset with a `root` is read from there, and this is ignored.",
+    )
     store: Store
     split: Split
     labels: Labels
 
     @model_validator(mode="after")
     def _has_an_origin(self) -> Dataset:
-        if (self.root is None) == (self.phantom is None):
-            raise ValueError("give either 'root' or 'phantom'; set the other to null")
-        if self.phantom and self.adapter in ("nih_chestxray14", "table"):
-            raise ValueError("there are no phantoms in this layout; use mimic_cxr_jpg for chest phantoms")
+        if self.root is None and self.phantom is None:
+            raise ValueError("it has no images; give either 'root' or 'phantom'")
+        if self.phantom and self.adapter not in PHANTOMS:
+            raise ValueError(f"there are no phantoms in this layout; choose from {', '.join(PHANTOMS)}")
         if (self.adapter == "table") != (self.table is not None):
             raise ValueError("the adapter 'table' needs the section 'table'; no other adapter may have it")
         return self
+
+    @model_validator(mode="after")
+    def _names_what_it_uses(self) -> Dataset:
+        known = RELEASES[self.adapter].images
+        for side in ("validation", "test"):
+            if getattr(self.split, side) == "official":
+                if self.table and self.table.official_split is None:
+                    raise ValueError(
+                        f"split.{side} is 'official', but table.official_split names no column; name it, or give a share"
+                    )
+                if not self.table and side not in known:
+                    raise ValueError(
+                        f"split.{side} is 'official', but this release has no official {side} images; give a share"
+                    )
+        if self.views and (self.table.view is None if self.table else not RELEASES[self.adapter].views):
+            hint = "name their column in table.view, or " if self.table else ""
+            raise ValueError(f"views: this dataset names no views; {hint}set views to null")
+        return self
+
+
+def implied(name: str, dataset: dict[str, Any]) -> dict[str, Any]:
+    """Return the raw section of the dataset ``name`` with what the origin of its images implies.
+
+    An overlay may give a dataset other images, and must not have to undo what was said of the former ones. So a phantom
+    beside a root does not count, and the title of a release names only that release.
+    """
+    adapter, root = str(dataset.get("adapter")), dataset.get("root")
+    phantom = dataset.get("phantom") if root is None else None
+    own = {"title": name, "shareable": False}
+    if phantom is not None:
+        own = {"title": PHANTOMS.get(adapter), "shareable": True}
+    elif adapter in RELEASES:
+        own["shareable"] = RELEASES[adapter].public
+    others = [release.title for each, release in RELEASES.items() if phantom is not None or each != adapter]
+    given = {
+        key: dataset[key]
+        for key in own
+        if dataset.get(key) is not None and not (key == "title" and dataset[key] in others)
+    }
+    return dataset | own | given | {"phantom": phantom}

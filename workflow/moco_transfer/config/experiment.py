@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Collection, Iterable
+from datetime import date
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 
 from moco_transfer.config import Average, Name, Percent, Positive, Precision, Sampling, Section
-from moco_transfer.config.datasets import Dataset
+from moco_transfer.config.datasets import Dataset, implied
 from moco_transfer.config.training import Finetune, Moco, Model, Pretraining
 from moco_transfer.errors import UserError
 
@@ -135,6 +136,16 @@ class Config(Section):
     similarity: Similarity
     resources: Resources
 
+    @field_validator("datasets", mode="before")
+    @classmethod
+    def _say_what_is_implied(cls, datasets: Any) -> Any:
+        if not isinstance(datasets, dict):
+            return datasets
+        return {
+            name: implied(str(name), dataset) if isinstance(dataset, dict) else dataset
+            for name, dataset in datasets.items()
+        }
+
     @model_validator(mode="after")
     def _sources_fit(self) -> Config:
         trained = [source for source, seen in self.sources.items() if seen]
@@ -143,10 +154,9 @@ class Config(Section):
                 raise ValueError(f"sources: '{name}' is built in; choose another name")
         for source, seen in self.sources.items():
             _require(f"sources.{source}", seen, self.datasets, "a dataset")
-            if len({(self.datasets[name].store.size, self.datasets[name].store.colour) for name in seen}) > 1:
-                raise ValueError(
-                    f"sources.{source}: all its datasets need the same store.size and store.colour"
-                )
+            self._require_grey(f"sources.{source}", seen)
+            if len({self.datasets[name].store.size for name in seen}) > 1:
+                raise ValueError(f"sources.{source}: all its datasets need the same store.size")
         for source in (*trained, *self.controls.size):
             self._require_schedule(source, "for this source")
         for source, schedule in self.pretraining.schedules.items():
@@ -174,6 +184,7 @@ class Config(Section):
                 f"targets.{name}.limited", target.limited, target.percents, f"in targets.{name}.percents"
             )
             if target.limited:
+                self._require_grey(f"targets.{name}.limited", [name])
                 self._require_schedule(name, f"for targets.{name}.limited")
         return self
 
@@ -184,10 +195,13 @@ class Config(Section):
             if name in self.sources:
                 raise ValueError(f"{where}: a source already has this name; choose another")
             _require(where, [control.dataset, control.as_many_as], self.datasets, "a dataset")
+            self._require_grey(where, [control.dataset])
         for kind in ("steps", "budget"):
             for target, percents in getattr(self.controls, kind).items():
                 _require(f"controls.{kind}", [target], self.targets, "a target")
                 known = self.targets[target].percents
+                if kind == "steps":
+                    self._require_grey(f"controls.steps.{target}", [target])
                 _require(f"controls.{kind}.{target}", percents, known, f"in targets.{target}.percents")
                 self._require_schedule(target, f"for controls.{kind}")
         return self
@@ -202,9 +216,25 @@ class Config(Section):
                     f"datasets.{name}.store.size must be at least model.input_size, the side of the crop from it"
                 )
         if self.model.initial_weights.dataset is not None:
-            named = [self.model.initial_weights.dataset]
-            _require("model.initial_weights.dataset", named, self.datasets, "a dataset")
+            name = self.model.initial_weights.dataset
+            _require("model.initial_weights.dataset", [name], self.datasets, "a dataset")
+            if self.datasets[name].adapter not in ("image_folder", "table"):
+                raise ValueError(
+                    f"model.initial_weights.dataset: the images of '{name}' do not have exactly one class each; "
+                    "name a dataset with the adapter image_folder or table"
+                )
+            if self.datasets[name].split.train == 0:
+                raise ValueError(
+                    f"model.initial_weights.dataset: datasets.{name}.split leaves no image for training"
+                )
         return self
+
+    def _require_grey(self, where: str, names: Iterable[str]) -> None:
+        for name in names:
+            if self.datasets[name].store.colour:
+                raise ValueError(
+                    f"{where}: MoCo's augmentations need grey images; set datasets.{name}.store.colour to false"
+                )
 
     def _require_schedule(self, name: str, why: str) -> None:
         if name not in self.pretraining.schedules:
@@ -246,14 +276,31 @@ def _present(entries: Any) -> Any:
 
 
 def _one_line(error: dict[str, Any]) -> str:
-    where = ".".join(str(part) for part in error["loc"])
+    found, path = error["input"], list(error["loc"])
+    is_name = path[-1:] == ["[key]"] or error["type"] == "invalid_key"
+    if is_name:  # pydantic calls the name True 1
+        path[-2 if path[-1] == "[key]" else -1 :] = [found]
+    where = ".".join(map(str, path))
+    key = f"'{where}': " if where else ""
     if error["type"] == "extra_forbidden":
         keys = {name for section in Section.__subclasses__() for name in section.model_fields}
-        near = difflib.get_close_matches(str(error["loc"][-1]), sorted(keys), n=1)
+        near = difflib.get_close_matches(str(path[-1]), sorted(keys), n=1)
         hint = f"; did you mean '{near[0]}'?" if near else "; config/README.md lists the keys"
         return f"config: unknown key '{where}'{hint}"
     if error["type"] == "missing":
         return f"config: '{where}' is missing; config/README.md explains it"
-    key = f"'{where}': " if where else ""
-    found = "" if isinstance(error["input"], dict) else f" (found {error['input']!r})"
-    return f"config: {key}{error['msg'].removeprefix('Value error, ')}{found}"
+    is_text = error["type"] in ("string_type", "invalid_key") and (is_name or found is not None)
+    if is_text and (quote := _how_to_quote(found)):
+        return f"config: {key}{quote}"
+    shown = "" if isinstance(found, dict) else f" (found {found!r})"
+    return f"config: {key}{error['msg'].removeprefix('Value error, ')}{shown}"
+
+
+def _how_to_quote(found: Any) -> str:
+    """Return what to do if YAML has read text without quotes as something else, or nothing."""
+    if isinstance(found, bool):
+        words = "on, yes and true" if found else "off, no and false"
+        return f"write it in quotes; without them, YAML reads {words} as {found}"
+    if isinstance(found, int | float | date | None):
+        return f'write it in quotes, "{"null" if found is None else found}", so that it keeps its spelling'
+    return ""

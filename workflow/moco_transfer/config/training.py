@@ -2,24 +2,39 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import AfterValidator, Field, field_validator, model_validator
 
-from moco_transfer.config import CheckpointChoice, Name, Positive, Rate, Section
+from moco_transfer.config import CheckpointChoice, Name, Positive, Rate, Section, UserPath
 from moco_transfer.config.augmentation import Augmentation, OptionalAugmentation
 from moco_transfer.config.networks import DENSENETS, torchvision_names, unknown_network
+
+
+def _address(url: str) -> str:
+    if not re.match(r"(https?|ftp|file)://.", url):
+        raise ValueError("expected an address that begins with https://")
+    return url
+
+
+def _digest(digits: str) -> str:
+    if not re.fullmatch(r"[0-9a-f]{1,64}", digits):
+        raise ValueError("expected up to 64 digits 0-9 and a-f")
+    return digits
 
 
 class InitialWeights(Section):
     kind: Literal["download", "file", "supervised"] = Field(
         description="Where the initial weights come from: download them, read a file, or train them on a dataset with classes."
     )
-    url: str | None = Field(description="For `download`: the address.")
-    sha256: str | None = Field(
+    url: Annotated[str, AfterValidator(_address)] | None = Field(description="For `download`: the address.")
+    sha256: Annotated[str, AfterValidator(_digest)] | None = Field(
         description="For `download` and `file`: the first characters of the file's SHA-256."
     )
-    path: str | None = Field(description="For `file`: a torchvision state dict or a safetensors file.")
+    path: UserPath | None = Field(
+        description="For `file`: a torchvision state dict or a safetensors file. `~` and variables such as `$HOME` are replaced."
+    )
     dataset: Name | None = Field(
         description="For `supervised`: the dataset whose classes the network learns."
     )
@@ -106,7 +121,7 @@ class Pretraining(Section):
         description="Number of processes (and of GPUs, if `resources.gpus` is above 0) that share one pretraining."
     )
     probe: Probe | None = Field(
-        description="A linear classifier on frozen features, which only monitors the training (`metrics.csv`). If null, there is none."
+        description="A linear classifier on frozen features, which only monitors the training (`metrics.csv`). If null, there is none. A finished training is not repeated for another probe."
     )
     schedules: dict[Name, Schedule] = Field(
         description="For each source; `limited` uses the schedule of its target."

@@ -12,7 +12,8 @@ class Release:
     """A release's name, where to get it, and patterns of the tables that its adapter reads.
 
     ``{labeler}`` in a pattern stands for the dataset's labeler. ``images`` counts those of the whole release
-    by official split, and ``classes`` its labels, if known.
+    by official split, and ``classes`` its labels, if known. ``title`` is its short name, ``views`` says whether
+    it names the view of each image, and ``public`` whether anyone may publish its images.
     """
 
     name: str
@@ -20,6 +21,9 @@ class Release:
     tables: tuple[str, ...]
     images: Mapping[str, int] = field(default_factory=dict)
     classes: int | None = None
+    title: str = ""
+    views: bool = False
+    public: bool = False
 
 
 RELEASES = {
@@ -29,6 +33,7 @@ RELEASES = {
         ("annotations/train.csv", "annotations/test.csv"),
         {"train": 8_389, "test": 2_077},
         1,
+        title="VinDr-SpineXR",
     ),
     "mimic_cxr_jpg": Release(
         "MIMIC-CXR-JPG 2.0.0 or 2.1.0",
@@ -36,6 +41,8 @@ RELEASES = {
         ("mimic-cxr-2.*-{labeler}.csv.gz", "mimic-cxr-2.*-metadata.csv.gz", "mimic-cxr-2.*-split.csv.gz"),
         {"train": 368_960, "validation": 2_991, "test": 5_159},
         14,
+        title="MIMIC-CXR",
+        views=True,
     ),
     "nih_chestxray14": Release(
         "NIH ChestX-ray14",
@@ -43,13 +50,23 @@ RELEASES = {
         ("Data_Entry_2017*.csv", "images_*/images"),
         {"train": 86_524, "test": 25_596},
         14,
+        title="NIH ChestX-ray14",
+        views=True,
+        public=True,
     ),
     "image_folder": Release(
         "one folder of images per class",
         "https://image-net.org/download.php (2,000 of its images are enough)",
         ("*/",),
+        title="ImageNet",
     ),
     "table": Release("a table of your own", "", ()),
+}
+# The layouts in which phantoms can be generated, with the titles of these phantoms.
+PHANTOMS = {
+    "vindr_spinexr": "Spine phantoms",
+    "mimic_cxr_jpg": "Chest phantoms",
+    "image_folder": "Natural phantoms",
 }
 
 

@@ -32,15 +32,16 @@ SPLIT_TITLES = {"train": "training", "validation": "validation", "test": "test"}
 UNIT_COLUMNS = {"image": "image_id", "study": "study_id", "patient": "patient_id"}
 
 
-def split(settings: stages.AssignSplits, *, index: Path, splits: Path, dataset: str, scored: int) -> None:
+def split(settings: stages.AssignSplits, *, index: Path, splits: Path, dataset: str, scored: str) -> None:
     """Assign every stored image to training, validation or test.
 
-    If networks are ``scored`` (1, else 0) on the ``dataset``, each split must have a class with both values.
+    ``scored`` says what uncertain labels count as if networks are scored on the ``dataset``, else ``no``. If they are, each
+    split must have a class with both values.
     """
     table = read_parquet(index)
     frame = assign_splits(table, settings.split, settings.labels, settings.seed)
-    if scored:
-        check_classes(dataset, table, frame["split"], settings.labels.uncertain)
+    if scored != "no":
+        check_classes(dataset, table, frame["split"], scored)
     write_parquet(frame, splits)
 
 

@@ -30,6 +30,8 @@ import numpy as np
 import pandas as pd
 from scipy.special import ndtr, ndtri, stdtrit
 
+from moco_transfer.files import read_parquet
+
 Quantifier = Literal["all", "most", "some"]
 Verdict = Literal["supported", "not supported", "undecided", "cannot be tested"]
 # A verdict on a question instead of a claim.

@@ -43,22 +43,8 @@ def open_device(name: str) -> torch.device:
     """
     if name != "cuda":
         return torch.device(name)
-    names = visible_gpus(os.environ)
-    if names and names[0].startswith("MIG-"):
-        # PyTorch would initialise CUDA to count slices of GPUs. A process can use only the first of them.
-        most = 1
-    else:
-        # PyTorch asks the driver's library (NVML) for this count, which leaves out named GPUs that do not exist.
-        most = torch.cuda.device_count()
-        names = [str(number) for number in range(most)] if names is None else names[:most]
-    if not names:
-        raise _no_gpu()
     rank, ranks = int(os.environ.get("LOCAL_RANK", 0)), int(os.environ.get("LOCAL_WORLD_SIZE", 1))
-    if ranks > min(most, len(names)):
-        raise UserError(
-            f"config: pretraining.ranks is {ranks} and PyTorch finds {min(most, len(names))} GPUs here; lower it, or "
-            "request that many GPUs from the cluster"
-        )
+    names = _usable_gpus(ranks)
     taken = [take_gpus(names, ranks) if rank == 0 else None]
     if ranks > 1:
         torch.distributed.broadcast_object_list(taken)
@@ -71,6 +57,33 @@ def open_device(name: str) -> torch.device:
     device = torch.device("cuda", rank)
     torch.cuda.set_device(device)
     return device
+
+
+def check_gpus(*, ranks: int) -> None:
+    """Check that this machine has as many GPUs as the ``ranks`` of one job need."""
+    _usable_gpus(ranks)
+    if not torch.cuda.is_available():
+        raise _no_gpu()
+
+
+def _usable_gpus(ranks: int) -> list[str]:
+    """Return the names of the GPUs that this process may use. Raises UserError if there are fewer than ``ranks``, or none."""
+    names = visible_gpus(os.environ)
+    if names and names[0].startswith("MIG-"):
+        # PyTorch would initialise CUDA to count slices of GPUs. A process can use only the first of them.
+        most = 1
+    else:
+        # PyTorch asks the driver's library (NVML) for this count, which leaves out named GPUs that do not exist.
+        most = torch.cuda.device_count()
+        names = [str(number) for number in range(most)] if names is None else names[:most]
+    if not names:
+        raise _no_gpu()
+    if ranks > min(most, len(names)):
+        raise UserError(
+            f"config: pretraining.ranks is {ranks} and PyTorch finds {min(most, len(names))} GPUs here; lower it, or "
+            "request that many GPUs from the cluster"
+        )
+    return names
 
 
 def visible_gpus(environment: Mapping[str, str]) -> list[str] | None:

@@ -1,0 +1,110 @@
+"""Count the images of a run's datasets before anything is computed, from the best source that exists."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from fractions import Fraction
+from pathlib import Path
+from typing import NamedTuple
+
+from moco_transfer.config.datasets import Split
+from moco_transfer.config.experiment import Config
+from moco_transfer.data.counts import side_sizes
+from moco_transfer.data.labels import SPLITS
+from moco_transfer.data.releases import RELEASES, find_tables
+from moco_transfer.errors import UserError
+from moco_transfer.experiment import stored_datasets
+from moco_transfer.files import read_columns
+
+
+class Images(NamedTuple):
+    """How many images of a dataset are in each split (None: no split), and where the numbers come from."""
+
+    sides: Counter[str | None]
+    basis: str
+
+
+def count_images(config: Config) -> dict[str, Images]:
+    """Return the images of every dataset of a run; paths are relative to the folder where Snakemake runs.
+
+    Raises UserError if a user's own table is missing or wrong, or a split is impossible.
+    """
+    images = {}
+    for name in stored_datasets(config):
+        splits = Path("results", config.run, "splits", name, "fold1.parquet")
+        if splits.is_file():
+            images[name] = Images(_column(splits, "split"), str(splits))
+        else:
+            official, basis = _official_splits(config, name)
+            images[name] = Images(_sides(name, config.datasets[name].split, official), basis)
+    return images
+
+
+def configured_images(config: Config) -> dict[str, Images]:
+    """Return the images of the datasets whose size the configuration tells: phantoms and whole releases. Nothing is read.
+
+    Raises UserError if a split is impossible.
+    """
+    images = {}
+    for name in stored_datasets(config):
+        dataset, documented = config.datasets[name], RELEASES[config.datasets[name].adapter].images
+        # Of NIH ChestX-ray14, only some parts may have been downloaded.
+        if dataset.phantom or (documented and dataset.adapter != "nih_chestxray14"):
+            total = dataset.phantom.images if dataset.phantom else sum(documented.values())
+            sides = _sides(name, dataset.split, _documented_splits(documented, total))
+            images[name] = Images(sides, "the configuration")
+    return images
+
+
+def _official_splits(config: Config, name: str) -> tuple[Counter[str | None], str]:
+    """Return how many images of a dataset are in each official split (None: in no split), and the basis."""
+    dataset, release = config.datasets[name], RELEASES[config.datasets[name].adapter]
+    index = Path("results", "data", config.data, name, "index.parquet")
+    documented = sum(release.images.values())
+    if dataset.phantom:
+        total, basis = dataset.phantom.images, "the configuration (phantoms)"
+    elif index.is_file():
+        return _column(index, "official_split"), str(index)
+    elif dataset.table:
+        from moco_transfer.data.adapters.tables import read_table, split_values
+
+        path, column = Path(dataset.root, dataset.table.file), dataset.table.official_split
+        rows = read_table(path, [column or dataset.table.path])
+        return Counter(split_values(rows[column], path) if column else [None] * len(rows)), str(path)
+    else:
+        found, missing = find_tables(dataset.adapter, dataset.root, dataset.labeler)
+        folders = [Path(path) for path in found if Path(path).is_dir()]
+        files = sum(len(list(folder.iterdir())) for folder in folders)
+        total, basis = files or documented or config.similarity.images, f"the files in {dataset.root}/"
+        if not files:
+            basis = f"the size of {release.name}" if documented else "what similarity needs"
+            basis += f"; none of it in {dataset.root}/" if missing else ""
+    return _documented_splits(release.images, total), basis
+
+
+def _documented_splits(documented: Mapping[str, int], total: int) -> Counter[str | None]:
+    """Return how many of ``total`` images are in each official split, if their shares are those of the whole release."""
+    whole = sum(documented.values())
+    official = Counter({side: images * total // whole for side, images in documented.items()})
+    return official + Counter({None: total - official.total()})
+
+
+def _column(path: Path, name: str) -> Counter[str | None]:
+    return Counter(read_columns(path, [name])[name].to_pylist())
+
+
+def _sides(name: str, split: Split, official: Counter[str | None]) -> Counter[str | None]:
+    """Return how many images each split of the dataset ``name`` would get if it were split by image."""
+    shares = {side: getattr(split, side) for side in SPLITS}
+    taken = {side: official[side] for side, share in shares.items() if share == "official"}
+    for side, count in taken.items():
+        if not count:
+            raise UserError(
+                f"config: datasets.{name}.split: {side} is 'official', but there are no official {side} images; give a share"
+            )
+    cut = {side: Fraction(str(share)) for side, share in shares.items() if share != "official"}
+    try:
+        return Counter(taken | side_sizes(official.total() - sum(taken.values()), "image", cut))
+    except UserError as error:
+        raise UserError(f"config: datasets.{name}.{error}") from None

@@ -1,0 +1,106 @@
+"""What the stages depend on, and so what makes Snakemake run them again. It defines no rules.
+
+Snakemake runs a stage again if a file among its inputs or a value among its params has changed. So that only what depends on a
+value runs again, the functions here leave out the places of files, and the settings that do not change a stage's result.
+"""
+
+from snakemake.exceptions import WorkflowError
+from snakemake.io import IOFile
+
+from moco_transfer.data.releases import describe_missing, find_tables
+from moco_transfer.files import content_digest
+
+
+def command_json(settings):
+    """Return a params function: the ``settings`` of a stage as JSON, whose changes do not make Snakemake run the stage again.
+
+    Snakemake does not compare params that it derives from resources.
+    """
+    return lambda wildcards, resources: settings(wildcards).model_dump_json()
+
+
+def without_probe(settings):
+    """Return a function: the ``settings`` of MoCo without its probe, on which the encoder does not depend."""
+
+    def unprobed(wildcards):
+        found = settings(wildcards)
+        datasets = [each.model_copy(update={"uncertain": "zero"}) for each in found.datasets]
+        return found.model_copy(update={"probe": None, "datasets": datasets})
+
+    return unprobed
+
+
+def used_labels(wildcards):
+    """Return the settings of a dataset's labels that a split depends on; what uncertain labels count as is fixed."""
+    return dataset_of(wildcards).labels.model_copy(update={"uncertain": "zero"})
+
+
+def subset_labels(wildcards):
+    """Return what uncertain labels count as when a subset is drawn: only stratified sampling looks at them."""
+    return dataset_of(wildcards).labels.uncertain if CONFIG.subset_sampling == "stratified" else "zero"
+
+
+def stored_pixels(wildcards):
+    """Return the settings of a dataset's store; those that change no pixel are fixed."""
+    return dataset_of(wildcards).store.model_copy(update={"max_quarantined": 0.01, "shards": 1})
+
+
+def scoring():
+    """Return the settings of the evaluation; those that do not change the estimates are fixed."""
+    return CONFIG.evaluation.model_copy(update={"validation": "full", "margin": 0.02, "level": 0.05})
+
+
+def generated_release(wildcards):
+    """Return the release that is generated, or nothing if the tables of a real one are there.
+
+    ``release_digest`` stands for these: as inputs, they would be other files after the release has moved, and Snakemake
+    would replace <data> and {x} in their paths.
+    """
+    if dataset_of(wildcards).phantom:
+        return f"<data>/{wildcards.dataset}/release"
+    if not find_tables(*release_location(dataset_of(wildcards)))[0]:
+        real = {name: release_location(each) for name, each in CONFIG.datasets.items() if not each.phantom}
+        raise WorkflowError(describe_missing(real))
+    return []
+
+
+def release_digest(wildcards):
+    """Return a hash of what the adapter reads of a real release, wherever it is."""
+    dataset = dataset_of(wildcards)
+    return "" if dataset.phantom else content_digest(find_tables(*release_location(dataset))[0])
+
+
+def given_weights(wildcards):
+    """Return no input, if the file of weights is there; as an input, it would be another file after it has moved."""
+    if WEIGHTS.kind == "file" and not Path(WEIGHTS.path).is_file():
+        raise WorkflowError(f"{WEIGHTS.path}: no such file of weights; correct model.initial_weights.path")
+    return []
+
+
+def which_weights(wildcards):
+    """Return what identifies the weights, wherever they come from."""
+    by_place = WEIGHTS.url if WEIGHTS.kind == "download" else content_digest([WEIGHTS.path])
+    return WEIGHTS.sha256 or by_place
+
+
+def shard_files(name):
+    """Return an input function: the file of that name of each shard of the dataset, in order."""
+
+    def files(wildcards):
+        numbers = joined_shards(wildcards.dataset)
+        if not numbers:
+            shards = CONFIG.datasets[wildcards.dataset].store.shards
+            numbers = [f"{shard:04}-of-{shards:04}" for shard in range(1, shards + 1)]
+        return [f"<data>/{wildcards.dataset}/shards/{number}/{name}" for number in numbers]
+
+    return files
+
+
+def joined_shards(dataset):
+    """Return the shards from which Snakemake has joined the dataset's store, or nothing if there is no store.
+
+    Any number of shards gives the same store, so another number must not pack again.
+    """
+    images = Path(f"results/data/{CONFIG.data}/{dataset}/store/images.npy")
+    inputs = workflow.persistence.input(IOFile(images, rule=None)) if images.exists() else None
+    return sorted(Path(path).parent.name for path in inputs or [] if Path(path).name == images.name)
