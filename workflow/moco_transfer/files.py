@@ -19,6 +19,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from moco_transfer import escape
 from moco_transfer.errors import UserError
 
 if TYPE_CHECKING:
@@ -59,9 +60,9 @@ def write_parquet(frame: pd.DataFrame, path: str | Path) -> None:
 
 
 def write_csv(frame: pd.DataFrame, path: str | Path, float_format: str | None = None) -> None:
-    """Write ``frame`` without its index."""
+    """Write ``frame`` without its index; text that a spreadsheet would run as a formula gets an apostrophe."""
     with replacing(path) as temporary:
-        frame.to_csv(temporary, index=False, float_format=float_format, lineterminator="\n")
+        escape.csv_cells(frame).to_csv(temporary, index=False, float_format=float_format, lineterminator="\n")
 
 
 def write_array(array: np.ndarray, path: str | Path) -> None:

@@ -14,6 +14,8 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
+from moco_transfer.escape import UNPRINTABLE
+
 
 def _quoted(value: object) -> object:
     if isinstance(value, int | float):
@@ -27,8 +29,17 @@ def _percentage(value: str) -> str:
     return value
 
 
+def _printable(value: str) -> str:
+    if found := UNPRINTABLE.search(value):
+        raise ValueError(
+            f"character {found.start() + 1} is U+{ord(found[0]):04X}, which cannot be printed; remove it"
+        )
+    return value
+
+
 Percent = Annotated[str, BeforeValidator(_quoted), AfterValidator(_percentage)]
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_+-]*$")]
+Text = Annotated[str, AfterValidator(_printable)]
 Share = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[int, Field(ge=1)]
 Rate = Annotated[float, Field(gt=0)]

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from moco_transfer.config import Positive, Section, Share
+from moco_transfer.config import Positive, Section, Share, Text
 
 
 class Phantom(Section):
@@ -63,7 +63,7 @@ class Table(Section):
 
     file: str = Field(description="The CSV or Parquet file, relative to `root`.")
     path: str = Field(description="The column with each image's path, relative to `root`.")
-    labels: Annotated[list[str], Field(min_length=1)] = Field(
+    labels: Annotated[list[Text], Field(min_length=1)] = Field(
         description="The columns with labels: 1, 0, -1 or blank."
     )
     image_id: str | None = Field(
@@ -81,7 +81,7 @@ class Table(Section):
 
 
 class Dataset(Section):
-    title: str = Field(description="Its name in figures and tables.")
+    title: Text = Field(description="Its name in figures and tables.")
     adapter: Literal["vindr_spinexr", "mimic_cxr_jpg", "nih_chestxray14", "image_folder", "table"] = Field(
         description="The layout of `root`: that of a release, or `table` for a CSV or Parquet file of your own."
     )
@@ -89,7 +89,7 @@ class Dataset(Section):
     labeler: Literal["chexpert", "negbio"] = Field(
         "chexpert", description="For `mimic_cxr_jpg`: the labeler whose labels are used."
     )
-    views: list[str] | None = Field(
+    views: list[Text] | None = Field(
         None, description="The views to keep, with the release's names. If null, all are kept."
     )
     table: Table | None = Field(None, description="For the adapter `table`: its columns.")
