@@ -31,7 +31,7 @@ SHOWN_SIZES = 5
 HEADING_SIZE = 11
 LINE = 0.14
 """The height in inches of a line below the title."""
-LABEL_WIDTH = 1.75
+LABEL_WIDTH = 1.6
 """The width in inches of the longest label beside a panel."""
 
 
@@ -59,11 +59,12 @@ def draw(card: DataCard, title: str, examples: Sequence[NDArray[np.uint8]] | Non
     grid = figure.add_gridspec(len(heights), 2, height_ratios=heights)
     header = figure.add_subplot(grid[0, :])
     header.axis("off")
-    header.text(0, 1 - 0.025 / heights[0], title, fontsize=HEADING_SIZE, fontweight="bold", va="top")
-    below = 1 - (above + 0.25) / heights[0]
-    header.text(0, below, "\n".join(facts), va="top", linespacing=1.4)
-    below -= len(facts) * LINE / heights[0]
-    header.text(0, below, "\n".join(warnings), va="top", linespacing=1.4, color="#B00020")
+    place = {"xy": (0, 1), "xycoords": "axes fraction", "textcoords": "offset points", "va": "top"}
+    header.annotate(title, xytext=(0, 0), fontsize=HEADING_SIZE, fontweight="bold", **place)
+    below = -72 * (above + 0.22)
+    header.annotate("\n".join(facts), xytext=(0, below), linespacing=1.4, **place)
+    below -= 72 * len(facts) * LINE
+    header.annotate("\n".join(warnings), xytext=(0, below), linespacing=1.4, color="#B00020", **place)
     panels = [figure.add_subplot(place) for place in (grid[1, :], grid[2, :], grid[3, 0], grid[3, 1])]
     _draw_counts(panels[0], card, splits)
     _draw_prevalence(panels[1], card, labels, splits)

@@ -70,7 +70,7 @@ def fitted(
     text = shown = printable(text)
     kept = len(text)
     while len(lines := _lines(shown, inches, size, weight)) > most_lines and kept > 1:
-        kept = max(1, min(kept - 1, kept * most_lines // len(lines)))
+        kept = max(1, min(kept - 1, kept * most_lines // (len(lines) - 1)))
         shown = f"{text[: kept - kept // 2]}…{text[len(text) - kept // 2 :]}"
     return "\n".join(lines)
 
