@@ -20,7 +20,7 @@ def comparable(reference: pd.DataFrame, estimates: pd.DataFrame) -> pd.DataFrame
     ours = estimates[["target", "percent", "n_labeled"]].drop_duplicates()
     ours = ours.assign(share=ours["percent"].astype(float))
     published = reference.assign(share=reference["percent"].astype(float))
-    pairs = published.merge(ours, on=["target", "share"], suffixes=("_paper", ""))
-    agree = (pairs["n_labeled"] / pairs["n_labeled_paper"] - 1).abs() <= TOLERANCE
-    pairs = pairs[agree].assign(n_labeled=pairs["n_labeled_paper"])
-    return pairs[reference.columns].reset_index(drop=True)
+    pairs = published.merge(ours, on=["target", "share"], suffixes=("", "_ours"))
+    pairs["percent"] = pairs["percent_ours"]
+    agree = (pairs["n_labeled_ours"] / pairs["n_labeled"] - 1).abs() <= TOLERANCE
+    return pairs.loc[agree, reference.columns].reset_index(drop=True)
