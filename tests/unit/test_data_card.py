@@ -170,6 +170,12 @@ def test_a_class_with_one_value_in_a_split_is_a_warning(uncertain: str, expected
         assert f"**Warning:** {warning}" in page and any(warning in text for text in drawn)
 
 
+def test_labels_that_no_network_learns_need_no_warning() -> None:
+    tables = Tables()
+    tables.index["label 0"] = np.nan
+    assert tables.card().warnings and not tables.card(uncertain=None).warnings
+
+
 def test_many_classes_with_one_value_are_counted() -> None:
     tables = Tables(labels=30)
     tables.index.loc[(tables.splits["split"] == "validation").to_numpy(), "label 0":] = 0

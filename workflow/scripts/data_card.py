@@ -283,7 +283,7 @@ def main(inputs, outputs, params) -> None:
         pd.read_parquet(inputs.sizes),
         pd.read_csv(inputs.quarantine, usecols=["reason"]),
         json.loads(Path(inputs.manifest).read_text(encoding="utf-8")),
-        params.labels["uncertain"],
+        params.labels["uncertain"] if params.learned else None,
         params.declared,
     )
     examples = None

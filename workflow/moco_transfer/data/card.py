@@ -59,7 +59,7 @@ def data_card(
     sizes: pd.DataFrame,
     quarantine: pd.DataFrame,
     manifest: Mapping[str, Any],
-    uncertain: str = "zero",
+    uncertain: str | None = "zero",
     declared: bool = True,
 ) -> DataCard:
     """Return the numbers of the card of a store.
@@ -67,7 +67,8 @@ def data_card(
     ``index``, ``sizes`` (height and width of the original images in pixels) and ``splits`` have one row per
     stored image, in the same order; ``quarantine`` has one row with its ``reason`` per image that is not
     stored; ``manifest`` has indexed, stored, quarantined and settings, and may have repairs (repair to number
-    of images). ``uncertain`` says what a label of -1 counts as. Unless the names of the classes are
+    of images). ``uncertain`` says what a label of -1 counts as; it is None if no network
+    learns the labels, and then they need no warnings. Unless the names of the classes are
     ``declared``, by a release or a configuration, only names that cannot be identifiers are shown. Raises
     UserError if the counts do not reconcile.
     """
@@ -105,7 +106,7 @@ def data_card(
         quarantined=_frequencies(quarantine[["reason"]]),
         settings=manifest["settings"],
         repairs=_most_frequent(pd.Series(manifest.get("repairs", {}), dtype="int64"), ["repair"]),
-        warnings=one_sided(labels, uncertain, named),
+        warnings=one_sided(labels, uncertain, named) if uncertain else (),
     )
 
 
