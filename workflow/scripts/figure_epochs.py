@@ -44,7 +44,7 @@ def draw(
     for ax in axes.flat[len(percents) :]:
         ax.remove()
     for ax in axes[:, 0]:
-        ax.set_ylabel("Test AUROC\n" + style.beside_row(dataset_label(target, titles), 1.9))
+        ax.set_ylabel("Test AUROC\n" + style.beside_row(dataset_label(target, titles), 1.7))
     for ax in axes.flat[len(percents) - columns : len(percents)]:
         ax.set_xlabel("Epochs (log scale)")
         ax.tick_params(labelbottom=True)

@@ -48,7 +48,7 @@ TITLE_SIZE, NOTE_SIZE = 8, 7
 """Sizes in points of the titles of panels and of the note."""
 INDENT = 11 / 72
 """The place in inches of a panel's letter, before its title."""
-LEGEND_HEIGHT = 1.0
+LEGEND_HEIGHT = 0.6
 """The height in inches of a legend that figures have room for."""
 
 sns.set_theme(
