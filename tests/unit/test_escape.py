@@ -7,7 +7,6 @@ import re
 
 import pandas as pd
 import pytest
-from matplotlib import font_manager
 from pydantic import TypeAdapter, ValidationError
 
 from moco_transfer import escape
