@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import re
+from pathlib import Path
 
+import matplotlib
 import pandas as pd
 import pytest
 from pydantic import TypeAdapter, ValidationError
@@ -83,9 +85,8 @@ def test_the_ends_of_a_text_that_is_too_long_remain():
 
 
 def test_an_installed_font_with_the_characters_is_used_and_only_where_it_is_needed(monkeypatch, caplog):
-    monkeypatch.setattr(
-        lettering, "_installed", lambda: {"STIXGeneral": font_manager.findfont("STIXGeneral")}
-    )
+    other = str(Path(matplotlib.get_data_path()) / "fonts/ttf/STIXGeneral.ttf")
+    monkeypatch.setattr(lettering, "_installed", lambda: {"STIXGeneral": other})
     assert lettering.families(["ᶁ title"]) == [lettering.FONT, "STIXGeneral"]
     assert lettering.families(["a title"]) == [lettering.FONT]
     assert not caplog.records
