@@ -51,11 +51,12 @@ def estimates() -> pd.DataFrame:
 
 
 def reference() -> pd.DataFrame:
-    """Return the paper's values of a cell that is in ``estimates`` and of one that is not."""
-    columns = ["target", "percent", "mode", "source", "auroc_median", "q05", "q95"]
+    """Return the paper's values: of a cell of ``estimates``, of one with other labels, of one that is not there."""
+    columns = ["target", "percent", "n_labeled", "mode", "source", "auroc_median", "q05", "q95"]
     rows = [
-        ("spine", "1", "linear", "spine", 0.698, 0.683, 0.714),
-        ("spine", "50", "linear", "spine", 0.1, 0.1, 0.1),
+        ("spine", "1", 58, "linear", "spine", 0.698, 0.683, 0.714),
+        ("spine", "10", 5872, "linear", "spine", 0.2, 0.2, 0.2),
+        ("spine", "50", 2936, "linear", "spine", 0.1, 0.1, 0.1),
     ]
     return pd.DataFrame(rows, columns=columns)
 
@@ -76,7 +77,7 @@ def similarities() -> pd.DataFrame:
     return frame.assign(null_mean=0.2, null_lower=0.15, null_upper=0.25, ceiling=0.9)
 
 
-def draw_figure1(examples: dict, note: str = "") -> Figure:
+def draw_figure1(examples: dict, note: str = "", titles: dict[str, str] = TITLES) -> Figure:
     """Return figure 1 of two targets and four sources."""
     return figure1.draw(
         initial="natural",
@@ -85,7 +86,7 @@ def draw_figure1(examples: dict, note: str = "") -> Figure:
         labeled=LABELED,
         tests={"spine": 2077, "chest": 75500},
         examples=examples,
-        titles=TITLES,
+        titles=titles,
         note=note,
     )
 
@@ -178,10 +179,10 @@ def coverage() -> pd.DataFrame:
     return frame.assign(trials=2000, coverage=np.linspace(0.7, 0.93, len(frame)))
 
 
-def card(labels: int = 14) -> DataCard:
+def card(labels: int = 14, longest: str = "A label whose name is far too long") -> DataCard:
     """Return a card of the size of MIMIC-CXR, with names that are too long to be shown whole."""
     splits = ["train", "validation", "test"]
-    names = ["Enlarged Cardiomediastinum", "A label whose name is far too long", *map(str, range(labels))]
+    names = ["Enlarged Cardiomediastinum", longest, *map(str, range(labels))]
     counts = pd.DataFrame({"split": [*splits, "all"], "images": [225720, 75695, 75695, 377110]})
     prevalence = [(label, split, k / labels) for k, label in enumerate(names[:labels]) for split in splits]
     return DataCard(
@@ -189,36 +190,40 @@ def card(labels: int = 14) -> DataCard:
         stored=377110,
         counts=counts.assign(studies=counts["images"] // 2, patients=counts["images"] // 6),
         labels=pd.DataFrame(prevalence, columns=["label", "split", "prevalence"]).assign(present=1),
-        views=pd.DataFrame({"view": ["POSTEROANTERIOR OBLIQUE, LEFT", "AP"], "images": [300000, 77110]}),
+        views=pd.DataFrame({"view": [f"POSTEROANTERIOR, {longest}", "AP"], "images": [300000, 77110]}),
         sizes=pd.DataFrame({"width": [2500, 3050], "height": [3050, 2500], "images": [300000, 77110]}),
         quarantined=pd.DataFrame({"reason": ["file not found, or a reason of many words"], "images": [3]}),
         settings={"size": 256, "colour": False, "fit": "center_crop"},
+        repairs=pd.DataFrame({"repair": ["a file with bytes after its pixels"], "images": [12]}),
+        warnings=[f"No positives among the test images: {longest}, and other classes that are too many."],
     )
 
 
-def drawings() -> dict[str, Callable[[str], Figure]]:
+def drawings(titles: dict[str, str] = TITLES) -> dict[str, Callable[[str], Figure]]:
     """Return, by the name of each figure, a function that draws it with a note."""
     cells, pairs, paths = estimates(), similarities(), ["features.0", "layer1.2.conv3", "encoder.layers.11"]
     shape = (augmentations.IMAGES, augmentations.VIEWS, 8, 8)
     images = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
     views = dict.fromkeys(("moco_cxr", "moco_v2", "chexclusion"), images)
-    shown = "Images: a drawn test card, 256 x 256 pixels; views: 224 x 224 pixels"
+    shown = f"Images: {titles['chest']} (chest), 256 x 256 pixels; views: 224 x 224 pixels"
     layers = moved_networks(LAYERS)
     every = [*SOURCES, "limited-steps", "none-longer"]
     return {
-        "figure1": lambda note: draw_figure1(dict.fromkeys(TITLES), note),
-        "figure2": lambda note: figure2.draw(cells, TITLES, SOURCES, note, reference()),
-        "figure3": lambda note: figure3.draw(pairs, TITLES, note),
-        "figure4": lambda note: figure_epochs.draw(cells, "spine", TITLES, SOURCES, note),
-        "figure5": lambda note: figure_epochs.draw(cells, "chest", TITLES, SOURCES, note),
-        "similarity_measures": lambda note: similarity_measures.draw(pairs, TITLES, note),
-        "networks": lambda note: networks.draw(layers, TITLES, SOURCES, note),
-        "networks_of_paths": lambda note: networks.draw(moved_networks(paths), TITLES, SOURCES, note),
-        "similarity_ranks": lambda note: similarity_ranks.draw(gains(), TITLES, SOURCES, note),
+        "figure1": lambda note: draw_figure1(dict.fromkeys(titles), note, titles),
+        "figure2": lambda note: figure2.draw(cells, titles, SOURCES, note, reference()),
+        "figure3": lambda note: figure3.draw(pairs, titles, note),
+        "figure4": lambda note: figure_epochs.draw(cells, "spine", titles, SOURCES, note),
+        "figure5": lambda note: figure_epochs.draw(cells, "chest", titles, SOURCES, note),
+        "similarity_measures": lambda note: similarity_measures.draw(pairs, titles, note),
+        "networks": lambda note: networks.draw(layers, titles, SOURCES, note),
+        "networks_of_paths": lambda note: networks.draw(moved_networks(paths), titles, SOURCES, note),
+        "similarity_ranks": lambda note: similarity_ranks.draw(gains(), titles, SOURCES, note),
         "training_curves": lambda note: training_curves.draw(training_tables(every), every, note),
         "figure_coverage": lambda note: figure_coverage.draw(coverage(), [5, 95]),
-        "data_card": lambda note: data_card.draw(card(), TITLES["chest"], [images[0, 0]] * 8, note),
-        "data_card_of_one": lambda note: data_card.draw(card(1), TITLES["chest"], None, note),
-        "data_card_of_many": lambda note: data_card.draw(card(40), TITLES["chest"], None, note),
+        "data_card": lambda note: data_card.draw(
+            card(longest=titles["spine"]), titles["chest"], [images[0, 0]] * 8, note
+        ),
+        "data_card_of_one": lambda note: data_card.draw(card(1), titles["chest"], None, note),
+        "data_card_of_many": lambda note: data_card.draw(card(40), titles["chest"], None, note),
         "augmentations": lambda note: augmentations.draw(images[:, 0], views, shown, note),
     }

@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
+from matplotlib.text import Text
 
 from moco_transfer.data.card import NOT_USED, SHOWN_LABELS, DataCard, data_card
 from moco_transfer.data.index import build
@@ -56,8 +57,8 @@ class Tables:
             "settings": SETTINGS,
         }
 
-    def card(self) -> DataCard:
-        return data_card(self.index, self.splits, self.sizes, self.quarantine, self.manifest)
+    def card(self, **arguments) -> DataCard:
+        return data_card(self.index, self.splits, self.sizes, self.quarantine, self.manifest, **arguments)
 
 
 @pytest.fixture(scope="module")
@@ -113,6 +114,93 @@ def test_views_that_might_be_identifiers_are_not_listed() -> None:
     tables = Tables()
     tables.index["view"] = [f"P{number}" for number in range(396)] + [None] * 4
     assert tables.card().views.to_numpy().tolist() == [["others", 396], ["not stated", 4]]
+
+
+def test_a_view_is_shown_if_several_patients_have_it_and_the_column_has_few_values() -> None:
+    tables = Tables()
+    patients = tables.index["patient_id"]
+    tables.index["view"] = np.where(patients == patients[0], "DOE JOHN", "PA")
+    tables.index.loc[patients.isin(patients.unique()[:3]), "patient_id"] = patients[0]
+    of_one = int((tables.index["view"] == "DOE JOHN").sum())
+    assert of_one >= 2
+    assert tables.card().views.to_numpy().tolist() == [["PA", 400 - of_one], ["others", of_one]]
+    tables.index["view"] = [f"view {number % 21}" for number in range(400)]
+    assert tables.card().views.to_numpy().tolist() == [["others", 400]]
+
+
+@pytest.mark.parametrize("many", [False, True])
+def test_names_of_folders_are_shown_only_if_they_cannot_be_patients(many: bool) -> None:
+    tables = Tables(labels=1)
+    folders = np.arange(400) % 25 if many else np.r_[np.zeros(396), 1, 1, 2, 2].astype(int)
+    columns = tables.index.drop(columns="label 0")
+    names = [f"DOE {folder}" for folder in range(folders.max() + 1)]
+    tables.index = columns.join(pd.DataFrame(np.eye(len(names))[folders], columns=names))
+    shown = tables.card(declared=False)
+    named = [] if many else ["DOE 0"]
+    hidden = len(names) - len(named)
+    assert list(dict.fromkeys(shown.labels["label"])) == [*named, f"others ({hidden} classes)"]
+    assert shown.labels["present"].sum() == 400
+    assert not re.search("DOE [12]", " ".join(shown.warnings))
+    assert set(tables.card().labels["label"]) == set(names)  # a configuration or a release declares them
+
+
+@pytest.mark.parametrize(
+    ("uncertain", "expected"),
+    [
+        ("zero", ["No positives among the test images: 'label 0'."]),
+        ("one", ["No negatives among the test images: 'label 0'."]),
+        (
+            "mask",
+            [
+                "No positives among the test images: 'label 0'.",
+                "No negatives among the test images: 'label 0'.",
+            ],
+        ),
+    ],
+)
+def test_a_class_with_one_value_in_a_split_is_a_warning(uncertain: str, expected: list[str]) -> None:
+    tables = Tables()
+    tables.index.loc[(tables.splits["split"] == "test").to_numpy(), "label 0"] = -1
+    tables.index.loc[tables.splits["split"].isna().to_numpy(), "label 1"] = 0  # these images are not used
+    card = tables.card(uncertain=uncertain)
+    assert card.warnings == expected
+    page = script.page(card, "A dataset", "a.svg", SPLIT, LABELS, shareable=False)
+    drawn = [text.get_text() for text in draw(card).findobj(Text)]
+    for warning in expected:
+        assert f"**Warning:** {warning}" in page and any(warning in text for text in drawn)
+
+
+def test_labels_that_no_network_learns_need_no_warning() -> None:
+    tables = Tables()
+    tables.index["label 0"] = np.nan
+    assert tables.card().warnings and not tables.card(uncertain=None).warnings
+
+
+def test_many_classes_with_one_value_are_counted() -> None:
+    tables = Tables(labels=30)
+    tables.index.loc[(tables.splits["split"] == "validation").to_numpy(), "label 0":] = 0
+    (warning,) = tables.card().warnings
+    assert warning.startswith("No positives among the validation images: 'label 0'")
+    assert warning.endswith("25 more classes.")
+
+
+def test_repairs_are_listed_only_if_there_are_any() -> None:
+    tables = Tables()
+    assert "epair" not in script.page(tables.card(), "A", "a.svg", SPLIT, LABELS, shareable=False)
+    tables.manifest["repairs"] = {"bytes after the pixels": 3, "decimal comma": 1200}
+    card = tables.card()
+    page = script.page(card, "A", "a.svg", SPLIT, LABELS, shareable=False)
+    assert page.index("| decimal comma | 1,200 |") < page.index("| bytes after the pixels | 3 |")
+    assert any("decimal comma: 1,200" in text.get_text() for text in draw(card).findobj(Text))
+
+
+def test_hostile_names_are_text_on_the_page() -> None:
+    tables = Tables(labels=1)
+    name = "</b><script>alert(1)</script>|`x`"
+    tables.index = tables.index.rename(columns={"label 0": name})
+    tables.index["view"] = name
+    page = script.page(tables.card(), name, "a.svg", SPLIT, LABELS, shareable=False)
+    assert "<" not in page and page.count("&lt;script&gt;") == 3
 
 
 @pytest.mark.parametrize(

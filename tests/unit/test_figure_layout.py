@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import functools
 from itertools import combinations
+from xml.etree import ElementTree
 
 import matplotlib as mpl
 import pytest
-from made_up_figures import NOTE, drawings
+from made_up_figures import NOTE, TITLES, drawings
 
 from moco_transfer.report import style
 
 FIGURES = list(drawings())
+WITH_TITLES = sorted(
+    set(FIGURES) - {"networks_of_paths", "data_card_of_one", "data_card_of_many", "figure_coverage"}
+)
 WITHOUT_LEGEND = {"figure1", "data_card", "data_card_of_one", "data_card_of_many", "augmentations"}
 
 
@@ -44,9 +48,8 @@ def test_a_note_is_on_the_figure_only_if_it_is_given(draw, name):
         assert (NOTE in texts) == bool(note)
 
 
-@pytest.mark.parametrize("name", FIGURES)
-def test_text_is_inside_the_figure_and_does_not_overlap(draw, name):
-    figure = draw(name)
+def check_text(figure):
+    """Check that all text of ``figure`` is inside it, and that no text overlaps another."""
     figure.draw_without_rendering()
     texts = [text for text in figure.findobj(mpl.text.Text) if text.get_text() and text.get_visible()]
     # Ticks outside the axis limits are objects as well, but are not drawn.
@@ -56,13 +59,37 @@ def test_text_is_inside_the_figure_and_does_not_overlap(draw, name):
                 if not ax.axison or not low <= tick.get_loc() <= high or not tick.label1.get_visible():
                     texts = [text for text in texts if text is not tick.label1]
     boxes = {text: text.get_window_extent() for text in texts}
-    assert figure.get_figheight() < 11  # a page
     edges = figure.bbox.padded(1)
     for text, box in boxes.items():
         assert edges.x0 <= box.x0 and box.x1 <= edges.x1, text.get_text()
         assert edges.y0 <= box.y0 and box.y1 <= edges.y1, text.get_text()
     for (one, first), (other, second) in combinations(boxes.items(), 2):
         assert not first.padded(-0.5).overlaps(second.padded(-0.5)), (one.get_text(), other.get_text())
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_text_is_inside_the_figure_and_does_not_overlap(draw, name):
+    figure = draw(name)
+    check_text(figure)
+    assert figure.get_figheight() < 11  # a page
+
+
+LONG = {
+    "one_word": "$5 & $6" + "W" * 150,
+    "many_words": "of the hospitals of a city, at US$5 & US$6 " * 6,
+    "hostile": "$\\frac$ a_b^c {x} \x00\x08\n\u202e</text>\ufdd0",
+}
+
+
+@pytest.mark.parametrize("text", LONG.values(), ids=LONG)
+@pytest.mark.parametrize("name", WITH_TITLES)
+def test_titles_and_notes_of_any_length_fit_and_are_no_math(name, text, tmp_path):
+    titles = {dataset: f"{dataset} {text}" for dataset in TITLES}
+    figure = drawings(titles)[name](f"Phantom data in part: the {text} images are generated, not radiographs")
+    check_text(figure)
+    style.save(figure, tmp_path / "figure.svg")
+    drawn = ElementTree.parse(tmp_path / "figure.svg").getroot().itertext()
+    assert any("$" in text for text in drawn)
 
 
 @pytest.mark.parametrize("name", sorted(set(FIGURES) - WITHOUT_LEGEND))

@@ -92,6 +92,13 @@ def test_figure_2_draws_the_papers_values_hollow_beside_ours(draw):
     assert line.get_color() == style.source_looks(SOURCES)["spine"].color
 
 
+def test_figure_2_shows_no_value_of_the_paper_at_another_number_of_labels(estimates):
+    fewer = estimates.assign(n_labeled=estimates["n_labeled"] // 2)
+    figure = figure2.draw(fewer, TITLES, SOURCES, NOTE, made_up_figures.reference())
+    assert not any(line.get_markerfacecolor() == "white" for ax in figure.axes for line in ax.lines)
+    assert not any("paper" in text.get_text() for text in figure.legends[0].get_texts())
+
+
 def test_figure_2_without_a_reference_does_not_mention_the_paper(estimates):
     figure = figure2.draw(estimates, TITLES, SOURCES)
     assert not any("paper" in text.get_text() for text in figure.legends[0].get_texts())

@@ -31,7 +31,7 @@ def panels(figure) -> dict[tuple[str, str], list[Line2D]]:
     found, quantity = {}, ""
     for ax in figure.axes:
         quantity = ax.get_ylabel() or quantity  # the first of a row speaks for the others
-        found[(ax.get_title(loc="left").split("  ")[1], quantity, ax.get_xlabel())] = list(ax.get_lines())
+        found[(ax.get_title(loc="left"), quantity, ax.get_xlabel())] = list(ax.get_lines())
     return found
 
 

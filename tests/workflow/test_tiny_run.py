@@ -2,6 +2,7 @@
 
 import hashlib
 import xml.etree.ElementTree as ET
+from html.parser import HTMLParser
 from pathlib import Path
 
 import pandas as pd
@@ -105,6 +106,14 @@ def test_the_report_is_built_without_network(report):
     text = report.read_text()
     for part in ("Figures", "Tables", "claims", "Mean canonical correlation", "generated images"):
         assert part in text
+
+
+def test_a_title_ends_no_element_of_the_report(report):
+    tags = []
+    parser = HTMLParser()
+    parser.handle_starttag = lambda tag, attributes: tags.append((tag, dict(attributes)))
+    parser.feed(report.read_text())
+    assert ("script", {}) in tags and not any("onerror" in attributes for _, attributes in tags)
 
 
 def test_logs_hold_no_traceback(finished):

@@ -31,13 +31,13 @@ def seal(path: Path) -> None:
         file.write(digest)
 
 
-def check(path: Path, required: bool = False) -> None:
+def check(path: str | Path, required: bool = False) -> None:
     """Raise UserError if the file ``path`` is not the one that was sealed.
 
     A file without a seal passes unless one is ``required``. A file whose seal stands at its end must require it, because
     what damages the end damages the seal too.
     """
-    with path.open("rb") as file:
+    with Path(path).open("rb") as file:
         at = _find(file.fileno())
         if at is None:
             if required:
@@ -48,7 +48,7 @@ def check(path: Path, required: bool = False) -> None:
             raise damaged(path)
 
 
-def damaged(path: Path) -> UserError:
+def damaged(path: str | Path) -> UserError:
     """Return the error for a file that is not as it was written."""
     return UserError(
         f"{path}: this file is damaged: its bytes are not those that were written; delete it and run again (if it is your "

@@ -23,7 +23,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from moco_transfer import checksums
+from moco_transfer import checksums, escape
 from moco_transfer.errors import UserError
 
 if TYPE_CHECKING:
@@ -97,9 +97,9 @@ def write_table(table: pa.Table, path: str | Path) -> None:
 
 
 def write_csv(frame: pd.DataFrame, path: str | Path, float_format: str | None = None) -> None:
-    """Write ``frame`` without its index."""
+    """Write ``frame`` without its index; text that a spreadsheet would run as a formula gets an apostrophe."""
     with replacing(path) as temporary:
-        frame.to_csv(temporary, index=False, float_format=float_format, lineterminator="\n")
+        escape.csv_cells(frame).to_csv(temporary, index=False, float_format=float_format, lineterminator="\n")
 
 
 def write_array(array: np.ndarray, path: str | Path) -> None:
@@ -125,7 +125,7 @@ def map_array(path: Path) -> np.ndarray:
         raise checksums.damaged(path) from None
 
 
-def read_parquet(path: Path, **options: Any) -> pd.DataFrame:
+def read_parquet(path: str | Path, **options: Any) -> pd.DataFrame:
     """Return ``pandas.read_parquet(path, **options)``; raises UserError if the file is damaged."""
     import pandas as pd
 
@@ -149,7 +149,7 @@ def column_names(path: Path) -> list[str]:
 
 
 @contextmanager
-def _undamaged(path: Path) -> Iterator[None]:
+def _undamaged(path: str | Path) -> Iterator[None]:
     """Check the Parquet file ``path`` before the block reads it, and turn what Arrow says about damage into a UserError."""
     checksums.check(path)
     try:

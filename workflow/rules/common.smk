@@ -23,6 +23,7 @@ from moco_transfer.config import stages
 from moco_transfer.config.experiment import check, merge
 from moco_transfer.config.augmentation import PRESETS
 from moco_transfer.errors import UserError
+from moco_transfer.escape import script_json
 from moco_transfer.experiment import (
     all_sources,
     carded_datasets,
@@ -215,8 +216,7 @@ def numbered_labels(kind, numbered, shows):
 
     def labels(wildcards):
         name = wildcards[kind]
-        title = CONFIG.datasets[numbered[name]].title
-        return {kind: name.removeprefix(kind), "shows": f"{shows} on {title}"}
+        return {kind: name.removeprefix(kind), "shows": f"{shows} on {numbered[name]}"}
 
     return labels
 
@@ -237,9 +237,9 @@ def shown_augmentations():
     }
 
 
-def titles():
-    """Return the name of every dataset for figures and tables."""
-    return {name: dataset.title for name, dataset in CONFIG.datasets.items()}
+def titles(names=CONFIG.datasets):
+    """Return the titles of datasets for figures and tables, as JSON: the report shows parameters, and a title may be HTML."""
+    return lambda wildcards: script_json({name: CONFIG.datasets[name].title for name in names})
 
 
 def data_note():

@@ -238,10 +238,17 @@ rule data_card:
         ENVIRONMENT
     params:
         dataset=lambda wildcards: wildcards.dataset,
-        title=lambda wildcards: CONFIG.datasets[wildcards.dataset].title,
+        titles=titles(),
         shareable=lambda wildcards: dataset_of(wildcards).shareable,
         split=lambda wildcards: dataset_of(wildcards).split.model_dump(),
         labels=lambda wildcards: dataset_of(wildcards).labels.model_dump(),
+        learned=lambda wildcards: (
+            wildcards.dataset in [*CONFIG.targets, CONFIG.model.initial_weights.dataset]
+        ),
+        # The classes of other layouts are those of a release or of the configuration, not names of folders.
+        declared=lambda wildcards: (
+            dataset_of(wildcards).shareable or dataset_of(wildcards).adapter != "image_folder"
+        ),
         note=lambda wildcards: (
             "Phantom data: generated images, not radiographs" if wildcards.dataset in PHANTOMS else ""
         ),

@@ -56,7 +56,7 @@ rule table_aurocs:
     params:
         **RESULT_PARAMS,
         number=lambda wildcards: wildcards.table.removeprefix("table"),
-        title=lambda wildcards: CONFIG.datasets[RESULT_TABLES[wildcards.table]].title,
+        target=lambda wildcards: RESULT_TABLES[wildcards.table],
         sources=PAPER_SOURCES,
         percentiles=CONFIG.evaluation.percentiles,
         unit=CONFIG.evaluation.unit,

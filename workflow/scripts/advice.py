@@ -3,6 +3,7 @@
 A way to train is a source of pretraining and a mode of finetuning.
 """
 
+import json
 from collections.abc import Mapping
 
 import pandas as pd
@@ -29,7 +30,7 @@ def main(inputs, outputs, params) -> None:
     advice = advice_table(estimates[estimates["source"].isin(params.sources)], evidence, params.level)
     controls = pd.read_csv(inputs.controls[0], dtype={"percent": str}) if inputs.controls else None
     write_table(
-        advice_summary(advice, controls, params.titles),
+        advice_summary(advice, controls, json.loads(params.titles)),
         outputs,
         "What to do with a given number of labels. The best way has the highest test AUROC, with end-to-end "
         "training at its selected budget; this AUROC is too high on average, because the luckiest way is "

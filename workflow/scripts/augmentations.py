@@ -1,5 +1,6 @@
 """What augmentations do: eight images, and six views of each by every preset and by the run's own lists."""
 
+import json
 from collections.abc import Mapping
 
 import numpy as np
@@ -9,7 +10,9 @@ from numpy.typing import NDArray
 
 from moco_transfer.augment import augment
 from moco_transfer.config.augmentation import operations_of
+from moco_transfer.files import map_array
 from moco_transfer.report import style
+from moco_transfer.report.lettering import fitted
 from moco_transfer.report.names import dataset_label
 from moco_transfer.seeds import stream
 
@@ -29,7 +32,7 @@ def draw(
     pictures = [mosaic(images[:, None]), *map(mosaic, views.values())]
     columns = [1, *(tiles.shape[1] for tiles in views.values())]
     tile = style.TWO_COLUMNS / (sum(columns) + 0.7)
-    figure = style.new_figure(style.TWO_COLUMNS, len(images) * tile + 0.65, note)
+    figure = style.new_figure(style.TWO_COLUMNS, len(images) * tile + 0.65, note, [shown])
     axes = figure.subplots(1, len(columns), width_ratios=columns)
     for ax, picture, count in zip(axes, pictures, columns, strict=True):
         # The extent is in views, so that a stored image appears as large as a view of it.
@@ -37,6 +40,8 @@ def draw(
         ax.axis("off")
     axes[0].set_title("Image", loc="left", fontsize=7)
     style.label_panels(axes[1:], views)
+    shown = fitted(shown, 0.98 * style.TWO_COLUMNS, 7)
+    style.grow(figure, shown.count("\n"), 7)
     figure.supxlabel(shown, fontsize=7)
     return figure
 
@@ -76,10 +81,10 @@ def views_of(images: NDArray[np.uint8], augmentation: list, params, name: str) -
 def main(inputs, outputs, params) -> None:
     torch.set_num_threads(1)
     if params.dataset:
-        images = np.load(inputs.images[0], mmap_mode="r")
+        images = map_array(inputs.images[0])
         random = stream(params.seed, "augmentation examples", params.dataset)
         images = images[np.sort(random.permutation(len(images))[:IMAGES])]
-        whose = dataset_label(params.dataset, params.titles)
+        whose = dataset_label(params.dataset, json.loads(params.titles))
     else:
         images = np.stack([drawn_card(params.card_side)] * IMAGES)
         whose = "a drawn test card, as no dataset of grey images is shareable"

@@ -1,5 +1,6 @@
 """The budgets table: do few validation labels choose other numbers of epochs, with other test AUROCs?"""
 
+import json
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -21,7 +22,7 @@ def main(inputs, outputs, params) -> None:
     )
     records = budget_records(budgets, read_all(inputs.estimates), params.sources)
     write_table(
-        budget_summary(records, params.titles),
+        budget_summary(records, json.loads(params.titles)),
         outputs,
         "Budgets. The number of epochs of end-to-end finetuning that is chosen by all validation images "
         "(full), and by only as many of them as there are labelled training images (matched), with the "

@@ -2,6 +2,7 @@
 
 import pandas as pd
 
+from moco_transfer.files import read_parquet
 from moco_transfer.report.tables import effect_text, p_value_text, write_table
 from moco_transfer.statistics.claims import claims_table
 from moco_transfer.statistics.evidence import Evidence, read_reference, read_run
@@ -11,7 +12,7 @@ def main(inputs, outputs, params) -> None:
     _, evidence = read_run(inputs.estimates, inputs.covariance, inputs.subsets, inputs.extra)
     claims = claims_table(
         evidence,
-        pd.read_parquet(inputs.similarity),
+        read_parquet(inputs.similarity),
         Evidence.from_tables(read_reference(*inputs.reference)),
         params.margin,
         params.level,

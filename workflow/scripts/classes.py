@@ -1,5 +1,6 @@
 """The classes table: the test AUROC of every class, with the weighted and the macro average."""
 
+import json
 from collections.abc import Mapping
 
 import numpy as np
@@ -18,7 +19,7 @@ def main(inputs, outputs, params) -> None:
     estimates = read_all(inputs.estimates).query("source in @params.sources")
     lower, upper = params.percentiles
     write_table(
-        class_summary(classes, estimates, params.titles, params.average),
+        class_summary(classes, estimates, json.loads(params.titles), params.average),
         outputs,
         "Classes. The test AUROC of each class (mean over labelled subsets) with its logit interval "
         f"({upper - lower:g}%, clustered by patient), and the averages over classes on the test set itself. "

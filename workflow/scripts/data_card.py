@@ -1,10 +1,11 @@
 """The data card of one dataset: a Markdown page, and a figure of counts, labels, sizes, views, examples."""
 
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import matplotlib as mpl
 import numpy as np
 import pandas as pd
 import seaborn as sns
@@ -13,10 +14,12 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 from numpy.typing import NDArray
 
+from moco_transfer import escape
 from moco_transfer.data.card import NOT_USED, SHOWN_LABELS, DataCard, data_card, frequent_labels
 from moco_transfer.data.manifest import read_manifest
-from moco_transfer.files import write_text
+from moco_transfer.files import map_array, read_parquet, write_text
 from moco_transfer.report import style
+from moco_transfer.report.lettering import SPACING, fitted, width
 from moco_transfer.report.tables import markdown
 from moco_transfer.seeds import stream
 
@@ -25,6 +28,11 @@ SPLIT_MARKERS = {"train": "o", "validation": "s", "test": "D", NOT_USED: "X"}
 EXAMPLES = 8
 SIZE_BINS = 40
 SHOWN_SIZES = 5
+HEADING_SIZE = 11
+LINE = 0.14
+"""The height in inches of a line below the title."""
+LABEL_WIDTH = 1.6
+"""The width in inches of the longest label beside a panel."""
 
 
 def draw(card: DataCard, title: str, examples: Sequence[NDArray[np.uint8]] | None, note: str = "") -> Figure:
@@ -35,36 +43,64 @@ def draw(card: DataCard, title: str, examples: Sequence[NDArray[np.uint8]] | Non
     """
     labels = frequent_labels(card.labels)
     splits = list(card.counts["split"][:-1])
+    texts = [title, *labels, *card.views["view"], *card.warnings]
     examples_height = 0.95 if examples else 0.2
     heights = [0.5, 0.35 + 0.2 * len(splits), 0.5 + 0.18 * max(len(labels), 2), 2.1, examples_height]
-    figure = style.new_figure(style.TWO_COLUMNS, sum(heights) + 0.5, note)
+    figure = style.new_figure(style.TWO_COLUMNS, sum(heights) + 0.5, note, texts)
+    names = _shortened(labels)
+    beside = max(width(name, mpl.rcParams["ytick.labelsize"]) for name in [*names, *splits])
+    room = style.TWO_COLUMNS - beside - 0.25
+    title = fitted(title, room, HEADING_SIZE, "bold")
+    facts, warnings = (_lines(texts, room) for texts in (_facts(card), card.warnings))
+    above = title.count("\n") * 1.1 * SPACING * HEADING_SIZE / 72
+    more = above + (len(facts) + len(warnings) - 2) * LINE
+    heights[0] += more
+    figure.set_figheight(figure.get_figheight() + more)
     grid = figure.add_gridspec(len(heights), 2, height_ratios=heights)
-    _write_header(figure.add_subplot(grid[0, :]), card, title)
+    header = figure.add_subplot(grid[0, :])
+    header.axis("off")
+    place = {"xy": (0, 1), "xycoords": "axes fraction", "textcoords": "offset points", "va": "top"}
+    header.annotate(title, xytext=(0, 0), fontsize=HEADING_SIZE, fontweight="bold", **place)
+    below = -72 * (above + 0.22)
+    header.annotate("\n".join(facts), xytext=(0, below), linespacing=1.4, **place)
+    below -= 72 * len(facts) * LINE
+    header.annotate("\n".join(warnings), xytext=(0, below), linespacing=1.4, color="#B00020", **place)
     panels = [figure.add_subplot(place) for place in (grid[1, :], grid[2, :], grid[3, 0], grid[3, 1])]
     _draw_counts(panels[0], card, splits)
     _draw_prevalence(panels[1], card, labels, splits)
     _draw_sizes(panels[2], card.sizes)
     _draw_views(panels[3], card)
     total = card.labels["label"].nunique()
-    shown = "" if total == len(labels) else f", {len(labels)} of {total:,} labels"
-    prevalence = f"Prevalence (share of images with the value 1){shown}"
+    prevalence = "Prevalence (share of images with the value 1)"
+    if total > len(labels):
+        prevalence = f"Prevalence of the {len(labels)} most frequent of {total:,} labels"
     style.label_panels(panels, ["Images by split", prevalence, "Original sizes", "Views"])
     _draw_examples(figure.add_subplot(grid[4, :]), examples)
     return figure
 
 
-def _write_header(ax: Axes, card: DataCard, title: str) -> None:
-    ax.axis("off")
-    ax.text(0, 0.95, title, fontsize=11, fontweight="bold", va="top")
-    reasons = "; ".join(f"{row.reason}: {row.images:,}" for row in card.quarantined.itertuples())
-    reasons = textwrap.shorten(reasons, 80, placeholder=" ...")  # the page lists all of them
+def _lines(texts: Iterable[str], room: float) -> list[str]:
+    size = mpl.rcParams["font.size"]
+    return [line for text in texts for line in fitted(text, room, size).split("\n")]
+
+
+def _facts(card: DataCard) -> list[str]:
+    reasons = _counted(card.quarantined)
     quarantined = f"{card.indexed - card.stored:,} quarantined" + (f" ({reasons})" if reasons else "")
     size, colour = card.settings["size"], "colour" if card.settings["colour"] else "grey"
-    lines = [
+    facts = [
         f"{card.indexed:,} images indexed = {card.stored:,} stored + {quarantined}",
         f"stored as {size} x {size} pixels, {colour}, fit '{card.settings['fit']}'",
     ]
-    ax.text(0, 0.5, "\n".join(lines), va="top", linespacing=1.4)
+    if len(card.repairs):
+        facts.append(f"repaired: {_counted(card.repairs)}")
+    return facts
+
+
+def _counted(frequencies: pd.DataFrame) -> str:
+    """Return 'reason: 12; reason: 3', shortened to the width of the figure; the page lists all of them."""
+    parts = (f"{what}: {images:,}" for what, images in frequencies.to_numpy())
+    return textwrap.shorten("; ".join(parts), 80, placeholder=" ...")
 
 
 def _draw_bars(
@@ -100,7 +136,7 @@ def _draw_prevalence(ax: Axes, card: DataCard, labels: Sequence[str], splits: Se
     )
     for line in ax.lines[: len(splits)]:
         line.set_clip_on(False)  # so that a prevalence of 0 is a whole marker on the axis
-    ax.set_yticks(range(len(labels)), map(_shortened, labels))
+    ax.set_yticks(range(len(labels)), _shortened(labels))
     ax.set(xlim=(0, 1.06 * max(card.labels["prevalence"].max(), 0.01)), ylim=(len(labels) - 0.5, -0.5))
     ax.set(xlabel="", ylabel="")
     ax.grid(axis="x")
@@ -111,9 +147,10 @@ def _draw_prevalence(ax: Axes, card: DataCard, labels: Sequence[str], splits: Se
     sns.move_legend(ax, "lower right", ncols=len(splits), title=None, handlelength=1, **above)
 
 
-def _shortened(name: str) -> str:
-    """Return ``name`` cut to the space beside a panel; users may choose long names of labels and views."""
-    return name if len(name) <= 28 else name[:26] + "…"
+def _shortened(names: Iterable[str]) -> list[str]:
+    """Return ``names`` cut to the space beside a panel; users may choose long names of labels and views."""
+    size = mpl.rcParams["ytick.labelsize"]
+    return [fitted(name, LABEL_WIDTH, size, most_lines=1) for name in names]
 
 
 def _draw_sizes(ax: Axes, sizes: pd.DataFrame) -> None:
@@ -137,7 +174,7 @@ def _draw_sizes(ax: Axes, sizes: pd.DataFrame) -> None:
 def _draw_views(ax: Axes, card: DataCard) -> None:
     words = [f"{images:,} ({images / card.stored:.1%})" for images in card.views["images"]]
     _draw_bars(ax, card.views, "view", words, 1.45, color="0.55")
-    ax.set_yticks(range(len(words)), map(_shortened, card.views["view"]))
+    ax.set_yticks(range(len(words)), _shortened(card.views["view"]))
     ax.set_ylim(max(len(words), 4) - 0.5, -0.5)  # a single view is a slim bar, not a block
 
 
@@ -182,11 +219,14 @@ def page(
     ]
     if quarantined:
         tables.append((_with_commas(card.quarantined), "Quarantined images, by reason."))
-    parts = [f"# Data card: {title}", ""]
+    if len(card.repairs):
+        tables.append((_with_commas(card.repairs), "Repaired images, by what was wrong with the file."))
+    parts = [f"# Data card: {escape.markdown(title)}", ""]
     parts += [f"**{note}**", ""] if note else []
     parts += [
         f"{card.indexed:,} images indexed = {card.stored:,} stored + {quarantined:,} quarantined. {examples}",
         "",
+        *(f"**Warning:** {escape.markdown(text)}\n" for text in card.warnings),
         f"![The card as a figure]({figure})",
         "",
         *(markdown(frame, caption) for frame, caption in tables),
@@ -238,20 +278,23 @@ def _with_commas(frame: pd.DataFrame) -> pd.DataFrame:
 
 def main(inputs, outputs, params) -> None:
     card = data_card(
-        pd.read_parquet(inputs.index),
-        pd.read_parquet(inputs.splits),
-        pd.read_parquet(inputs.sizes),
+        read_parquet(inputs.index),
+        read_parquet(inputs.splits),
+        read_parquet(inputs.sizes),
         pd.read_csv(inputs.quarantine, usecols=["reason"]),
         read_manifest(Path(inputs.manifest).parent),
+        params.labels["uncertain"] if params.learned else None,
+        params.declared,
     )
     examples = None
     if params.shareable:  # otherwise the images are not even an input
-        images = np.load(inputs.images, mmap_mode="r")
+        images = map_array(inputs.images)
         chosen = stream(params.seed, "card examples", params.dataset).permutation(len(images))[:EXAMPLES]
         examples = [images[row] for row in np.sort(chosen)]
-    style.save(draw(card, params.title, examples, params.note), outputs.pdf, outputs.svg, outputs.png)
+    title = json.loads(params.titles)[params.dataset]
+    style.save(draw(card, title, examples, params.note), outputs.pdf, outputs.svg, outputs.png)
     figure, policies = Path(outputs.svg).name, (params.split, params.labels)
-    write_text(outputs.md, page(card, params.title, figure, *policies, params.shareable, params.note))
+    write_text(outputs.md, page(card, title, figure, *policies, params.shareable, params.note))
 
 
 if "snakemake" in globals():

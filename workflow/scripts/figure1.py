@@ -1,21 +1,24 @@
 """Figure 1: which datasets are used in each stage, with example images of those that may be shown."""
 
+import json
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
-import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch, Rectangle
 from numpy.typing import NDArray
 
 from moco_transfer.data.split import subset_size
+from moco_transfer.files import map_array, read_parquet
 from moco_transfer.report import style
+from moco_transfer.report.lettering import SPACING, fitted
 from moco_transfer.report.names import source_label
 
-# Sizes in inches of a card, and of the tile with an example image.
-WIDTH, HEIGHT, TILE = 1.56, 0.68, 0.45
+# Sizes in inches of a card with a heading of one line, of the tile with an example image, and around both.
+WIDTH, HEIGHT, TILE, EDGE = 1.56, 0.68, 0.45, 0.06
+HEADING_SIZE = 6.5
 
 
 class Card(NamedTuple):
@@ -49,6 +52,8 @@ def draw(
     examples : dataset to one image, [height, width] or [height, width, 3], or to None if its images must not
         be shown: its tile then says so. Other datasets have no tile.
     """
+    texts = [*titles.values(), *unlabeled, *examples]
+    figure = style.new_figure(style.TWO_COLUMNS, 0.3 if note else 0.1, note, texts)
     stages = {
         "Initial weights": [Card([initial], titles.get(initial, initial), ["supervised"])],
         "MoCo pretraining": [_source_card(source, seen, unlabeled) for source, seen in sources.items()],
@@ -58,11 +63,14 @@ def draw(
             for target in labeled
         ],
     }
-    pitch = HEIGHT + 0.08
+    stages = {stage: [_fitted_card(card) for card in cards] for stage, cards in stages.items()}
+    more = max(card.heading.count("\n") for cards in stages.values() for card in cards)
+    card_height = HEIGHT + more * SPACING * HEADING_SIZE / 72
+    pitch = card_height + 0.08
     height = pitch * max(map(len, stages.values())) + 0.2
     gap = (style.TWO_COLUMNS - 0.04 - len(stages) * WIDTH) / (len(stages) - 1)
     middle = -0.1 - height / 2
-    figure = style.new_figure(style.TWO_COLUMNS, height + (0.3 if note else 0.1), note)
+    figure.set_figheight(figure.get_figheight() + height)
     ax = figure.subplots()
     ax.axis("off")
     arrow = {"arrowstyle": "simple,head_width=7,head_length=5,tail_width=2.5", "color": "0.45", "lw": 0}
@@ -70,7 +78,8 @@ def draw(
         left = column * (WIDTH + gap)
         ax.text(left + WIDTH / 2, -0.08, stage, ha="center", va="center", fontsize=8, fontweight="bold")
         for i, card in enumerate(cards):
-            _draw_card(ax, left, middle + pitch * ((len(cards) - 1) / 2 - i), card, examples)
+            center = middle + pitch * ((len(cards) - 1) / 2 - i)
+            _draw_card(ax, left, center - card_height / 2, card_height, card, examples)
         if column:
             ax.add_patch(FancyArrowPatch((left - gap + 0.03, middle), (left - 0.03, middle), **arrow))
     ax.set(xlim=(-0.02, style.TWO_COLUMNS - 0.02), ylim=(-height, 0.02), aspect="equal")
@@ -93,14 +102,22 @@ def _target_card(target: str, labeled: Mapping[str, int], titles: Mapping[str, s
     return Card([target], titles.get(target, target), [images, "labelled images;", "linear, end to end"])
 
 
+def _fitted_card(card: Card) -> Card:
+    return card._replace(heading=fitted(card.heading, WIDTH - 2 * EDGE, HEADING_SIZE, "bold"))
+
+
 def _draw_card(
-    ax: Axes, left: float, center: float, card: Card, examples: Mapping[str, NDArray[np.uint8] | None]
+    ax: Axes,
+    left: float,
+    bottom: float,
+    height: float,
+    card: Card,
+    examples: Mapping[str, NDArray[np.uint8] | None],
 ) -> None:
-    bottom = center - HEIGHT / 2
     frame = {"boxstyle": "round,pad=0,rounding_size=0.05", "fc": "0.97", "ec": "0.6", "lw": 0.6}
-    ax.add_patch(FancyBboxPatch((left, bottom), WIDTH, HEIGHT, **frame))
-    inner = left + 0.06
-    ax.text(inner, bottom + HEIGHT - 0.05, card.heading, va="top", fontsize=6.5, fontweight="bold")
+    ax.add_patch(FancyBboxPatch((left, bottom), WIDTH, height, **frame))
+    inner, top = left + EDGE, bottom + height - 0.05
+    ax.text(inner, top, card.heading, va="top", fontsize=HEADING_SIZE, fontweight="bold")
     for dataset in [name for name in card.datasets if name in examples]:
         _draw_tile(ax, inner, bottom + 0.05, dataset, examples[dataset])
         inner += TILE + 0.05
@@ -113,13 +130,13 @@ def _draw_tile(ax: Axes, left: float, bottom: float, dataset: str, image: NDArra
         ax.imshow(image, cmap="gray", vmin=0, vmax=255, extent=extent, aspect="equal", zorder=2)
         return
     ax.add_patch(Rectangle((left, bottom), TILE, TILE, fc="0.88", ec="0.6", lw=0.5))
-    words = {"s": f"{dataset}:\nnot\nshareable", "fontsize": 5 * min(1, 10 / (len(dataset) + 1))}
-    ax.text(left + TILE / 2, bottom + TILE / 2, ha="center", va="center", color="0.3", **words)
+    words = fitted(f"{dataset}:", TILE, 5, most_lines=2) + "\nnot\nshareable"
+    ax.text(left + TILE / 2, bottom + TILE / 2, words, ha="center", va="center", color="0.3", fontsize=5)
 
 
 def main(inputs, outputs, params) -> None:
     splits = {
-        name: pd.read_parquet(path)["split"].value_counts()
+        name: read_parquet(path)["split"].value_counts()
         for name, path in zip(params.used, inputs.splits, strict=True)
     }
     train = {name: int(counts.get("train", 0)) for name, counts in splits.items()}
@@ -135,10 +152,10 @@ def main(inputs, outputs, params) -> None:
         },
         tests={target: int(splits[target].get("test", 0)) for target in params.percents},
         examples={
-            name: np.load(path, mmap_mode="r")[0] if shareable else None
+            name: map_array(path)[0] if shareable else None
             for name, path, shareable in zip(params.shown, inputs.images, params.shareable, strict=True)
         },
-        titles=params.titles,
+        titles=json.loads(params.titles),
         note=params.note,
     )
     style.save(figure, *outputs)

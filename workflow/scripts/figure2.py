@@ -5,6 +5,7 @@ results/<run>/evaluate/<target>/estimates.parquet: percentiles of the bootstrap 
 over labelled subsets. ``moco_transfer/statistics/evaluation.py`` computes them.
 """
 
+import json
 from collections.abc import Mapping, Sequence
 
 import pandas as pd
@@ -14,6 +15,7 @@ from matplotlib.lines import Line2D
 
 from moco_transfer.report import style
 from moco_transfer.report.names import MODE_LABELS, dataset_label
+from moco_transfer.report.paper import comparable
 from moco_transfer.statistics.evidence import read_all, read_reference
 
 
@@ -26,8 +28,8 @@ def draw(
 ) -> Figure:
     """Return figure 2: one line per source through the selected rows of ``estimates``, of all targets.
 
-    ``reference`` has the paper's values (target, percent, mode, source, auroc_median, q05,
-    q95). For cells of this run, they appear as hollow markers to the right of ours.
+    ``reference`` has the paper's values (target, percent, n_labeled, mode, source, auroc_median, q05, q95).
+    For cells of this run with as many labels, they appear as hollow markers to the right of ours.
     """
     cells = _add_paper(estimates[estimates["selected"]], reference)
     targets = list(dict.fromkeys(cells["target"]))
@@ -35,7 +37,7 @@ def draw(
     shown = [source for source in sources if source in set(cells["source"])]
     looks = style.source_looks(sources)
     width = style.ONE_COLUMN if len(modes) == 1 else style.TWO_COLUMNS
-    figure = style.new_figure(width, 0.8 + 2.3 * len(targets), note)
+    figure = style.new_figure(width, 0.8 + 2.3 * len(targets), note, titles.values())
     axes = figure.subplots(len(targets), len(modes), squeeze=False, sharey="row", sharex="row")
     for row, target in zip(axes, targets, strict=True):
         own = cells[cells["target"] == target].sort_values("position")
@@ -57,7 +59,7 @@ def draw(
     names = [f"{dataset_label(t, titles)}, {MODE_LABELS[m]}" for t in targets for m in modes]
     style.label_panels(axes.flat, names)
     handles = style.source_handles(shown, looks)
-    if reference is not None:
+    if (cells["owner"] == "paper").any():
         handles.append(Line2D([], [], color="0.4", marker="o", mfc="white", ls="", label="the paper's value"))
     style.legend_below(figure, handles)
     return figure
@@ -69,7 +71,8 @@ def _add_paper(ours: pd.DataFrame, reference: pd.DataFrame | None) -> pd.DataFra
     if reference is None:
         return ours
     names = {"auroc_median": "median", "q05": "lower", "q95": "upper"}
-    paper = reference.rename(columns=names).assign(position=reference["percent"].astype(float), owner="paper")
+    paper = comparable(reference, ours).rename(columns=names)
+    paper = paper.assign(position=paper["percent"].astype(float), owner="paper")
     cell = ["target", "mode", "source", "position"]
     return pd.concat([ours, paper.merge(ours[cell], on=cell)], ignore_index=True)
 
@@ -98,7 +101,9 @@ def _mark_chance(row: Sequence[Axes]) -> None:
 
 def main(inputs, outputs, params) -> None:
     reference = read_reference(*inputs.reference) if inputs.reference else None
-    figure = draw(read_all(inputs.estimates), params.titles, params.sources, params.note, reference)
+    figure = draw(
+        read_all(inputs.estimates), json.loads(params.titles), params.sources, params.note, reference
+    )
     style.save(figure, *outputs)
 
 

@@ -1,5 +1,6 @@
 """Figure 3: literal SVCCA between datasets by layer, with its permutation null."""
 
+import json
 from collections.abc import Mapping
 
 import pandas as pd
@@ -8,6 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
+from moco_transfer.files import read_parquet
 from moco_transfer.report import style
 
 
@@ -20,7 +22,7 @@ def draw(similarity: pd.DataFrame, titles: Mapping[str, str], note: str = "") ->
     values = similarity[similarity["measure"] == "svcca"]
     values = values.assign(pair=list(zip(values["dataset_a"], values["dataset_b"], strict=True)))
     looks = style.pair_looks(values["pair"].unique())
-    figure = style.new_figure(style.ONE_COLUMN, 2.9 + 0.15 * len(looks), note)
+    figure = style.new_figure(style.ONE_COLUMN, 2.9 + 0.15 * len(looks), note, titles.values())
     ax = figure.subplots()
     shared = {
         **{"x": "layer", "y": "value", "hue": "pair", "hue_order": list(looks), "legend": False, "ax": ax},
@@ -51,7 +53,7 @@ def draw(similarity: pd.DataFrame, titles: Mapping[str, str], note: str = "") ->
 
 
 def main(inputs, outputs, params) -> None:
-    style.save(draw(pd.read_parquet(inputs[0]), params.titles, params.note), *outputs)
+    style.save(draw(read_parquet(inputs[0]), json.loads(params.titles), params.note), *outputs)
 
 
 if "snakemake" in globals():

@@ -11,6 +11,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from scipy.special import ndtri
 
+from moco_transfer.files import read_parquet
 from moco_transfer.report import style
 
 LOOKS = {
@@ -66,7 +67,7 @@ def _draw_lines(ax: Axes, rows: pd.DataFrame, x: str, by: str, values: Sequence,
 
 
 def main(inputs, outputs, params) -> None:
-    style.save(draw(pd.read_parquet(inputs.coverage), params.percentiles), *outputs)
+    style.save(draw(read_parquet(inputs.coverage), params.percentiles), *outputs)
 
 
 if "snakemake" in globals():

@@ -4,12 +4,14 @@ Points and error bars are the columns ``median``, ``lower`` and ``upper`` of est
 2.
 """
 
+import json
 from collections.abc import Mapping, Sequence
 
 import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from moco_transfer.files import read_parquet
 from moco_transfer.report import style
 from moco_transfer.report.names import dataset_label
 
@@ -30,7 +32,7 @@ def draw(
     columns = len(percents) if len(percents) <= 3 else 2
     lines = -(-len(percents) // columns)
     width = style.ONE_COLUMN if columns == 1 else style.TWO_COLUMNS
-    figure = style.new_figure(width, 0.8 + 2.0 * lines, note)
+    figure = style.new_figure(width, 0.8 + 2.0 * lines, note, titles.values())
     axes = figure.subplots(lines, columns, squeeze=False, sharex=True)
     for ax, percent in zip(axes.flat, percents, strict=False):
         for source in shown:
@@ -43,7 +45,7 @@ def draw(
     for ax in axes.flat[len(percents) :]:
         ax.remove()
     for ax in axes[:, 0]:
-        ax.set_ylabel(f"Test AUROC\n{dataset_label(target, titles)}")
+        ax.set_ylabel("Test AUROC\n" + style.beside_row(dataset_label(target, titles), 1.7))
     for ax in axes.flat[len(percents) - columns : len(percents)]:
         ax.set_xlabel("Epochs (log scale)")
         ax.tick_params(labelbottom=True)
@@ -54,8 +56,10 @@ def draw(
 
 
 def main(inputs, outputs, params) -> None:
-    estimates = pd.read_parquet(inputs.estimates)
-    style.save(draw(estimates, params.target, params.titles, params.sources, params.note), *outputs)
+    estimates = read_parquet(inputs.estimates)
+    style.save(
+        draw(estimates, params.target, json.loads(params.titles), params.sources, params.note), *outputs
+    )
 
 
 if "snakemake" in globals():

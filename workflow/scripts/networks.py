@@ -1,5 +1,6 @@
 """How far each pretraining moved each layer: its similarity to the initial network's on the same images."""
 
+import json
 from collections.abc import Mapping, Sequence
 from itertools import product
 
@@ -8,6 +9,7 @@ import seaborn as sns
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
+from moco_transfer.files import read_parquet
 from moco_transfer.report import style
 from moco_transfer.report.names import dataset_label
 
@@ -24,7 +26,7 @@ def draw(networks: pd.DataFrame, titles: Mapping[str, str], sources: Sequence[st
     looks = style.source_looks(sources)
     shown = {source: look for source, look in looks.items() if source in set(networks["source"])}
     width = style.ONE_COLUMN if len(targets) == 1 else style.TWO_COLUMNS
-    figure = style.new_figure(width, 0.9 + 1.7 * len(LABELS), note)
+    figure = style.new_figure(width, 0.9 + 1.7 * len(LABELS), note, titles.values())
     axes = figure.subplots(len(LABELS), len(targets), squeeze=False, sharex=True, sharey="row")
     for ax, (measure, target) in zip(axes.flat, product(LABELS, targets), strict=True):
         own = networks[(networks["target"] == target) & (networks["measure"] == measure)]
@@ -35,16 +37,18 @@ def draw(networks: pd.DataFrame, titles: Mapping[str, str], sources: Sequence[st
         ax.set_ylabel(LABELS[measure])
         style.layer_ticks(ax, layers)
         ax.label_outer()
-    for ax, target in zip(axes[0], targets, strict=True):
-        images = networks.loc[networks["target"] == target, "images"].iloc[0]
-        ax.set_title(f"{dataset_label(target, titles)}, {images:,} images")
+    images = networks.drop_duplicates("target")["images"]
+    names = [f"{dataset_label(t, titles)}, {n:,} images" for t, n in zip(targets, images, strict=True)]
+    style.title_panels(axes[0], names)
     chance = Patch(color="0.7", label="chance: images permuted")
     style.legend_below(figure, [*style.source_handles(list(shown), looks), chance])
     return figure
 
 
 def main(inputs, outputs, params) -> None:
-    style.save(draw(pd.read_parquet(inputs[0]), params.titles, params.sources, params.note), *outputs)
+    style.save(
+        draw(read_parquet(inputs[0]), json.loads(params.titles), params.sources, params.note), *outputs
+    )
 
 
 if "snakemake" in globals():

@@ -1,5 +1,6 @@
 """The similarity of datasets by measures on shared channels, with nulls and ceilings."""
 
+import json
 from collections.abc import Mapping
 
 import pandas as pd
@@ -8,6 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
+from moco_transfer.files import read_parquet
 from moco_transfer.report import style
 from moco_transfer.report.names import MEASURE_LABELS
 
@@ -26,7 +28,7 @@ def draw(similarity: pd.DataFrame, titles: Mapping[str, str], note: str = "") ->
     measures = [measure for measure in MEASURE_LABELS if measure in set(cells["measure"])]
     undirected = cells[cells["measure"] == measures[0]]
     pairs = list(dict.fromkeys(zip(undirected["dataset_a"], undirected["dataset_b"], strict=True)))
-    figure = style.new_figure(style.TWO_COLUMNS, 0.9 + 1.35 * len(measures), note)
+    figure = style.new_figure(style.TWO_COLUMNS, 0.9 + 1.35 * len(measures), note, titles.values())
     axes = figure.subplots(len(measures), len(pairs), squeeze=False, sharey="row", sharex=True)
     for row, measure in zip(axes, measures, strict=True):
         for ax, pair in zip(row, pairs, strict=True):
@@ -38,11 +40,11 @@ def draw(similarity: pd.DataFrame, titles: Mapping[str, str], note: str = "") ->
         row[0].set_ylabel(MEASURE_LABELS[measure])
         if measure == "frechet":
             row[0].set_yscale("log")
+            style.plain_log_scale(row[0].yaxis)
             row[0].set_ylabel(MEASURE_LABELS[measure] + "\n(log scale, low is alike)")
-    for ax, (a, b) in zip(axes[0], pairs, strict=True):
-        ax.set_title(f"{titles.get(a, a)} – {titles.get(b, b)}")
     for ax in axes[-1]:
         style.layer_ticks(ax, list(cells["layer"].unique()))
+    style.title_panels(axes[0], [f"{titles.get(a, a)} – {titles.get(b, b)}" for a, b in pairs])
     forward, backward = DIRECTIONS
     handles = [
         Line2D([], [], label="value, 5 to 95% over halves (share: second in first)", **forward.kwargs),
@@ -66,7 +68,7 @@ def _draw_panel(ax: Axes, cells: pd.DataFrame, look: style.Look) -> None:
 
 
 def main(inputs, outputs, params) -> None:
-    style.save(draw(pd.read_parquet(inputs[0]), params.titles, params.note), *outputs)
+    style.save(draw(read_parquet(inputs[0]), json.loads(params.titles), params.note), *outputs)
 
 
 if "snakemake" in globals():

@@ -4,6 +4,7 @@ The figure draws the gain in AUROC against the similarity to the target, without
 points.
 """
 
+import json
 from collections.abc import Mapping, Sequence
 
 import pandas as pd
@@ -11,6 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from moco_transfer.files import read_parquet
 from moco_transfer.report import style
 from moco_transfer.report.names import MEASURE_LABELS, dataset_label
 from moco_transfer.report.tables import effect_text, write_table
@@ -29,11 +31,11 @@ DODGE = 0.035
 
 def main(inputs, outputs, params) -> None:
     estimates, evidence = read_run(inputs.estimates, inputs.covariance, inputs.subsets, inputs.extra)
-    similarity = pd.read_parquet(inputs.similarity)
+    similarity = read_parquet(inputs.similarity)
     gains = source_gains(similarity, estimates, evidence, params.datasets, params.level)
     ranks = source_ranks(gains, evidence, params.level)
     write_table(
-        ranks_summary(ranks, params.titles),
+        ranks_summary(ranks, json.loads(params.titles)),
         outputs,
         "Does similarity predict the best source? Out-of-domain sources of one dataset, linear finetuning, "
         "similarity at the deepest layer. Sources of several datasets have no single similarity and are "
@@ -43,7 +45,7 @@ def main(inputs, outputs, params) -> None:
         params.note,
         ranks,
     )
-    figure = draw(gains, params.titles, params.sources, params.note)
+    figure = draw(gains, json.loads(params.titles), params.sources, params.note)
     style.save(figure, outputs.pdf, outputs.svg, outputs.png)
 
 
@@ -88,7 +90,7 @@ def draw(gains: pd.DataFrame, titles: Mapping[str, str], sources: Sequence[str],
     measures = [measure for measure in LABELS if measure in set(deepest["measure"])]
     shown = [source for source in sources if source in set(deepest["source"])]
     looks = style.source_looks(sources)
-    figure = style.new_figure(style.TWO_COLUMNS, 0.9 + 1.7 * len(targets), note)
+    figure = style.new_figure(style.TWO_COLUMNS, 0.9 + 1.7 * len(targets), note, titles.values())
     axes = figure.subplots(len(targets), len(measures), squeeze=False, sharex="col", sharey="row")
     for column, measure in zip(axes.T, measures, strict=True):
         of_measure = deepest[deepest["measure"] == measure]
@@ -100,7 +102,8 @@ def draw(gains: pd.DataFrame, titles: Mapping[str, str], sources: Sequence[str],
         ax.set_xlim(0, width)
         ax.set_xlabel(LABELS[measure] + ("\n(low means similar)" if distance else ""))
     for ax, target in zip(axes[:, 0], targets, strict=True):
-        ax.set_ylabel(f"Gain in AUROC over no MoCo\n{dataset_label(target, titles)}, linear")
+        label = f"{dataset_label(target, titles)}, linear"
+        ax.set_ylabel("Gain in AUROC over no MoCo\n" + style.beside_row(label, 1.6))
     hollow = {"color": "0.3", "marker": "o", "mfc": "white", "ls": ""}
     handles = style.source_handles(shown, looks)
     handles.append(Line2D([], [], label="says nothing: inside its null, or images as rows", **hollow))

@@ -1,5 +1,6 @@
 """Table 1: the hyperparameters of pretraining and finetuning, from this run's configuration."""
 
+import json
 import math
 from collections.abc import Mapping
 from typing import Any
@@ -14,7 +15,7 @@ SCHEDULER = "Cosine Annealing"  # of both stages
 
 def main(outputs, params) -> None:
     write_table(
-        hyperparameters(params.config, params.titles),
+        hyperparameters(params.config, json.loads(params.titles)),
         outputs,
         "Table 1. Training details of MoCo pretraining and finetuning.",
         params.note,

@@ -1,20 +1,25 @@
 """Tables 2 and 3: the test AUROC of one target by percentage, mode and source, with the paper's."""
 
+import json
+
 import numpy as np
 import pandas as pd
 
+from moco_transfer.files import read_parquet
 from moco_transfer.report.names import interval_name
+from moco_transfer.report.paper import comparable
 from moco_transfer.report.tables import auroc_grid, labeled_text, write_table
 from moco_transfer.statistics.evidence import read_reference
 
 
 def main(inputs, outputs, params) -> None:
-    estimates = pd.read_parquet(inputs.estimates).query("source in @params.sources")
+    title = json.loads(params.titles)[params.target]
+    estimates = read_parquet(inputs.estimates).query("source in @params.sources")
     reference = read_reference(*inputs.reference) if inputs.reference else None
     write_table(
-        auroc_summary(estimates, reference, params.title),
+        auroc_summary(estimates, reference, title),
         outputs,
-        f"Table {params.number}. The test AUROC on {params.title} of models finetuned linearly and end to "
+        f"Table {params.number}. The test AUROC on {title} of models finetuned linearly and end to "
         "end on different proportions of labelled data: median over bootstrap replicates of the test set "
         f"({interval_name(params.percentiles)}, resampled by {params.unit}). Intervals hold only the test "
         "set's variance, not that between labelled subsets. Rows with a macro average, taken on the test "
@@ -29,14 +34,15 @@ def auroc_summary(estimates: pd.DataFrame, reference: pd.DataFrame | None, title
 
     ``estimates`` is the frame of ``evaluate_target``, ``reference`` the paper's table of the same target or
     None, ``title`` the target's name in the headings. If there are several classes, a second row per
-    percentage has the macro average; if there is a reference, the last row is the paper's.
+    percentage has the macro average; if the paper has as many labels there, the last row is the paper's.
     """
     selected = estimates[estimates["selected"]]
     parts = {"this run": selected.assign(auroc=selected["median"])}
     if not np.allclose(selected["macro"], selected["auroc"], equal_nan=True):
         parts["this run, macro"] = selected.assign(auroc=selected["macro"], lower=np.nan, upper=np.nan)
-    if reference is not None:
-        parts["paper"] = reference.rename(columns={"auroc_median": "auroc", "q05": "lower", "q95": "upper"})
+    paper = None if reference is None else comparable(reference, estimates)
+    if paper is not None and len(paper):
+        parts["paper"] = paper.rename(columns={"auroc_median": "auroc", "q05": "lower", "q95": "upper"})
     cells = pd.concat([part.assign(Result=name) for name, part in parts.items()], ignore_index=True)
     cells = cells.sort_values("percent", key=lambda percents: percents.astype(float), kind="stable")
     cells["Lab. % (#)"] = labeled_text(cells)
@@ -48,15 +54,17 @@ def auroc_records(estimates: pd.DataFrame, reference: pd.DataFrame | None) -> pd
     """Return every estimate, with all budgets.
 
     If there is a ``reference``, columns paper_n_labeled, paper_median, paper_lower and paper_upper hold the
-    paper's values beside the selected estimate of the same cell. A cell of the paper that was not run has its
-    own row.
+    paper's values beside the selected estimate of the same cell with as many labels. A cell of the paper that
+    was not run has its own row.
     """
     if reference is None:
         return estimates
     cell = ["target", "source", "mode", "percent", "selected"]
     names = {"n_labeled": "n_labeled", "auroc_median": "median", "q05": "lower", "q95": "upper"}
-    published = reference.rename(columns={old: f"paper_{new}" for old, new in names.items()}).assign(
-        selected=True
+    published = (
+        comparable(reference, estimates)
+        .rename(columns={old: f"paper_{new}" for old, new in names.items()})
+        .assign(selected=True)
     )
     merged = estimates.merge(published, on=cell, how="left")
     run = pd.MultiIndex.from_frame(estimates[cell])

@@ -12,7 +12,7 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator, StrMethodFormatter
+from matplotlib.ticker import MaxNLocator
 
 from moco_transfer.report import style
 from moco_transfer.report.names import MODE_LABELS
@@ -116,7 +116,9 @@ def _draw_panel(ax: Axes, panel: Panel, looks: Mapping[str, style.Look]) -> None
     ax.xaxis.set_major_locator(MaxNLocator(4, integer=True, steps=[1, 2, 5, 10], min_n_ticks=1))
     ax.yaxis.set_major_locator(MaxNLocator(4))
     epoch = f"Epoch of {panel.budget}" if panel.budget else "Epoch"
-    ax.set(xlabel="Epochs done (%)" if panel.by_share else epoch, ylabel=panel.quantity)
+    ax.set(
+        xlabel="Epochs done (%)" if panel.by_share else epoch, ylabel=style.beside_row(panel.quantity, 1.3)
+    )
 
 
 def _line_widths(curves: pd.DataFrame) -> pd.Series:
@@ -137,14 +139,7 @@ def _share_scale(grid: np.ndarray, count: int) -> None:
             ax.tick_params(labelleft=False)
             ax.set_ylabel("")
     first.autoscale(axis="y")
-    lowest, highest = first.get_ylim()
-    # Powers of ten alone would leave a narrow range with one tick or none.
-    if highest < 10 * lowest:
-        first.yaxis.set_major_locator(MaxNLocator(5))
-    else:
-        first.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if highest < 100 * lowest else (1,)))
-    first.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
-    first.yaxis.set_minor_locator(NullLocator())
+    style.plain_log_scale(first.yaxis)
 
 
 def read_curves(paths: Sequence[str], names: Sequence[Mapping[str, str]]) -> pd.DataFrame:

@@ -16,6 +16,8 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
+from moco_transfer.escape import UNPRINTABLE
+
 
 def _name(value: str) -> str:
     if not re.fullmatch(r"[a-z0-9][a-z0-9_+-]{0,62}", value):
@@ -43,9 +45,18 @@ def _percentage(value: str) -> str:
     return value
 
 
+def _printable(value: str) -> str:
+    if found := UNPRINTABLE.search(value):
+        raise ValueError(
+            f"character {found.start() + 1} is U+{ord(found[0]):04X}, which cannot be printed; remove it"
+        )
+    return value
+
+
 Percent = Annotated[str, AfterValidator(_percentage)]
 Name = Annotated[str, AfterValidator(_name)]
 UserPath = Annotated[str, AfterValidator(_expanded)]
+Text = Annotated[str, AfterValidator(_printable)]
 Share = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[int, Field(ge=1)]
 Rate = Annotated[float, Field(gt=0)]

@@ -7,11 +7,11 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, StringConstraints, model_validator
 
-from moco_transfer.config import Positive, Section, Share, UserPath
+from moco_transfer.config import Positive, Section, Share, Text, UserPath
 from moco_transfer.data.releases import PHANTOMS, RELEASES
 
 # The name of a column as a table is read: without the blanks around it.
-Column = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
+Column = Annotated[Text, StringConstraints(strip_whitespace=True, min_length=1)]
 # Linux allows a command of 128 KiB, and a table's keys are a part of one.
 MOST_COMMAND_BYTES = 100_000
 
@@ -101,7 +101,7 @@ class Table(Section):
 
 
 class Dataset(Section):
-    title: str = Field(
+    title: Text = Field(
         description="Its name in figures and tables. If it is not given, phantoms have a title of their own, and other datasets "
         "the name of their section."
     )
@@ -114,7 +114,7 @@ class Dataset(Section):
     labeler: Literal["chexpert", "negbio"] = Field(
         "chexpert", description="For `mimic_cxr_jpg`: the labeler whose labels are used."
     )
-    views: Annotated[list[str], Field(min_length=1)] | None = Field(
+    views: Annotated[list[Text], Field(min_length=1)] | None = Field(
         None, description="The views to keep, with the release's names. If null, all are kept."
     )
     table: Table | None = Field(None, description="For the adapter `table`: its columns.")

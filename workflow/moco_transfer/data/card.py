@@ -1,14 +1,15 @@
 """The numbers of a dataset's card: what was indexed and stored, and how images and labels are split.
 
 A card helps people decide whether to trust a dataset. It holds counts and shares but no identifier, so it may
-be shown for a credentialed release as well; papers on these releases print such counts, even small ones.
-``scripts/data_card.py`` draws the card and writes its page.
+be shown for a credentialed release as well; papers on these releases print such counts, even small ones. Views
+and names of folders may be identifiers, so a value is shown only if it is one of few and several patients share
+it. ``scripts/data_card.py`` draws the card and writes its page.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -20,11 +21,13 @@ from moco_transfer.errors import UserError
 NOT_USED = "not used"
 """The card's name for images without a split, which ``labels.unlabeled: drop`` leaves out."""
 NOT_STATED = "not stated"
-RARE_VIEWS = "others"
+OTHERS = "others"
+"""The card's name for views that it does not show, and for classes whose names it does not show."""
 SHOWN_LABELS = 25
 """A card shows only the most frequent labels; a dataset of many folders may have thousands."""
-# The user chooses the column of views. If it holds identifiers, each of them is too rare to be shown.
-LEAST_IMAGES_PER_VIEW, SHOWN_VIEWS = 5, 10
+SHOWN_VIEWS, SHOWN_CLASSES = 10, 5
+# The user chooses the column of views, and folders may be patients: identifiers have many values with one patient each.
+MOST_VALUES, LEAST_PATIENTS = 20, 5
 
 
 @dataclass(frozen=True)
@@ -34,7 +37,8 @@ class DataCard:
     The columns of ``counts`` are split, images, studies and patients, with a last row ``all``; those of
     ``labels`` are split, label, images, present (value 1), uncertain (-1), blank and prevalence (present /
     images). ``views`` has view and images, ``sizes`` width, height and images, ``quarantined`` reason and
-    images, the most frequent first. ``settings`` are the store's.
+    images, ``repairs`` repair and images, the most frequent first. ``settings`` are the store's. ``warnings``
+    are sentences about splits in which a class has no positives or no negatives.
     """
 
     indexed: int
@@ -45,6 +49,8 @@ class DataCard:
     sizes: pd.DataFrame
     quarantined: pd.DataFrame
     settings: Mapping[str, Any]
+    repairs: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=["repair", "images"]))
+    warnings: Sequence[str] = ()
 
 
 def data_card(
@@ -53,13 +59,18 @@ def data_card(
     sizes: pd.DataFrame,
     quarantine: pd.DataFrame,
     manifest: Mapping[str, Any],
+    uncertain: str | None = "zero",
+    declared: bool = True,
 ) -> DataCard:
     """Return the numbers of the card of a store.
 
     ``index``, ``sizes`` (height and width of the original images in pixels) and ``splits`` have one row per
     stored image, in the same order; ``quarantine`` has one row with its ``reason`` per image that is not
-    stored; ``manifest`` has indexed, stored, quarantined and settings. Raises UserError if the counts do not
-    reconcile.
+    stored; ``manifest`` has indexed, stored, quarantined and settings, and may have repairs (repair to number
+    of images). ``uncertain`` says what a label of -1 counts as; it is None if no network
+    learns the labels, and then they need no warnings. Unless the names of the classes are
+    ``declared``, by a release or a configuration, only names that cannot be identifiers are shown. Raises
+    UserError if the counts do not reconcile.
     """
     indexed, stored, quarantined = (manifest[key] for key in ("indexed", "stored", "quarantined"))
     if indexed != stored + quarantined:
@@ -83,15 +94,19 @@ def data_card(
         )
     side = splits["split"].fillna(NOT_USED).to_numpy(dtype=object)
     present = [name for name in (*SPLITS, NOT_USED) if (side == name).any()]
+    labels = _labels(index, side, present)
+    named = set(labels["label"]) if declared else _named_classes(index)
     return DataCard(
         indexed=indexed,
         stored=stored,
         counts=_counts(index, side, present),
-        labels=_labels(index, side, present),
-        views=_views(index["view"]),
+        labels=_with_others(labels, named),
+        views=_views(index),
         sizes=_frequencies(sizes[["width", "height"]]),
         quarantined=_frequencies(quarantine[["reason"]]),
         settings=manifest["settings"],
+        repairs=_most_frequent(pd.Series(manifest.get("repairs", {}), dtype="int64"), ["repair"]),
+        warnings=one_sided(labels, uncertain, named) if uncertain else (),
     )
 
 
@@ -99,6 +114,46 @@ def frequent_labels(labels: pd.DataFrame) -> list[str]:
     """Return the labels that a card shows, the most frequent first; ``labels`` is that of a ``DataCard``."""
     present = labels.groupby("label", sort=False)["present"].sum()
     return list(present.sort_values(ascending=False, kind="stable").index[:SHOWN_LABELS])
+
+
+def one_sided(labels: pd.DataFrame, uncertain: str, named: Collection[str]) -> list[str]:
+    """Return a sentence for each split with classes that have no positives, or no negatives, there.
+
+    ``labels`` is that of a ``DataCard``; only classes in ``named`` are named.
+    """
+    positives = labels["present"] + (labels["uncertain"] if uncertain == "one" else 0)
+    known = labels["images"] - (labels["uncertain"] if uncertain == "mask" else 0)
+    sentences = []
+    for lacking, found in (("positives", positives), ("negatives", known - positives)):
+        for split in SPLITS:
+            classes = labels.loc[(labels["split"] == split) & (found == 0), "label"]
+            names = [f"'{label}'" for label in classes if label in named][:SHOWN_CLASSES]
+            if left := len(classes) - len(names):
+                names.append(f"{left} {'more ' if names else ''}{'class' if left == 1 else 'classes'}")
+            if names:
+                sentences.append(f"No {lacking} among the {split} images: {', '.join(names)}.")
+    return sentences
+
+
+def _named_classes(index: pd.DataFrame) -> set[str]:
+    """Return the classes whose names may be shown although nobody declared them, or none if there are many."""
+    classes = label_columns(index.columns)
+    if len(classes) > MOST_VALUES:
+        return set()
+    patients = {name: index.loc[index[name] == 1, "patient_id"].nunique() for name in classes}
+    return {name for name, count in patients.items() if count >= LEAST_PATIENTS}
+
+
+def _with_others(labels: pd.DataFrame, named: Collection[str]) -> pd.DataFrame:
+    """Return ``labels`` with one row per split for all classes outside ``named``, which exclude each other."""
+    hidden = ~labels["label"].isin(named)
+    if not hidden.any():
+        return labels
+    others = f"{OTHERS} ({labels.loc[hidden, 'label'].nunique():,} classes)"
+    joined = labels.assign(label=labels["label"].mask(hidden, others))
+    sums = dict.fromkeys(("present", "uncertain", "blank"), "sum") | {"images": "first"}
+    joined = joined.groupby(["split", "label"], sort=False, as_index=False).agg(sums)
+    return joined.assign(prevalence=joined["present"] / joined["images"])
 
 
 def _counts(index: pd.DataFrame, side: np.ndarray, present: list[str]) -> pd.DataFrame:
@@ -126,15 +181,21 @@ def _labels(index: pd.DataFrame, side: np.ndarray, present: list[str]) -> pd.Dat
     return counts.assign(images=images, prevalence=counts["present"] / images)
 
 
-def _views(view: pd.Series) -> pd.DataFrame:
-    """Return the views by frequency; rare views share a row, as do images without a view."""
-    counts = view.value_counts()
-    shown = counts[counts >= LEAST_IMAGES_PER_VIEW].head(SHOWN_VIEWS)
-    rows = [*shown.items(), (RARE_VIEWS, counts.sum() - shown.sum()), (NOT_STATED, view.isna().sum())]
+def _views(index: pd.DataFrame) -> pd.DataFrame:
+    """Return the views by frequency; views that are not shown share a row, as do images without a view."""
+    counts = index["view"].value_counts()
+    patients = index.groupby("view")["patient_id"].nunique()
+    may_be_shown = (patients[counts.index] >= LEAST_PATIENTS) & (len(counts) <= MOST_VALUES)
+    shown = counts[may_be_shown].head(SHOWN_VIEWS)
+    rows = [*shown.items(), (OTHERS, counts.sum() - shown.sum()), (NOT_STATED, index["view"].isna().sum())]
     return pd.DataFrame([(str(name), n) for name, n in rows if n > 0], columns=["view", "images"])
 
 
 def _frequencies(values: pd.DataFrame) -> pd.DataFrame:
     """Return the distinct rows of ``values`` and how often they occur, most frequent first, then by value."""
-    counts = values.value_counts(sort=False).sort_index()
-    return counts.sort_values(ascending=False, kind="stable").reset_index(name="images")
+    return _most_frequent(values.value_counts(sort=False), list(values))
+
+
+def _most_frequent(counts: pd.Series, names: list[str]) -> pd.DataFrame:
+    ordered = counts.sort_index().sort_values(ascending=False, kind="stable")
+    return ordered.rename_axis(names).reset_index(name="images")

@@ -23,30 +23,41 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import matplotlib as mpl
 import numpy as np
 import pandas as pd
 import seaborn as sns
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator, StrMethodFormatter
+from matplotlib.transforms import ScaledTranslation
 from numpy.typing import ArrayLike, NDArray
 
 from moco_transfer.files import replacing
+from moco_transfer.report.lettering import FONT, SPACING, families, fitted, width
 from moco_transfer.report.names import source_label
 
 ONE_COLUMN = 3.5
 """Width in inches of a figure in one column of a journal (89 mm)."""
 TWO_COLUMNS = 7.2
 """Width in inches of a figure across two columns (183 mm)."""
+TITLE_SIZE, NOTE_SIZE = 8, 7
+"""Sizes in points of the titles of panels and of the note."""
+INDENT = 11 / 72
+"""The place in inches of a panel's letter, before its title."""
+LEGEND_HEIGHT = 0.6
+"""The height in inches of a legend that figures have room for."""
 
 sns.set_theme(
     context="paper",
     style="ticks",
-    font="DejaVu Sans",
+    font=FONT,
     font_scale=0.73,
     rc={
-        "axes.titlesize": 8,
+        "axes.titlesize": TITLE_SIZE,
         "legend.frameon": False,
         "legend.handlelength": 2.6,
         "axes.linewidth": 0.6,
@@ -67,6 +78,7 @@ sns.set_theme(
         "pdf.fonttype": 42,
         "svg.fonttype": "none",
         "svg.hashsalt": "moco-transfer",
+        "text.parse_math": False,  # titles may hold dollars
         "savefig.dpi": 300,
     },
 )
@@ -138,12 +150,24 @@ def pair_looks(pairs: Iterable[tuple[str, str]]) -> dict[tuple[str, str], Look]:
     return {pair: looks[i % len(looks)] for i, pair in enumerate(pairs)}
 
 
-def new_figure(width: float, height: float, note: str) -> Figure:
-    """Return an empty figure of that size in inches, with ``note`` above it unless it is empty."""
+def new_figure(width: float, height: float, note: str, texts: Iterable[str] = ()) -> Figure:
+    """Return an empty figure of that size in inches, with ``note`` above it unless it is empty.
+
+    ``texts`` are all texts from users that will be drawn: what is drawn next has fonts with their characters.
+    """
+    mpl.rcParams["font.family"] = families(texts)
+    note = fitted(note, 0.98 * width, NOTE_SIZE, "bold")
     figure = Figure(figsize=(width, height), layout="constrained")
     if note:
-        figure.suptitle(note, x=0.995, ha="right", fontsize=7, fontweight="bold", color="#B00020")
+        figure.suptitle(note, x=0.995, ha="right", fontsize=NOTE_SIZE, fontweight="bold", color="#B00020")
+        grow(figure, note.count("\n"), NOTE_SIZE)
     return figure
+
+
+def grow(figure: Figure, lines: int, size: float) -> None:
+    """Make the figure higher, by that many lines of text of that size in points."""
+    if lines:
+        figure.set_figheight(figure.get_figheight() + lines * SPACING * size / 72)
 
 
 def source_handles(sources: Sequence[str], looks: Mapping[str, Look]) -> list[Line2D]:
@@ -187,19 +211,70 @@ def layer_ticks(ax: Axes, layers: Sequence[str]) -> None:
     ax.set_xlabel("Layer")
 
 
+def beside_row(label: str, inches: float) -> str:
+    """Return ``label`` in lines that fit beside a row of panels of that height, written upwards."""
+    return fitted(label, inches, mpl.rcParams["axes.labelsize"])
+
+
+def plain_log_scale(axis: Axis) -> None:
+    """Label a logarithmic axis with plain numbers; powers would need math in text."""
+    lowest, highest = axis.get_view_interval()
+    # Powers of ten alone would leave a narrow range with one tick or none.
+    if highest < 10 * lowest:
+        axis.set_major_locator(MaxNLocator(5))
+    else:
+        axis.set_major_locator(LogLocator(subs=(1, 2, 5) if highest < 100 * lowest else (1,)))
+    axis.set_major_formatter(StrMethodFormatter("{x:g}"))
+    axis.set_minor_locator(NullLocator())
+
+
 def legend_below(figure: Figure, handles: Sequence[Artist]) -> None:
     """Put one legend below the panels, in as few rows as the width of the figure allows."""
+    size = mpl.rcParams["legend.fontsize"]
+    for handle in handles:
+        handle.set_label(fitted(str(handle.get_label()), figure.get_figwidth() - 0.6, size))
     for rows in range(1, len(handles) + 1):
         legend = figure.legend(handles=handles, loc="outside lower center", ncols=-(-len(handles) // rows))
         if rows == len(handles) or legend.get_window_extent().width <= figure.bbox.width:
-            return
+            break
         legend.remove()
+    excess = legend.get_window_extent().height / figure.dpi - LEGEND_HEIGHT
+    if excess > 0:
+        figure.set_figheight(figure.get_figheight() + excess)
+
+
+def title_panels(axes: Sequence[Axes], titles: Iterable[str], indent: float = 0, **kwargs: Any) -> None:
+    """Write a title above each panel, in lines that fit; the figure grows with them.
+
+    A title may reach to the next panel or to the edge of the figure, ``indent`` inches less.
+    """
+    figure, titles = axes[0].figure, list(titles)
+    widths = [figure.get_figwidth() * ax.get_position().width - indent for ax in axes]
+    if any(width(title, TITLE_SIZE) > room for title, room in zip(titles, widths, strict=True)):
+        figure.draw_without_rendering()  # lays the panels out
+        places = [ax.get_position() for ax in axes]
+        for i, own in enumerate(places):
+            beside = [p.x0 - 0.01 for p in places if p.x0 > own.x0 and p.y0 < own.y1 and own.y0 < p.y1]
+            widths[i] = figure.get_figwidth() * (min([*beside, 1]) - own.x0) - indent
+    titles = [fitted(title, room, TITLE_SIZE) for title, room in zip(titles, widths, strict=True)]
+    more: dict[float, int] = {}
+    for ax, title in zip(axes, titles, strict=True):
+        ax.set_title(title, **kwargs)
+        row = round(ax.get_position().y1, 2)
+        more[row] = max(more.get(row, 0), title.count("\n"))
+    grow(figure, sum(more.values()), TITLE_SIZE)
 
 
 def label_panels(axes: Iterable[Axes], titles: Iterable[str]) -> None:
     """Write each panel's letter and title above it, on the left."""
-    for letter, ax, title in zip("abcdefghijklmnopqrstuvwxyz", axes, titles, strict=False):
-        ax.set_title(f"$\\bf{{{letter}}}$  {title}", loc="left")
+    labelled = list(zip("abcdefghijklmnopqrstuvwxyz", axes, titles, strict=False))
+    title_panels([ax for _, ax, _ in labelled], [title for _, _, title in labelled], INDENT, loc="left")
+    for letter, ax, _ in labelled:
+        lines = ax.get_title(loc="left").count("\n")
+        # The letter is the title in the centre, moved to the left and beside the first line.
+        ax.set_title(letter + lines * "\n", loc="center", x=0, ha="left", fontweight="bold")
+        title = ax._left_title  # Matplotlib gives no other access
+        title.set_transform(title.get_transform() + ScaledTranslation(INDENT, 0, ax.figure.dpi_scale_trans))
 
 
 def save(figure: Figure, *paths: str | Path) -> None:

@@ -8,8 +8,6 @@ no number is ever read without it.
 
 from __future__ import annotations
 
-import html
-import re
 from collections.abc import Callable, Mapping, Sequence
 from itertools import groupby
 from pathlib import Path
@@ -17,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from moco_transfer import escape
 from moco_transfer.experiment import MODES
 from moco_transfer.files import write_csv, write_text
 from moco_transfer.report.names import MODE_HEADINGS, source_title
@@ -28,17 +27,6 @@ STYLE = (
     "th,td{padding:.25rem .8rem;text-align:left;vertical-align:top}"
     "thead tr:last-child th{border-bottom:1px solid}th[colspan]{text-align:center}"
     "tbody tr:nth-child(even){background:#f4f4f4}.note{font-weight:bold;color:#a33}"
-)
-LATEX = str.maketrans(
-    {
-        "\\": r"\textbackslash{}",
-        **{character: "\\" + character for character in "&%$#_{}"},
-        "~": r"\textasciitilde{}",
-        "^": r"\textasciicircum{}",
-        "<": r"\textless{}",
-        ">": r"\textgreater{}",
-        "–": "--",
-    }
 )
 PAPER_SOURCES = ["none", "spine", "chest", "spine+chest", "limited"]
 
@@ -65,11 +53,11 @@ def write_table(
 
 def markdown(frame: pd.DataFrame, caption: str, note: str = "") -> str:
     """Return ``frame`` as a Markdown table below its caption; upper headings are joined to the lower ones."""
-    cells = _cells(frame, _escape_markdown)
+    cells = _cells(frame, escape.markdown)
     names = _flat_names(cells)
     lines = ["| " + " | ".join(row) + " |" for row in [names, ["---"] * len(names), *cells.to_numpy()]]
-    warning = [f"**{_escape_markdown(note)}**", ""] if note else []
-    return "\n".join([*warning, _escape_markdown(caption), "", *lines, ""])
+    warning = [f"**{escape.markdown(note)}**", ""] if note else []
+    return "\n".join([*warning, escape.markdown(caption), "", *lines, ""])
 
 
 def latex(frame: pd.DataFrame, caption: str, note: str = "") -> str:
@@ -77,7 +65,7 @@ def latex(frame: pd.DataFrame, caption: str, note: str = "") -> str:
 
     Columns with long text wrap; a table wider than the line is scaled down to the line.
     """
-    cells = _cells(frame, _escape_latex)
+    cells = _cells(frame, escape.latex)
     wraps = [frame.iloc[:, i].astype(str).str.len().max() > 40 for i in range(frame.shape[1])]
     tabular = cells.to_latex(
         index=False,
@@ -87,12 +75,12 @@ def latex(frame: pd.DataFrame, caption: str, note: str = "") -> str:
     ).strip()
     if frame.columns.nlevels > 1:
         tabular = tabular.replace("\\\\\n", f"\\\\\n{_rules_below(frame.columns.get_level_values(0))}\n", 1)
-    warning = rf"\textbf{{{_escape_latex(note)}.}} " if note else ""
+    warning = rf"\textbf{{{escape.latex(note)}.}} " if note else ""
     return "\n".join(
         [
             r"\begin{table}",
             r"\centering",
-            rf"\caption{{{warning}{_escape_latex(caption)}}}",
+            rf"\caption{{{warning}{escape.latex(caption)}}}",
             r"\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{%",
             tabular + "}",
             r"\end{table}",
@@ -104,13 +92,13 @@ def latex(frame: pd.DataFrame, caption: str, note: str = "") -> str:
 def html_page(frame: pd.DataFrame, caption: str, note: str = "") -> str:
     """Return ``frame`` as one HTML page that loads nothing."""
     with pd.option_context("display.max_colwidth", None):
-        table = _cells(frame, str).to_html(index=False, border=0)
-    warning = f'<span class="note">{html.escape(note)}.</span> ' if note else ""
+        table = _cells(frame, escape.printable).to_html(index=False, border=0)
+    warning = f'<span class="note">{escape.html(note)}.</span> ' if note else ""
     lines = [
         "<!doctype html>",
-        f'<html lang="en"><head><meta charset="utf-8"><title>{html.escape(caption.split(".")[0])}</title>',
+        f'<html lang="en"><head><meta charset="utf-8"><title>{escape.html(caption.split(".")[0])}</title>',
         f"<style>{STYLE}</style></head><body><table>",
-        f"<caption>{warning}{html.escape(caption)}</caption>",
+        f"<caption>{warning}{escape.html(caption)}</caption>",
         table.partition(">")[2],
         "</body></html>",
         "",
@@ -163,9 +151,9 @@ def p_value_text(p: float) -> str:
     return "< 0.0001" if p < 1e-4 else f"{p:.4f}"
 
 
-def _cells(frame: pd.DataFrame, escape: Callable[[str], str]) -> pd.DataFrame:
+def _cells(frame: pd.DataFrame, escaped: Callable[[str], str]) -> pd.DataFrame:
     """Return ``frame`` with its cells and column names as escaped text."""
-    return frame.map(lambda cell: "" if pd.isna(cell) else escape(str(cell))).rename(columns=escape)
+    return frame.map(lambda cell: "" if pd.isna(cell) else escaped(str(cell))).rename(columns=escaped)
 
 
 def _flat_names(frame: pd.DataFrame) -> list[str]:
@@ -179,14 +167,6 @@ def _rules_below(headings: Sequence[str]) -> str:
         (name, [i for i, _ in run]) for name, run in groupby(enumerate(headings, 1), key=lambda pair: pair[1])
     ]
     return " ".join(rf"\cmidrule(lr){{{columns[0]}-{columns[-1]}}}" for name, columns in runs if name)
-
-
-def _escape_markdown(text: str) -> str:
-    return re.sub(r"([\\|*_<>`\[\]])", r"\\\1", text).replace("\n", " ")
-
-
-def _escape_latex(text: str) -> str:
-    return text.translate(LATEX)
 
 
 def _paper_order(column: tuple[str, str]) -> tuple[int, int, str]:
