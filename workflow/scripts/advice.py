@@ -9,6 +9,7 @@ from collections.abc import Mapping
 import pandas as pd
 
 from moco_transfer.config.experiment import LIMITED, LIMITED_STEPS, NONE_LONGER
+from moco_transfer.errors import in_one_line
 from moco_transfer.report.names import TRAINED_LAYERS
 from moco_transfer.report.tables import effect_text, write_table
 from moco_transfer.statistics.advice import advice_table
@@ -130,4 +131,5 @@ def _controls_text(controls: pd.DataFrame) -> str:
 
 
 if "snakemake" in globals():
-    main(snakemake.input, snakemake.output, snakemake.params)
+    with in_one_line():
+        main(snakemake.input, snakemake.output, snakemake.params)

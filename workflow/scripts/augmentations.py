@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from moco_transfer.augment import augment
 from moco_transfer.config.augmentation import operations_of
+from moco_transfer.errors import in_one_line
 from moco_transfer.files import map_array
 from moco_transfer.report import style
 from moco_transfer.report.lettering import fitted
@@ -97,4 +98,5 @@ def main(inputs, outputs, params) -> None:
 
 
 if "snakemake" in globals():
-    main(snakemake.input, snakemake.output, snakemake.params)
+    with in_one_line():
+        main(snakemake.input, snakemake.output, snakemake.params)

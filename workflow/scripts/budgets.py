@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pandas as pd
 
+from moco_transfer.errors import in_one_line
 from moco_transfer.report.names import source_title
 from moco_transfer.report.tables import auroc_text, labeled_text, write_table
 from moco_transfer.statistics.budgets import VALIDATION_IMAGES, read_budgets
@@ -101,4 +102,5 @@ def _difference_text(value: float) -> str:
 
 
 if "snakemake" in globals():
-    main(snakemake.input, snakemake.output, snakemake.params)
+    with in_one_line():
+        main(snakemake.input, snakemake.output, snakemake.params)

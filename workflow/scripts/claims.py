@@ -2,6 +2,7 @@
 
 import pandas as pd
 
+from moco_transfer.errors import in_one_line
 from moco_transfer.files import read_parquet
 from moco_transfer.report.tables import effect_text, p_value_text, write_table
 from moco_transfer.statistics.claims import claims_table
@@ -50,4 +51,5 @@ def claims_summary(claims: pd.DataFrame) -> pd.DataFrame:
 
 
 if "snakemake" in globals():
-    main(snakemake.input, snakemake.output, snakemake.params)
+    with in_one_line():
+        main(snakemake.input, snakemake.output, snakemake.params)

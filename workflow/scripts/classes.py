@@ -6,6 +6,7 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 
+from moco_transfer.errors import in_one_line
 from moco_transfer.report.names import interval_name
 from moco_transfer.report.tables import auroc_grid, labeled_text, write_table
 from moco_transfer.statistics.auroc import Average
@@ -65,4 +66,5 @@ def class_summary(
 
 
 if "snakemake" in globals():
-    main(snakemake.input, snakemake.output, snakemake.params)
+    with in_one_line():
+        main(snakemake.input, snakemake.output, snakemake.params)

@@ -3,6 +3,7 @@
 import pandas as pd
 
 from moco_transfer.config.experiment import Controls
+from moco_transfer.errors import in_one_line
 from moco_transfer.report.names import MODE_LABELS
 from moco_transfer.report.tables import effect_text, p_value_text, write_table
 from moco_transfer.statistics.controls import control_questions, controls_table
@@ -47,4 +48,5 @@ def controls_summary(controls: pd.DataFrame) -> pd.DataFrame:
 
 
 if "snakemake" in globals():
-    main(snakemake.input, snakemake.output, snakemake.params)
+    with in_one_line():
+        main(snakemake.input, snakemake.output, snakemake.params)

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from moco_transfer import escape
 from moco_transfer.data.card import NOT_USED, SHOWN_LABELS, DataCard, data_card, frequent_labels
 from moco_transfer.data.manifest import read_manifest
+from moco_transfer.errors import in_one_line
 from moco_transfer.files import map_array, read_parquet, write_text
 from moco_transfer.report import style
 from moco_transfer.report.lettering import SPACING, fitted, width
@@ -298,4 +299,5 @@ def main(inputs, outputs, params) -> None:
 
 
 if "snakemake" in globals():
-    main(snakemake.input, snakemake.output, snakemake.params)
+    with in_one_line():
+        main(snakemake.input, snakemake.output, snakemake.params)

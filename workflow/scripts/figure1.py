@@ -11,6 +11,7 @@ from matplotlib.patches import FancyArrowPatch, FancyBboxPatch, Rectangle
 from numpy.typing import NDArray
 
 from moco_transfer.data.split import subset_size
+from moco_transfer.errors import in_one_line
 from moco_transfer.files import map_array, read_parquet
 from moco_transfer.report import style
 from moco_transfer.report.lettering import SPACING, fitted
@@ -162,4 +163,5 @@ def main(inputs, outputs, params) -> None:
 
 
 if "snakemake" in globals():
-    main(snakemake.input, snakemake.output, snakemake.params)
+    with in_one_line():
+        main(snakemake.input, snakemake.output, snakemake.params)

@@ -13,6 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from moco_transfer.errors import in_one_line
 from moco_transfer.report import style
 from moco_transfer.report.names import MODE_LABELS, dataset_label
 from moco_transfer.report.paper import comparable
@@ -108,4 +109,5 @@ def main(inputs, outputs, params) -> None:
 
 
 if "snakemake" in globals():
-    main(snakemake.input, snakemake.output, snakemake.params)
+    with in_one_line():
+        main(snakemake.input, snakemake.output, snakemake.params)

@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
+from moco_transfer.errors import in_one_line
 from moco_transfer.files import read_parquet
 from moco_transfer.report import style
 
@@ -57,4 +58,5 @@ def main(inputs, outputs, params) -> None:
 
 
 if "snakemake" in globals():
-    main(snakemake.input, snakemake.output, snakemake.params)
+    with in_one_line():
+        main(snakemake.input, snakemake.output, snakemake.params)

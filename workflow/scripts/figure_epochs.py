@@ -11,6 +11,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from moco_transfer.errors import in_one_line
 from moco_transfer.files import read_parquet
 from moco_transfer.report import style
 from moco_transfer.report.names import dataset_label
@@ -63,4 +64,5 @@ def main(inputs, outputs, params) -> None:
 
 
 if "snakemake" in globals():
-    main(snakemake.input, snakemake.output, snakemake.params)
+    with in_one_line():
+        main(snakemake.input, snakemake.output, snakemake.params)

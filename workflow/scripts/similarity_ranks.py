@@ -12,6 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from moco_transfer.errors import in_one_line
 from moco_transfer.files import read_parquet
 from moco_transfer.report import style
 from moco_transfer.report.names import MEASURE_LABELS, dataset_label
@@ -131,4 +132,5 @@ def _draw_panel(ax: Axes, gains: pd.DataFrame, looks: Mapping[str, style.Look], 
 
 
 if "snakemake" in globals():
-    main(snakemake.input, snakemake.output, snakemake.params)
+    with in_one_line():
+        main(snakemake.input, snakemake.output, snakemake.params)

@@ -3,6 +3,7 @@
 import numpy as np
 import pandas as pd
 
+from moco_transfer.errors import in_one_line
 from moco_transfer.report.tables import write_table
 from moco_transfer.statistics.controls import subset_scatter
 from moco_transfer.statistics.evidence import read_all
@@ -39,4 +40,5 @@ def subsets_summary(scatter: pd.DataFrame) -> pd.DataFrame:
 
 
 if "snakemake" in globals():
-    main(snakemake.input, snakemake.output, snakemake.params)
+    with in_one_line():
+        main(snakemake.input, snakemake.output, snakemake.params)

@@ -7,6 +7,7 @@ from typing import Any
 
 import pandas as pd
 
+from moco_transfer.errors import in_one_line
 from moco_transfer.report.tables import write_table
 
 COLUMNS = ["Experiment", "Dataset", "Epochs", "Batch size", "Initial LR", "Optimizer", "LR Schedulers"]
@@ -63,4 +64,5 @@ def _power_text(value: float) -> str:
 
 
 if "snakemake" in globals():
-    main(snakemake.output, snakemake.params)
+    with in_one_line():
+        main(snakemake.output, snakemake.params)

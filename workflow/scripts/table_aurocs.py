@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pandas as pd
 
+from moco_transfer.errors import in_one_line
 from moco_transfer.files import read_parquet
 from moco_transfer.report.names import interval_name
 from moco_transfer.report.paper import comparable
@@ -74,4 +75,5 @@ def auroc_records(estimates: pd.DataFrame, reference: pd.DataFrame | None) -> pd
 
 
 if "snakemake" in globals():
-    main(snakemake.input, snakemake.output, snakemake.params)
+    with in_one_line():
+        main(snakemake.input, snakemake.output, snakemake.params)
