@@ -387,10 +387,10 @@ def test_a_target_needs_a_class_with_both_values_in_every_split(labels, uncertai
     )
     split(settings_, index=index, splits=tmp_path / "source.parquet", dataset="hip", scored="no")
     if found is None:
-        split(settings_, index=index, splits=tmp_path / "splits.parquet", dataset="hip", scored="zero")
+        split(settings_, index=index, splits=tmp_path / "splits.parquet", dataset="hip", scored=uncertain)
         return
     with pytest.raises(UserError, match=f"hip: no class has both values among {found}"):
-        split(settings_, index=index, splits=tmp_path / "splits.parquet", dataset="hip", scored="zero")
+        split(settings_, index=index, splits=tmp_path / "splits.parquet", dataset="hip", scored=uncertain)
     assert not (tmp_path / "splits.parquet").exists()
 
 

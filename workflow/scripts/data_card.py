@@ -1,5 +1,6 @@
 """The data card of one dataset: a Markdown page, and a figure of counts, labels, sizes, views, examples."""
 
+import json
 import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
