@@ -58,7 +58,7 @@ def test_a_script_holds_the_text_and_cannot_be_ended_by_it():
     assert "<" not in text and json.loads(text) == {"title": HOSTILE}
 
 
-@pytest.mark.parametrize("character", "\0\x08\n\x7f\x85\u2028\u202e\u2066\uffff\ud800")
+@pytest.mark.parametrize("character", "\0\x08\n\x7f\x85\u2028\u202e\u2066\uffff\ufdd0\U0001fffe\ud800")
 def test_a_title_without_a_shape_is_refused_and_never_drawn(character):
     with pytest.raises(ValidationError, match=f"character 4 is U\\+{ord(character):04X}"):
         TypeAdapter(Text).validate_python(f"hip{character}")
@@ -70,6 +70,7 @@ def test_other_titles_are_accepted(title):
     assert TypeAdapter(Text).validate_python(title) == escape.printable(title) == title
 
 
+@pytest.mark.filterwarnings("ignore:Glyph")  # the width of a box will do
 @pytest.mark.parametrize("text", ["W" * 200, "many words " * 30, "脊椎" * 60, "short", "", "一 word"])
 @pytest.mark.parametrize(("inches", "most_lines"), [(2.0, 4), (0.3, 1), (0.01, 2)])
 def test_lines_fit_and_are_few(text, inches, most_lines):
@@ -78,6 +79,16 @@ def test_lines_fit_and_are_few(text, inches, most_lines):
     assert all(lettering.width(line, 8) <= inches or len(line) == 1 for line in lines)
     if lettering.width(text, 8) <= inches:
         assert lines == [text]
+
+
+@pytest.mark.filterwarnings("ignore:Glyph")
+@pytest.mark.parametrize("text", ["W" * 200, "many words " * 30, "脊椎" * 60])
+def test_as_little_as_possible_is_left_out(text):
+    shown = lettering.fitted(text, 2, 8)
+    kept = len(shown.replace("…", "").replace("\n", " "))
+    half = (kept + 3) // 2
+    more = f"{text[:half]}…{text[-half:]}"
+    assert lettering.fitted(more, 2, 8) != more.replace("\n", " ") and "…" in shown
 
 
 def test_the_ends_of_a_text_that_is_too_long_remain():
@@ -93,7 +104,7 @@ def test_an_installed_font_with_the_characters_is_used_and_only_where_it_is_need
 
 
 @pytest.mark.parametrize(
-    ("text", "advice"), [("胸部", "CJK"), ("コ", "CJK"), ("한", "CJK"), ("ไ", "Thai"), ("🦴", "Symbola")]
+    ("text", "advice"), [("胸部", "CJK"), ("コ", "CJK"), ("한", "CJK"), ("ไ", "Thai"), ("ी", "Devanagari"), ("🦴", "Symbola")]
 )
 def test_one_line_says_which_font_to_install(text, advice, monkeypatch, caplog):
     monkeypatch.setattr(lettering, "_installed", dict)

@@ -7,6 +7,7 @@ import logging
 import textwrap
 import unicodedata
 import warnings
+from bisect import bisect_left
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -67,12 +68,17 @@ def fitted(
     Words that are longer than a line are broken. If there would be more than ``most_lines`` lines, an ellipsis
     replaces the middle of the text.
     """
-    text = shown = printable(text)
-    kept = len(text)
-    while len(lines := _lines(shown, inches, size, weight)) > most_lines and kept > 1:
-        kept = max(1, min(kept - 1, kept * most_lines // (len(lines) - 1)))
-        shown = f"{text[: kept - kept // 2]}…{text[len(text) - kept // 2 :]}"
-    return "\n".join(lines)
+    text = printable(text)
+
+    def lines(left_out: int) -> list[str]:
+        begin = (len(text) - left_out + 1) // 2
+        shown = f"{text[:begin]}…{text[begin + left_out :]}" if left_out else text
+        return _lines(shown, inches, size, weight)
+
+    def fits(left_out: int) -> bool:
+        return len(lines(left_out)) <= most_lines
+
+    return "\n".join(lines(0 if fits(0) else bisect_left(range(len(text)), True, lo=1, key=fits)))
 
 
 def _lines(text: str, inches: float, size: float, weight: str) -> list[str]:
@@ -131,6 +137,6 @@ def _advised(character: str) -> str:
     script = _script(character)
     if script in CJK:
         return "Noto Sans CJK (Debian: fonts-noto-cjk)"
-    if unicodedata.category(character).startswith("L"):
+    if unicodedata.category(character)[0] in "LMN":
         return f"Noto Sans {script.title()} (Debian: fonts-noto-core)"
     return "Symbola (Debian: fonts-symbola)"

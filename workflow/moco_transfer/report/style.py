@@ -36,6 +36,7 @@ from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator, StrMethodFor
 from matplotlib.transforms import ScaledTranslation
 from numpy.typing import ArrayLike, NDArray
 
+from moco_transfer.escape import printable
 from moco_transfer.files import replacing
 from moco_transfer.report.lettering import FONT, SPACING, families, fitted, width
 from moco_transfer.report.names import source_label
@@ -248,7 +249,7 @@ def title_panels(axes: Sequence[Axes], titles: Iterable[str], indent: float = 0,
 
     A title may reach to the next panel or to the edge of the figure, ``indent`` inches less.
     """
-    figure, titles = axes[0].figure, list(titles)
+    figure, titles = axes[0].figure, [printable(title) for title in titles]
     widths = [figure.get_figwidth() * ax.get_position().width - indent for ax in axes]
     if any(width(title, TITLE_SIZE) > room for title, room in zip(titles, widths, strict=True)):
         figure.draw_without_rendering()  # lays the panels out
