@@ -139,9 +139,9 @@ def test_the_stage_chooses_by_the_configured_images_even_if_the_matched_ones_hav
     assert not (tmp_path / "budgets.csv").exists()
 
 
-def test_percentages_stay_strings_on_disk(tmp_path):
-    rows = [("none", "0.10", 1, 25, 0.7), ("none", "100", 1, 25, 0.7)]
+def test_percentages_and_names_stay_strings_on_disk(tmp_path):
+    rows = [("none", "0.10", 1, 25, 0.7), ("none", "100", 1, 25, 0.7), ("nan", "100", 1, 25, 0.7)]
     budgets = best_budgets(validation(rows), "full")
     budgets.to_csv(tmp_path / "budgets.csv", index=False)
     pd.testing.assert_frame_equal(read_budgets(tmp_path / "budgets.csv"), budgets, check_dtype=False)
-    assert read_budgets(tmp_path / "budgets.csv")["percent"].tolist() == ["0.10", "100"]
+    assert read_budgets(tmp_path / "budgets.csv")["percent"].tolist() == ["0.10", "100", "100"]

@@ -104,7 +104,8 @@ def test_an_installed_font_with_the_characters_is_used_and_only_where_it_is_need
 
 
 @pytest.mark.parametrize(
-    ("text", "advice"), [("胸部", "CJK"), ("コ", "CJK"), ("한", "CJK"), ("ไ", "Thai"), ("ी", "Devanagari"), ("🦴", "Symbola")]
+    ("text", "advice"),
+    [("胸部", "CJK"), ("コ", "CJK"), ("한", "CJK"), ("ไ", "Thai"), ("ी", "Devanagari"), ("🦴", "Symbola")],
 )
 def test_one_line_says_which_font_to_install(text, advice, monkeypatch, caplog):
     monkeypatch.setattr(lettering, "_installed", dict)

@@ -77,7 +77,10 @@ def test_text_is_inside_the_figure_and_does_not_overlap(draw, name):
 
 
 HOSTILE = "$\\frac$ US$5 a_b^c {x} \x00\x08\n\u202e</text>\ufdd0"
-LONG = {"one_word": HOSTILE.replace(" ", "") + "W" * 150, "many_words": f"of the hospitals of a city, {HOSTILE} " * 5}
+LONG = {
+    "one_word": HOSTILE.replace(" ", "") + "W" * 150,
+    "many_words": f"of the hospitals of a city, {HOSTILE} " * 5,
+}
 
 
 @pytest.mark.filterwarnings("error:Glyph")  # these texts have no characters that the font lacks

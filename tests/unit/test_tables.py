@@ -7,6 +7,7 @@ import subprocess
 import sys
 from html.parser import HTMLParser
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -15,6 +16,7 @@ import yaml
 from budgets import budget_records, budget_summary
 from claims import claims_summary
 from classes import class_records, class_summary
+from jinja2 import Template
 from table1 import hyperparameters
 from table_aurocs import auroc_records, auroc_summary
 
@@ -345,3 +347,12 @@ def test_statistics_and_tables_import_nothing_slow():
     code = f"import sys, {', '.join(modules)}; print({slow} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "set()\n"
+
+
+def test_the_report_calls_only_generated_images_phantoms() -> None:
+    text = (Path(__file__).parents[2] / "workflow/report/workflow.rst").read_text()
+    phantom = {"phantom": {"images": 9}}
+    datasets = {"spine": phantom | {"root": None}, "chest": phantom | {"root": "/data"}, "hip": None}
+    config = {"run": "r", "data": "d", "datasets": datasets, "model": {"name": "m"}}
+    shown = Template(text).render(snakemake=SimpleNamespace(config=config))
+    assert "spine images are phantoms" in shown and "chest" not in shown

@@ -18,10 +18,10 @@ if TYPE_CHECKING:
 
 # Control characters and separators of lines; characters that turn the direction of the text around them; halves of
 # characters; and numbers that Unicode keeps free. XML, and so SVG, allows few of them, and none has a shape.
-_FREE = "\ufdd0-\ufdef" + "".join(chr(plane * 0x10000 + last) for plane in range(17) for last in (0xFFFE, 0xFFFF))
-UNPRINTABLE = re.compile(
-    f"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff{_FREE}]"
+_FREE = "\ufdd0-\ufdef" + "".join(
+    chr(plane * 0x10000 + last) for plane in range(17) for last in (0xFFFE, 0xFFFF)
 )
+UNPRINTABLE = re.compile(f"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff{_FREE}]")
 FORMULA = re.compile(r"\s*[=+\-@＝＋－＠]")
 """How a cell starts that spreadsheets run as a formula."""
 LATEX = str.maketrans(
@@ -34,6 +34,7 @@ LATEX = str.maketrans(
         "^": r"\textasciicircum{}",
         "<": r"\textless{}",
         ">": r"\textgreater{}",
+        "|": r"\textbar{}",
         "–": "--",
     }
 )

@@ -249,6 +249,12 @@ rule data_card:
         declared=lambda wildcards: (
             dataset_of(wildcards).shareable or dataset_of(wildcards).adapter != "image_folder"
         ),
+        # Without this column, each study or image counts as a patient.
+        identified=lambda wildcards: (
+            dataset_of(wildcards).shareable
+            or dataset_of(wildcards).adapter != "table"
+            or dataset_of(wildcards).table.patient_id is not None
+        ),
         note=lambda wildcards: (
             "Phantom data: generated images, not radiographs" if wildcards.dataset in PHANTOMS else ""
         ),

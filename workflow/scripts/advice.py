@@ -29,7 +29,11 @@ USELESS = 0.5
 def main(inputs, outputs, params) -> None:
     estimates, evidence = read_run(inputs.estimates, inputs.covariance, inputs.subsets, inputs.extra)
     advice = advice_table(estimates[estimates["source"].isin(params.sources)], evidence, params.level)
-    controls = pd.read_csv(inputs.controls[0], dtype={"percent": str}) if inputs.controls else None
+    controls = None
+    if inputs.controls:  # a target may be called 'nan'
+        controls = pd.read_csv(
+            inputs.controls[0], dtype={"percent": str}, keep_default_na=False, na_values=""
+        )
     write_table(
         advice_summary(advice, controls, json.loads(params.titles)),
         outputs,

@@ -287,6 +287,7 @@ def main(inputs, outputs, params) -> None:
         read_manifest(Path(inputs.manifest).parent),
         params.labels["uncertain"] if params.learned else None,
         params.declared,
+        params.identified,
     )
     examples = None
     if params.shareable:  # otherwise the images are not even an input

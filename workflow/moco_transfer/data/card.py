@@ -1,9 +1,8 @@
 """The numbers of a dataset's card: what was indexed and stored, and how images and labels are split.
 
 A card helps people decide whether to trust a dataset. It holds counts and shares but no identifier, so it may
-be shown for a credentialed release as well; papers on these releases print such counts, even small ones. Views
-and names of folders may be identifiers, so a value is shown only if it is one of few and several patients share
-it. ``scripts/data_card.py`` draws the card and writes its page.
+be shown for a credentialed release as well; papers on these releases print such counts, even small ones. A view
+may be an identifier, so it is shown only if it is one of few and several patients share it. ``scripts/data_card.py`` draws the card and writes its page.
 """
 
 from __future__ import annotations
@@ -26,7 +25,7 @@ OTHERS = "others"
 SHOWN_LABELS = 25
 """A card shows only the most frequent labels; a dataset of many folders may have thousands."""
 SHOWN_VIEWS, SHOWN_CLASSES = 10, 5
-# The user chooses the column of views, and folders may be patients: identifiers have many values with one patient each.
+# The user chooses the column of views; identifiers have many values with one patient each.
 MOST_VALUES, LEAST_PATIENTS = 20, 5
 
 
@@ -61,6 +60,7 @@ def data_card(
     manifest: Mapping[str, Any],
     uncertain: str | None = "zero",
     declared: bool = True,
+    identified: bool = True,
 ) -> DataCard:
     """Return the numbers of the card of a store.
 
@@ -68,8 +68,10 @@ def data_card(
     stored image, in the same order; ``quarantine`` has one row with its ``reason`` per image that is not
     stored; ``manifest`` has indexed, stored, quarantined and settings, and may have repairs (repair to number
     of images). ``uncertain`` says what a label of -1 counts as; it is None if no network
-    learns the labels, and then they need no warnings. Unless the names of the classes are
-    ``declared``, by a release or a configuration, only names that cannot be identifiers are shown. Raises
+    learns the labels, and then they need no warnings. Classes have names on the card only if these are
+    ``declared``, by a release or a configuration: names of folders may be identifiers. Views have names only
+    if patients are ``identified``: otherwise each study or image counts as a patient, and a view may be one.
+    Raises
     UserError if the counts do not reconcile.
     """
     indexed, stored, quarantined = (manifest[key] for key in ("indexed", "stored", "quarantined"))
@@ -95,13 +97,13 @@ def data_card(
     side = splits["split"].fillna(NOT_USED).to_numpy(dtype=object)
     present = [name for name in (*SPLITS, NOT_USED) if (side == name).any()]
     labels = _labels(index, side, present)
-    named = set(labels["label"]) if declared else _named_classes(index)
+    named = set(labels["label"]) if declared else set()
     return DataCard(
         indexed=indexed,
         stored=stored,
         counts=_counts(index, side, present),
         labels=_with_others(labels, named),
-        views=_views(index),
+        views=_views(index, identified),
         sizes=_frequencies(sizes[["width", "height"]]),
         quarantined=_frequencies(quarantine[["reason"]]),
         settings=manifest["settings"],
@@ -133,15 +135,6 @@ def one_sided(labels: pd.DataFrame, uncertain: str, named: Collection[str]) -> l
             if names:
                 sentences.append(f"No {lacking} among the {split} images: {', '.join(names)}.")
     return sentences
-
-
-def _named_classes(index: pd.DataFrame) -> set[str]:
-    """Return the classes whose names may be shown although nobody declared them, or none if there are many."""
-    classes = label_columns(index.columns)
-    if len(classes) > MOST_VALUES:
-        return set()
-    patients = {name: index.loc[index[name] == 1, "patient_id"].nunique() for name in classes}
-    return {name for name, count in patients.items() if count >= LEAST_PATIENTS}
 
 
 def _with_others(labels: pd.DataFrame, named: Collection[str]) -> pd.DataFrame:
@@ -181,11 +174,12 @@ def _labels(index: pd.DataFrame, side: np.ndarray, present: list[str]) -> pd.Dat
     return counts.assign(images=images, prevalence=counts["present"] / images)
 
 
-def _views(index: pd.DataFrame) -> pd.DataFrame:
+def _views(index: pd.DataFrame, identified: bool) -> pd.DataFrame:
     """Return the views by frequency; views that are not shown share a row, as do images without a view."""
     counts = index["view"].value_counts()
     patients = index.groupby("view")["patient_id"].nunique()
-    may_be_shown = (patients[counts.index] >= LEAST_PATIENTS) & (len(counts) <= MOST_VALUES)
+    few = identified and len(counts) <= MOST_VALUES
+    may_be_shown = (patients[counts.index] >= LEAST_PATIENTS) & few
     shown = counts[may_be_shown].head(SHOWN_VIEWS)
     rows = [*shown.items(), (OTHERS, counts.sum() - shown.sum()), (NOT_STATED, index["view"].isna().sum())]
     return pd.DataFrame([(str(name), n) for name, n in rows if n > 0], columns=["view", "images"])

@@ -109,7 +109,9 @@ def best_budgets(validation: pd.DataFrame, images: ValidationImages) -> pd.DataF
 
 def read_budgets(path: str | Path) -> pd.DataFrame:
     """Return a table of budgets from CSV, with percentages kept as strings."""
-    return pd.read_csv(path, dtype={"source": str, "percent": str})
+    names = dict.fromkeys(["source", "percent"], str)
+    # A source may be called 'nan' or 'null'.
+    return pd.read_csv(path, dtype=names, keep_default_na=False, na_values="")
 
 
 def _both(column: str) -> list[str]:
