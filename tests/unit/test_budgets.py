@@ -144,4 +144,4 @@ def test_percentages_and_names_stay_strings_on_disk(tmp_path):
     budgets = best_budgets(validation(rows), "full")
     budgets.to_csv(tmp_path / "budgets.csv", index=False)
     pd.testing.assert_frame_equal(read_budgets(tmp_path / "budgets.csv"), budgets, check_dtype=False)
-    assert read_budgets(tmp_path / "budgets.csv")["percent"].tolist() == ["0.10", "100", "100"]
+    assert read_budgets(tmp_path / "budgets.csv")["percent"].tolist() == ["100", "0.10", "100"]

@@ -70,7 +70,7 @@ def test_every_format_preserves_the_text(tmp_path):
     assert not page.tags & {"b", "script", "link", "img"} and "http" not in texts["html"]
     row = texts["md"].splitlines()[-3]
     assert r"\|x\|" in row and row.replace(r"\|", "").count("|") == 3
-    assert r"50\% of A\_1 \& \textless{}b\textgreater{}|x|" in texts["tex"]
+    assert r"50\% of A\_1 \& \textless{}b\textgreater{}\textbar{}x\textbar{}" in texts["tex"]
     assert r"\#2 \$3 \{\textasciitilde{}\textasciicircum{}\textbackslash{}\}" in texts["tex"]
     for form in ("html", "md", "tex"):
         assert "Phantom data, not radiographs" in texts[form] and LONG in texts[form]
