@@ -80,7 +80,8 @@ def _start_text(source: str) -> str:
 def _way_text(way: pd.Series) -> str:
     """Return 'MoCo on spine + chest, then train all layers for 50 epochs'."""
     start = _start_text(way["source"])
-    epochs = f" for {way['epochs']} epochs" if way["mode"] == "end_to_end" else ""
+    count = "1 epoch" if way["epochs"] == 1 else f"{way['epochs']} epochs"
+    epochs = f" for {count}" if way["mode"] == "end_to_end" else ""
     return f"{start[0].upper()}{start[1:]}, then train {TRAINED_LAYERS[way['mode']]}{epochs}"
 
 
