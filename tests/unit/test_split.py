@@ -439,7 +439,7 @@ def test_the_check_before_packing_refuses_what_the_jobs_would(tmp_path):
         (lambda: check(few, percents=[]), "MoCo of hip needs at least two images"),
         (
             lambda: check(few, index, datasets=[other, hip], percents=[], sources=[], samples=["c"]),
-            "controls.size.c: needs 2",
+            "controls.size.c: MoCo needs 2",
         ),
         (lambda: check(index, datasets=[by_patient]), "hip: no class has both"),
         (

@@ -83,10 +83,10 @@ def check_moco_images(name: str, images: int) -> None:
         )
 
 
-def check_sample(name: str, needed: int, available: int) -> None:
-    """Raise UserError if the size control ``name`` draws more images than its dataset has."""
+def check_sample(where: str, needed: int, available: int) -> None:
+    """Raise UserError if a size control draws more images than its dataset has; ``where`` names the control."""
     if available < needed:
         raise UserError(
-            f"controls.size.{name}: needs {needed} images, but its dataset has {available}; "
-            "name the smaller dataset in as_many_as"
+            f"{where}: MoCo needs {needed} images of its dataset, which has {available}; "
+            "name the smaller dataset in as_many_as, or set this control to null"
         )

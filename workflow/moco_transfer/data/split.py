@@ -75,7 +75,7 @@ def size_sample(settings: stages.DrawSample, *, splits: Path, as_many_as: Path, 
     images = len(split_rows(as_many_as, parts))
     table = read_parquet(splits)
     rows = np.flatnonzero(table["split"].isin(parts))
-    check_sample(settings.name, images, len(rows))
+    check_sample(f"controls.size.{settings.name}", images, len(rows))
     order = _random_order(table["image_id"].to_numpy()[rows], settings.seed, "size", settings.name)
     write_parquet(pd.DataFrame({"row": rows[order[:images]].astype(np.int64)}), sample)
 
