@@ -42,7 +42,7 @@ def smallest_percent(images: int) -> str:
 def side_sizes(units: int, unit: str, shares: Mapping[str, Fraction]) -> dict[str, int]:
     """Return how many ``units`` each side gets: floor(share x units), but the last side gets the rest.
 
-    ``unit`` is their name in the message. Raises UserError if a side gets none.
+    ``unit`` is the name of one. Raises UserError if a side gets none.
 
     >>> side_sizes(8389, "image", {"train": Fraction("0.7"), "validation": Fraction("0.3")})
     {'train': 5872, 'validation': 2517}
@@ -52,7 +52,12 @@ def side_sizes(units: int, unit: str, shares: Mapping[str, Fraction]) -> dict[st
     sizes[last] = units - sum(sizes.values())
     short = min(sizes, key=sizes.__getitem__)
     if sizes[short] < 1:
-        raise UserError(f"split: {units} units ({unit}) are too few for the shares: {short} gets none")
+        found = (
+            f"1 {unit} is" if units == 1 else f"{units} {'studies' if unit == 'study' else unit + 's'} are"
+        )
+        raise UserError(
+            f"split: {found} too few for the shares: {short} gets none; give it a larger share, or add images"
+        )
     return sizes
 
 
