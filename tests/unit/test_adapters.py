@@ -1,6 +1,7 @@
 """Adapters build one index table from each layout; errors take one line and name no patient."""
 
 import logging
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -166,6 +167,18 @@ def test_messages_about_a_wrong_root_name_no_patients_and_images(tmp_path):
     (tmp_path / "images_001" / "images" / "notes.txt").touch()
     with pytest.raises(UserError, match=r"Data_Entry_2017.*; found 3 entries\. Check"):
         read_release("nih_chestxray14", tmp_path / "images_001" / "images")
+
+
+@pytest.mark.parametrize("adapter", [*WRITE, "image_folder", "table"])
+def test_a_root_that_may_not_be_read_is_reported_as_missing(adapter, monkeypatch):
+    def denied(path, *args, **kwargs):
+        raise PermissionError(13, "Permission denied", str(path))
+
+    for kind in ("stat", "scandir", "listdir", "lstat"):
+        monkeypatch.setattr(os, kind, denied)
+    monkeypatch.setattr(os, "access", lambda *args: False)
+    line = describe_missing({"own": (adapter, "/closed", "chexpert", "own.csv")}).splitlines()[0]
+    assert "/closed/, a folder that is missing or may not be read" in line
 
 
 def test_find_tables_finds_the_labelers_table_and_a_users_own(tmp_path):

@@ -62,6 +62,7 @@ def changed(base, path, value):
         ),
         ("datasets.chest.root", " ", "'datasets.chest.root': expected a path"),
         ("datasets.chest.root", "/a\nb", "'datasets.chest.root': .*cannot be printed"),
+        ("finetune.optimizers.spine.batch", 1, "'finetune.optimizers.spine.batch': .*equal to 2"),
         ("controls", None, "'controls': expected a section of keys and values"),
         ("sources.spine", ["spine", "spine"], "sources.spine: spine is listed twice"),
         ("similarity.datasets", ["chest", "chest"], "similarity.datasets: chest is listed twice"),

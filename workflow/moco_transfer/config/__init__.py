@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import os
 import re
-from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
@@ -31,7 +30,7 @@ def _expanded(value: str) -> str:
     """Return a path without blanks around it and with ``~`` and variables such as ``$HOME`` replaced, unless it exists as written."""
     if not value.strip():
         raise ValueError("expected a path")
-    if Path(value).exists():
+    if os.path.exists(value):  # noqa: PTH110 (Path's raises an error for a folder that this user may not read)
         return value
     path = os.path.expandvars(os.path.expanduser(value.strip()))  # noqa: PTH111 (Path's raises an error for an unknown user)
     if unset := re.search(r"\$(\w+|\{\w+\})", path):
