@@ -50,24 +50,8 @@ BLANKS = "".join(
     for letter in map(chr, range(0x10000))
     if unicodedata.category(letter) in ("Zs", "Zl", "Zp", "Cc", "Cf")
 )
-# What programs write for a missing value: the words that pandas reads as one. A patient of that name would be many patients.
-MISSING = (
-    *(
-        "#n/a",
-        "#n/a n/a",
-        "#na",
-        "-1.#ind",
-        "-1.#qnan",
-        "-nan",
-        "1.#ind",
-        "1.#qnan",
-        "<na>",
-        "n/a",
-        "na",
-        "nan",
-    ),
-    *("none", "null"),
-)
+# What programs write for a missing value, in any capitals. A patient of that name would be many patients.
+MISSING = ("na", "n/a", "#n/a", "<na>", "nan", "none", "null")
 # How files of other formats begin.
 FORMATS = {
     b"PK\x03\x04": "an Excel workbook or a zip archive",
