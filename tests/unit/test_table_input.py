@@ -90,7 +90,7 @@ def test_values_are_the_written_text_and_the_index_is_the_line(tmp_path, records
         csv.writer(handle, lineterminator="\n").writerows([["a", "b"], *records])
     table = read_table(path, ["b", "a"])
     assert table.fillna("")[["a", "b"]].to_numpy().tolist() == [
-        ["" if x.strip() in ("NA", "nan") else x.strip() for x in record] for record in records
+        ["" if x.strip().lower() in ("na", "nan") else x.strip() for x in record] for record in records
     ]
     lengths = [1 + sum(value.count("\n") for value in record) for record in records]
     assert table.index.tolist() == [2 + sum(lengths[:number]) for number in range(len(records))]
