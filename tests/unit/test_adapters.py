@@ -1,6 +1,7 @@
 """Adapters build one index table from each layout; errors take one line and name no patient."""
 
 import logging
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -131,14 +132,53 @@ def test_views_that_never_occur_and_releases_without_views_are_errors(tmp_path):
         read_release("vindr_spinexr", tmp_path / "spine", views=["AP"])
 
 
+def test_a_finding_in_small_letters_is_no_other_finding(tmp_path):
+    write_spine(tmp_path)
+    edit(tmp_path / "annotations" / "test.csv", "No finding", "NO FINDING ")
+    index = read_release("vindr_spinexr", tmp_path)
+    assert index.set_index("image_id")["abnormal"]["i4"] == 0
+
+
+def test_lists_of_official_splits_may_begin_with_a_byte_order_mark_but_must_name_images(tmp_path, caplog):
+    write_nih(tmp_path)
+    (tmp_path / "train_val_list.txt").write_text("\ufeff00000001_000.png\r\n00000001_001.png\r\n")
+    (tmp_path / "test_list.txt").write_text("00000002_000.png\n")
+    index = read_release("nih_chestxray14", tmp_path)
+    assert index["official_split"].tolist() == ["train", "train", "test"]
+    assert "images without an official split: 1" in caplog.text
+    (tmp_path / "train_val_list.txt").write_text("a.png")
+    (tmp_path / "test_list.txt").write_text("b.png")
+    with pytest.raises(UserError, match="no image of the table is in"):
+        read_release("nih_chestxray14", tmp_path)
+
+
+@pytest.mark.parametrize("name", [" ", "a\nb"])
+def test_a_class_needs_a_name_that_can_be_printed(tmp_path, name):
+    touch(tmp_path / name / "a.png")
+    with pytest.raises(UserError, match="rename it"):
+        read_release("image_folder", tmp_path)
+
+
 def test_messages_about_a_wrong_root_name_no_patients_and_images(tmp_path):
     write_chest(tmp_path)
     with pytest.raises(UserError, match=r"no file 'mimic.*; found 1 entry. Check the root"):
         read_release("mimic_cxr_jpg", tmp_path / "files" / "p10")
     write_nih(tmp_path)
     (tmp_path / "images_001" / "images" / "notes.txt").touch()
-    with pytest.raises(UserError, match=r"Data_Entry_2017.*; found notes\.txt, 2 other entries\. Check"):
+    with pytest.raises(UserError, match=r"Data_Entry_2017.*; found 3 entries\. Check"):
         read_release("nih_chestxray14", tmp_path / "images_001" / "images")
+
+
+@pytest.mark.parametrize("adapter", [*WRITE, "image_folder", "table"])
+def test_a_root_that_may_not_be_read_is_reported_as_missing(adapter, monkeypatch):
+    def denied(path, *args, **kwargs):
+        raise PermissionError(13, "Permission denied", str(path))
+
+    for kind in ("stat", "scandir", "listdir", "lstat"):
+        monkeypatch.setattr(os, kind, denied)
+    monkeypatch.setattr(os, "access", lambda *args: False)
+    line = describe_missing({"own": (adapter, "/closed", "chexpert", "own.csv")}).splitlines()[0]
+    assert "/closed/, a folder that is missing or may not be read" in line
 
 
 def test_find_tables_finds_the_labelers_table_and_a_users_own(tmp_path):
@@ -182,7 +222,7 @@ def test_spine_is_abnormal_unless_a_row_says_no_finding(spine):
         ("lesion_type", "lesion type", r"column 'lesion_type' is missing; found .*lesion type"),
         ("Surgical implant", "", r"train\.csv, line 5, column 'lesion_type': .*found a blank"),
         ("s1,e,i2", "s1,e,i3", r"train\.csv, line 4: this image_id has another study_id"),
-        ("s2,", "s3,", "row 4 of the index; 1 such rows"),
+        ("s2,", "s3,", "row 4 of the index\\)"),
         ("i1", "i4", "image_id occurs for the second time"),
         ("i1", "../i1", "path leaves the dataset's root"),
     ],
@@ -243,7 +283,7 @@ def test_release_2_1_with_its_additional_table_is_read(chest):
             "2",
             r"chexpert\.csv\.gz, line 2, column 'Edema': expected 1, 0, -1 .*found another number",
         ),
-        ("chexpert", "-1.0", "nan", r"line 2, column 'Edema': .*found text"),
+        ("chexpert", "-1.0", "low", r"line 2, column 'Edema': .*found text"),
         (
             "chexpert",
             "11000011,50000009",
@@ -254,7 +294,7 @@ def test_release_2_1_with_its_additional_table_is_read(chest):
         ("split", "validate", "fold", r"line 3, column 'split': expected train, validation, test"),
         ("split", "d1,50000001,10000032,train", "d1,50000001,10000032,test", "also in another official"),
         ("metadata", "d2", "d1", "image_id occurs for the second time"),
-        ("metadata", "11000011", "", r"patient_id is blank.*row 3"),
+        ("metadata", "11000011", "", r"line 4, column 'subject_id': .*found a blank"),
         ("metadata", "11000011", "12000011", "1 of 4 images are missing"),
     ],
 )

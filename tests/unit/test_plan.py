@@ -189,7 +189,7 @@ def test_nothing_to_train_on_is_an_error():
         (
             "controls: {size: {more: {dataset: spine, as_many_as: chest}}}\n"
             "pretraining: {schedules: {more: {epochs: 1, batch: 8, lr: 1, bn_groups: 1}}}",
-            "controls.size.more: needs 226266 images, but its dataset has 5872",
+            "config: controls.size.more: MoCo needs 226266 images of its dataset, which has 5872",
         ),
         ("pretraining: {ranks: 2}\ntargets: {spine: {limited: ['1'], percents: ['0.06', '1'], limited: ['0.06']}}",
          "limited spine 0.06% has 3 images, enough for 1 bn_groups"),
@@ -200,6 +200,12 @@ def test_too_few_images_are_known_from_the_configuration(overlay, message):
     with pytest.raises(UserError, match=message) as caught:
         refuse_too_few(config)
     assert "\n" not in str(caught.value)
+
+
+def test_a_release_may_be_there_in_part_so_its_size_does_not_refuse_a_control():
+    config = read_config([PAPER, CONFIG / "demo.yaml", written("m.yaml", "datasets: {spine: {root: /part}}")])
+    refuse_too_few(config)
+    assert planned_jobs(config, count_images(config))
 
 
 @pytest.mark.parametrize("files", [[], ["controls"], ["demo"], ["demo", "nih-sample"], ["nih"]], ids="+".join)

@@ -403,6 +403,12 @@ def test_a_subset_of_one_image_is_refused_where_it_is_drawn(tmp_path):
         subset(drawn, index=index, splits=tmp_path / "splits.parquet", subset=tmp_path / "subset.parquet")
 
 
+def test_dropping_all_images_is_refused_by_its_cause(tmp_path):
+    index = pd.read_parquet(varied(SIDES, [np.nan] * 6, tmp_path))
+    with pytest.raises(UserError, match=r"no image has a label, and labels\.unlabeled is 'drop'"):
+        assign_splits(index, OFFICIAL, Labels(uncertain="zero", unlabeled="drop"), 0)
+
+
 def test_the_check_before_packing_refuses_what_the_jobs_would(tmp_path):
     (tmp_path / "few").mkdir()
     index, few = (
@@ -439,7 +445,7 @@ def test_the_check_before_packing_refuses_what_the_jobs_would(tmp_path):
         (lambda: check(few, percents=[]), "MoCo of hip needs at least two images"),
         (
             lambda: check(few, index, datasets=[other, hip], percents=[], sources=[], samples=["c"]),
-            "controls.size.c: needs 2",
+            "controls.size.c: MoCo needs 2",
         ),
         (lambda: check(index, datasets=[by_patient]), "hip: no class has both"),
         (

@@ -90,7 +90,7 @@ def test_values_are_the_written_text_and_the_index_is_the_line(tmp_path, records
         csv.writer(handle, lineterminator="\n").writerows([["a", "b"], *records])
     table = read_table(path, ["b", "a"])
     assert table.fillna("")[["a", "b"]].to_numpy().tolist() == [
-        [x.strip() for x in record] for record in records
+        ["" if x.strip().lower() in ("na", "nan") else x.strip() for x in record] for record in records
     ]
     lengths = [1 + sum(value.count("\n") for value in record) for record in records]
     assert table.index.tolist() == [2 + sum(lengths[:number]) for number in range(len(records))]
@@ -118,7 +118,10 @@ def test_latin_1_is_read_with_one_warning(tmp_path, caplog):
         (TEXT.replace("c,", "c\0,").encode(), "NUL bytes"),
         (TEXT.replace('"a, b",1,', "a,1,").replace("c,,0", 'c,,"0').encode() + b"d,1,1\n", r"not a readable CSV \(unexpected end"),
         (b"\x89PNG\r\n\x1a\n" + bytes(20), "NUL bytes"),
-        (b"<!DOCTYPE html>\n<html><head>\n", r"a web page, not a CSV \(a login page\?\)"),
+        (b"<!DOCTYPE html>\n<html><head>\n", r"a web page \(a login page\?\), not a CSV"),
+        (b"PK\x03\x04\x00", "an Excel workbook or a zip archive, not a CSV"),
+        (b"\x28\xb5\x2f\xfdabc\n", "packed with zstd, not a CSV"),
+        (b"file|fracture\n", "separated by bars"),
         (TEXT.replace("c,,0", "c,0").encode(), "line 3: expected 3 fields, as in the header, found 2"),
         (TEXT.replace("c,,0", "c,,0,7").encode(), "line 3: expected 3 fields, as in the header, found 4"),
         (TEXT.replace("c,,0", 'c,",0').encode(), r"not a readable CSV \(unexpected end of data\)"),
@@ -443,10 +446,13 @@ def replaced(column: str, row: int, value: object) -> pd.DataFrame:
         (replaced("file", 2, "c/.."), r"line 4, column 'file': it leaves the root"),
         (replaced("file", 0, None), r"line 2, column 'file': expected a path, found a blank"),
         (replaced("patient", 3, None), r"line 5, column 'patient': expected an identifier, found a blank"),
+        (replaced("patient", 3, "NaN"), r"line 5, column 'patient': expected an identifier, found a blank"),
+        (replaced("patient", 3, "1.2E+08"), r"line 5, column 'patient': .*export the column as text"),
+        (replaced("patient", 3, "'4"), r"line 5, column 'patient': it differs from an earlier one only in"),
+        (replaced("patient", 3, '="4"'), r"line 5, column 'patient': it differs from an earlier one only in"),
         (replaced("patient", 1, 99), r"line 3, column 'study': this study has another patient"),
         (replaced("patient", 3, 4), r"line 5, column 'patient': this patient is also in another official split"),
         (replaced("fracture", 1, "2"), r"line 3, column 'fracture': expected 1, 0, -1 or a blank, .*grade"),
-        (replaced("fracture", 1, "NaN"), r"line 3, column 'fracture': .* found text"),
         (replaced("fracture", 1, "inf"), r"line 3, column 'fracture': .* found another number"),
         (replaced("fracture", 1, "present"), r"line 3, column 'fracture': .* found text"),
         (replaced("fold", 2, "fold2"), r"line 4, column 'fold': expected train, validation, test or a blank, found another"),

@@ -19,10 +19,14 @@ from moco_transfer.files import read_columns
 
 
 class Images(NamedTuple):
-    """How many images of a dataset are in each split (None: no split), and where the numbers come from."""
+    """How many images of a dataset are in each split (None: no split), and where the numbers come from.
+
+    If ``may_be_fewer``, they are those of a whole release, and only a part of it may have been downloaded.
+    """
 
     sides: Counter[str | None]
     basis: str
+    may_be_fewer: bool = False
 
 
 def count_images(config: Config) -> dict[str, Images]:
@@ -36,8 +40,9 @@ def count_images(config: Config) -> dict[str, Images]:
         if splits.is_file():
             images[name] = Images(_column(splits, "split"), str(splits))
         else:
-            official, basis = _official_splits(config, name)
-            images[name] = Images(_sides(name, config.datasets[name].split, official), basis)
+            official = _official_splits(config, name)
+            sides = _sides(name, config.datasets[name].split, official.sides)
+            images[name] = official._replace(sides=sides)
     return images
 
 
@@ -53,25 +58,26 @@ def configured_images(config: Config) -> dict[str, Images]:
         if dataset.phantom or (documented and dataset.adapter != "nih_chestxray14"):
             total = dataset.phantom.images if dataset.phantom else sum(documented.values())
             sides = _sides(name, dataset.split, _documented_splits(documented, total))
-            images[name] = Images(sides, "the configuration")
+            images[name] = Images(sides, "the configuration", may_be_fewer=not dataset.phantom)
     return images
 
 
-def _official_splits(config: Config, name: str) -> tuple[Counter[str | None], str]:
-    """Return how many images of a dataset are in each official split (None: in no split), and the basis."""
+def _official_splits(config: Config, name: str) -> Images:
+    """Return how many images of a dataset are in each official split (None: in no split)."""
     dataset, release = config.datasets[name], RELEASES[config.datasets[name].adapter]
     index = Path("results", "data", config.data, name, "index.parquet")
     documented = sum(release.images.values())
     if dataset.phantom:
         total, basis = dataset.phantom.images, "the configuration (phantoms)"
     elif index.is_file():
-        return _column(index, "official_split"), str(index)
+        return Images(_column(index, "official_split"), str(index))
     elif dataset.table:
         from moco_transfer.data.adapters.tables import read_table, split_values
 
         path, column = Path(dataset.root, dataset.table.file), dataset.table.official_split
         rows = read_table(path, [column or dataset.table.path])
-        return Counter(split_values(rows[column], path) if column else [None] * len(rows)), str(path)
+        splits = split_values(rows[column], path) if column else [None] * len(rows)
+        return Images(Counter(splits), str(path))
     else:
         found, missing = find_tables(dataset.adapter, dataset.root, dataset.labeler)
         folders = [Path(path) for path in found if Path(path).is_dir()]
@@ -80,7 +86,7 @@ def _official_splits(config: Config, name: str) -> tuple[Counter[str | None], st
         if not files:
             basis = f"the size of {release.name}" if documented else "what similarity needs"
             basis += f"; none of it in {dataset.root}/" if missing else ""
-    return _documented_splits(release.images, total), basis
+    return Images(_documented_splits(release.images, total), basis, may_be_fewer=not dataset.phantom)
 
 
 def _documented_splits(documented: Mapping[str, int], total: int) -> Counter[str | None]:

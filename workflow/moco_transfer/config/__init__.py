@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import os
 import re
-from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
@@ -28,12 +27,12 @@ def _name(value: str) -> str:
 
 
 def _expanded(value: str) -> str:
-    """Return a path with ``~`` and variables such as ``$HOME`` replaced, unless it exists as written."""
-    if not value or "\0" in value:
+    """Return a path without blanks around it and with ``~`` and variables such as ``$HOME`` replaced, unless it exists as written."""
+    if not value.strip():
         raise ValueError("expected a path")
-    if Path(value).exists():
+    if os.path.exists(value):  # noqa: PTH110 (Path's raises an error for a folder that this user may not read)
         return value
-    path = os.path.expandvars(os.path.expanduser(value))  # noqa: PTH111 (Path's raises an error for an unknown user)
+    path = os.path.expandvars(os.path.expanduser(value.strip()))  # noqa: PTH111 (Path's raises an error for an unknown user)
     if unset := re.search(r"\$(\w+|\{\w+\})", path):
         raise ValueError(f"there is no such path, and the environment has no variable {unset[0]}")
     return path
@@ -55,7 +54,7 @@ def _printable(value: str) -> str:
 
 Percent = Annotated[str, AfterValidator(_percentage)]
 Name = Annotated[str, AfterValidator(_name)]
-UserPath = Annotated[str, AfterValidator(_expanded)]
+UserPath = Annotated[str, AfterValidator(_printable), AfterValidator(_expanded)]
 Text = Annotated[str, AfterValidator(_printable)]
 Share = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[int, Field(ge=1)]

@@ -5,13 +5,30 @@ from __future__ import annotations
 import shlex
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, StringConstraints, model_validator
+from pydantic import (
+    Field,
+    StringConstraints,
+    ValidationError,
+    ValidatorFunctionWrapHandler,
+    WrapValidator,
+    model_validator,
+)
 
 from moco_transfer.config import Positive, Section, Share, Text, UserPath
 from moco_transfer.data.releases import PHANTOMS, RELEASES
 
 # The name of a column as a table is read: without the blanks around it.
 Column = Annotated[Text, StringConstraints(strip_whitespace=True, min_length=1)]
+
+
+def _share_or_official(value: Any, check: ValidatorFunctionWrapHandler) -> Any:
+    try:
+        return check(value)
+    except ValidationError:
+        raise ValueError("expected a share from 0 to 1, or official") from None
+
+
+HeldOut = Annotated[Share | Literal["official"], WrapValidator(_share_or_official)]
 # Linux allows a command of 128 KiB, and a table's keys are a part of one.
 MOST_COMMAND_BYTES = 100_000
 
@@ -43,10 +60,10 @@ class Split(Section):
         description="The unit that is never divided between splits (#1, #2)."
     )
     train: Share = Field(description="Share of the units for training.")
-    validation: Share | Literal["official"] = Field(
+    validation: HeldOut = Field(
         description="Share of the units for validation, or `official` for the release's own."
     )
-    test: Share | Literal["official"] = Field(
+    test: HeldOut = Field(
         description="Share of the units for testing, or `official` for the release's own. The shares refer to the units that are not official."
     )
 
@@ -68,7 +85,7 @@ class Labels(Section):
 class Table(Section):
     """The columns of a user's own CSV or Parquet file."""
 
-    file: str = Field(description="The CSV or Parquet file, relative to `root`.")
+    file: Column = Field(description="The CSV or Parquet file, relative to `root`.")
     path: Column = Field(description="The column with each image's path, relative to `root`.")
     labels: Annotated[list[Column], Field(min_length=1)] = Field(
         description="The columns with labels: 1, 0, -1 or blank."
@@ -160,6 +177,10 @@ class Dataset(Section):
         return self
 
 
+def _is_blank(value: Any) -> bool:
+    return value is None or (isinstance(value, str) and not value.strip())
+
+
 def implied(name: str, dataset: dict[str, Any]) -> dict[str, Any]:
     """Return the raw section of the dataset ``name`` with what the origin of its images implies.
 
@@ -170,13 +191,13 @@ def implied(name: str, dataset: dict[str, Any]) -> dict[str, Any]:
     phantom = dataset.get("phantom") if root is None else None
     own = {"title": name, "shareable": False}
     if phantom is not None:
-        own = {"title": PHANTOMS.get(adapter), "shareable": True}
+        own = {"title": PHANTOMS.get(adapter, name), "shareable": True}
     elif adapter in RELEASES:
         own["shareable"] = RELEASES[adapter].public
     others = [release.title for each, release in RELEASES.items() if phantom is not None or each != adapter]
     given = {
         key: dataset[key]
         for key in own
-        if dataset.get(key) is not None and not (key == "title" and dataset[key] in others)
+        if not _is_blank(dataset.get(key)) and not (key == "title" and dataset[key] in others)
     }
     return dataset | own | given | {"phantom": phantom}

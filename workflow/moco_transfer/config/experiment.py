@@ -7,7 +7,8 @@ controls are extra trainings that separate what the paper varies together: domai
 from __future__ import annotations
 
 import difflib
-from collections.abc import Collection, Iterable
+from collections import Counter
+from collections.abc import Collection, Iterable, Sequence
 from datetime import date
 from typing import Annotated, Any, Literal
 
@@ -153,6 +154,7 @@ class Config(Section):
             if name in BUILT_IN_SOURCES:
                 raise ValueError(f"sources: '{name}' is built in; choose another name")
         for source, seen in self.sources.items():
+            _require_once(f"sources.{source}", seen)
             _require(f"sources.{source}", seen, self.datasets, "a dataset")
             self._require_grey(f"sources.{source}", seen)
             if len({self.datasets[name].store.size for name in seen}) > 1:
@@ -178,8 +180,7 @@ class Config(Section):
                 raise ValueError(
                     f"datasets.{name}.split: a target needs training, validation and test images"
                 )
-            if len(set(map(float, target.percents))) < len(target.percents):
-                raise ValueError(f"targets.{name}.percents: the same percentage is listed twice")
+            _require_once(f"targets.{name}.percents", [float(percent) for percent in target.percents])
             _require(
                 f"targets.{name}.limited", target.limited, target.percents, f"in targets.{name}.percents"
             )
@@ -209,6 +210,8 @@ class Config(Section):
     @model_validator(mode="after")
     def _images_fit(self) -> Config:
         _require("similarity.datasets", self.similarity.datasets, self.datasets, "a dataset")
+        _require_once("similarity.datasets", self.similarity.datasets)
+        _require_once("finetune.end_to_end.budgets", self.finetune.end_to_end.budgets)
         _require("similarity.network", [self.similarity.network], self.sources, "a source")
         for name, dataset in self.datasets.items():
             if dataset.store.size < self.model.input_size:
@@ -245,6 +248,12 @@ def _require(where: str, names: Iterable[str], among: Collection[str], what: str
     for name in names:
         if name not in among:
             raise ValueError(f"{where}: '{name}' is not {what}; choose from {', '.join(among)}")
+
+
+def _require_once(where: str, values: Sequence[Any]) -> None:
+    twice = [value for value, count in Counter(values).items() if count > 1]
+    if twice:
+        raise ValueError(f"{where}: {twice[0]} is listed twice; remove one")
 
 
 def merge(base: dict[str, Any], overlay: dict[str, Any]) -> dict[str, Any]:
@@ -284,7 +293,9 @@ def _one_line(error: dict[str, Any]) -> str:
     key = f"'{where}': " if where else ""
     if error["type"] == "extra_forbidden":
         keys = {name for section in Section.__subclasses__() for name in section.model_fields}
-        near = difflib.get_close_matches(str(path[-1]), sorted(keys), n=1)
+        if len(path) == 1:
+            keys = set(Config.model_fields)
+        near = difflib.get_close_matches(str(path[-1]), sorted(keys - {path[-1]}), n=1)
         hint = f"; did you mean '{near[0]}'?" if near else "; config/README.md lists the keys"
         return f"config: unknown key '{where}'{hint}"
     if error["type"] == "missing":
@@ -293,7 +304,10 @@ def _one_line(error: dict[str, Any]) -> str:
     if is_text and (quote := _how_to_quote(found)):
         return f"config: {key}{quote}"
     shown = "" if isinstance(found, dict) else f" (found {found!r})"
-    return f"config: {key}{error['msg'].removeprefix('Value error, ')}{shown}"
+    wanted = error["msg"].removeprefix("Value error, ")
+    if error["type"] in ("model_type", "dict_type"):
+        wanted = "expected a section of keys and values"
+    return f"config: {key}{wanted}{shown}"
 
 
 def _how_to_quote(found: Any) -> str:
@@ -302,5 +316,6 @@ def _how_to_quote(found: Any) -> str:
         words = "on, yes and true" if found else "off, no and false"
         return f"write it in quotes; without them, YAML reads {words} as {found}"
     if isinstance(found, int | float | date | None):
-        return f'write it in quotes, "{"null" if found is None else found}", so that it keeps its spelling'
+        kind = "null" if found is None else f"the {'date' if isinstance(found, date) else 'number'} {found}"
+        return f"write it in quotes; without them, YAML reads it as {kind}"
     return ""

@@ -39,7 +39,7 @@ class InitialWeights(Section):
         description="For `supervised`: the dataset whose classes the network learns."
     )
     epochs: Positive | None = Field(description="For `supervised`: passes over the training images.")
-    batch: Positive | None = Field(description="For `supervised`: images per step.")
+    batch: Annotated[int, Field(ge=2)] | None = Field(description="For `supervised`: images per step.")
     lr: Rate | None = Field(description="For `supervised`: the learning rate at the start.")
 
     @model_validator(mode="after")
@@ -129,7 +129,8 @@ class Pretraining(Section):
 
 
 class Optimizer(Section):
-    batch: Positive = Field(description="Images per step.")
+    # Batch normalisation needs a second image.
+    batch: Annotated[int, Field(ge=2)] = Field(description="Images per step.")
     lr: Rate = Field(description="Learning rate at the start; it then follows a cosine.")
     name: Literal["sgd", "adam"] = Field(description="The optimiser.")
     momentum: Annotated[float, Field(ge=0, lt=1)] | None = Field(description="For `sgd`: its momentum.")

@@ -30,7 +30,7 @@ def check_data(settings: stages.CheckData, *, index: list[Path], checked: Path) 
     for source in settings.sources:
         check_moco_images(source, images)
     for sample, count in zip(settings.samples, needed, strict=True):
-        check_sample(sample, count, images)
+        check_sample(f"controls.size.{sample}", count, images)
     counts = ", ".join(f"{sides[side]} {side}" for side in SPLITS)
     write_text(checked, f"{dataset.name}: at most {counts} images; unreadable images are not yet known\n")
 

@@ -42,7 +42,7 @@ def smallest_percent(images: int) -> str:
 def side_sizes(units: int, unit: str, shares: Mapping[str, Fraction]) -> dict[str, int]:
     """Return how many ``units`` each side gets: floor(share x units), but the last side gets the rest.
 
-    ``unit`` is their name in the message. Raises UserError if a side gets none.
+    ``unit`` is the name of one. Raises UserError if a side gets none.
 
     >>> side_sizes(8389, "image", {"train": Fraction("0.7"), "validation": Fraction("0.3")})
     {'train': 5872, 'validation': 2517}
@@ -52,7 +52,12 @@ def side_sizes(units: int, unit: str, shares: Mapping[str, Fraction]) -> dict[st
     sizes[last] = units - sum(sizes.values())
     short = min(sizes, key=sizes.__getitem__)
     if sizes[short] < 1:
-        raise UserError(f"split: {units} units ({unit}) are too few for the shares: {short} gets none")
+        found = (
+            f"1 {unit} is" if units == 1 else f"{units} {'studies' if unit == 'study' else unit + 's'} are"
+        )
+        raise UserError(
+            f"split: {found} too few for the shares: {short} gets none; give it a larger share, or add images"
+        )
     return sizes
 
 
@@ -83,10 +88,10 @@ def check_moco_images(name: str, images: int) -> None:
         )
 
 
-def check_sample(name: str, needed: int, available: int) -> None:
-    """Raise UserError if the size control ``name`` draws more images than its dataset has."""
+def check_sample(where: str, needed: int, available: int) -> None:
+    """Raise UserError if a size control draws more images than its dataset has; ``where`` names the control."""
     if available < needed:
         raise UserError(
-            f"controls.size.{name}: needs {needed} images, but its dataset has {available}; "
-            "name the smaller dataset in as_many_as"
+            f"{where}: MoCo needs {needed} images of its dataset, which has {available}; "
+            "name the smaller dataset in as_many_as, or set this control to null"
         )

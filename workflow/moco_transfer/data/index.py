@@ -18,7 +18,7 @@ from moco_transfer.errors import UserError
 REQUIRED = ("image_id", "patient_id", "study_id", "path")
 LABEL_VALUES = (1.0, 0.0, -1.0)
 RESPELLED = (
-    "it differs from an earlier one only in capitals, blanks, leading zeros, '.0' or the form of Unicode; write it "
+    "it differs from an earlier one only in capitals, blanks, quotes, leading zeros, '.0' or the like; write it "
     "in one way, so that one patient is not taken for two, or rename one of them"
 )
 
@@ -47,7 +47,8 @@ def check(index: pd.DataFrame, where: str, undivided: str | None = None) -> None
     def refuse(rows: pd.Series, message: str) -> None:
         if rows.any():
             first = rows.index[rows][0] + 1
-            raise UserError(f"{where}: {message} (row {first} of the index; {rows.sum()} such rows)")
+            others = f"; {rows.sum()} such rows" if rows.sum() > 1 else ""
+            raise UserError(f"{where}: {message} (row {first} of the index{others})")
 
     if tuple(index.columns[: len(COLUMNS)]) != COLUMNS:
         raise UserError(
@@ -74,6 +75,8 @@ def check(index: pd.DataFrame, where: str, undivided: str | None = None) -> None
     labels = label_columns(index.columns)
     if not labels:
         raise UserError(f"{where}: there is no label column after '{COLUMNS[-1]}'")
+    if not all(labels):
+        raise UserError(f"{where}: the name of a label is blank; rename it")
     for label in labels:
         unknown = index[label].notna() & ~index[label].isin(LABEL_VALUES)
         refuse(unknown, f"label '{label}' must be 1, 0, -1 or blank")
@@ -95,12 +98,13 @@ def leaves_root(paths: pd.Series) -> pd.Series:
 def respelled(identifiers: pd.Series) -> pd.Series:
     """Return which ``identifiers`` (no nulls) are probably an earlier one, spelled in another way: bool.
 
-    They differ only in capitals, blanks and invisible characters, leading zeros or '.0' of a whole number, or the form
-    of Unicode. A program that writes them so makes one patient two, who can then lie on two sides of a split.
+    They differ only in capitals, blanks, invisible characters, quotes, commas, kinds of dashes, leading zeros or '.0' of a
+    number at the end, or the form of Unicode. A program that writes them so makes one patient two, who can then lie on two sides of a split.
     """
     spellings = identifiers.drop_duplicates()
     plain = pc.utf8_lower(pc.utf8_normalize(pa.array(spellings, pa.string()), "NFKC"))
-    plain = pc.replace_substring_regex(plain, r"[\pZ\pC]+", "")
-    plain = pc.replace_substring_regex(plain, r"^0*([0-9]+?)(?:\.0*)?$", r"\1")
+    plain = pc.replace_substring_regex(plain, r"[\pZ\pC\"'’=,]+", "")
+    plain = pc.replace_substring_regex(plain, r"[\p{Pd}−]", "-")
+    plain = pc.replace_substring_regex(plain, r"^([^0-9]*?)0*([0-9]+?)(?:\.0*)?$", r"\1\2")
     again = spellings[plain.to_pandas().duplicated().to_numpy()]
     return identifiers.isin(again)

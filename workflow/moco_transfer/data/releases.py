@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -70,6 +71,10 @@ PHANTOMS = {
 }
 
 
+def _may_be_read(folder: str | Path) -> bool:
+    return os.access(folder, os.R_OK | os.X_OK)
+
+
 def find_tables(
     adapter: str, root: str | Path, labeler: str = "chexpert", file: str = ""
 ) -> tuple[list[str], list[str]]:
@@ -79,12 +84,15 @@ def find_tables(
     ``mimic_cxr_jpg``, ``file`` for ``table``.
     """
     if adapter == "table":
-        matches = {file: [str(Path(root, file))] if Path(root, file).is_file() else []}
+        path = Path(root, file)
+        matches = {file: [str(path)] if _may_be_read(path.parent) and path.is_file() else []}
     else:
         patterns = [pattern.format(labeler=labeler) for pattern in RELEASES[adapter].tables]
         # Snakemake opens what it finds, and a named pipe would make it wait forever.
         matches = {
             pattern: sorted(str(path) for path in Path(root).glob(pattern) if path.is_file() or path.is_dir())
+            if _may_be_read(root)
+            else []
             for pattern in patterns
         }
     missing = [pattern for pattern, files in matches.items() if not files]
@@ -103,8 +111,9 @@ def describe_missing(datasets: dict[str, tuple[str, ...]]) -> str:
         if missing:
             release = RELEASES[adapter]
             origin = f"get it from {release.origin}; " if release.origin else ""
+            why = "" if _may_be_read(root) else ", a folder that is missing or may not be read"
             lines.append(
-                f"dataset '{name}', {release.name}: no {' and no '.join(missing)} in {root}/ "
+                f"dataset '{name}', {release.name}: no {' and no '.join(missing)} in {root}/{why} "
                 f"({origin}set datasets.{name}.root to its folder)"
             )
     lines.append("To run everything on built-in data instead: snakemake --configfile config/demo.yaml")

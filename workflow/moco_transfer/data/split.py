@@ -75,7 +75,7 @@ def size_sample(settings: stages.DrawSample, *, splits: Path, as_many_as: Path, 
     images = len(split_rows(as_many_as, parts))
     table = read_parquet(splits)
     rows = np.flatnonzero(table["split"].isin(parts))
-    check_sample(settings.name, images, len(rows))
+    check_sample(f"controls.size.{settings.name}", images, len(rows))
     order = _random_order(table["image_id"].to_numpy()[rows], settings.seed, "size", settings.name)
     write_parquet(pd.DataFrame({"row": rows[order[:images]].astype(np.int64)}), sample)
 
@@ -89,6 +89,8 @@ def assign_splits(index: pd.DataFrame, split: Split, labels: Labels, seed: int) 
     'official' and an image names no official side, if a unit would be divided, or if there are too few units.
     """
     used = has_labels(index) if labels.unlabeled == "drop" else np.ones(len(index), dtype=bool)
+    if not used.any():
+        raise UserError("split: no image has a label, and labels.unlabeled is 'drop'; set it to 'zero'")
     side = np.full(len(index), None, dtype=object)
     free = used.copy()
     shares = {name: getattr(split, name) for name in SPLITS}
@@ -119,10 +121,14 @@ def check_classes(target: str, index: pd.DataFrame, side: pd.Series, uncertain: 
     for name in SPLITS:
         known = values[(side == name).to_numpy()]
         if not ((known == 1).any(axis=0) & (known == 0).any(axis=0)).any():
-            what = "learned" if name == "train" else "chosen" if name == "validation" else "evaluated"
+            what = {
+                "train": "nothing can be learned",
+                "validation": "no number of epochs can be chosen",
+                "test": "nothing can be evaluated",
+            }
             raise UserError(
                 f"{target}: no class has both values among the {len(known)} {SPLIT_TITLES[name]} images, so "
-                f"nothing can be {what}; give split.{name} a (larger) share, or correct the table's split or labels"
+                f"{what[name]}; give split.{name} a (larger) share, or correct the table's split or labels"
             )
 
 

@@ -38,7 +38,8 @@ def read_release(settings: stages.Index, root: Path, max_quarantined: float) -> 
     exist, is not such a release or only a part of it, or if the release names images outside it.
     """
     if not root.is_dir():
-        raise UserError(f"{root}: no such folder; set the dataset's root to where the release was unpacked")
+        found = "not a folder" if root.exists() else "no such folder"
+        raise UserError(f"{root}: {found}; set the dataset's root to where the release was unpacked")
     index = ADAPTERS[settings.adapter](root, settings)
     if settings.views is not None:
         index = keep_views(index, settings.views, str(root))

@@ -17,6 +17,7 @@ from moco_transfer.data import index
 from moco_transfer.data.adapters import layout
 from moco_transfer.data.adapters.tables import BLANKS
 from moco_transfer.errors import UserError
+from moco_transfer.escape import UNPRINTABLE
 
 SUFFIXES = {".jpg", ".jpeg", ".png", ".dcm", ".dicom"}
 
@@ -42,12 +43,14 @@ def read(root: Path, settings: stages.Index) -> pd.DataFrame:
 def _images(folder: Path, where: str) -> list[str]:
     """Return the names of the images in ``folder``, which is ``where`` in messages: its name may be a patient's."""
     files = sorted(entry.name for entry in folder.iterdir() if not entry.name.startswith("."))
-    if any(name != name.encode("utf-8", "replace").decode() for name in (folder.name, *files)):
-        raise UserError(f"{where}: a name is not in UTF-8; rename the file")
+    if any(map(UNPRINTABLE.search, (folder.name, *files))):
+        raise UserError(
+            f"{where}: its name, or that of a file in it, has a character that is not UTF-8 or cannot be printed; rename it"
+        )
     images = [name for name in files if Path(name).suffix.lower() in SUFFIXES]
     if not images:
         raise UserError(
-            f"{where}: no image in this class ({', '.join(sorted(SUFFIXES))}); found {layout.contents(folder)}"
+            f"{where}: no image in this class ({', '.join(sorted(SUFFIXES))}) among its {len(files)} entries"
         )
     if len(images) < len(files):
         log.warning("%s: entries left out because they are not images: %d", where, len(files) - len(images))

@@ -19,9 +19,9 @@ import pandas as pd
 
 from moco_transfer.errors import UserError
 
-# Names that may appear in a message: tables, and the folders of releases. Any other name may be a patient's.
+# Names that may appear in a message: the files and folders of releases. Any other name may be a patient's.
 NAMED = re.compile(
-    r"(?i).*\.(csv|csv\.gz|parquet|txt|md|html|zip|tar|gz)"
+    r"(?i)(mimic-cxr[\w.-]*|Data_Entry_2017\w*|(train|test|train_val_list|test_list|images(_\d+)?))\.(csv|txt|tar|zip)(\.gz)?"
     r"|files|annotations|physionet\.org|(train_|test_)?images(_\d+)?"
 )
 # The folders of releases that hold images of many patients; any other may be a patient's.
@@ -53,7 +53,7 @@ def only_file(root: Path, pattern: str) -> Path:
 
 
 def contents(root: Path) -> str:
-    """Describe the folder ``root`` for a message: tables and usual folders by name, the rest as a count."""
+    """Describe the folder ``root`` for a message: what releases consist of by name, the rest as a count."""
     names = sorted(entry.name for entry in root.iterdir()) if root.is_dir() else []
     shown = [name for name in names if NAMED.fullmatch(name)][:6]
     others = len(names) - len(shown)

@@ -31,6 +31,7 @@ def read(root: Path, settings: stages.Index) -> pd.DataFrame:
     """Return the index of the release at ``root``: raw labels of one labeler, and the official splits."""
     metadata = layout.only_file(root, "mimic-cxr-2.*-metadata.csv.gz")
     images = tables.read_table(metadata, ["dicom_id", *STUDY, "ViewPosition"])
+    tables.refuse_blanks(images, ["dicom_id", *STUDY], metadata)
     images = images.merge(_official_splits(root), how="left", on=["dicom_id", *STUDY])
     labels = _study_labels(root, settings.labeler)
     images = images.merge(labels, how="left", on=STUDY, indicator="in_labels")

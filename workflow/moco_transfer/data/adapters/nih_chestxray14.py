@@ -31,6 +31,7 @@ def read(root: Path, settings: stages.Index) -> pd.DataFrame:
     """Return the index of the images at ``root``: 14 labels of 0 and 1, and the official splits if listed."""
     table_path = layout.only_file(root, "Data_Entry_2017*.csv")
     table = tables.read_table(table_path, ["Image Index", "Finding Labels", "Patient ID", "View Position"])
+    tables.refuse_blanks(table, ["Image Index", "Patient ID"], table_path)
     labels = _labels(table, table_path)
     name = table["Image Index"]
     paths = name.map(
@@ -56,7 +57,7 @@ def read(root: Path, settings: stages.Index) -> pd.DataFrame:
             # a name is patient and follow-up number: every image is a separate visit
             "study_id": name.str.removesuffix(".png"),
             "path": paths,
-            "official_split": name.map(_official_splits(root)),
+            "official_split": _official_splits(name, root),
             "view": table["View Position"],
         }
     )
@@ -73,17 +74,24 @@ def _labels(table: pd.DataFrame, path: Path) -> pd.DataFrame:
     return findings.reindex(columns=list(LABELS), fill_value=0)
 
 
-def _official_splits(root: Path) -> dict[str, str]:
-    """Return the official split of every listed image, by file name; empty if the lists are missing."""
+def _official_splits(names: pd.Series, root: Path) -> pd.Series:
+    """Return the official split of each image of the table, by its file name; null if it or the lists are missing."""
     present = [name for name in LISTS if (root / name).exists()]
     if not present:
-        return {}
+        return names.map({})
     if len(present) == 1:
         absent = next(name for name in LISTS if name not in present)
         raise UserError(
             f"{root}: found {present[0]}, but no {absent}; the official split needs both: download it"
         )
-    train, test = (set(tables.read_content(root / name).decode("utf-8", "replace").split()) for name in LISTS)
+    train, test = (
+        set(tables.read_content(root / name).decode("utf-8-sig", "replace").split()) for name in LISTS
+    )
     if both := train & test:
         raise UserError(f"{root}: {len(both)} images are in both {' and '.join(LISTS)}; download both again")
-    return dict.fromkeys(train, "train") | dict.fromkeys(test, "test")
+    splits = names.map(dict.fromkeys(train, "train") | dict.fromkeys(test, "test"))
+    if splits.isna().all():
+        raise UserError(f"{root}: no image of the table is in {' or '.join(LISTS)}; download both again")
+    if splits.isna().any():
+        log.warning("images without an official split: %d", splits.isna().sum())
+    return splits

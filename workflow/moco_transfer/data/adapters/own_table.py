@@ -20,8 +20,15 @@ from moco_transfer.config import stages
 from moco_transfer.config.datasets import Table
 from moco_transfer.data import index
 from moco_transfer.data.adapters.layout import places_of
-from moco_transfer.data.adapters.tables import label_values, read_table, refuse, split_values
+from moco_transfer.data.adapters.tables import label_values, read_table, refuse, refuse_blanks, split_values
 from moco_transfer.errors import UserError
+
+# How spreadsheets write a long number.
+SCIENTIFIC = r"[0-9](?:\.[0-9]+)?[eE]\+[0-9]+"
+LOST_DIGITS = (
+    "a number in the form 1.2E+08, as spreadsheets shorten long ones, so that several patients may look like one; "
+    "export the column as text"
+)
 
 log = logging.getLogger(__name__)
 
@@ -39,8 +46,11 @@ def read(root: Path, settings: stages.Index) -> pd.DataFrame:
     rows = read_table(path, list(dict.fromkeys([*roles.values(), *table.labels])))
     columns = pd.DataFrame({role: rows[column] for role, column in roles.items()})
     columns["path"] = _checked_paths(columns["path"], path, table.path, root)
-    for role in ("image_id", "study_id", "patient_id"):
-        refuse(columns[role].isna(), path, "expected an identifier, found a blank", roles[role])
+    identifiers = dict.fromkeys(roles[role] for role in ("image_id", "study_id", "patient_id"))
+    identifiers.pop(table.path, None)
+    refuse_blanks(rows, identifiers, path)
+    for column in identifiers:
+        refuse(rows[column].str.fullmatch(SCIENTIFIC), path, LOST_DIGITS, column)
     kind = rows.index.name
     for role in ("image_id", "path"):
         message = f"it is also on an earlier {kind}; expected one {kind} per image"

@@ -23,7 +23,7 @@ import os
 import stat
 import unicodedata
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -50,6 +50,19 @@ BLANKS = "".join(
     for letter in map(chr, range(0x10000))
     if unicodedata.category(letter) in ("Zs", "Zl", "Zp", "Cc", "Cf")
 )
+# What programs write for a missing value, in any capitals. A patient of that name would be many patients.
+MISSING = ("na", "n/a", "#n/a", "<na>", "nan", "none", "null")
+# How files of other formats begin.
+FORMATS = {
+    b"PK\x03\x04": "an Excel workbook or a zip archive",
+    b"\xd0\xcf\x11\xe0": "an Excel workbook",
+    b"\x1f\x8b": "gzipped twice",
+    b"BZh": "packed with bzip2",
+    b"\xfd7zXZ": "packed with xz",
+    b"\x28\xb5\x2f\xfd": "packed with zstd",
+    b"<": "a web page (a login page?)",
+    b"{": "JSON",
+}
 TRUTH = {"true": 1.0, "yes": 1.0, "false": 0.0, "no": 0.0}
 SPLIT_NAMES = {
     **dict.fromkeys(("train", "training"), "train"),
@@ -73,7 +86,9 @@ def read_table(path: Path, columns: Sequence[str]) -> pd.DataFrame:
     content = read_content(path)
     if content.startswith(b"PAR1"):
         return _read_parquet(content, columns, path)
-    return _read_csv(content.removeprefix(b"\xef\xbb\xbf"), columns, path)
+    while content.startswith(b"\xef\xbb\xbf"):
+        content = content[3:]
+    return _read_csv(content, columns, path)
 
 
 def read_content(path: Path) -> bytes:
@@ -113,9 +128,10 @@ def _require_size(size: int, rows: int, path: Path) -> None:
 
 
 def stripped(column: pa.ChunkedArray) -> pa.ChunkedArray:
-    """Return a ``column`` of text without the ``BLANKS`` around each value; what is empty then is null."""
+    """Return a ``column`` of text without the ``BLANKS`` around each value; what is empty then, or ``MISSING``, is null."""
     text = pc.utf8_trim(column, characters=BLANKS)
-    return pc.if_else(pc.equal(text, ""), None, text)
+    blank = pc.is_in(pc.utf8_lower(text), value_set=pa.array(["", *MISSING]))
+    return pc.if_else(blank, None, text)
 
 
 def label_values(table: pd.DataFrame, columns: Sequence[str], path: Path) -> pd.DataFrame:
@@ -132,7 +148,7 @@ def label_values(table: pd.DataFrame, columns: Sequence[str], path: Path) -> pd.
             numbers = numbers.fillna(table[column].str.lower().map(TRUTH).astype(np.float64))
             bad &= ~numbers.isin(LABEL_VALUES)
         if bad.any():
-            found = "text; write a missing value as a blank"
+            found = "text; write 1 for present and 0 for absent"
             if numbers[bad].notna().any():
                 found = (
                     "another number; if it is a grade, add a column of 1 and 0, such as 1 from grade 2 on, and name "
@@ -152,6 +168,12 @@ def split_values(column: pd.Series, path: Path) -> pd.Series:
     bad = column.notna() & known.isna()
     refuse(bad, path, f"expected {', '.join(SPLITS)} or a blank, found another value", column.name)
     return known
+
+
+def refuse_blanks(table: pd.DataFrame, columns: Iterable[str], path: Path) -> None:
+    """Raise UserError if an identifier is blank in ``columns`` of ``table``, which was read from ``path``."""
+    for column in columns:
+        refuse(table[column].isna(), path, "expected an identifier, found a blank", column)
 
 
 def refuse_duplicates(table: pd.DataFrame, columns: list[str], path: Path) -> None:
@@ -175,6 +197,10 @@ def refuse(bad: pd.Series, path: Path, message: str, column: str | None = None) 
 
 def _read_csv(content: bytes, columns: Sequence[str], path: Path) -> pd.DataFrame:
     _require_size(len(content), max(content.count(b"\n"), content.count(b"\r")), path)
+    head = content[:100].lstrip()
+    for start, what in FORMATS.items():
+        if head.startswith(start):
+            raise UserError(f"{path}: it is {what}, not a CSV; save or download the table as CSV in UTF-8")
     if b"\0" in content:
         raise UserError(
             f"{path}: contains NUL bytes, so it is not a CSV, or one in UTF-16; save it as CSV in UTF-8"
@@ -187,14 +213,14 @@ def _read_csv(content: bytes, columns: Sequence[str], path: Path) -> pd.DataFram
     written = _written_names(content, columns, path)
     table = None
     if b'"' not in content:
-        with suppress(pa.ArrowInvalid):
+        with suppress(pa.ArrowException):
             table = _parsed(content, written)
     lines: Sequence[int] = range(2, 2 + (table.num_rows if table else 0))
     if not table or table.num_rows != content.rstrip().count(b"\n"):
         lines, content = _checked(content, path)
         try:
             table = _parsed(content, written)
-        except pa.ArrowInvalid:  # its message repeats the record
+        except pa.ArrowException:  # its message repeats the record
             table = None
         if table is None or table.num_rows != len(lines):
             raise UserError(f"{path}: not a readable CSV; save or download it again")
@@ -265,8 +291,6 @@ def _written_names(content: bytes, columns: Sequence[str], path: Path) -> list[s
     """Return the names of ``columns`` as the header of a CSV writes them, perhaps with blanks around them."""
     if not content:
         raise UserError(f"{path}: the file is empty; download it again")
-    if content.lstrip()[:1] == b"<":
-        raise UserError(f"{path}: a web page, not a CSV (a login page?); download it again")
     try:
         header = next(_records(content))
     except csv.Error as error:
@@ -274,7 +298,7 @@ def _written_names(content: bytes, columns: Sequence[str], path: Path) -> list[s
     names = [name.strip(BLANKS) for name in header]
     if not any(names):
         raise UserError(f"{path}: the first line is blank; it must name the columns")
-    for kind, separator in (("semicolons", ";"), ("tabs", "\t")):
+    for kind, separator in (("semicolons", ";"), ("tabs", "\t"), ("bars", "|")):
         if len(header) == 1 and separator in header[0] and header[0] not in columns:
             raise UserError(f"{path}: its fields are separated by {kind}; save it with commas")
     _require_columns(columns, names, path)
@@ -346,7 +370,7 @@ def _read_parquet(content: bytes, columns: Sequence[str], path: Path) -> pd.Data
 
 
 def _is_text(kind: pa.DataType) -> bool:
-    return pa.types.is_string(kind) or pa.types.is_large_string(kind)
+    return pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)
 
 
 def _as_text(column: pa.ChunkedArray, name: str, path: Path) -> pd.Series:

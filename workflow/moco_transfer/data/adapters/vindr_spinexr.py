@@ -15,7 +15,7 @@ from moco_transfer.config import stages
 from moco_transfer.data import index
 from moco_transfer.data.adapters import layout, tables
 
-NORMAL = "No finding"
+NORMAL = "no finding"
 
 
 def read(root: Path, settings: stages.Index) -> pd.DataFrame:
@@ -28,9 +28,10 @@ def _read_split(root: Path, split: str) -> pd.DataFrame:
     layout.folder(root, f"{split}_images")
     path = root / "annotations" / f"{split}.csv"
     boxes = tables.read_table(path, ["study_id", "image_id", "lesion_type"])
+    tables.refuse_blanks(boxes, ["study_id", "image_id"], path)
     blank = boxes["lesion_type"].isna()
-    tables.refuse(blank, path, f"expected a finding or '{NORMAL}', found a blank", "lesion_type")
-    abnormal = ~(boxes["lesion_type"] == NORMAL).groupby(boxes["image_id"]).any()
+    tables.refuse(blank, path, "expected a finding or 'No finding', found a blank", "lesion_type")
+    abnormal = ~(boxes["lesion_type"].str.lower() == NORMAL).groupby(boxes["image_id"]).any()
     images = boxes.drop_duplicates(["image_id", "study_id"])
     repeated = images["image_id"].duplicated()
     tables.refuse(repeated, path, "this image_id has another study_id on an earlier line")
