@@ -40,6 +40,7 @@ from pydicom.valuerep import EXPLICIT_VR_LENGTH_32
 
 from moco_transfer.data.codestream import EXCESS, read_codestream
 from moco_transfer.data.display import ImagePixels, show_colour, show_gray, show_palette
+from moco_transfer.data.image_file import is_of_the_machine
 from moco_transfer.errors import UnreadableImage
 
 GRAY = ("MONOCHROME1", "MONOCHROME2")
@@ -97,8 +98,8 @@ def read_dicom(handle: BinaryIO, start: int, max_pixels: int) -> tuple[np.ndarra
 
     The image is uint8 [height, width] or [height, width, 3]; each repair is a short text. ``start`` is the
     position of the first data element. Raises UnreadableImage unless the file is intact and contains one frame
-    of at most ``max_pixels``, with 8 or 16 bits, in grey, palette colours, RGB or YBR; and OSError if the file
-    cannot be read.
+    of at most ``max_pixels``, with 8 or 16 bits, in grey, palette colours, RGB or YBR; and OSError,
+    MemoryError or ImportError if the machine fails.
     """
     most_bytes = 6 * max_pixels + HEADER_BYTES
     try:
@@ -112,13 +113,13 @@ def read_dicom(handle: BinaryIO, start: int, max_pixels: int) -> tuple[np.ndarra
         else:
             shown = show_gray(pixels.words, pixels.about, file.header)
         return shown, tuple(dict.fromkeys((*repairs, *pixels.repairs)))
-    except (UnreadableImage, MemoryError):
+    except UnreadableImage:
         raise
     except Exception as error:
+        if is_of_the_machine(error):
+            raise
         # the messages of pydicom and its decoders repeat attributes of the file: report only the kind of
         # error
-        if isinstance(error, OSError) and error.errno:
-            raise
         raise UnreadableImage(f"a broken DICOM ({type(error).__name__})") from error
 
 

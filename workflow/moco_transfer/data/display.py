@@ -20,11 +20,11 @@ import math
 from collections.abc import Callable
 from typing import NamedTuple
 
-import numba
 import numpy as np
 from pydicom import Dataset
 from pydicom.pixels import apply_windowing, convert_color_space
 
+from moco_transfer.compiled import compiled
 from moco_transfer.data.lut import look_up, read_lut, read_palette
 from moco_transfer.errors import UnreadableImage
 
@@ -69,6 +69,8 @@ def to_uint8(words: np.ndarray, brightness: Callable[[np.ndarray, Counts], np.nd
     return _lookup(flat, table).reshape(words.shape)
 
 
+# np.bincount and NumPy's indexing first convert words to 8 bytes, which takes several times as long.
+@compiled
 def _histogram(words: np.ndarray, length: int) -> np.ndarray:
     counts = np.zeros(length, np.int64)
     for word in words:
@@ -76,27 +78,12 @@ def _histogram(words: np.ndarray, length: int) -> np.ndarray:
     return counts
 
 
+@compiled
 def _lookup(words: np.ndarray, table: np.ndarray) -> np.ndarray:
     shown = np.empty(len(words), np.uint8)
     for position, word in enumerate(words):
         shown[position] = table[word]
     return shown
-
-
-def _compiled(function: Callable, result: numba.types.Type, other: numba.types.Type) -> Callable:
-    """Compile ``function`` of words (8 or 16 bits) and an ``other`` argument, now rather than when an image is
-    read: a cache file that a crash left broken must not look like a broken image."""
-    words = [numba.types.Array(word, 1, "C", readonly=True) for word in (numba.uint8, numba.uint16)]
-    signatures = [result(word, other) for word in words]
-    try:
-        return numba.njit(signatures, cache=True, nogil=True)(function)
-    except Exception:
-        return numba.njit(signatures, nogil=True)(function)
-
-
-# np.bincount and NumPy's indexing first convert words to 8 bytes, which takes several times as long.
-_histogram = _compiled(_histogram, numba.int64[::1], numba.int64)
-_lookup = _compiled(_lookup, numba.uint8[::1], numba.uint8[::1])
 
 
 def robust(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
