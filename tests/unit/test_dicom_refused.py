@@ -57,8 +57,7 @@ def reason(path: Path) -> str:
         ({"PixelData": b"\0\0"}, "a DICOM with 2 bytes of pixel data instead of 1054"),
         ({"PixelData": b"\0" * 2108}, "a DICOM with 2108 bytes of pixel data instead of 1054"),
         ({"PixelData": b""}, "a DICOM with 0 bytes of pixel data instead of 1054"),
-        ({"VOILUTSequence": [lut(0, 40, np.arange(9), "<")]}, "a DICOM with a LUT of 9 entries of 40 bits"),
-        ({"VOILUTSequence": [lut(0, 16, np.arange(0), "<")]}, "a DICOM with a LUT of 0 entries of 16 bits"),
+        ({"VOILUTSequence": [lut(0, 16, np.arange(0), "<")]}, "a DICOM with a LUT of 0 entries"),
     ],
 )
 def test_unusable_dicoms_are_refused_with_a_reason(tmp_path, attributes, expected):

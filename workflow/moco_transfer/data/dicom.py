@@ -15,6 +15,7 @@ A file that lost its header is read if its first bytes look like a data set.
 from __future__ import annotations
 
 import io
+import math
 import zlib
 from typing import BinaryIO, NamedTuple
 
@@ -196,14 +197,15 @@ def _repair_decimals(header: Dataset) -> list[str]:
             text = text.replace(",", ".")
             repairs.append(COMMA)
         try:
-            if text:
-                float(text)
+            broken = text and not math.isfinite(float(text))
         except ValueError:
+            broken = True
+        if broken:
             if keyword.startswith("Rescale"):
-                raise UnreadableImage("a DICOM whose rescale slope or intercept is not a number") from None
+                raise UnreadableImage("a DICOM whose rescale slope or intercept is not a number")
             text = ""
             repairs.append(NO_WINDOW)
-        header[element.tag] = element._replace(value=text.encode("latin-1"), length=len(text))
+        header[element.tag] = element._replace(VR="DS", value=text.encode("latin-1"), length=len(text))
     return repairs
 
 
@@ -268,8 +270,9 @@ def _uncompressed(file: DicomFile, about: ImagePixels) -> tuple[bytes, tuple[str
     shared = about.photometric == "YBR_FULL_422"
     width = about.allocated // 8
     expected = about.rows * about.columns * (2 if shared else about.samples) * width
-    # Padding is allowed (PS3.5 8.1.1). So many bytes would be a second frame, or colours that are not shared.
-    if not expected <= file.length < (expected * 3 // 2 if shared else expected * 2):
+    # Padding is allowed (PS3.5 8.1.1), but so many bytes are other frames, or colours that are not shared.
+    more, frame = file.length - expected, expected // 2 if shared else expected
+    if more < 0 or (more >= frame and more % frame <= 1):
         raise UnreadableImage(f"a DICOM with {file.length} bytes of pixel data instead of {expected}")
     data = file.body.read(expected + expected % 2)
     if len(data) < expected:

@@ -148,8 +148,8 @@ def _white(largest: int, bits: int) -> int:
 
     That is the largest possible one. If all values are below an eighth of it, they have fewer bits than stated.
     """
-    full = 2**bits - 1
-    return full if bits <= 8 or largest > full >> 3 else max(largest, 255)
+    used = max(8, largest.bit_length())
+    return 2 ** (bits if used > bits - 3 else used) - 1
 
 
 def _is_padding(every_word: np.ndarray, about: ImagePixels, header: Dataset) -> np.ndarray:
@@ -198,8 +198,7 @@ def _brightness(units: np.ndarray, counts: Counts, header: Dataset) -> np.ndarra
     window = Dataset()
     window.PhotometricInterpretation, window.VOILUTFunction = "MONOCHROME2", function
     window.BitsStored, window.PixelRepresentation = 1, 0  # brightness from 0 to 1
-    for name in ("WindowCenter", "WindowWidth"):
-        window[name] = header[name]
+    window.WindowCenter, window.WindowWidth = center, width
     with np.errstate(over="ignore"):  # far below a sigmoid window
         return apply_windowing(units, window)
 
