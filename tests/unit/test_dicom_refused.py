@@ -176,12 +176,18 @@ def test_bombs_are_refused(tmp_path):
     assert reason(saved(dataset, tmp_path)) == "a DICOM whose run lengths exceed its size"
 
 
-def test_endless_elements_are_refused(tmp_path):
+def test_endless_elements_are_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr("moco_transfer.data.dicom.MOST_READS", 2000)
     path = saved(dicom(pixels12()), tmp_path)
     head = path.read_bytes()
     start = 144 + int.from_bytes(head[140:144], "little")
-    path.write_bytes(head[:start] + struct.pack("<HH2sH", 0x0009, 0x0010, b"LO", 0) * 120_000)
-    assert reason(path) == "a DICOM of more than 100000 elements"
+    sequence = struct.pack("<HH2sHI", 0x0028, 0x3010, b"SQ", 0, 0xFFFFFFFF)
+    for endless in (
+        struct.pack("<HH2sH", 0x0009, 0x0010, b"LO", 0) * 2200,
+        sequence + struct.pack("<HHI", 0xFFFE, 0xE000, 0) * 2200,
+    ):
+        path.write_bytes(head[:start] + endless)
+        assert reason(path) == "a DICOM with more than 1000 elements before its pixels"
 
 
 def box(kind: bytes, inner: bytes) -> bytes:
