@@ -127,8 +127,8 @@ def show_palette(words: np.ndarray, about: ImagePixels, header: Dataset) -> np.n
     values = about.values(np.arange(np.iinfo(words.dtype).max + 1))
     colours = np.stack([look_up(values, lut) for lut in read_palette(header)], axis=-1)
     if colours.dtype == np.uint16:
-        white = _white(int(colours.max()), 16)
-        colours = colours >> 8 if white == 65535 else np.rint(colours * (255 / white))
+        brightest = white(int(colours.max()), 16)
+        colours = colours >> 8 if brightest == 65535 else np.rint(colours * (255 / brightest))
     return colours.astype(np.uint8)[words]
 
 
@@ -138,13 +138,13 @@ def show_colour(words: np.ndarray, about: ImagePixels) -> np.ndarray:
         shown = words
     else:
         values = about._replace(signed=False).values(words)
-        shown = np.rint(values * (255 / _white(int(values.max()), about.stored))).astype(np.uint8)
+        shown = np.rint(values * (255 / white(int(values.max()), about.stored))).astype(np.uint8)
     ybr = about.photometric in ("YBR_FULL", "YBR_FULL_422")
     return convert_color_space(shown, "YBR_FULL", "RGB") if ybr else shown
 
 
-def _white(largest: int, bits: int) -> int:
-    """Return which value is white in colours of ``bits`` whose ``largest`` is given.
+def white(largest: int, bits: int) -> int:
+    """Return which value is white, or opaque, in colours of ``bits`` whose ``largest`` value is given.
 
     That is the largest possible one. If all values are below an eighth of it, they have fewer bits than stated.
     """

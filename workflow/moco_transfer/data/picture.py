@@ -186,16 +186,17 @@ def _sixteen_bits(
 
     ``alpha`` is uint16 [h, w]; ``transparent`` is a grey value or colour.
     """
-    from moco_transfer.data.display import robust, to_uint8
+    from moco_transfer.data.display import robust, to_uint8, white
 
     if transparent is not None:
         differs = words != np.array(transparent)
         alpha = np.where(differs if words.ndim == 2 else differs.any(axis=2), np.uint16(0xFFFF), np.uint16(0))
-    if alpha is None or (alpha == 0xFFFF).all():
+    opaque = 0xFFFF if alpha is None else white(int(alpha.max()), 16)
+    if alpha is None or (alpha == opaque).all():
         return to_uint8(words, lambda values, counts: robust(values, counts()))
     visible = words[alpha > 0].ravel()
     shown = to_uint8(words, lambda values, _: robust(values, np.bincount(visible, minlength=len(values))))
-    share = alpha / np.float32(0xFFFF)
+    share = alpha / np.float32(opaque)
     return np.rint(shown * (share if words.ndim == 2 else share[..., None])).astype(np.uint8)
 
 
