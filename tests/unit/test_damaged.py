@@ -130,6 +130,13 @@ def test_a_damaged_header_is_called_that(content):
         decode(BytesIO(content), LIMIT)
 
 
+def test_a_jpeg_of_many_scans_is_refused_at_once():
+    whole = jpeg("progressive")
+    scan = whole[whole.rindex(b"\xff\xda") : -2]
+    with pytest.raises(UnreadableImage, match="more than 100 scans"):
+        decode(BytesIO(whole[:-2] + scan[:30] * 200 + END), LIMIT)
+
+
 @pytest.mark.skipif(REAL is None, reason="MOCO_TRANSFER_REAL_DATA names no folder with NIH ChestX-ray14")
 def test_real_radiographs():
     for path in sorted(Path(REAL).rglob("*.png"))[::12]:

@@ -9,7 +9,8 @@ from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRL
 
 @pytest.mark.parametrize("syntax", SYNTAXES)
 @pytest.mark.parametrize(
-    ("bits", "largest"), [(16, 4095), (16, 1000), (12, 255), (12, 4095), (8, 4095), (8, 65535), (16, 65535)]
+    ("bits", "largest"),
+    [(16, 4095), (16, 1000), (12, 255), (12, 4095), (8, 4095), (8, 65535), (16, 65535), (32, 4095)],
 )
 def test_the_largest_entry_of_a_voi_lut_is_white(syntax, bits, largest):
     entries = np.linspace(0, largest, 4096).astype(np.uint16)

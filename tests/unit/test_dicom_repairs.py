@@ -135,6 +135,16 @@ def test_luma_and_chroma_of_16_bits():
     np.testing.assert_array_equal(shown(same), shown(dicom(ybr, 8, **colour)))
 
 
+def test_luma_and_chroma_of_fewer_bits_than_the_header_says():
+    """Grey must stay grey, whatever the largest value is."""
+    ybr = np.full((4, 6, 3), 2048, np.uint16)
+    ybr[..., 0] = np.linspace(500, 3000, 24).reshape(4, 6)
+    colour = {"SamplesPerPixel": 3, "PhotometricInterpretation": "YBR_FULL", "PlanarConfiguration": 0}
+    image = shown(dicom(ybr, 16, **colour))
+    np.testing.assert_array_equal(image, shown(dicom(ybr, 12, **colour)))
+    np.testing.assert_allclose(image, np.repeat(ybr[..., :1] * (255 / 4095), 3, axis=2), atol=2)
+
+
 def test_the_planes_of_a_compressed_frame_lie_as_the_frame_says():
     frame = get_frame(
         dcmread(get_testdata_file("SC_rgb_jpeg_gdcm.dcm", download=False)).PixelData, 0, number_of_frames=1
@@ -172,7 +182,7 @@ def test_whole_words_that_are_padding_stay_out_of_the_window():
 
 
 @pytest.mark.parametrize("syntax", SYNTAXES)
-@pytest.mark.parametrize("excess", [2, 4, 100, 500])
+@pytest.mark.parametrize("excess", [2, 4, 500, 1300])
 def test_excess_bytes_are_cut(syntax, excess):
     dataset = dicom(pixels12(), 12, syntax, **FULL12)
     dataset.PixelData += b"\x07" * excess
@@ -226,6 +236,13 @@ def test_a_decimal_comma_is_a_point(keyword, text):
     assert repairs == ("a decimal comma was read as a point",)
 
 
+@pytest.mark.parametrize("text", ["2048", "2048,0", "2048\\1024"])
+def test_a_window_in_another_value_representation(text):
+    dataset = dicom(pixels12(), 12, **FULL12)
+    dataset.add_new("WindowCenter", "LO", text)
+    np.testing.assert_allclose(read(dataset)[0], full(pixels12(), 12), atol=0.51)
+
+
 @pytest.mark.parametrize(
     "text", ["2048", " 2048.0", "+2048.", "2048\0", "2048\0\0ab", "2.048E+03", "2048\\x", "\t2048"]
 )
@@ -233,7 +250,7 @@ def test_text_around_a_number_is_no_matter(text):
     np.testing.assert_allclose(shown(with_text("WindowCenter", text)), full(pixels12(), 12), atol=0.51)
 
 
-@pytest.mark.parametrize("text", ["unknown", "2.048,0", "1,2,3", "--5"])
+@pytest.mark.parametrize("text", ["unknown", "2.048,0", "1,2,3", "--5", "NaN", "inf"])
 def test_a_window_that_is_no_number_is_ignored(text):
     dataset = dicom(pixels12(), 12)
     image, repairs = read(with_text("WindowWidth", text))
@@ -267,6 +284,24 @@ def test_a_frame_is_read_by_what_it_is_not_by_the_header():
     frame, _ = frame_of("JPEG lossless", pixels12(), 12)
     image = shown(compressed(frame, pixels12(), 12, JPEGBaseline8Bit, **FULL12))
     np.testing.assert_allclose(image, full(pixels12(), 12), atol=0.51)
+
+
+def test_jpeg_2000_with_lost_pages_is_refused():
+    values = np.random.default_rng(12).integers(0, 4096, (100, 100), dtype=np.uint16)
+    frame, syntax = frame_of("JPEG 2000", values, 12)
+    lost = frame[:5000] + bytes(len(frame) - 5002) + frame[-2:]
+    with pytest.raises(UnreadableImage, match="cut short or damaged"):
+        read(compressed(lost, values, 12, syntax))
+
+
+@pytest.mark.parametrize("error", [ImportError("no module"), MemoryError()])
+def test_a_broken_installation_or_too_little_memory_is_not_the_image(monkeypatch, error):
+    def fail(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr("moco_transfer.data.dicom.show_gray", fail)
+    with pytest.raises(type(error)):
+        read(dicom(pixels12(), 12))
 
 
 def test_errors_of_the_machine_are_not_the_image():

@@ -340,3 +340,15 @@ def test_an_atomic_write_leaves_nothing_on_a_full_disk(tmp_path):
     with files_limited_to(100), pytest.raises(UserError, match=f"no space left on {tmp_path}"):
         disk.write_text(path, "new" * 100)
     assert files_in(tmp_path) == {"text": b"old"}
+
+
+def test_files_that_another_run_deletes_are_one_line(tmp_path, monkeypatch):
+    index, _ = write_images(tmp_path, 3)
+
+    def delete(*_: object) -> None:
+        for path in (tmp_path / "packed").glob(".images*"):
+            path.unlink()
+
+    monkeypatch.setattr("moco_transfer.data.packing.log.info", delete)
+    with pytest.raises(UserError, match="another run"):
+        pack_shard(index, tmp_path, Settings(size=16, fit="stretch"), tmp_path / "packed")

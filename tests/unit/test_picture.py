@@ -84,6 +84,9 @@ def test_a_grey_png_of_16_bits_looks_the_same_in_any_number_of_channels(colour_t
     channels = {0: [], 2: [DEEP, DEEP], 4: [OPAQUE], 6: [DEEP, DEEP, OPAQUE]}[colour_type]
     words = np.dstack([DEEP, *channels])
     np.testing.assert_array_equal(shown(words, colour_type), windowed(DEEP))
+    if colour_type in (4, 6):  # the opacity also has 12 bits
+        words[..., -1] = 4095
+        np.testing.assert_array_equal(shown(words, colour_type), windowed(DEEP))
 
 
 def test_a_colour_png_of_16_bits_has_one_window_for_all_channels():

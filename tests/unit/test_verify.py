@@ -1,6 +1,7 @@
 """A store is checked against its manifest and the original images; the first difference is reported."""
 
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -83,12 +84,17 @@ def test_a_manifest_that_disagrees_is_found(packed, change, message):
 
 
 def test_no_manifest_is_no_store(packed):
-    (packed / "manifest.json").unlink()
-    with pytest.raises(UserError, match="not a finished store; pack the dataset again"):
-        verify(store=packed)
+    manifest = packed / "manifest.json"
+    manifest.unlink()
+    for make in (lambda: None, manifest.mkdir, lambda: (manifest.rmdir(), os.mkfifo(manifest))):
+        make()
+        with pytest.raises(UserError, match="not a finished store; pack the dataset again"):
+            verify(store=packed)
 
 
-@pytest.mark.parametrize("content", [b"", b"{", b"[1]", b"\xff\xfe", b'{"indexed": 12}', b"null"])
+@pytest.mark.parametrize(
+    "content", [b"", b"{", b"[1]", b"\xff\xfe", b'{"indexed": 12}', b"null", b"[" * 100_000]
+)
 def test_a_damaged_manifest_is_one_line(packed, content, capsys):
     (packed / "manifest.json").write_bytes(content)
     assert main(["verify", "--store", str(packed)]) == 1

@@ -38,6 +38,8 @@ STOP, OTHER = b"\xff\0" * 16, b"\x55" * 64
 JP2 = b"\0\0\0\x0cjP  \r\n\x87\n"
 JPEG_2000, END = b"\xff\x4f\xff\x51", b"\xff\xd9"
 NEXT_JPEG_2000 = re.compile(rb"\xff\xd9\0*\xff\x4f\xff\x51")
+# A copy that failed may leave zeros, which a decoder of JPEG 2000 takes for a worse image without a word.
+LOST_PAGE = bytes(4096)
 # A decoder allocates 9 kB per tile. Real tiles have at least 64 x 64 pixels.
 MOST_TILES = 10_000
 
@@ -192,6 +194,8 @@ def _jpeg_2000(stream: bytes) -> Codestream:
         raise UnreadableImage(f"a DICOM whose JPEG 2000 has {tiles} tiles, more than {MOST_TILES}")
     if NEXT_JPEG_2000.search(stream):
         raise UnreadableImage("a multi-frame DICOM")
+    if LOST_PAGE in stream:
+        raise UnreadableImage(CUT_SHORT)
     data = stream[: stream.rfind(END) + len(END)] if END in stream else stream
     return Codestream(
         "JPEG 2000", lower - upper, right - left, components,

@@ -15,6 +15,7 @@ A file that lost its header is read if its first bytes look like a data set.
 from __future__ import annotations
 
 import io
+import math
 import zlib
 from typing import BinaryIO, NamedTuple
 
@@ -40,6 +41,7 @@ from pydicom.valuerep import EXPLICIT_VR_LENGTH_32
 
 from moco_transfer.data.codestream import EXCESS, read_codestream
 from moco_transfer.data.display import ImagePixels, show_colour, show_gray, show_palette
+from moco_transfer.data.image_file import is_of_the_machine
 from moco_transfer.errors import UnreadableImage
 
 GRAY = ("MONOCHROME1", "MONOCHROME2")
@@ -63,7 +65,7 @@ KEPT = [tag_for_keyword(keyword) for keyword in _KEPT]
 UNDEFINED_LENGTH = 0xFFFFFFFF
 PIXEL_DATA, FLOAT_PIXEL_DATA, DOUBLE_PIXEL_DATA = 0x7FE00010, 0x7FE00008, 0x7FE00009
 # The header of a radiograph has a few hundred elements; megabytes of junk would take minutes.
-MOST_ELEMENTS = 100_000
+MOST_READS = 200_000
 # What a file may contain besides its pixels, which are at most three channels of 16 bits.
 HEADER_BYTES = 16 << 20
 
@@ -97,8 +99,8 @@ def read_dicom(handle: BinaryIO, start: int, max_pixels: int) -> tuple[np.ndarra
 
     The image is uint8 [height, width] or [height, width, 3]; each repair is a short text. ``start`` is the
     position of the first data element. Raises UnreadableImage unless the file is intact and contains one frame
-    of at most ``max_pixels``, with 8 or 16 bits, in grey, palette colours, RGB or YBR; and OSError if the file
-    cannot be read.
+    of at most ``max_pixels``, with 8 or 16 bits, in grey, palette colours, RGB or YBR; and OSError,
+    MemoryError or ImportError if the machine fails.
     """
     most_bytes = 6 * max_pixels + HEADER_BYTES
     try:
@@ -112,13 +114,13 @@ def read_dicom(handle: BinaryIO, start: int, max_pixels: int) -> tuple[np.ndarra
         else:
             shown = show_gray(pixels.words, pixels.about, file.header)
         return shown, tuple(dict.fromkeys((*repairs, *pixels.repairs)))
-    except (UnreadableImage, MemoryError):
+    except UnreadableImage:
         raise
     except Exception as error:
+        if is_of_the_machine(error):
+            raise
         # the messages of pydicom and its decoders repeat attributes of the file: report only the kind of
         # error
-        if isinstance(error, OSError) and error.errno:
-            raise
         raise UnreadableImage(f"a broken DICOM ({type(error).__name__})") from error
 
 
@@ -136,18 +138,13 @@ def _read_until_pixels(handle: BinaryIO, start: int, most_bytes: int) -> DicomFi
     implicit, little_endian = _encoding(syntax, handle)
 
     found: list[tuple[int, str | None, int]] = []
-    elements = 0
 
     def at_pixels(tag: BaseTag, vr: str | None, length: int) -> bool:
-        nonlocal elements
-        elements += 1
-        if elements > MOST_ELEMENTS:
-            raise UnreadableImage(f"a DICOM of more than {MOST_ELEMENTS} elements")
         if tag in (PIXEL_DATA, FLOAT_PIXEL_DATA, DOUBLE_PIXEL_DATA):
             found.append((tag, vr, length))
         return bool(found)
 
-    header = read_dataset(handle, implicit, little_endian, stop_when=at_pixels, specific_tags=KEPT)
+    header = read_dataset(_Limited(handle), implicit, little_endian, stop_when=at_pixels, specific_tags=KEPT)
     if start == 0 and not (found and "Rows" in header and "Columns" in header):
         raise UnreadableImage("neither DICOM, JPEG nor PNG")
     if not found:
@@ -159,6 +156,21 @@ def _read_until_pixels(handle: BinaryIO, start: int, most_bytes: int) -> DicomFi
     # takes 4 more
     handle.seek(12 if vr in EXPLICIT_VR_LENGTH_32 else 8, io.SEEK_CUR)
     return DicomFile(header, syntax, little_endian, handle, vr, length)
+
+
+class _Limited:
+    """A file that is read from a limited number of times: pydicom reads each element and each item of a sequence by
+    itself, and makes 1.5 kB of 8 bytes."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file, self._reads = file, 0
+        self.seek, self.tell = file.seek, file.tell
+
+    def read(self, size: int = -1) -> bytes:
+        self._reads += 1
+        if self._reads > MOST_READS:
+            raise UnreadableImage(f"a DICOM with more than {MOST_READS // 2} elements before its pixels")
+        return self._file.read(size)
 
 
 def _inflated(handle: BinaryIO, most_bytes: int) -> BinaryIO:
@@ -195,14 +207,15 @@ def _repair_decimals(header: Dataset) -> list[str]:
             text = text.replace(",", ".")
             repairs.append(COMMA)
         try:
-            if text:
-                float(text)
+            broken = text and not math.isfinite(float(text))
         except ValueError:
+            broken = True
+        if broken:
             if keyword.startswith("Rescale"):
-                raise UnreadableImage("a DICOM whose rescale slope or intercept is not a number") from None
+                raise UnreadableImage("a DICOM whose rescale slope or intercept is not a number")
             text = ""
             repairs.append(NO_WINDOW)
-        header[element.tag] = element._replace(value=text.encode("latin-1"), length=len(text))
+        header[element.tag] = element._replace(VR="DS", value=text.encode("latin-1"), length=len(text))
     return repairs
 
 
@@ -267,8 +280,9 @@ def _uncompressed(file: DicomFile, about: ImagePixels) -> tuple[bytes, tuple[str
     shared = about.photometric == "YBR_FULL_422"
     width = about.allocated // 8
     expected = about.rows * about.columns * (2 if shared else about.samples) * width
-    # Padding is allowed (PS3.5 8.1.1). So many bytes would be a second frame, or colours that are not shared.
-    if not expected <= file.length < (expected * 3 // 2 if shared else expected * 2):
+    # Padding is allowed (PS3.5 8.1.1), but so many bytes are other frames, or colours that are not shared.
+    more, frame = file.length - expected, expected // 2 if shared else expected
+    if more < 0 or (more >= frame and more % frame <= 1):
         raise UnreadableImage(f"a DICOM with {file.length} bytes of pixel data instead of {expected}")
     data = file.body.read(expected + expected % 2)
     if len(data) < expected:

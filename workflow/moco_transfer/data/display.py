@@ -20,11 +20,11 @@ import math
 from collections.abc import Callable
 from typing import NamedTuple
 
-import numba
 import numpy as np
 from pydicom import Dataset
 from pydicom.pixels import apply_windowing, convert_color_space
 
+from moco_transfer.compiled import compiled
 from moco_transfer.data.lut import look_up, read_lut, read_palette
 from moco_transfer.errors import UnreadableImage
 
@@ -69,6 +69,8 @@ def to_uint8(words: np.ndarray, brightness: Callable[[np.ndarray, Counts], np.nd
     return _lookup(flat, table).reshape(words.shape)
 
 
+# np.bincount and NumPy's indexing first convert words to 8 bytes, which takes several times as long.
+@compiled
 def _histogram(words: np.ndarray, length: int) -> np.ndarray:
     counts = np.zeros(length, np.int64)
     for word in words:
@@ -76,27 +78,12 @@ def _histogram(words: np.ndarray, length: int) -> np.ndarray:
     return counts
 
 
+@compiled
 def _lookup(words: np.ndarray, table: np.ndarray) -> np.ndarray:
     shown = np.empty(len(words), np.uint8)
     for position, word in enumerate(words):
         shown[position] = table[word]
     return shown
-
-
-def _compiled(function: Callable, result: numba.types.Type, other: numba.types.Type) -> Callable:
-    """Compile ``function`` of words (8 or 16 bits) and an ``other`` argument, now rather than when an image is
-    read: a cache file that a crash left broken must not look like a broken image."""
-    words = [numba.types.Array(word, 1, "C", readonly=True) for word in (numba.uint8, numba.uint16)]
-    signatures = [result(word, other) for word in words]
-    try:
-        return numba.njit(signatures, cache=True, nogil=True)(function)
-    except Exception:
-        return numba.njit(signatures, nogil=True)(function)
-
-
-# np.bincount and NumPy's indexing first convert words to 8 bytes, which takes several times as long.
-_histogram = _compiled(_histogram, numba.int64[::1], numba.int64)
-_lookup = _compiled(_lookup, numba.uint8[::1], numba.uint8[::1])
 
 
 def robust(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
@@ -140,8 +127,8 @@ def show_palette(words: np.ndarray, about: ImagePixels, header: Dataset) -> np.n
     values = about.values(np.arange(np.iinfo(words.dtype).max + 1))
     colours = np.stack([look_up(values, lut) for lut in read_palette(header)], axis=-1)
     if colours.dtype == np.uint16:
-        white = _white(int(colours.max()), 16)
-        colours = colours >> 8 if white == 65535 else np.rint(colours * (255 / white))
+        brightest = white(int(colours.max()), 16)
+        colours = colours >> 8 if brightest == 65535 else np.rint(colours * (255 / brightest))
     return colours.astype(np.uint8)[words]
 
 
@@ -151,18 +138,18 @@ def show_colour(words: np.ndarray, about: ImagePixels) -> np.ndarray:
         shown = words
     else:
         values = about._replace(signed=False).values(words)
-        shown = np.rint(values * (255 / _white(int(values.max()), about.stored))).astype(np.uint8)
+        shown = np.rint(values * (255 / white(int(values.max()), about.stored))).astype(np.uint8)
     ybr = about.photometric in ("YBR_FULL", "YBR_FULL_422")
     return convert_color_space(shown, "YBR_FULL", "RGB") if ybr else shown
 
 
-def _white(largest: int, bits: int) -> int:
-    """Return which value is white in colours of ``bits`` whose ``largest`` is given.
+def white(largest: int, bits: int) -> int:
+    """Return which value is white, or opaque, in colours of ``bits`` whose ``largest`` value is given.
 
     That is the largest possible one. If all values are below an eighth of it, they have fewer bits than stated.
     """
-    full = 2**bits - 1
-    return full if bits <= 8 or largest > full >> 3 else max(largest, 255)
+    used = max(8, largest.bit_length())
+    return 2 ** (bits if used > bits - 3 else used) - 1
 
 
 def _is_padding(every_word: np.ndarray, about: ImagePixels, header: Dataset) -> np.ndarray:
@@ -211,8 +198,7 @@ def _brightness(units: np.ndarray, counts: Counts, header: Dataset) -> np.ndarra
     window = Dataset()
     window.PhotometricInterpretation, window.VOILUTFunction = "MONOCHROME2", function
     window.BitsStored, window.PixelRepresentation = 1, 0  # brightness from 0 to 1
-    for name in ("WindowCenter", "WindowWidth"):
-        window[name] = header[name]
+    window.WindowCenter, window.WindowWidth = center, width
     with np.errstate(over="ignore"):  # far below a sigmoid window
         return apply_windowing(units, window)
 

@@ -85,8 +85,8 @@ def _lut(descriptor: object, data: object, header: Dataset) -> Lut:
     # two entries per word, as some programs write 8 bits; one of 16 bits takes as many bytes
     packed = len(data) in (length, length + length % 2) and (bits <= 8 or length > 1)
     entries = np.frombuffer(data if packed else data[: len(data) // 2 * 2], np.uint8 if packed else "<u2")
-    if not 1 <= bits <= 16 or not len(entries):
-        raise UnreadableImage(f"a DICOM with a LUT of {len(entries)} entries of {bits} bits")
+    if not len(entries):
+        raise UnreadableImage("a DICOM with a LUT of 0 entries")
     return Lut(first, entries[:length])
 
 

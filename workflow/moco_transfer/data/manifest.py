@@ -28,13 +28,13 @@ def read_manifest(store: Path, needed: Collection[str] = tuple(KINDS)) -> dict[s
     Raises UserError if it is missing or damaged, or if a ``needed`` key is missing or of another type.
     """
     path = store / "manifest.json"
-    try:
-        manifest = json.loads(path.read_text(encoding="utf-8"))
-    except (FileNotFoundError, NotADirectoryError):
+    if not path.is_file():
         raise UserError(
             f"{store}: there is no manifest.json, so this is not a finished store; pack the dataset again"
-        ) from None
-    except ValueError:
+        )
+    try:
+        manifest = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError):
         raise UserError(f"{path}: damaged (it is not JSON in UTF-8); pack the dataset again") from None
     if not isinstance(manifest, dict):
         raise UserError(f"{path}: damaged (it is not a JSON object); pack the dataset again")
@@ -50,8 +50,8 @@ def read_manifest(store: Path, needed: Collection[str] = tuple(KINDS)) -> dict[s
 def images_sha256(images: Path) -> str:
     """Return the SHA-256 of a store's file of ``images`` when it was packed; raises UserError as ``read_manifest`` does."""
     hashes = read_manifest(images.parent, ["sha256"])["sha256"]
-    if images.name not in hashes:
+    if not isinstance(sha256 := hashes.get(images.name), str):
         raise UserError(
             f"{images.parent / 'manifest.json'}: it lacks the hash of {images.name}; pack the dataset again"
         )
-    return hashes[images.name]
+    return sha256

@@ -70,6 +70,18 @@ def pack(
     """
     table = read_parquet(index)
     check(table, "index")
+    try:
+        _pack(settings, table, root, packed, max_quarantined, workers)
+    except FileNotFoundError:  # not an image: that would be in quarantine
+        raise UserError(
+            f"{packed}: a file that was being written is gone, probably because another run has joined these images; "
+            "run again"
+        ) from None
+
+
+def _pack(
+    settings: stages.Pack, table: pd.DataFrame, root: Path, packed: Path, max_quarantined: float, workers: int
+) -> None:
     shape = shape_of(settings.store)
     start, end = (number * len(table) // settings.shards for number in (settings.shard - 1, settings.shard))
     rows = table.iloc[start:end]

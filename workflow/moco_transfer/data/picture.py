@@ -52,6 +52,10 @@ END_OF_IMAGE = b"\xff\xd9"
 # A JPEG marker that is neither a stuffed byte nor a restart: coded data end here.
 MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")
 ARITHMETIC = (0xC9, 0xCA, 0xCB)
+START_OF_SCAN = 0xDA
+# Each scan of a progressive JPEG goes over the whole image: a few bytes more, and a decoder is busy for hours. Encoders
+# write 6 to 20.
+MOST_SCANS = 100
 # As many as a decoder may not need: they are fewer than its buffer of bits.
 LAST_BYTES = 8
 # Bytes that mean something as coded data, but are no marker.
@@ -105,6 +109,8 @@ def _read(
             raise UnreadableImage(f"{width} x {height} pixels, more than max_pixels ({max_pixels})")
         is_png = picture.format == "PNG"
         rawmode = picture.tile[0][3] if is_png else ""
+        if picture.info.get("progressive") and _scans(_jpeg_content(handle, max_pixels)) > MOST_SCANS:
+            raise UnreadableImage(f"a progressive JPEG of more than {MOST_SCANS} scans")
         if is_png:
             _check_png(handle)
             picture.load()  # the orientation may follow the pixels
@@ -180,16 +186,17 @@ def _sixteen_bits(
 
     ``alpha`` is uint16 [h, w]; ``transparent`` is a grey value or colour.
     """
-    from moco_transfer.data.display import robust, to_uint8
+    from moco_transfer.data.display import robust, to_uint8, white
 
     if transparent is not None:
         differs = words != np.array(transparent)
         alpha = np.where(differs if words.ndim == 2 else differs.any(axis=2), np.uint16(0xFFFF), np.uint16(0))
-    if alpha is None or (alpha == 0xFFFF).all():
+    opaque = 0xFFFF if alpha is None else white(int(alpha.max()), 16)
+    if alpha is None or (alpha == opaque).all():
         return to_uint8(words, lambda values, counts: robust(values, counts()))
     visible = words[alpha > 0].ravel()
     shown = to_uint8(words, lambda values, _: robust(values, np.bincount(visible, minlength=len(values))))
-    share = alpha / np.float32(0xFFFF)
+    share = alpha / np.float32(opaque)
     return np.rint(shown * (share if words.ndim == 2 else share[..., None])).astype(np.uint8)
 
 
@@ -300,14 +307,25 @@ def _lost(content: bytes) -> float:
 
 def _end_of_image(content: bytes) -> tuple[int, bool]:
     """Return where the end marker of a JPEG is (or should be), and whether its coding is arithmetic."""
-    position, arithmetic = 2, False
-    while found := MARKER.search(content, position):
-        marker = content[found.start() + 1]
+    arithmetic = False
+    for position, marker in _markers(content):
         if marker == END_OF_IMAGE[1]:
-            return found.start(), arithmetic
+            return position, arithmetic
         arithmetic |= marker in ARITHMETIC
-        position = found.end() + int.from_bytes(content[found.end() : found.end() + 2], "big")
     return len(content), arithmetic
+
+
+def _scans(content: bytes) -> int:
+    return sum(marker == START_OF_SCAN for _, marker in _markers(content))
+
+
+def _markers(content: bytes) -> Iterator[tuple[int, int]]:
+    """Yield the position and the code of each marker of a JPEG, up to its end marker."""
+    position, marker = 2, 0
+    while marker != END_OF_IMAGE[1] and (found := MARKER.search(content, position)):
+        marker = content[found.start() + 1]
+        yield found.start(), marker
+        position = found.end() + int.from_bytes(content[found.end() : found.end() + 2], "big")
 
 
 def _quarter(content: bytes) -> np.ndarray:

@@ -10,8 +10,9 @@ left, y to the front, z up.
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 from numpy.typing import ArrayLike
+
+from moco_transfer.compiled import compiled
 
 # Roles, in the order in which the projector must process them.
 OUTLINE = 0.0  # the body: soft tissue from a ray's first entry into any outline to its last exit
@@ -135,7 +136,7 @@ def _array(values: ArrayLike, *shape: int) -> np.ndarray:
 # One patient takes dozens of calls with small tables, for which NumPy would be several times slower here.
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _fill_tubes(rows, paths, radii, density, hollow, finest, flatness):
     """Fill ``rows`` with one cylinder per segment of each path; the cylinder's x axis is horizontal."""
     steps = paths.shape[1] - 1
@@ -159,7 +160,7 @@ def _fill_tubes(rows, paths, radii, density, hollow, finest, flatness):
         row[DENSITY], row[HOLLOW] = density[i] * dilution, hollow[i] * dilution
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _tilted(sideways, forwards, turned):
     frames = np.empty((max(len(sideways), len(forwards), len(turned)), 3, 3))
     for i in range(len(frames)):

@@ -12,9 +12,9 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-from numba import njit
 from PIL import Image
 
+from moco_transfer.compiled import compiled
 from moco_transfer.phantom.releases import in_order
 from moco_transfer.seeds import stream
 
@@ -101,7 +101,7 @@ def draw_picture(seed: int, number: int, size: int) -> np.ndarray:
     return (255.0 * np.clip(image, 0, 1) + 0.5).astype(np.uint8)
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _fall(image, leaves, shapes, textures, colours, outlines, holes, flatness):
     """Paint the leaves on ``image``, the last one on top."""
     rows, columns, _ = image.shape

@@ -11,9 +11,9 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 from PIL import Image
 
+from moco_transfer.compiled import compiled
 from moco_transfer.phantom.bodies import BULGE, CAVITY, CENTRE, INVERSE, OUTLINE, ROLE, SOLID, TISSUE, tilted
 
 SOFT_TISSUE = 0.02  # attenuation of soft tissue in 1/mm, at about 70 keV
@@ -128,7 +128,7 @@ def shadow(solids: np.ndarray, beam: Beam) -> tuple[float, float, float, float]:
     return float(left), float(top), float(right), float(bottom)
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _shadow(solid, source_distance, detector_distance, pitch, rows, columns):
     left, top, right, bottom = np.inf, np.inf, -np.inf, -np.inf
     bulge, low, high = solid[BULGE : BULGE + 3]
@@ -152,7 +152,7 @@ def _shadow(solid, source_distance, detector_distance, pitch, rows, columns):
     return left, top, right, bottom
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _integrate(solids, source_distance, detector_distance, pitch, rows, columns):
     # Lengths along a ray are shares of the distance from source to pixel. A stretch is a (start, end).
     dense = np.zeros((rows, columns))
@@ -236,20 +236,20 @@ def _integrate(solids, source_distance, detector_distance, pitch, rows, columns)
     return image
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _empty(rows, columns, count):
     stretches = np.full((rows, columns, count, 2), 2.0)
     stretches[:, :, :, 1] = -2.0
     return stretches
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _stretch(stretches, row, column, side, start, end):
     stretches[row, column, side, 0] = min(stretches[row, column, side, 0], start)
     stretches[row, column, side, 1] = max(stretches[row, column, side, 1], end)
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _inside(a, b, c, start, end):
     """Return the length within [start, end] where a t^2 + 2 b t + c <= 0; in two pieces if a < 0."""
     root = b * b - a * c

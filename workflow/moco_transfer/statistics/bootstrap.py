@@ -24,6 +24,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.special import expit, logit, stdtrit
 
+from moco_transfer.compiled import compiled
 from moco_transfer.seeds import stream
 from moco_transfer.statistics.auroc import Average, average
 
@@ -83,13 +84,13 @@ def bootstrap_by_class(
     return np.ascontiguousarray(values.T), np.ascontiguousarray(positives.T)
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled
 def _add_picks(picks, counts):
     for pick in picks:
         counts[pick] += 1
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled
 def _count_pairs(order, starts, positive, counts):
     """Return twice the number of correctly ranked pairs, positives and negatives, per replicate.
 
