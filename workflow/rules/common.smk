@@ -136,9 +136,10 @@ def shown_augmentations():
     }
 
 
-def titles(names=CONFIG.datasets):
-    """Return the titles of datasets for figures and tables, as JSON: the report shows parameters, and a title may be HTML."""
-    return lambda wildcards: script_json({name: CONFIG.datasets[name].title for name in names})
+def titles(wildcards):
+    """Return the titles of the datasets that a result shows, as JSON: the report shows parameters, and a title may be HTML."""
+    names = [wildcards.dataset] if "dataset" in wildcards.keys() else CONFIG.datasets
+    return script_json({name: CONFIG.datasets[name].title for name in names})
 
 
 def data_note():
