@@ -11,7 +11,7 @@ min_version("9.19")
 
 
 include: "workflow/rules/common.smk"
-include: "workflow/rules/provenance.smk"
+include: "workflow/rules/settings.smk"
 
 
 pathvars:

@@ -74,7 +74,7 @@ def test_neither_a_preset_nor_a_list_is_a_users_error(wrong):
         ([{"resized_crop": [0.2]}], "'moco.augment.0.resized_crop': .*at least 2 items"),
         ([CROP, {"rotate": 500}], "'moco.augment.1.rotate': .* less than or equal to 180 .found 500"),
         ([CROP, {"blur": {"sigma": [0, 1]}}], "'moco.augment.1.blur.sigma.0': .* greater than 0"),
-        (["crop"], "'moco.augment.0': .*dictionary"),
+        (["crop"], "'moco.augment.0': .*section"),
     ],
 )
 def test_a_mistake_in_a_list_is_named_in_one_line(augment, message):

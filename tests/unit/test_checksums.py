@@ -117,3 +117,15 @@ def test_a_table_that_the_machine_cannot_read_is_not_called_damaged(tmp_path, mo
     monkeypatch.setattr(pd, "read_parquet", fail)
     with pytest.raises(OSError, match="Input/output"):
         files.read_parquet(tmp_path / "table")
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"a,b\n1,2", b"a,b\n1,x\0\n", b"b,c\n1,2\n", b"a,b\n1,2\n1,2,3\n", b"a,b\n1,\xff\n"]
+)
+def test_what_is_no_csv_of_this_project_is_one_line(tmp_path, content):
+    path = tmp_path / "budgets.csv"
+    path.write_bytes(b"a,b\n01,2\n")
+    assert files.read_csv(path, ["b"], ["a"]).values.tolist() == [["01", 2]]
+    path.write_bytes(content)
+    with pytest.raises(UserError, match=r"budgets\.csv: "):
+        files.read_csv(path, ["a", "b"])

@@ -21,7 +21,7 @@ GRIDS = {
     "demo": ["config/demo.yaml"],
     "controls": ["config/controls.yaml"],
     "both modes": ["config/demo.yaml", "both.yaml"],
-    "ten times": ["tests/workflow/tenfold.yaml"],
+    "many targets": ["tests/workflow/tenfold.yaml", "few.yaml"],
 }
 BOTH_MODES = """
 targets: {spine: {limited_modes: [linear, end_to_end]}, chest: null}
@@ -53,6 +53,7 @@ def plan(folder, files):
 @pytest.mark.parametrize("grid", GRIDS)
 def test_as_many_jobs_of_every_rule_as_in_a_dry_run(grid, empty_releases, tmp_path):
     (tmp_path / "both.yaml").write_text(BOTH_MODES)
+    (tmp_path / "few.yaml").write_text("n_subsets: 2\n")
     files = [path for name in GRIDS[grid] for path in (ROOT / name, tmp_path / name) if path.is_file()]
     overlays = ["--configfile", *files] if files else []
     counts = planned(snakemake("-n", "--quiet", "rules", *overlays, directory=empty_releases).stdout)

@@ -62,6 +62,7 @@ def test_without_a_gpu_nothing_starts(tmp_path, monkeypatch):
     run = snakemake(target, *TINY, "--config", "device=cuda", directory=tmp_path, fails=True)
     assert "error: config: device is 'cuda' and PyTorch finds no GPU here" in run.stderr
     assert not (tmp_path / "results/data").exists() and "Traceback" not in run.stderr
+    snakemake("--touch", target, *TINY, "--config", "device=cuda", directory=tmp_path)
 
 
 def test_a_dry_run_knows_what_the_configuration_tells(tmp_path):

@@ -12,6 +12,13 @@ from PIL import Image
 from running import snakemake
 
 pytestmark = pytest.mark.workflow
+CELL = "100pct/fold1/subset1/predictions.parquet"
+# MoCo on a subset, on a sample, and on two datasets.
+JOBS = (
+    "limited-steps/replicate1/linear",
+    "chest-as-spine/replicate1/linear",
+    "spine+chest/replicate1/end_to_end",
+)
 
 
 def tables_of(folder):
@@ -82,24 +89,26 @@ def test_a_second_invocation_has_nothing_to_do(finished):
 
 
 def test_two_runs_give_the_same_bytes(finished, tmp_path):
-    # One target's: the other would train the same networks again.
-    ends = ["results/tiny/evaluate/spine/estimates.parquet", "results/tiny/similarity/similarity.parquet"]
-    snakemake(*ends, *TINY, directory=tmp_path)
+    # Every rule that trains or computes, but not every cell.
+    ends = [
+        *(f"finetune/spine/{job}/{CELL}" for job in JOBS),
+        *("controls/linear/spine/none/replicate1/fold1.parquet", "similarity/similarity.parquet"),
+    ]
+    snakemake(*(f"results/tiny/{end}" for end in ends), *TINY, directory=tmp_path)
     first, second = tables_of(finished), tables_of(tmp_path)
-    assert len(second) > 50
+    assert len(second) > 25
     assert second == {name: first[name] for name in second}
 
 
-def test_a_single_file_is_made_again_alone_with_the_same_bytes(finished):
-    path = (
-        finished
-        / "results/tiny/finetune/spine/chest/replicate1/linear/100pct/fold1/subset1/predictions.parquet"
-    )
-    before = path.read_bytes()
-    path.unlink()
-    run = snakemake(path.relative_to(finished), *TINY, directory=finished)
-    assert path.read_bytes() == before
-    assert "1 of 1 steps (100%) done" in run.stdout + run.stderr
+def test_deleted_files_are_made_again_alone_with_the_same_bytes(finished):
+    names = [f"finetune/spine/chest/replicate1/linear/{CELL}", "evaluate/spine/budgets.csv"]
+    paths = [finished / "results/tiny" / name for name in [*names, "evaluate/spine/estimates.parquet"]]
+    before = [path.read_bytes() for path in paths]
+    for path in paths:
+        path.unlink()
+    run = snakemake(paths[-1].relative_to(finished), *TINY, directory=finished)
+    assert [path.read_bytes() for path in paths] == before
+    assert "3 of 3 steps (100%) done" in run.stdout + run.stderr
 
 
 def test_the_report_is_built_without_network(report):

@@ -1,4 +1,4 @@
-"""The checked configuration, and what the rules share: settings of stages, resources and paths. It defines no rules."""
+"""The checked configuration, and what the rules share: parameters of figures, resources and paths. It defines no rules."""
 
 import hashlib
 import os
@@ -94,108 +94,7 @@ def one_of(names):
     return "|".join(re.escape(name) for name in dict.fromkeys(names)) or "(?!)"
 
 
-# Settings of stages, and parameters of figures and tables.
-
-
-def as_json(settings):
-    """Return a params function: the ``settings`` of a stage, a function of wildcards, as JSON.
-
-    Snakemake runs a stage again if this text changes. Options that must not do that are in ``resources`` or ``shell``.
-    """
-    return lambda wildcards: settings(wildcards).model_dump_json()
-
-
-def pretraining(schedule, datasets, stream, match="epochs"):
-    """Return the settings of MoCo on ``datasets`` with the schedule of that name."""
-    return stages.Pretrain(
-        network=NETWORK,
-        moco=CONFIG.moco,
-        schedule=CONFIG.pretraining.schedules[schedule],
-        match=match,
-        datasets=[
-            stages.LabelledDataset(name=name, uncertain=CONFIG.datasets[name].labels.uncertain)
-            for name in datasets
-        ],
-        images=CONFIG.pretraining.images,
-        probe=CONFIG.pretraining.probe,
-        computing=COMPUTING,
-        seed=CONFIG.seed,
-        stream=stream,
-    )
-
-
-def moco_on_source(wildcards):
-    return pretraining(wildcards.source, CONFIG.sources[wildcards.source], [wildcards.source])
-
-
-def moco_on_sample(wildcards):
-    return pretraining(wildcards.source, [CONFIG.controls.size[wildcards.source].dataset], [wildcards.source])
-
-
-def moco_on_subset(wildcards):
-    return pretraining(
-        wildcards.target,
-        [wildcards.target],
-        [wildcards.source, wildcards.target, wildcards.percent, int(wildcards.subset)],
-        match="steps" if wildcards.source == "limited-steps" else "epochs",
-    )
-
-
-def finetuning(wildcards, stream):
-    """Return what the settings of all finetuning jobs of a target share."""
-    best = CONFIG.finetune.checkpoint == "best"
-    return {
-        "uncertain": dataset_of(wildcards).labels.uncertain,
-        "optimizer": CONFIG.finetune.optimizers[wildcards.target],
-        "checkpoint": CONFIG.finetune.checkpoint,
-        "average": CONFIG.evaluation.average if best else None,
-        "seed": CONFIG.seed,
-        "stream": stream,
-    }
-
-
-def dataset_of(wildcards):
-    """Return the configuration of the dataset that a rule works on."""
-    return CONFIG.datasets[wildcards.get("dataset") or wildcards.target]
-
-
-def sampled_from(dataset):
-    """Return the size controls that draw from ``dataset``, each with the dataset that sets its size."""
-    return {name: each.as_many_as for name, each in CONFIG.controls.size.items() if each.dataset == dataset}
-
-
-def check_files():
-    return expand("<run>/checks/{name}.txt", name=stored_datasets(CONFIG))
-
-
-def scored_labels(wildcards):
-    """Return what uncertain labels count as if networks are scored on the dataset, else ``no``."""
-    scored = wildcards.dataset in CONFIG.targets
-    return CONFIG.datasets[wildcards.dataset].labels.uncertain if scored else "no"
-
-
-def checked_indexes(wildcards):
-    names = [wildcards.dataset, *sampled_from(wildcards.dataset).values()]
-    return [f"<data>/{name}/index.parquet" for name in names]
-
-
-def data_checks(wildcards):
-    """Return what this run needs of a dataset, as the settings of the check before packing."""
-    samples = sampled_from(wildcards.dataset)
-    target = CONFIG.targets.get(wildcards.dataset)
-    return stages.CheckData(
-        datasets=[
-            stages.SplitDataset(
-                name=name, split=CONFIG.datasets[name].split, labels=CONFIG.datasets[name].labels
-            )
-            for name in [wildcards.dataset, *samples.values()]
-        ],
-        percents=target.percents if target else [],
-        sources=[source for source, seen in CONFIG.sources.items() if seen == [wildcards.dataset]],
-        samples=list(samples),
-        images=CONFIG.pretraining.images,
-        seed=CONFIG.seed,
-    )
+# Parameters of figures and tables.
 
 
 def code_of(*folders):
@@ -208,7 +107,7 @@ def code_of(*folders):
 
 
 # Figures and tables take seconds, so Snakemake makes them again after any change to the code that they use.
-RESULTS_CODE = code_of("scripts", "moco_transfer/report", "moco_transfer/statistics")
+RESULTS_CODE = code_of("scripts", "moco_transfer/escape", "moco_transfer/report", "moco_transfer/statistics")
 
 
 def numbered_labels(kind, numbered, shows):
@@ -237,9 +136,10 @@ def shown_augmentations():
     }
 
 
-def titles(names=CONFIG.datasets):
-    """Return the titles of datasets for figures and tables, as JSON: the report shows parameters, and a title may be HTML."""
-    return lambda wildcards: script_json({name: CONFIG.datasets[name].title for name in names})
+def titles(wildcards):
+    """Return the titles of the datasets that a result shows, as JSON: the report shows parameters, and a title may be HTML."""
+    names = [wildcards.dataset] if "dataset" in wildcards.keys() else CONFIG.datasets
+    return script_json({name: CONFIG.datasets[name].title for name in names})
 
 
 def data_note():
@@ -251,18 +151,6 @@ def data_note():
     if generated:
         return f"Phantom data in part: the {' and '.join(generated)} images are generated, not radiographs"
     return ""
-
-
-def require_gpus(jobs):
-    """Stop before the first of ``jobs`` if some need a GPU and this machine, on which they are to run, has none."""
-    needed = [job.rule.name for job in jobs if job.resources.get("device") == "cuda"]
-    # On a cluster, the machine on which Snakemake runs needs no GPU.
-    if needed and workflow.local_exec:
-        ranks = CONFIG.pretraining.ranks if any(name.startswith("pretrain") for name in needed) else 1
-        check = [sys.executable, "-m", "moco_transfer", "check-gpus", "--ranks", str(ranks)]
-        found = subprocess.run(check, capture_output=True, text=True)
-        if found.returncode:
-            sys.exit(found.stderr.strip())
 
 
 # Resources. Each further attempt gets half of the original amount more, up to what a node has or the cluster allows.
@@ -282,6 +170,18 @@ NETWORK_RESOURCES = {
     "device": CONFIG.device,
     "mem_mb": memory(CONFIG.resources.mem_mb),
 }
+
+
+def require_gpus(jobs):
+    """Stop before the first of ``jobs`` if some need a GPU and this machine, on which they are to run, has none."""
+    needed = [job.rule.name for job in jobs if job.resources.get("device") == "cuda"]
+    # On a cluster, the machine on which Snakemake runs needs no GPU, and ``--touch`` runs nothing.
+    if needed and workflow.local_exec and not workflow.touch:
+        ranks = CONFIG.pretraining.ranks if any(name.startswith("pretrain") for name in needed) else 1
+        check = [sys.executable, "-m", "moco_transfer", "check-gpus", "--ranks", str(ranks)]
+        found = subprocess.run(check, capture_output=True, text=True)
+        if found.returncode:
+            sys.exit(found.stderr.strip())
 
 
 # Paths. A path names a result: target, source, replicate of the encoder, mode, percentage, fold of the split, labelled subset.
@@ -402,6 +302,10 @@ def table_files():
 
 def card_files():
     return expand("<run>/cards/{name}.{kind}", name=carded_datasets(CONFIG), kind=("md", "pdf", "svg", "png"))
+
+
+def check_files():
+    return expand("<run>/checks/{name}.txt", name=stored_datasets(CONFIG))
 
 
 def paper_tables(targets):

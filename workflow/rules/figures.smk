@@ -9,7 +9,7 @@ To add a figure NAME:
 The top of scripts/figure2.py says where its error bars come from.
 """
 
-RESULT_PARAMS = {"titles": titles(), "note": data_note(), "code": RESULTS_CODE}
+RESULT_PARAMS = {"titles": titles, "note": data_note(), "code": RESULTS_CODE}
 TRAININGS = trainings()
 
 
@@ -159,7 +159,7 @@ rule augmentations:
     conda:
         ENVIRONMENT
     params:
-        titles=titles(),
+        titles=titles,
         note=data_note(),
         dataset="".join(augmented_examples()),
         card_side=next(CONFIG.datasets[target].store.size for target in CONFIG.targets),
@@ -238,7 +238,7 @@ rule data_card:
         ENVIRONMENT
     params:
         dataset=lambda wildcards: wildcards.dataset,
-        titles=titles(),
+        titles=titles,
         shareable=lambda wildcards: dataset_of(wildcards).shareable,
         split=lambda wildcards: dataset_of(wildcards).split.model_dump(),
         labels=lambda wildcards: dataset_of(wildcards).labels.model_dump(),

@@ -10,6 +10,7 @@ import pandas as pd
 
 from moco_transfer.config.experiment import LIMITED, LIMITED_STEPS, NONE_LONGER
 from moco_transfer.errors import in_one_line
+from moco_transfer.files import read_csv
 from moco_transfer.report.names import TRAINED_LAYERS
 from moco_transfer.report.tables import effect_text, write_table
 from moco_transfer.statistics.advice import advice_table
@@ -29,11 +30,7 @@ USELESS = 0.5
 def main(inputs, outputs, params) -> None:
     estimates, evidence = read_run(inputs.estimates, inputs.covariance, inputs.subsets, inputs.extra)
     advice = advice_table(estimates[estimates["source"].isin(params.sources)], evidence, params.level)
-    controls = None
-    if inputs.controls:  # a target may be called 'nan'
-        controls = pd.read_csv(
-            inputs.controls[0], dtype={"percent": str}, keep_default_na=False, na_values=""
-        )
+    controls = read_csv(inputs.controls[0], ["target", "percent"], ["percent"]) if inputs.controls else None
     write_table(
         advice_summary(advice, controls, json.loads(params.titles)),
         outputs,

@@ -19,7 +19,7 @@ from moco_transfer import escape
 from moco_transfer.data.card import NOT_USED, SHOWN_LABELS, DataCard, data_card, frequent_labels
 from moco_transfer.data.manifest import read_manifest
 from moco_transfer.errors import in_one_line
-from moco_transfer.files import map_array, read_parquet, write_text
+from moco_transfer.files import map_array, read_csv, read_parquet, write_text
 from moco_transfer.report import style
 from moco_transfer.report.lettering import SPACING, fitted, width
 from moco_transfer.report.tables import markdown
@@ -283,7 +283,7 @@ def main(inputs, outputs, params) -> None:
         read_parquet(inputs.index),
         read_parquet(inputs.splits),
         read_parquet(inputs.sizes),
-        pd.read_csv(inputs.quarantine, usecols=["reason"]),
+        read_csv(inputs.quarantine, ["reason"]),
         read_manifest(Path(inputs.manifest).parent),
         params.labels["uncertain"] if params.learned else None,
         params.declared,

@@ -15,6 +15,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from moco_transfer.errors import in_one_line
+from moco_transfer.files import read_csv
 from moco_transfer.report import style
 from moco_transfer.report.names import MODE_LABELS
 
@@ -146,7 +147,7 @@ def _share_scale(grid: np.ndarray, count: int) -> None:
 def read_curves(paths: Sequence[str], names: Sequence[Mapping[str, str]]) -> pd.DataFrame:
     """Return the metrics of all trainings of a kind, each with its number and what identifies it."""
     tables = [
-        pd.read_csv(path).assign(training=number, **name)
+        read_csv(path, ["epoch"]).assign(training=number, **name)
         for number, (path, name) in enumerate(zip(paths, names, strict=True))
     ]
     return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame()

@@ -51,7 +51,7 @@ class Store(Section):
     max_pixels: Positive = Field(50_000_000, description="An image with more pixels counts as unreadable.")
     shards: Positive = Field(
         1,
-        description="Number of jobs that share the packing. It does not change the stored array, so it does not pack a dataset again.",
+        description="Number of jobs that share the packing. It does not change the stored array, so it does not pack a dataset again. Another number counts only after you have deleted the store.",
     )
 
 

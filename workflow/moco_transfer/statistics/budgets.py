@@ -16,7 +16,7 @@ import pandas as pd
 
 from moco_transfer.config import stages
 from moco_transfer.errors import UserError
-from moco_transfer.files import write_csv
+from moco_transfer.files import read_csv, write_csv
 from moco_transfer.seeds import stream
 from moco_transfer.statistics.auroc import Average, average_auroc
 from moco_transfer.statistics.predictions import (
@@ -108,10 +108,9 @@ def best_budgets(validation: pd.DataFrame, images: ValidationImages) -> pd.DataF
 
 
 def read_budgets(path: str | Path) -> pd.DataFrame:
-    """Return a table of budgets from CSV, with percentages kept as strings."""
-    names = dict.fromkeys(["source", "percent"], str)
-    # A source may be called 'nan' or 'null'.
-    return pd.read_csv(path, dtype=names, keep_default_na=False, na_values="")
+    """Return a table of budgets from CSV, with percentages kept as strings; raises UserError if it is damaged."""
+    names = ["source", "percent"]
+    return read_csv(path, [*names, "epochs", "selected"], names)
 
 
 def _both(column: str) -> list[str]:

@@ -1,4 +1,4 @@
-"""What the stages depend on, and so what makes Snakemake run them again. It defines no rules.
+"""The settings of stages, and so what makes Snakemake run them again. It defines no rules.
 
 Snakemake runs a stage again if a file among its inputs or a value among its params has changed. So that only what depends on a
 value runs again, the functions here leave out the places of files, and the settings that do not change a stage's result.
@@ -7,8 +7,17 @@ value runs again, the functions here leave out the places of files, and the sett
 from snakemake.exceptions import WorkflowError
 from snakemake.io import IOFile
 
+from moco_transfer.config import stages
 from moco_transfer.data.releases import describe_missing, find_tables
 from moco_transfer.files import content_digest
+
+
+def as_json(settings):
+    """Return a params function: the ``settings`` of a stage, a function of wildcards, as JSON.
+
+    Snakemake runs a stage again if this text changes. Options that must not do that are in ``resources`` or ``shell``.
+    """
+    return lambda wildcards: settings(wildcards).model_dump_json()
 
 
 def command_json(settings):
@@ -17,6 +26,42 @@ def command_json(settings):
     Snakemake does not compare params that it derives from resources.
     """
     return lambda wildcards, resources: settings(wildcards).model_dump_json()
+
+
+def pretraining(schedule, datasets, stream, match="epochs"):
+    """Return the settings of MoCo on ``datasets`` with the schedule of that name."""
+    return stages.Pretrain(
+        network=NETWORK,
+        moco=CONFIG.moco,
+        schedule=CONFIG.pretraining.schedules[schedule],
+        match=match,
+        datasets=[
+            stages.LabelledDataset(name=name, uncertain=CONFIG.datasets[name].labels.uncertain)
+            for name in datasets
+        ],
+        images=CONFIG.pretraining.images,
+        probe=CONFIG.pretraining.probe,
+        computing=COMPUTING,
+        seed=CONFIG.seed,
+        stream=stream,
+    )
+
+
+def moco_on_source(wildcards):
+    return pretraining(wildcards.source, CONFIG.sources[wildcards.source], [wildcards.source])
+
+
+def moco_on_sample(wildcards):
+    return pretraining(wildcards.source, [CONFIG.controls.size[wildcards.source].dataset], [wildcards.source])
+
+
+def moco_on_subset(wildcards):
+    return pretraining(
+        wildcards.target,
+        [wildcards.target],
+        [wildcards.source, wildcards.target, wildcards.percent, int(wildcards.subset)],
+        match="steps" if wildcards.source == "limited-steps" else "epochs",
+    )
 
 
 def without_probe(settings):
@@ -28,6 +73,59 @@ def without_probe(settings):
         return found.model_copy(update={"probe": None, "datasets": datasets})
 
     return unprobed
+
+
+def finetuning(wildcards, stream):
+    """Return what the settings of all finetuning jobs of a target share."""
+    best = CONFIG.finetune.checkpoint == "best"
+    return {
+        "uncertain": dataset_of(wildcards).labels.uncertain,
+        "optimizer": CONFIG.finetune.optimizers[wildcards.target],
+        "checkpoint": CONFIG.finetune.checkpoint,
+        "average": CONFIG.evaluation.average if best else None,
+        "seed": CONFIG.seed,
+        "stream": stream,
+    }
+
+
+def dataset_of(wildcards):
+    """Return the configuration of the dataset that a rule works on."""
+    return CONFIG.datasets[wildcards.get("dataset") or wildcards.target]
+
+
+def sampled_from(dataset):
+    """Return the size controls that draw from ``dataset``, each with the dataset that sets its size."""
+    return {name: each.as_many_as for name, each in CONFIG.controls.size.items() if each.dataset == dataset}
+
+
+def scored_labels(wildcards):
+    """Return what uncertain labels count as if networks are scored on the dataset, else ``no``."""
+    scored = wildcards.dataset in CONFIG.targets
+    return CONFIG.datasets[wildcards.dataset].labels.uncertain if scored else "no"
+
+
+def checked_indexes(wildcards):
+    names = [wildcards.dataset, *sampled_from(wildcards.dataset).values()]
+    return [f"<data>/{name}/index.parquet" for name in names]
+
+
+def data_checks(wildcards):
+    """Return what this run needs of a dataset, as the settings of the check before packing."""
+    samples = sampled_from(wildcards.dataset)
+    target = CONFIG.targets.get(wildcards.dataset)
+    return stages.CheckData(
+        datasets=[
+            stages.SplitDataset(
+                name=name, split=CONFIG.datasets[name].split, labels=CONFIG.datasets[name].labels
+            )
+            for name in [wildcards.dataset, *samples.values()]
+        ],
+        percents=target.percents if target else [],
+        sources=[source for source, seen in CONFIG.sources.items() if seen == [wildcards.dataset]],
+        samples=list(samples),
+        images=CONFIG.pretraining.images,
+        seed=CONFIG.seed,
+    )
 
 
 def used_labels(wildcards):
