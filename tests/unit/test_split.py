@@ -350,7 +350,7 @@ def test_the_smallest_percentage_labels_two_images_and_is_a_valid_one(images):
     ("percent", "images", "cure"), [("1", 60, '"3.34"'), ("6.66", 30, '"6.67"'), ("50", 3, '"66.7"')]
 )
 def test_a_percentage_of_one_image_is_refused_with_the_smallest_that_works(percent, images, cure):
-    with pytest.raises(UserError, match=f"{percent}% of {images} training images is 1 image; .* {cure}"):
+    with pytest.raises(UserError, match=f"{percent}% of {images} training images is fewer than .* {cure}"):
         check_percents("targets.hip.percents", ["100", percent], images)
     with pytest.raises(UserError, match="1 training images"):
         check_percents("targets.hip.percents", ["100"], 1)
@@ -437,7 +437,7 @@ def test_the_check_before_packing_refuses_what_the_jobs_would(tmp_path):
         update={"split": Split(unit="image", train=0.9, validation=0.1, test="official")}
     )
     for call, message in (
-        (lambda: check(index, percents=["50"]), "targets.hip.percents: 50% of 2 training images is 1 image"),
+        (lambda: check(index, percents=["50"]), "targets.hip.percents: 50% of 2 training images is fewer"),
         (
             lambda: check(few),
             "hip: it has 1 training|hip: no class has both values among the 1 training images",

@@ -68,4 +68,4 @@ def test_without_a_gpu_nothing_starts(tmp_path, monkeypatch):
 def test_a_dry_run_knows_what_the_configuration_tells(tmp_path):
     few = 'targets={"chest": {"percents": ["0.5"], "limited": []}}'
     run = snakemake("-n", *TINY, "--config", few, directory=tmp_path, fails=True)
-    assert "0.5% of 90 training images is 1 image" in run.stderr
+    assert "0.5% of 90 training images is fewer" in run.stderr

@@ -1,4 +1,4 @@
-"""Text from users in other languages: HTML, Markdown, LaTeX, CSV and the scripts of Snakemake's report.
+"""Escape the text of users for HTML, Markdown, LaTeX, CSV and the scripts of Snakemake's report.
 
 Titles, names of labels and views, and names of folders may hold any character. Wherever such text enters another
 language, it goes through one of these functions. Captions of the report (reStructuredText) and strings that Snakemake

@@ -73,9 +73,8 @@ def check_percents(where: str, percents: Sequence[str], training: int) -> None:
     for percent in percents:
         if Fraction(percent) * training / 100 < LEAST_IMAGES:
             raise UserError(
-                f"{where}: {percent}% of {training} training images is {subset_size(percent, training)} image; "
-                "end-to-end finetuning and MoCo on the labelled images need at least two: the smallest percentage "
-                f'that works is "{smallest_percent(training)}"'
+                f"{where}: {percent}% of {training} training images is fewer than the two images that end-to-end "
+                f'finetuning and MoCo need; the smallest percentage that works is "{smallest_percent(training)}"'
             )
 
 

@@ -77,6 +77,4 @@ def cannot_be_read(error: Exception, name: str) -> UserError:
         found = error.strerror
     else:
         found = os.strerror(number) if number else f"{type(error).__name__}: {error}"
-    return UserError(
-        f"{name} cannot be read, which is not its own fault: {found}; {CURES.get(number, OTHER_CURE)}"
-    )
+    return UserError(f"this machine could not read {name}: {found}; {CURES.get(number, OTHER_CURE)}")
