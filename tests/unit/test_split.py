@@ -12,10 +12,9 @@ from hypothesis import strategies as st
 
 from moco_transfer.config import stages
 from moco_transfer.config.datasets import Labels, Split
-from moco_transfer.data.check import check_data
 from moco_transfer.data.counts import check_percents, smallest_percent
 from moco_transfer.data.index import REQUIRED, build
-from moco_transfer.data.split import assign_splits, draw_subset, split, subset, subset_size
+from moco_transfer.data.split import assign_splits, check_data, draw_subset, split, subset, subset_size
 from moco_transfer.errors import UserError
 from moco_transfer.files import write_parquet
 

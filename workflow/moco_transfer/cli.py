@@ -24,7 +24,7 @@ STAGES = {
     "plan": "plan",
     "phantom": "phantom",
     "index": "data.adapters",
-    "check-data": "data.check",
+    "check-data": "data.split",
     "pack": "data.packing",
     "join-shards": "data.store",
     "verify": "data.verify",
@@ -59,9 +59,8 @@ def main(arguments: list[str] | None = None) -> int:
     options = vars(_options(stage, function).parse_args(arguments[1:]))
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     try:
-        with writing_to(
-            Path("results")
-        ):  # for what is not written by ``files.replacing``, which names the folder
+        # For what is not written by ``files.replacing``, which names the folder.
+        with writing_to(Path("results")):
             answer = function(**options)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)

@@ -16,8 +16,7 @@ from matplotlib.lines import Line2D
 from moco_transfer.errors import in_one_line
 from moco_transfer.report import style
 from moco_transfer.report.names import MODE_LABELS, dataset_label
-from moco_transfer.report.paper import comparable
-from moco_transfer.statistics.evidence import read_all, read_reference
+from moco_transfer.statistics.evidence import comparable, read_all, read_reference
 
 
 def draw(

@@ -8,9 +8,8 @@ import pandas as pd
 from moco_transfer.errors import in_one_line
 from moco_transfer.files import read_parquet
 from moco_transfer.report.names import interval_name
-from moco_transfer.report.paper import comparable
 from moco_transfer.report.tables import auroc_grid, labeled_text, write_table
-from moco_transfer.statistics.evidence import read_reference
+from moco_transfer.statistics.evidence import comparable, read_reference
 
 
 def main(inputs, outputs, params) -> None:

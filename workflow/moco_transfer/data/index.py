@@ -98,8 +98,9 @@ def leaves_root(paths: pd.Series) -> pd.Series:
 def respelled(identifiers: pd.Series) -> pd.Series:
     """Return which ``identifiers`` (no nulls) are probably an earlier one, spelled in another way: bool.
 
-    They differ only in capitals, blanks, invisible characters, quotes, commas, kinds of dashes, leading zeros or '.0' of a
-    number at the end, or the form of Unicode. A program that writes them so makes one patient two, who can then lie on two sides of a split.
+    They differ only in capitals, blanks, invisible characters, quotes, commas, kinds of dashes, leading zeros, '.0' of
+    a number at the end, or the form of Unicode. If a program spells one patient in two ways, the patient can lie on two
+    sides of a split.
     """
     spellings = identifiers.drop_duplicates()
     plain = pc.utf8_lower(pc.utf8_normalize(pa.array(spellings, pa.string()), "NFKC"))

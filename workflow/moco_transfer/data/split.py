@@ -14,6 +14,7 @@ may add one). The old units keep their order, and so do the old images of a nest
 
 from __future__ import annotations
 
+from collections import Counter
 from fractions import Fraction
 from pathlib import Path
 
@@ -22,10 +23,10 @@ import pandas as pd
 
 from moco_transfer.config import stages
 from moco_transfer.config.datasets import Labels, Split
-from moco_transfer.data.counts import check_percents, check_sample, side_sizes, subset_size
+from moco_transfer.data.counts import check_moco_images, check_percents, check_sample, side_sizes, subset_size
 from moco_transfer.data.labels import SPLITS, has_labels, label_columns, read_targets, split_rows, targets
 from moco_transfer.errors import UserError
-from moco_transfer.files import read_parquet, write_parquet
+from moco_transfer.files import read_parquet, write_parquet, write_text
 from moco_transfer.seeds import stream, stream_key
 
 SPLIT_TITLES = {"train": "training", "validation": "validation", "test": "test"}
@@ -78,6 +79,28 @@ def size_sample(settings: stages.DrawSample, *, splits: Path, as_many_as: Path, 
     check_sample(f"controls.size.{settings.name}", images, len(rows))
     order = _random_order(table["image_id"].to_numpy()[rows], settings.seed, "size", settings.name)
     write_parquet(pd.DataFrame({"row": rows[order[:images]].astype(np.int64)}), sample)
+
+
+def check_data(settings: stages.CheckData, *, index: list[Path], checked: Path) -> None:
+    """Check before packing that a dataset has the images that its splits, labelled subsets, MoCo and size controls need.
+
+    ``index`` has one file per dataset of the settings. Writes one line to ``checked``. The numbers are upper bounds,
+    because unreadable images will be quarantined; the jobs that use the splits check them again. Raises UserError.
+    """
+    dataset, *_ = settings.datasets
+    sides, *others = [
+        _counted_sides(path, each, settings, is_target=bool(settings.percents) and each == dataset)
+        for path, each in zip(index, settings.datasets, strict=True)
+    ]
+    if settings.percents:
+        check_percents(f"targets.{dataset.name}.percents", settings.percents, sides["train"])
+    images, *needed = [sum(each[side] for side in settings.images.split("+")) for each in (sides, *others)]
+    for source in settings.sources:
+        check_moco_images(source, images)
+    for sample, count in zip(settings.samples, needed, strict=True):
+        check_sample(f"controls.size.{sample}", count, images)
+    counts = ", ".join(f"{sides[side]} {side}" for side in SPLITS)
+    write_text(checked, f"{dataset.name}: at most {counts} images; unreadable images are not yet known\n")
 
 
 def assign_splits(index: pd.DataFrame, split: Split, labels: Labels, seed: int) -> pd.DataFrame:
@@ -153,6 +176,20 @@ def draw_subset(
     return pd.DataFrame({"image_id": identifiers[drawn], "row": rows[drawn].astype(np.int64)}).astype(
         {"image_id": "str"}
     )
+
+
+def _counted_sides(
+    path: Path, dataset: stages.SplitDataset, settings: stages.CheckData, is_target: bool
+) -> Counter[str]:
+    """Return the images of each split of ``dataset`` if all images of the index at ``path`` are stored."""
+    table = read_parquet(path)
+    try:
+        side = assign_splits(table, dataset.split, dataset.labels, settings.seed)["split"]
+    except UserError as error:
+        raise UserError(f"datasets.{dataset.name}.{error}") from None
+    if is_target:
+        check_classes(dataset.name, table, side, dataset.labels.uncertain)
+    return Counter(side.dropna())
 
 
 def _official_members(index: pd.DataFrame, used: np.ndarray, name: str) -> np.ndarray:
