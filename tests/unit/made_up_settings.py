@@ -5,18 +5,21 @@ from __future__ import annotations
 from typing import Any, TypeVar
 
 from moco_transfer.config import Section, stages
+from moco_transfer.config.encoders import Network
 from moco_transfer.config.training import Moco, Optimizer, Schedule
 
 Settings = TypeVar("Settings", bound=Section)
 
-NETWORK = stages.Network(name="densenet_small", input_size=32)
+NETWORK = Network(
+    name="densenet_small", channels=3, size=32, mean=[0.485, 0.456, 0.406], std=[0.229, 0.224, 0.225]
+)
 COMPUTING = stages.Computing(precision="float32", compile=False)
 OPTIMIZERS = {
     "sgd": Optimizer(batch=8, lr=0.05, name="sgd", momentum=0.9, weight_decay=1e-2),
     "adam": Optimizer(batch=8, lr=0.01, name="adam", momentum=None, weight_decay=1e-2),
 }
 PRETRAIN = stages.Pretrain(
-    network=NETWORK,
+    crop=32,
     moco=Moco(
         dim=8,
         momentum=0.9,
@@ -36,12 +39,12 @@ PRETRAIN = stages.Pretrain(
     seed=1,
     stream=["test"],
 )
-EMBED = stages.Embed(network=NETWORK, views=1, augment="chexclusion", seed=1, stream=["test"])
+EMBED = stages.Embed(crop=32, views=1, augment="chexclusion", seed=1, stream=["test"])
 _FINETUNE = {"uncertain": "zero", "checkpoint": "last", "average": "weighted", "seed": 1, "stream": ["test"]}
 LINEAR = stages.Linear(**_FINETUNE, optimizer=OPTIMIZERS["sgd"], epochs=3)
 END_TO_END = stages.EndToEnd(
     **_FINETUNE,
-    network=NETWORK,
+    crop=32,
     optimizer=OPTIMIZERS["sgd"],
     budgets=[1, 3],
     longer_by=None,

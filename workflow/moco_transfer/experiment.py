@@ -50,12 +50,13 @@ def _control_cells(config: Config, target: str) -> list[tuple[str, str, str]]:
 
 def used_datasets(config: Config) -> list[str]:
     """Return the datasets that the results rest on: the targets, and the datasets of the sources."""
-    return list(dict.fromkeys([*config.targets, *chain(*config.sources.values())]))
+    return list(dict.fromkeys([*config.targets, *chain(*config.moco_sources.values())]))
 
 
 def initial_dataset(config: Config) -> str:
-    """Return the dataset behind the initial weights."""
-    return config.model.initial_weights.dataset or "ImageNet"
+    """Return the dataset behind the initial weights: published ones come from ImageNet, unless they say otherwise."""
+    weights = config.model.initial_weights
+    return weights.weights.classes_of if weights.kind == "supervised" else "ImageNet"
 
 
 def shown_datasets(config: Config) -> list[str]:
@@ -65,7 +66,8 @@ def shown_datasets(config: Config) -> list[str]:
 
 def carded_datasets(config: Config) -> list[str]:
     """Return the datasets that the results rest on or show: each has a data card."""
-    named = [*used_datasets(config), *shown_datasets(config), *config.similarity.datasets]
+    learnt = [each.weights.classes_of for each in config.encoders.values() if each.kind == "supervised"]
+    named = [*used_datasets(config), *shown_datasets(config), *learnt, *config.similarity.datasets]
     return list(dict.fromkeys(named))
 
 
@@ -77,9 +79,10 @@ def stored_datasets(config: Config) -> list[str]:
 
 def compared_sources(config: Config) -> dict[str, str]:
     """Return the dataset of each source that has one only, if its similarity to the targets is computed."""
-    # The dataset 'natural' stands for ImageNet, on which downloaded weights were trained.
-    initial = config.model.initial_weights.dataset or "natural"
-    alone = {source: seen or [initial] for source, seen in config.sources.items() if len(seen) < 2}
+    # The dataset 'natural' stands for ImageNet, on which published weights were trained.
+    initial = initial_dataset(config)
+    initial = "natural" if initial == "ImageNet" else initial
+    alone = {source: seen or [initial] for source, seen in config.moco_sources.items() if len(seen) < 2}
     return {source: name for source, (name,) in alone.items() if name in config.similarity.datasets}
 
 
@@ -93,8 +96,17 @@ def has_ranked_sources(config: Config) -> bool:
 
 
 def compared_networks(config: Config) -> list[str]:
-    """Return the sources whose networks are compared on the same images: ``none``, then those with one shared encoder."""
-    return ["none", *(source for source, seen in config.sources.items() if seen), *config.controls.size]
+    """Return the sources whose networks are compared on the same images: ``none``, then the others of its architecture.
+
+    Sources with one encoder per labelled subset are left out.
+    """
+    initial = config.model.initial_weights
+    alike = [
+        source
+        for source, seen in config.sources.items()
+        if (seen if isinstance(seen, list) else seen.encoder.split(".")[0] == initial.encoder.split(".")[0])
+    ]
+    return ["none", *alike, *config.controls.size]
 
 
 def has_controls(config: Config) -> bool:

@@ -11,10 +11,12 @@ rank), C is the dimension of the projection, and K is the number of keys in the 
 from __future__ import annotations
 
 import copy
+from functools import cache
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from moco_transfer.training.ranks import ALONE, Ranks
 
@@ -22,14 +24,26 @@ from moco_transfer.training.ranks import ALONE, Ranks
 COLLAPSED = -0.05
 
 
-class GroupedBatchNorm2d(nn.BatchNorm2d):
-    """Batch normalisation of ``groups`` parts of a batch, each by its own statistics, as on ``groups`` GPUs.
+def group_batch_norms(network: nn.Module, groups: int) -> int:
+    """Let ``network`` normalise ``groups`` parts of each batch separately (#10), as on ``groups`` GPUs.
 
-    The running statistics move towards the mean over the groups. If the batch does not divide evenly, the
-    first groups are one image larger (``torch.tensor_split``).
+    The running statistics move towards the mean over the groups. If the batch does not divide evenly, the first groups are
+    one image larger (``torch.tensor_split``). Returns the number of layers of batch normalisation.
     """
+    layers = [module for module in network.modules() if isinstance(module, _BatchNorm)]
+    for layer in layers:
+        layer.groups = groups
+        layer.__class__ = _grouped(type(layer))
+    return len(layers)
 
-    groups = 1
+
+@cache
+def _grouped(layer: type[_BatchNorm]) -> type[_BatchNorm]:
+    return type(f"Grouped{layer.__name__}", (_Grouped, layer), {})
+
+
+class _Grouped(_BatchNorm):
+    """The ``forward`` of a layer of batch normalisation with ``groups``."""
 
     def forward(self, x: Tensor) -> Tensor:
         if not self.training or self.groups == 1:
@@ -44,7 +58,9 @@ class GroupedBatchNorm2d(nn.BatchNorm2d):
         self.running_mean.lerp_(torch.stack(means).mean(0), self.momentum)
         self.running_var.lerp_(torch.stack(variances).mean(0), self.momentum)
         self.num_batches_tracked += 1
-        return torch.cat(parts)
+        normalised = torch.cat(parts)
+        # timm's BatchNormAct2d is also the activation that follows.
+        return self.act(self.drop(normalised)) if hasattr(self, "act") else normalised
 
 
 class MoCo(nn.Module):
@@ -80,9 +96,7 @@ class MoCo(nn.Module):
             nn.Linear(backbone.width, backbone.width), nn.ReLU(), nn.Linear(backbone.width, dim)
         )
         self.query_encoder = nn.Sequential(backbone, head)
-        for module in self.query_encoder.modules():
-            if isinstance(module, nn.BatchNorm2d):
-                module.__class__, module.groups = GroupedBatchNorm2d, bn_groups // ranks.size
+        self.batch_norms = group_batch_norms(self.query_encoder, bn_groups // ranks.size)
         # Algorithm 1: f_k.params = f_q.params
         self.key_encoder = copy.deepcopy(self.query_encoder).requires_grad_(False)
         self.register_buffer("queue", F.normalize(torch.randn(queue, dim), dim=1))  # [K, C]
@@ -101,8 +115,8 @@ class MoCo(nn.Module):
 
         Parameters
         ----------
-        query_views : views x_q of this rank's share of the batch, network input [m, 3, h, w]
-        key_views : views x_k of images ``order[start:stop]``, [m, 3, h, w]; the share is images ``start`` to ``stop``
+        query_views : views x_q of this rank's share of the batch, network input [m, channels, h, w]
+        key_views : views x_k of images ``order[start:stop]``, [m, channels, h, w]; the share is images ``start`` to ``stop``
         images : the numbers of the images of the whole batch, int64 [n]
         order : a permutation [n], which shuffles the keys over the groups (shuffled batch normalisation)
 

@@ -1,50 +1,133 @@
-"""Backbones: networks without their classifier, built by name with random weights or with the weights of a
-file.
+"""Encoders: networks that turn images [n, channels, size, size] into features [n, width], and their files.
 
-DenseNet (Huang et al. 2017), the paper's network, is defined here, because importing torchvision takes longer
-than most jobs. It has torchvision's layers under torchvision's parameter names, so that published weights
-load and a test can compare the two. ``backbones`` builds every other classification model of torchvision.
+timm builds the networks. Only the demo's small DenseNet (Huang et al. 2017) is defined here, with torchvision's parameter names,
+because importing timm takes longer than most of the demo's jobs.
+
+Every encoder is an ``nn.Module`` with two attributes: ``network`` says how it is built and fed (``config.encoders.Network``), and
+``width`` is the number of its features. Its file holds both, so that whoever reads it needs no configuration.
 """
 
 from __future__ import annotations
 
-import re
+import json
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save
+from pydantic import ValidationError
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from moco_transfer.checksums import PLACE, check, damaged
-from moco_transfer.config.networks import DENSENETS
+from moco_transfer.config.encoders import IMAGENET_MEAN, IMAGENET_STD, SMALL, Encoder, Network
 from moco_transfer.errors import UserError
 from moco_transfer.files import replacing
 
+# Layers that draw random numbers in training. They are off, because all random numbers of a training come from named
+# streams, and because in MoCo two views must differ only by their augmentation.
+RANDOM_LAYERS = (
+    "Dropout",
+    "Dropout1d",
+    "Dropout2d",
+    "DropPath",
+    "DropBlock2d",
+    "PatchDropout",
+    "StochasticDepth",
+)
 
-def build_backbone(name: str, key: int, input_size: int | None = None) -> nn.Module:
-    """Return the backbone ``name`` with random weights from the stream ``key``.
 
-    ``name`` is a DenseNet, whose weights are drawn as in He et al. 2015, or any classification model of
-    torchvision, which draws its own. ``input_size`` is the side of the images in pixels, for networks that
-    fix it when they are built; if it is None, they take the size that their published weights are for.
+def build_network(network: Network, key: int) -> nn.Module:
+    """Return the encoder ``network`` with random weights from the stream ``key``.
 
-    Raises UserError for an unknown name, and for a size that the network cannot take.
+    Raises UserError if timm does not have the name, or if the network cannot take images of that size.
     """
     with seeded(key):
-        if name not in DENSENETS:
-            from moco_transfer.backbones.torchvision_models import build_torchvision
+        if network.name == SMALL:
+            module = DenseNet(8, (2, 3, 4, 3), 16, network.channels)
+            for layer in module.modules():
+                if isinstance(layer, nn.Conv2d):
+                    nn.init.kaiming_normal_(layer.weight)
+        else:
+            module = _build_timm(network)
+    module.network = network
+    return module
 
-            return build_torchvision(name, input_size)
-        network = DenseNet(*DENSENETS[name])
-        for module in network.modules():
-            if isinstance(module, nn.Conv2d):
-                nn.init.kaiming_normal_(module.weight)
-    return network
+
+def _build_timm(network: Network) -> nn.Module:
+    import timm
+
+    sized = {"img_size": network.size} if _takes_one_size(network.name) else {}
+    try:
+        module = timm.create_model(
+            network.name, num_classes=0, in_chans=network.channels, drop_rate=0.0, **sized
+        )
+        for layer in module.modules():
+            if type(layer).__name__ in RANDOM_LAYERS:
+                for probability in ("p", "drop_prob", "prob"):
+                    if hasattr(layer, probability):
+                        setattr(layer, probability, 0.0)
+        # A size that is too small is found now, not during a training.
+        with torch.no_grad():
+            features = module.eval()(torch.zeros(1, network.channels, network.size, network.size))
+    except (AssertionError, RuntimeError, TypeError, ValueError) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0][:200]
+        raise UserError(
+            f"{network.name} cannot be built for images of {network.size} pixels ({reason}); give input.size another value"
+        ) from None
+    if features.ndim != 2:
+        raise UserError(f"{network.name} gives no features [n, width]; choose another network")
+    module.width = features.shape[1]
+    return module.train()
+
+
+def _takes_one_size(name: str) -> bool:
+    import timm
+
+    found = timm.get_pretrained_cfg(name.split(".")[0], allow_unregistered=False)
+    return bool(found and found.fixed_input_size)
+
+
+def resolve(encoder: Encoder, crop: int) -> Network:
+    """Return the network of ``encoder``: what the configuration leaves open is timm's choice, or the ``crop``.
+
+    Raises UserError if timm does not know the name or its tag.
+    """
+    size, mean, std = crop, IMAGENET_MEAN, IMAGENET_STD
+    if encoder.encoder != SMALL:
+        import timm
+
+        usual = timm.get_pretrained_cfg(encoder.encoder)
+        if usual is None:
+            tags = (
+                ", ".join(timm.list_models(f"{encoder.encoder.split('.')[0]}.*", pretrained=True)) or "none"
+            )
+            raise UserError(
+                f"config: timm has no weights named '{encoder.encoder}'; of this network it has {tags}"
+            )
+        mean, std = list(usual.mean), list(usual.std)
+        if usual.fixed_input_size:
+            size = usual.input_size[-1]
+    given, channels = encoder.input, encoder.channels
+    return Network(
+        name=encoder.encoder,
+        channels=channels,
+        size=given.size or size,
+        mean=_per_channel(given.mean or mean, channels),
+        std=_per_channel(given.std or std, channels),
+        taps=encoder.taps,
+    )
+
+
+def _per_channel(values: list[float], channels: int) -> list[float]:
+    """Return one value per channel; three values for one channel are averaged."""
+    if len(values) == channels:
+        return values
+    return [sum(values) / len(values)] * channels
 
 
 @contextmanager
@@ -58,57 +141,65 @@ def seeded(key: int) -> Iterator[None]:
         torch.set_rng_state(state)
 
 
-def save_weights(network: nn.Module, path: str | Path) -> None:
-    """Write the weights of ``network`` to ``path`` as safetensors with a checksum, whole or not at all."""
-    tensors = {name: value.detach().cpu().contiguous() for name, value in network.state_dict().items()}
-    with replacing(path, sealed=True) as temporary:
-        # save_file is not used, because it makes files that only their owner can read.
-        temporary.write_bytes(save(tensors, {"checksum": PLACE}))
+def save_encoder(encoder: nn.Module, path: str | Path) -> None:
+    """Write ``encoder`` to ``path``: weights and network in one safetensors file with a checksum, whole or not at all."""
+    write_weights(path, encoder.state_dict(), {"network": encoder.network.model_dump()})
 
 
-def load_weights(network: nn.Module, path: Path) -> None:
-    """Load the safetensors file ``path`` into ``network``; raises UserError if it is damaged, or names or shapes differ."""
-    load_state(network, read_weights(path), path)
+def load_encoder(path: Path) -> nn.Module:
+    """Return the encoder in the file ``path``, on the CPU in training mode.
 
-
-def read_weights(path: Path) -> dict[str, Tensor]:
-    """Return the tensors of the safetensors file ``path`` by name; raises UserError if it is damaged.
-
-    Weights that others published have no checksum.
+    Raises UserError if the file is damaged, or was not written by ``save_encoder``.
     """
-    check(path)
+    weights, about = read_weights(path)
+    encoder = build_network(read_network(about, path), 0)
+    load_state(encoder, weights, path)
+    return encoder
+
+
+def read_network(about: Mapping[str, Any], path: Path) -> Network:
+    """Return the network that the file ``path`` names in ``about``; raises UserError if it names none."""
     try:
-        return load_file(path)
-    except SafetensorError:
-        raise damaged(path) from None
-
-
-def load_state(network: nn.Module, state: Mapping[str, Tensor], origin: str | Path) -> None:
-    """Load ``state``, without its classifier, into the backbone ``network``.
-
-    Raises UserError, which names ``origin``, if names or shapes differ.
-    """
-    # The published DenseNets of 2017 call a dense layer's parts norm.1, conv.1, ...; torchvision renames them
-    # too.
-    renamed = {
-        re.sub(r"(denselayer\d+)\.(norm|conv)\.([12])\.", r"\1.\2\3.", name): value
-        for name, value in state.items()
-    }
-    kept = OrderedDict((key, value) for key, value in renamed.items() if not key.startswith(network.left_out))
-    kept._metadata = {"": {"version": network._version}}  # MNASNet refuses weights without a version
-    try:
-        network.load_state_dict(kept)
-    except RuntimeError as error:
-        first = str(error).splitlines()[1].strip()[:200]
-        hint = "; a vision transformer's weights are for one input_size" if "pos_embedding" in first else ""
+        return Network.model_validate(about["network"])
+    except (KeyError, ValidationError):
         raise UserError(
-            f"{origin}: these are not weights of the configured model ({first}){hint}; "
-            "correct model.name, or the file"
+            f"{path}: not an encoder of this package; import it as a source first (docs/encoders.md)"
         ) from None
 
 
-# The layers of figure 3: the first convolution and the output of each dense block.
-TAPS = {"CV1": "features.conv0"} | {f"DB{i}": f"features.denseblock{i}" for i in range(1, 5)}
+def write_weights(path: str | Path, weights: Mapping[str, Tensor], about: Mapping[str, Any]) -> None:
+    """Write named tensors to ``path`` as safetensors with a checksum, whole or not at all; ``about`` goes into its metadata."""
+    tensors = {name: value.detach().cpu().contiguous() for name, value in weights.items()}
+    # In one entry, because Safetensors writes several in random order.
+    entry = json.dumps({**about, "checksum": PLACE})
+    with replacing(path, sealed=True) as temporary:
+        # save_file is not used, because it makes files that only their owner can read.
+        temporary.write_bytes(save(tensors, {"about": entry}))
+
+
+def read_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Return the tensors of the safetensors file ``path`` by name, and what ``write_weights`` wrote about them.
+
+    Raises UserError if the file is damaged. Weights that others published have no checksum, and nothing is known about them.
+    """
+    check(path)
+    try:
+        with safe_open(path, framework="pt") as file:
+            about = json.loads((file.metadata() or {}).get("about", "{}"))
+            return {name: file.get_tensor(name) for name in file.keys()}, about  # noqa: SIM118 (not a mapping)
+    except (SafetensorError, ValueError):
+        raise damaged(path) from None
+
+
+def load_state(module: nn.Module, weights: Mapping[str, Tensor], path: Path) -> None:
+    """Load ``weights``, the tensors of ``path``, into ``module``; raises UserError if names or shapes differ."""
+    try:
+        module.load_state_dict(weights)
+    except RuntimeError as error:
+        first = str(error).splitlines()[1].strip()[:200]
+        raise UserError(
+            f"{path}: its weights do not fit the network that it names ({first}); remove it and run again"
+        ) from None
 
 
 class DenseLayer(nn.Module):
@@ -153,14 +244,12 @@ class Transition(nn.Module):
 
 
 class DenseNet(nn.Module):
-    """DenseNet without its classifier: from images [n, 3, h, w] to pooled features [n, ``width``]."""
+    """DenseNet without its classifier: from images [n, inputs, h, w] to pooled features [n, ``width``]."""
 
-    left_out = ("classifier.",)
-
-    def __init__(self, growth: int, blocks: tuple[int, ...], channels: int) -> None:
+    def __init__(self, growth: int, blocks: tuple[int, ...], channels: int, inputs: int) -> None:
         super().__init__()
         layers = OrderedDict(
-            conv0=nn.Conv2d(3, channels, 7, stride=2, padding=3, bias=False),
+            conv0=nn.Conv2d(inputs, channels, 7, stride=2, padding=3, bias=False),
             norm0=nn.BatchNorm2d(channels),
             relu0=nn.ReLU(),
             pool0=nn.MaxPool2d(3, stride=2, padding=1),

@@ -136,12 +136,12 @@ class _Jobs:
         self.config, self.images = config, images
         # Encoders that are the same for every labelled subset.
         self.shared_encoders = [*config.sources, *config.controls.size]
-        width, numbers = NETWORK_SIZES.get(config.model.name, (0, 0))
+        width, numbers = NETWORK_SIZES.get(architecture(config), (0, 0))
         self.feature_bytes, self.encoder_bytes = 4 * width, 4 * numbers
 
     def all(self) -> Iterator[Job]:
         yield from self.data()
-        yield self.initial_weights()
+        yield from self.encoders()
         yield from self.pretraining()
         for target in self.config.targets:
             yield from self.features(target)
@@ -164,18 +164,21 @@ class _Jobs:
             yield from [Job("extra_subsets")] * bool(extra_subsets(self.config))
         yield from [Job("size_sample")] * len(self.config.controls.size)
 
-    def initial_weights(self) -> Job:
-        weights = self.config.model.initial_weights
-        if weights.kind != "supervised":
-            return Job("fetch_weights", size=self.encoder_bytes)
-        n = self.images[weights.dataset].sides["train"]
-        steps = weights.epochs * _epoch_steps(n, weights.batch)
-        return Job("train_weights", steps, weights.epochs * n, size=self.encoder_bytes)
+    def encoders(self) -> Iterator[Job]:
+        """Yield the encoders that MoCo does not train."""
+        for encoder in self.config.encoders.values():
+            weights = encoder.weights
+            if isinstance(weights, str):
+                yield Job("import_encoder", size=self.encoder_bytes)
+                continue
+            n = self.images[weights.classes_of].sides["train"]
+            steps = weights.epochs * _epoch_steps(n, weights.batch)
+            yield Job("train_weights", steps, weights.epochs * n, size=self.encoder_bytes)
 
     def pretraining(self) -> Iterator[Job]:
         """Yield MoCo on whole datasets, on samples as large as another dataset, and on labelled images."""
         schedules = self.config.pretraining.schedules
-        for source, seen in self.config.sources.items():
+        for source, seen in self.config.moco_sources.items():
             if seen:
                 yield self.moco("pretrain", source, schedules[source], sum(map(self.moco_images, seen)))
         for source, control in self.config.controls.size.items():
@@ -348,9 +351,14 @@ def plan_text(config: Config, images_per_second: float | None = None) -> str:
         "Disk: joining the shards of a dataset temporarily takes twice its space. Releases, logs, figures "
         "and the states of unfinished trainings come on top.",
     ]
-    if config.model.name not in NETWORK_SIZES:
-        lines.append(f"Not counted: encoders and features; the size of {config.model.name} is unknown.")
+    if architecture(config) not in NETWORK_SIZES:
+        lines.append(f"Not counted: encoders and features; the size of {architecture(config)} is unknown.")
     return "\n".join(lines) + "\n"
+
+
+def architecture(config: Config) -> str:
+    """Return the architecture of the initial weights, without the tag of the weights that timm publishes for it."""
+    return config.model.initial_weights.encoder.split(".")[0]
 
 
 def _row(name: str, jobs: Sequence[Job], speed: float | None) -> str:

@@ -17,12 +17,12 @@ from moco_transfer.config.augmentation import Operation, operations_of
 from moco_transfer.data.labels import label_columns, read_targets, split_rows, subset_rows
 from moco_transfer.errors import UserError
 from moco_transfer.files import column_names
-from moco_transfer.networks import build_backbone, load_weights, save_weights, seeded
+from moco_transfer.networks import load_encoder, save_encoder, seeded
 from moco_transfer.seeds import stream, stream_key
 from moco_transfer.training.attempt import attempt
 from moco_transfer.training.checkpoint import Checkpoint, fingerprint
 from moco_transfer.training.device import autocast, open_device
-from moco_transfer.training.images import ImagePool, normalise
+from moco_transfer.training.images import ImagePool, View
 from moco_transfer.training.log import MetricsLog
 from moco_transfer.training.loop import SGD, refuse_nonfinite
 from moco_transfer.training.probe import LinearProbe
@@ -63,19 +63,18 @@ def pretrain(
         def train(checkpoint: Checkpoint) -> None:
             where = open_device(device)
             pool = ImagePool(list(zip(images, rows, strict=True)))
-            backbone = build_backbone(settings.network.name, 0, settings.network.input_size)
-            load_weights(backbone, initial)
+            backbone = load_encoder(initial)
             if ranks.rank > 0:
                 train_moco(settings, backbone, pool, {}, where, checkpoint, None, ranks.on(where))
                 return
-            probes = _open_probes(settings, stores, splits, subset)
+            probes = _open_probes(settings, View(settings.crop, backbone.network), stores, splits, subset)
             batch = max(1, min(settings.schedule.batch, len(pool)))
             epoch_images = len(pool) // batch * batch
             events = metrics.parent / "tensorboard"
             with MetricsLog("MoCo", settings.schedule.epochs, epoch_images, events) as log:
                 train_moco(settings, backbone, pool, probes, where, checkpoint, log, ranks.on(where))
             log.write(metrics)
-            save_weights(backbone, encoder)
+            save_encoder(backbone, encoder)
 
         attempt(
             train,
@@ -112,7 +111,7 @@ def train_moco(
     network = _build_moco(settings, backbone, pool, device, ranks)
     parameters = network.query_encoder.parameters()
     optimizer = SGD(parameters, settings.moco.sgd_momentum, settings.moco.weight_decay)
-    operations = operations_of(settings.moco.augment)
+    operations, view = operations_of(settings.moco.augment), View(settings.crop, backbone.network)
     batch = min(schedule.batch, len(pool))
     epoch_steps = full_steps(len(pool), batch)
     step, steps = 0, schedule.epochs * epoch_steps
@@ -144,9 +143,7 @@ def train_moco(
         batches = full_batches(epoch_order(len(pool), *names, epoch), batch)
         for numbers, images in pool.batches(batches[step % epoch_steps :], device):
             random, place = stream(*names, "step", step), step % epoch_steps
-            query_views, key_views, order = _draw_views(
-                network, images, operations, settings.network.input_size, random
-            )
+            query_views, key_views, order = _draw_views(network, images, operations, view, random)
             with autocast(device, settings.computing.precision):
                 out = network(query_views, key_views, torch.from_numpy(numbers).to(device), order)
             out["loss"].backward()
@@ -206,6 +203,8 @@ def _build_moco(
             settings.moco.mask_own_keys,
             ranks,
         )
+    if network.batch_norms == 0 and ranks.rank == 0:
+        print("this network has no batch normalisation, so bn_groups has no effect", flush=True)
     if settings.computing.compile:
         network.query_encoder.compile()
         network.key_encoder.compile()
@@ -213,7 +212,11 @@ def _build_moco(
 
 
 def _open_probes(
-    settings: stages.Pretrain, stores: Sequence[Path], splits: Sequence[Path], subset: Path | None
+    settings: stages.Pretrain,
+    view: View,
+    stores: Sequence[Path],
+    splits: Sequence[Path],
+    subset: Path | None,
 ) -> dict[str, LinearProbe]:
     """Return a linear probe for each of the source's datasets that has labels, by its name.
 
@@ -230,7 +233,7 @@ def _open_probes(
                 split_rows(split, ["train"]) if subset is None else subset_rows(subset),
                 split_rows(split, ["validation"]),
                 images_each=settings.probe.images,
-                size=settings.network.input_size,
+                view=view,
                 seed=settings.seed,
                 stream_name=("moco", *settings.stream),
             )
@@ -255,7 +258,7 @@ def _draw_views(
     network: moco.MoCo,
     images: Tensor,
     operations: Sequence[Operation],
-    input_size: int,
+    view: View,
     random: np.random.Generator,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Return query views and key views of this rank's share of ``images`` as network input, and the order of the keys.
@@ -263,12 +266,12 @@ def _draw_views(
     Parameters and order are drawn for the whole batch, so that every rank draws the same.
     """
     n, _, height, width = images.shape
-    query, key = (draw_view(operations, n, height, width, input_size, random) for _ in range(2))
+    query, key = (draw_view(operations, n, height, width, view.crop, random) for _ in range(2))
     order = random.permutation(n) if network.bn_groups > 1 else np.arange(n)
     start, stop = network.ranks.shares(n, network.bn_groups)[network.ranks.rank]
     rows, on_device = np.arange(start, stop), torch.from_numpy(order).to(images.device)
-    query_views = normalise(query.rows(rows).of(images[start:stop]))
-    key_views = normalise(key.rows(order[rows]).of(images[on_device[start:stop]]))
+    query_views = view.prepare(query.rows(rows).of(images[start:stop]))
+    key_views = view.prepare(key.rows(order[rows]).of(images[on_device[start:stop]]))
     return query_views, key_views, on_device
 
 

@@ -20,7 +20,7 @@ if str(HOME / "workflow") not in sys.path:
     sys.path.insert(0, str(HOME / "workflow"))
 
 from moco_transfer.config import stages
-from moco_transfer.config.experiment import check, merge
+from moco_transfer.config.experiment import INITIAL, check, merge
 from moco_transfer.config.augmentation import PRESETS
 from moco_transfer.errors import UserError
 from moco_transfer.escape import script_json
@@ -79,14 +79,9 @@ PHANTOMS = [name for name, dataset in CONFIG.datasets.items() if dataset.phantom
 EPOCH_FIGURES, RESULT_TABLES = epoch_figures(CONFIG), result_tables(CONFIG)
 # The paper's own numbers, by target and the adapter of the paper's dataset.
 PAPER_TABLES = {("spine", "vindr_spinexr"): "table2", ("chest", "mimic_cxr_jpg"): "table3"}
-NETWORK = stages.Network(name=CONFIG.model.name, input_size=CONFIG.model.input_size)
 COMPUTING = stages.Computing(precision=CONFIG.precision, compile=CONFIG.compile)
-WEIGHTS = CONFIG.model.initial_weights
-# Initial weights that are trained here depend on the run's seed and splits; published weights serve all runs.
-INITIAL_WEIGHTS = (
-    f"<{'run' if WEIGHTS.kind == 'supervised' else 'data'}>/initial_weights/replicate1/"
-    f"{CONFIG.model.name}.safetensors"
-)
+# Encoders that are trained here on the classes of a dataset; the others are imported.
+CLASSIFIERS = [name for name, encoder in CONFIG.encoders.items() if encoder.kind == "supervised"]
 
 
 def one_of(names):
@@ -208,9 +203,9 @@ def release_root(wildcards):
 
 def encoder_of(source):
     """Return the encoder of a source that is the same for all labelled subsets; without MoCo, the initial weights."""
-    if CONFIG.sources.get(source) or source in CONFIG.controls.size:
+    if CONFIG.moco_sources.get(source) or source in CONFIG.controls.size:
         return f"<run>/pretrain/{source}/replicate1/encoder.safetensors"
-    return INITIAL_WEIGHTS
+    return f"<run>/encoders/{source if source in CONFIG.encoders else INITIAL}/replicate1/encoder.safetensors"
 
 
 def encoder(wildcards):
@@ -273,8 +268,10 @@ def extra_subset_aurocs():
 def trainings():
     """Return every training by kind: the path of its metrics, and its names in the figure of training curves."""
     found = {"initial": {}, "moco": {}, "linear": {}, "end_to_end": {}}
-    if WEIGHTS.kind == "supervised":
-        found["initial"][INITIAL_WEIGHTS.replace(".safetensors", ".csv")] = {"source": "none"}
+    for name in CLASSIFIERS:
+        found["initial"][f"<run>/encoders/{name}/replicate1/metrics.csv"] = {
+            "source": "none" if name == INITIAL else name
+        }
     for target in CONFIG.targets:
         jobs = finetuning_jobs(CONFIG, target)
         for (source, mode, percent, subset), metrics in zip(jobs, finetuned("metrics.csv", target)):
@@ -283,7 +280,7 @@ def trainings():
             if source in SUBSET_SOURCES:
                 folder = f"{source}/replicate1/{target}/{percent}pct/fold1/subset{subset}"
                 found["moco"][f"<run>/pretrain/{folder}/metrics.csv"] = cell
-            elif encoder_of(source) != INITIAL_WEIGHTS:
+            elif CONFIG.moco_sources.get(source) or source in CONFIG.controls.size:
                 found["moco"][f"<run>/pretrain/{source}/replicate1/metrics.csv"] = {"source": source}
     return found
 

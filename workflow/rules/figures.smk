@@ -41,7 +41,7 @@ rule figure1:
         initial=initial_dataset(CONFIG),
         shown=shown_datasets(CONFIG),
         shareable=[CONFIG.datasets[name].shareable for name in shown_datasets(CONFIG)],
-        sources=CONFIG.sources,
+        sources=CONFIG.moco_sources,
         limited=any(target.limited for target in CONFIG.targets.values()),
         percents={name: target.percents for name, target in CONFIG.targets.items()},
         used=used_datasets(CONFIG),
@@ -163,7 +163,7 @@ rule augmentations:
         note=data_note(),
         dataset="".join(augmented_examples()),
         card_side=next(CONFIG.datasets[target].store.size for target in CONFIG.targets),
-        input_size=CONFIG.model.input_size,
+        crop=CONFIG.model.crop,
         augmentations=shown_augmentations(),
         seed=CONFIG.seed,
         code=code_of("scripts", "moco_transfer/report", "moco_transfer/augment"),
@@ -243,7 +243,8 @@ rule data_card:
         split=lambda wildcards: dataset_of(wildcards).split.model_dump(),
         labels=lambda wildcards: dataset_of(wildcards).labels.model_dump(),
         learned=lambda wildcards: (
-            wildcards.dataset in [*CONFIG.targets, CONFIG.model.initial_weights.dataset]
+            wildcards.dataset
+            in [*CONFIG.targets, *(CONFIG.encoders[name].weights.classes_of for name in CLASSIFIERS)]
         ),
         # The classes of other layouts are those of a release or of the configuration, not names of folders.
         declared=lambda wildcards: (

@@ -25,7 +25,7 @@ rule embed:
     params:
         settings=as_json(
             lambda wildcards: stages.Embed(
-                network=NETWORK,
+                crop=CONFIG.model.crop,
                 views=CONFIG.finetune.linear.views,
                 augment=CONFIG.finetune.augment if CONFIG.finetune.linear.views > 1 else "none",
                 seed=CONFIG.seed,
@@ -154,7 +154,7 @@ rule end_to_end:
     params:
         settings=as_json(
             lambda wildcards: stages.EndToEnd(
-                network=NETWORK,
+                crop=CONFIG.model.crop,
                 budgets=CONFIG.finetune.end_to_end.budgets,
                 # The budget control shows as many images as MoCo on the whole dataset.
                 longer_by=(

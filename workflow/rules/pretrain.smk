@@ -12,76 +12,81 @@ if CONFIG.pretraining.ranks > 1:
     )
 
 
-if WEIGHTS.kind == "supervised":
+localrules:
+    import_encoder,
 
-    rule train_weights:
-        input:
-            images=store(WEIGHTS.dataset, "images.npy"),
-            index=store(WEIGHTS.dataset, "index.parquet"),
-            splits=splits(WEIGHTS.dataset),
-        output:
-            encoder=INITIAL_WEIGHTS,
-            metrics=INITIAL_WEIGHTS.replace(".safetensors", ".csv"),
-        log:
-            "<run>/logs/initial_weights.log",
-        benchmark:
-            "<run>/benchmarks/initial_weights.tsv"
-        conda:
-            ENVIRONMENT
-        threads: CONFIG.resources.threads
-        resources:
-            **NETWORK_RESOURCES,
-            runtime=minutes(720),
-        params:
-            settings=as_json(
-                lambda wildcards: stages.TrainWeights(
-                    network=NETWORK,
-                    weights=WEIGHTS.model_copy(update=dict.fromkeys(["url", "sha256", "path"])),
-                    computing=COMPUTING,
-                    seed=CONFIG.seed,
-                )
-            ),
-            store=subpath(input.images, parent=True),
-            version=1,
-        message:
-            f"Training initial weights on the classes of {WEIGHTS.dataset}"
-        shell:
-            "exec python -m moco_transfer train-weights --device {resources.device:q} --settings {params.settings:q}"
-            " --store {params.store:q} --splits {input.splits:q} --encoder {output.encoder:q}"
-            " --metrics {output.metrics:q} > {log:q} 2>&1"
 
-else:
+rule import_encoder:
+    input:
+        weights_file,
+    output:
+        "<run>/encoders/{source}/replicate{replicate}/encoder.safetensors",
+    log:
+        "<run>/logs/encoders/{source}/replicate{replicate}.log",
+    wildcard_constraints:
+        source=one_of(name for name in CONFIG.encoders if name not in CLASSIFIERS),
+    conda:
+        ENVIRONMENT
+    params:
+        settings=command_json(encoder_import),
+        imported=as_json(imported_encoder),
+        weights=weights_digest,
+        version=1,
+    message:
+        "Importing the encoder {wildcards.source}"
+    shell:
+        "exec python -m moco_transfer import-encoder --settings {params.settings:q} --encoder {output:q}"
+        " > {log:q} 2>&1"
 
-    localrules:
-        fetch_weights,
 
-    rule fetch_weights:
-        input:
-            given_weights,
-        output:
-            INITIAL_WEIGHTS,
-        log:
-            "<run>/logs/initial_weights.log",
-        conda:
-            ENVIRONMENT
-        params:
-            settings=command_json(lambda wildcards: stages.FetchWeights(network=NETWORK, weights=WEIGHTS)),
-            network=NETWORK.name,
-            weights=which_weights,
-            version=1,
-        message:
-            "Fetching the ImageNet weights"
-        shell:
-            "exec python -m moco_transfer fetch-weights --settings {params.settings:q} --encoder {output:q}"
-            " > {log:q} 2>&1"
+rule train_weights:
+    input:
+        images=lambda wildcards: store(CONFIG.encoders[wildcards.source].weights.classes_of, "images.npy"),
+        index=lambda wildcards: store(CONFIG.encoders[wildcards.source].weights.classes_of, "index.parquet"),
+        splits=lambda wildcards: splits(CONFIG.encoders[wildcards.source].weights.classes_of),
+    output:
+        encoder="<run>/encoders/{source}/replicate{replicate}/encoder.safetensors",
+        metrics="<run>/encoders/{source}/replicate{replicate}/metrics.csv",
+    log:
+        "<run>/logs/encoders/{source}/replicate{replicate}.log",
+    benchmark:
+        "<run>/benchmarks/encoders/{source}/replicate{replicate}.tsv"
+    wildcard_constraints:
+        source=one_of(CLASSIFIERS),
+    conda:
+        ENVIRONMENT
+    threads: CONFIG.resources.threads
+    resources:
+        **NETWORK_RESOURCES,
+        runtime=minutes(720),
+    params:
+        settings=as_json(
+            lambda wildcards: stages.TrainWeights(
+                encoder=CONFIG.encoders[wildcards.source].model_copy(update={"trained_on": []}),
+                crop=CONFIG.model.crop,
+                computing=COMPUTING,
+                seed=CONFIG.seed,
+                stream=encoder_stream(wildcards.source),
+            )
+        ),
+        store=subpath(input.images, parent=True),
+        version=1,
+    message:
+        "Training the encoder {wildcards.source} on the classes of a dataset"
+    shell:
+        "exec python -m moco_transfer train-weights --device {resources.device:q} --settings {params.settings:q}"
+        " --store {params.store:q} --splits {input.splits:q} --encoder {output.encoder:q}"
+        " --metrics {output.metrics:q} > {log:q} 2>&1"
 
 
 rule pretrain:
     input:
         initial=encoder_of("none"),
-        images=lambda wildcards: [store(name, "images.npy") for name in CONFIG.sources[wildcards.source]],
-        index=lambda wildcards: [store(name, "index.parquet") for name in CONFIG.sources[wildcards.source]],
-        splits=lambda wildcards: [splits(name) for name in CONFIG.sources[wildcards.source]],
+        images=lambda wildcards: [store(name, "images.npy") for name in CONFIG.moco_sources[wildcards.source]],
+        index=lambda wildcards: [
+            store(name, "index.parquet") for name in CONFIG.moco_sources[wildcards.source]
+        ],
+        splits=lambda wildcards: [splits(name) for name in CONFIG.moco_sources[wildcards.source]],
     output:
         encoder="<run>/pretrain/{source}/replicate{replicate}/encoder.safetensors",
         metrics="<run>/pretrain/{source}/replicate{replicate}/metrics.csv",
@@ -90,7 +95,7 @@ rule pretrain:
     benchmark:
         "<run>/benchmarks/pretrain/{source}/replicate{replicate}.tsv"
     wildcard_constraints:
-        source=one_of(source for source, datasets in CONFIG.sources.items() if datasets),
+        source=one_of(source for source, datasets in CONFIG.moco_sources.items() if datasets),
     priority: 20
     conda:
         ENVIRONMENT

@@ -31,7 +31,7 @@ def command_json(settings):
 def pretraining(schedule, datasets, stream, match="epochs"):
     """Return the settings of MoCo on ``datasets`` with the schedule of that name."""
     return stages.Pretrain(
-        network=NETWORK,
+        crop=CONFIG.model.crop,
         moco=CONFIG.moco,
         schedule=CONFIG.pretraining.schedules[schedule],
         match=match,
@@ -48,7 +48,7 @@ def pretraining(schedule, datasets, stream, match="epochs"):
 
 
 def moco_on_source(wildcards):
-    return pretraining(wildcards.source, CONFIG.sources[wildcards.source], [wildcards.source])
+    return pretraining(wildcards.source, CONFIG.moco_sources[wildcards.source], [wildcards.source])
 
 
 def moco_on_sample(wildcards):
@@ -121,7 +121,7 @@ def data_checks(wildcards):
             for name in [wildcards.dataset, *samples.values()]
         ],
         percents=target.percents if target else [],
-        sources=[source for source, seen in CONFIG.sources.items() if seen == [wildcards.dataset]],
+        sources=[source for source, seen in CONFIG.moco_sources.items() if seen == [wildcards.dataset]],
         samples=list(samples),
         images=CONFIG.pretraining.images,
         seed=CONFIG.seed,
@@ -168,17 +168,43 @@ def release_digest(wildcards):
     return "" if dataset.phantom else content_digest(find_tables(*release_location(dataset))[0])
 
 
-def given_weights(wildcards):
+def weights_file(wildcards):
     """Return no input, if the file of weights is there; as an input, it would be another file after it has moved."""
-    if WEIGHTS.kind == "file" and not Path(WEIGHTS.path).is_file():
-        raise WorkflowError(f"{WEIGHTS.path}: no such file of weights; correct model.initial_weights.path")
+    encoder = CONFIG.encoders[wildcards.source]
+    if encoder.kind == "file" and not Path(encoder.weights).is_file():
+        where = "model.initial_weights" if wildcards.source == INITIAL else f"sources.{wildcards.source}"
+        raise WorkflowError(f"{encoder.weights}: no such file of weights; correct {where}.weights")
     return []
 
 
-def which_weights(wildcards):
-    """Return what identifies the weights, wherever they come from."""
-    by_place = WEIGHTS.url if WEIGHTS.kind == "download" else content_digest([WEIGHTS.path])
-    return WEIGHTS.sha256 or by_place
+def weights_digest(wildcards):
+    """Return a hash of the file of weights, wherever it is."""
+    encoder = CONFIG.encoders[wildcards.source]
+    return content_digest([encoder.weights]) if encoder.kind == "file" else ""
+
+
+def encoder_import(wildcards):
+    encoder = CONFIG.encoders[wildcards.source].model_copy(update={"trained_on": []})
+    return stages.ImportEncoder(
+        encoder=encoder,
+        crop=CONFIG.model.crop,
+        seed=CONFIG.seed,
+        stream=encoder_stream(wildcards.source),
+    )
+
+
+def imported_encoder(wildcards):
+    """Return the settings of an imported encoder that its file depends on: not the place of the weights."""
+    found = encoder_import(wildcards)
+    if found.encoder.kind == "file":
+        anywhere = {"weights": "random", "sha256": None}
+        return found.model_copy(update={"encoder": found.encoder.model_copy(update=anywhere)})
+    return found
+
+
+def encoder_stream(source):
+    """Return the first parts of the names of the random streams of an encoder that MoCo does not train."""
+    return ["initial"] if source == INITIAL else ["encoder", source]
 
 
 def shard_files(name):

@@ -17,8 +17,7 @@ rule activations:
     params:
         settings=as_json(
             lambda wildcards: stages.RecordActivations(
-                network=NETWORK,
-                taps=CONFIG.model.taps,
+                crop=CONFIG.model.crop,
                 datasets=CONFIG.similarity.datasets,
                 images=CONFIG.similarity.images,
                 seed=CONFIG.seed,
@@ -76,8 +75,7 @@ rule compare_networks:
     params:
         settings=as_json(
             lambda wildcards: stages.CompareNetworks(
-                network=NETWORK,
-                taps=CONFIG.model.taps,
+                crop=CONFIG.model.crop,
                 sources=COMPARED_NETWORKS,
                 targets=list(CONFIG.targets),
                 images=CONFIG.similarity.images,

@@ -30,7 +30,8 @@ rule table1:
         ENVIRONMENT
     params:
         **RESULT_PARAMS,
-        config=CONFIG.model_dump(include={"sources", "targets", "pretraining", "moco", "finetune"}),
+        config=CONFIG.model_dump(include={"targets", "pretraining", "moco", "finetune"})
+        | {"sources": CONFIG.moco_sources},
     message:
         "Table 1: hyperparameters"
     script:
@@ -143,7 +144,7 @@ rule controls:
         **RESULT_PARAMS,
         controls=CONFIG.controls.model_dump(),
         percents={name: target.percents for name, target in CONFIG.targets.items()},
-        sources_of_one={seen[0]: name for name, seen in CONFIG.sources.items() if len(seen) == 1},
+        sources_of_one={seen[0]: name for name, seen in CONFIG.moco_sources.items() if len(seen) == 1},
         level=CONFIG.evaluation.level,
     message:
         "The controls: domain, size or compute"

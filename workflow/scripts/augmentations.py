@@ -74,8 +74,8 @@ def drawn_card(side: int) -> NDArray[np.uint8]:
 def views_of(images: NDArray[np.uint8], augmentation: list, params, name: str) -> NDArray[np.uint8]:
     repeated = torch.from_numpy(np.repeat(images, VIEWS, axis=0)[:, None])
     random = stream(params.seed, "augmentation views", name)
-    views = augment(repeated, operations_of(augmentation), params.input_size, random)
-    shape = (len(images), VIEWS, params.input_size, params.input_size)
+    views = augment(repeated, operations_of(augmentation), params.crop, random)
+    shape = (len(images), VIEWS, params.crop, params.crop)
     return views.round().clamp(0, 255).byte().numpy().reshape(shape)
 
 
@@ -91,9 +91,7 @@ def main(inputs, outputs, params) -> None:
         whose = "a drawn test card, as no dataset of grey images is shareable"
     views = {name: views_of(images, listed, params, name) for name, listed in params.augmentations.items()}
     height, width = images.shape[1:]
-    shown = (
-        f"Images: {whose}, {width} x {height} pixels; views: {params.input_size} x {params.input_size} pixels"
-    )
+    shown = f"Images: {whose}, {width} x {height} pixels; views: {params.crop} x {params.crop} pixels"
     style.save(draw(images, views, shown, params.note), *outputs)
 
 

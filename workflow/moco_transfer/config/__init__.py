@@ -11,7 +11,8 @@ from __future__ import annotations
 
 import os
 import re
-from typing import Annotated, Literal
+from collections.abc import Callable
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
@@ -26,7 +27,7 @@ def _name(value: str) -> str:
     return value
 
 
-def _expanded(value: str) -> str:
+def expanded(value: str) -> str:
     """Return a path without blanks around it and with ``~`` and variables such as ``$HOME`` replaced, unless it exists as written."""
     if not value.strip():
         raise ValueError("expected a path")
@@ -54,7 +55,7 @@ def _printable(value: str) -> str:
 
 Percent = Annotated[str, AfterValidator(_percentage)]
 Name = Annotated[str, AfterValidator(_name)]
-UserPath = Annotated[str, AfterValidator(_printable), AfterValidator(_expanded)]
+UserPath = Annotated[str, AfterValidator(_printable), AfterValidator(expanded)]
 Text = Annotated[str, AfterValidator(_printable)]
 Share = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[int, Field(ge=1)]
@@ -63,6 +64,11 @@ Precision = Literal["auto", "float32", "bfloat16"]
 Average = Literal["weighted", "macro"]
 CheckpointChoice = Literal["last", "best"]
 Sampling = Literal["nested", "stratified"]
+
+
+def section_or(other: str) -> Callable[[Any], str]:
+    """Return a function that tells which of two kinds a value of the configuration is: ``<section>`` or ``other``, tags of a union."""
+    return lambda value: "<section>" if isinstance(value, dict | BaseModel) else other
 
 
 class Section(BaseModel):

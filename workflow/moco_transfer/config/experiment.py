@@ -7,16 +7,19 @@ controls are extra trainings that separate what the paper varies together: domai
 from __future__ import annotations
 
 import difflib
+import re
 from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
 from datetime import date
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic import Discriminator, Field, Tag, ValidationError, field_validator, model_validator
 
-from moco_transfer.config import Average, Name, Percent, Positive, Precision, Sampling, Section
+from moco_transfer.config import Average, Name, Percent, Positive, Precision, Sampling, Section, section_or
 from moco_transfer.config.datasets import Dataset, implied
+from moco_transfer.config.encoders import Encoder
 from moco_transfer.config.training import Finetune, Moco, Model, Pretraining
+from moco_transfer.data.releases import RELEASES
 from moco_transfer.errors import UserError
 
 
@@ -87,7 +90,15 @@ class Controls(Section):
 
 
 # MoCo on only the labelled images; the same for as many steps as on all images; no MoCo, but more supervised epochs.
-BUILT_IN_SOURCES = (LIMITED, LIMITED_STEPS, NONE_LONGER) = ("limited", "limited-steps", "none-longer")
+LIMITED, LIMITED_STEPS, NONE_LONGER = "limited", "limited-steps", "none-longer"
+# The name of the encoder of the initial weights in paths.
+INITIAL = "initial"
+BUILT_IN_SOURCES = (LIMITED, LIMITED_STEPS, NONE_LONGER, INITIAL)
+
+Source = Annotated[
+    Annotated[list[Name], Tag("<list>")] | Annotated[Encoder, Tag("<section>")],
+    Discriminator(section_or("<list>")),
+]
 
 
 class Target(Section):
@@ -126,7 +137,9 @@ class Config(Section):
     targets: dict[Name, Target] = Field(
         min_length=1, description="The datasets on which networks are finetuned and scored."
     )
-    sources: dict[Name, list[Name]] = Field(description="For each source, the datasets that MoCo sees.")
+    sources: dict[Name, Source] = Field(
+        description="What finetuning starts from. For each source: the datasets that MoCo sees (none: the initial weights), or an encoder."
+    )
     subset_sampling: Sampling = Field(description="How labelled subsets are drawn (#3).")
     model: Model
     moco: Moco
@@ -136,6 +149,17 @@ class Config(Section):
     evaluation: Evaluation
     similarity: Similarity
     resources: Resources
+
+    @property
+    def moco_sources(self) -> dict[str, list[str]]:
+        """The datasets of the sources that MoCo trains, and none for those that start from the initial weights."""
+        return {name: seen for name, seen in self.sources.items() if isinstance(seen, list)}
+
+    @property
+    def encoders(self) -> dict[str, Encoder]:
+        """The encoders that are not trained by MoCo: the initial weights (``initial``), and sources of their own."""
+        given = {name: seen for name, seen in self.sources.items() if isinstance(seen, Encoder)}
+        return {INITIAL: self.model.initial_weights, **given}
 
     @field_validator("datasets", mode="before")
     @classmethod
@@ -149,11 +173,11 @@ class Config(Section):
 
     @model_validator(mode="after")
     def _sources_fit(self) -> Config:
-        trained = [source for source, seen in self.sources.items() if seen]
+        trained = [source for source, seen in self.moco_sources.items() if seen]
         for name in (*self.sources, *self.controls.size):
             if name in BUILT_IN_SOURCES:
                 raise ValueError(f"sources: '{name}' is built in; choose another name")
-        for source, seen in self.sources.items():
+        for source, seen in self.moco_sources.items():
             _require_once(f"sources.{source}", seen)
             _require(f"sources.{source}", seen, self.datasets, "a dataset")
             self._require_grey(f"sources.{source}", seen)
@@ -214,22 +238,29 @@ class Config(Section):
         _require_once("finetune.end_to_end.budgets", self.finetune.end_to_end.budgets)
         _require("similarity.network", [self.similarity.network], self.sources, "a source")
         for name, dataset in self.datasets.items():
-            if dataset.store.size < self.model.input_size:
+            if dataset.store.size < self.model.crop:
                 raise ValueError(
-                    f"datasets.{name}.store.size must be at least model.input_size, the side of the crop from it"
+                    f"datasets.{name}.store.size must be at least model.crop, the side of the crop from it"
                 )
-        if self.model.initial_weights.dataset is not None:
-            name = self.model.initial_weights.dataset
-            _require("model.initial_weights.dataset", [name], self.datasets, "a dataset")
+        return self
+
+    @model_validator(mode="after")
+    def _encoders_fit(self) -> Config:
+        for source, encoder in self.encoders.items():
+            where = "model.initial_weights" if source == INITIAL else f"sources.{source}"
+            known = [*self.datasets, *(name for name in RELEASES if name not in ("image_folder", "table"))]
+            _require(f"{where}.trained_on", encoder.trained_on, known, "a dataset or an adapter")
+            if isinstance(encoder.weights, str):
+                continue
+            where, name = f"{where}.weights.classes_of", encoder.weights.classes_of
+            _require(where, [name], self.datasets, "a dataset")
             if self.datasets[name].adapter not in ("image_folder", "table"):
                 raise ValueError(
-                    f"model.initial_weights.dataset: the images of '{name}' do not have exactly one class each; "
+                    f"{where}: the images of '{name}' do not have exactly one class each; "
                     "name a dataset with the adapter image_folder or table"
                 )
             if self.datasets[name].split.train == 0:
-                raise ValueError(
-                    f"model.initial_weights.dataset: datasets.{name}.split leaves no image for training"
-                )
+                raise ValueError(f"{where}: datasets.{name}.split leaves no image for training")
         return self
 
     def _require_grey(self, where: str, names: Iterable[str]) -> None:
@@ -257,11 +288,14 @@ def _require_once(where: str, values: Sequence[Any]) -> None:
 
 
 def merge(base: dict[str, Any], overlay: dict[str, Any]) -> dict[str, Any]:
-    """Return ``base`` with ``overlay`` merged into it: mappings key by key; any other value replaces the one in ``base``."""
-    both = {
-        key: merge(base[key], value) if isinstance(base.get(key), dict) and isinstance(value, dict) else value
-        for key, value in overlay.items()
-    }
+    """Return ``base`` with ``overlay`` merged into it: mappings key by key; any other value replaces the one in ``base``.
+
+    A mapping that names an ``encoder`` also replaces the one in ``base``, whose other keys belong to another encoder.
+    """
+    both = {}
+    for key, value in overlay.items():
+        mapped = isinstance(base.get(key), dict) and isinstance(value, dict) and "encoder" not in value
+        both[key] = merge(base[key], value) if mapped else value
     return base | both
 
 
@@ -285,7 +319,7 @@ def _present(entries: Any) -> Any:
 
 
 def _one_line(error: dict[str, Any]) -> str:
-    found, path = error["input"], list(error["loc"])
+    found, path = error["input"], [part for part in error["loc"] if not re.fullmatch("<.*>", str(part))]
     is_name = path[-1:] == ["[key]"] or error["type"] == "invalid_key"
     if is_name:  # pydantic calls the name True 1
         path[-2 if path[-1] == "[key]" else -1 :] = [found]

@@ -25,8 +25,9 @@ from moco_transfer.config import (
 )
 from moco_transfer.config.augmentation import OptionalAugmentation
 from moco_transfer.config.datasets import Labels, Phantom, Split, Store, Table
+from moco_transfer.config.encoders import Encoder, Side
 from moco_transfer.config.experiment import Evaluation, Similarity
-from moco_transfer.config.training import InitialWeights, Moco, Optimizer, Probe, Schedule
+from moco_transfer.config.training import Moco, Optimizer, Probe, Schedule
 
 Seed = Annotated[int, Field(ge=0)]
 StreamName = list[str | int]
@@ -110,13 +111,6 @@ class DrawSample(Section):
     seed: Seed
 
 
-class Network(Section):
-    """An architecture and the side of its square input in pixels."""
-
-    name: str
-    input_size: Positive
-
-
 class Computing(Section):
     """How training steps are computed."""
 
@@ -124,16 +118,19 @@ class Computing(Section):
     compile: bool
 
 
-class FetchWeights(Section):
-    network: Network
-    weights: InitialWeights
+class ImportEncoder(Section):
+    encoder: Encoder
+    crop: Side
+    seed: Seed
+    stream: StreamName
 
 
 class TrainWeights(Section):
-    network: Network
-    weights: InitialWeights
+    encoder: Encoder
+    crop: Side
     computing: Computing
     seed: Seed
+    stream: StreamName
 
 
 class LabelledDataset(Section):
@@ -149,7 +146,7 @@ class Pretrain(Section):
     With ``match`` 'steps', training on a subset takes as many steps as training on all images would.
     """
 
-    network: Network
+    crop: Side
     moco: Moco
     schedule: Schedule
     match: Literal["epochs", "steps"]
@@ -162,7 +159,7 @@ class Pretrain(Section):
 
 
 class Embed(Section):
-    network: Network
+    crop: Side
     views: Positive
     augment: OptionalAugmentation
     seed: Seed
@@ -199,7 +196,7 @@ class LongerBy(Section):
 
 
 class EndToEnd(Finetune):
-    network: Network
+    crop: Side
     budgets: list[Positive]
     longer_by: LongerBy | None
     augment: OptionalAugmentation
@@ -230,8 +227,7 @@ class SimulateCoverage(Section):
 
 
 class RecordActivations(Section):
-    network: Network
-    taps: dict[str, str] | None
+    crop: Side
     datasets: list[Name]
     images: Positive
     seed: Seed
@@ -243,8 +239,7 @@ class CompareDatasets(Section):
 
 
 class CompareNetworks(Section):
-    network: Network
-    taps: dict[str, str] | None
+    crop: Side
     sources: list[Name]
     targets: list[Name]
     images: Positive

@@ -1,83 +1,23 @@
-"""The keys of networks and their training: initial weights, MoCo, pretraining, finetuning."""
+"""The keys of training: the initial weights, MoCo, pretraining, finetuning."""
 
 from __future__ import annotations
 
-import re
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field, field_validator, model_validator
+from pydantic import Field, model_validator
 
-from moco_transfer.config import CheckpointChoice, Name, Positive, Rate, Section, UserPath
+from moco_transfer.config import CheckpointChoice, Name, Positive, Rate, Section
 from moco_transfer.config.augmentation import Augmentation, OptionalAugmentation
-from moco_transfer.config.networks import DENSENETS, torchvision_names, unknown_network
-
-
-def _address(url: str) -> str:
-    if not re.match(r"(https?|ftp|file)://.", url):
-        raise ValueError("expected an address that begins with https://")
-    return url
-
-
-def _digest(digits: str) -> str:
-    if not re.fullmatch(r"[0-9a-f]{1,64}", digits):
-        raise ValueError("expected up to 64 digits 0-9 and a-f")
-    return digits
-
-
-class InitialWeights(Section):
-    kind: Literal["download", "file", "supervised"] = Field(
-        description="Where the initial weights come from: download them, read a file, or train them on a dataset with classes."
-    )
-    url: Annotated[str, AfterValidator(_address)] | None = Field(description="For `download`: the address.")
-    sha256: Annotated[str, AfterValidator(_digest)] | None = Field(
-        description="For `download` and `file`: the first characters of the file's SHA-256."
-    )
-    path: UserPath | None = Field(
-        description="For `file`: a torchvision state dict or a safetensors file. `~` and variables such as `$HOME` are replaced."
-    )
-    dataset: Name | None = Field(
-        description="For `supervised`: the dataset whose classes the network learns."
-    )
-    epochs: Positive | None = Field(description="For `supervised`: passes over the training images.")
-    batch: Annotated[int, Field(ge=2)] | None = Field(description="For `supervised`: images per step.")
-    lr: Rate | None = Field(description="For `supervised`: the learning rate at the start.")
-
-    @model_validator(mode="after")
-    def _kind_has_its_keys(self) -> InitialWeights:
-        needed = {
-            "download": ["url", "sha256"],
-            "file": ["path"],
-            "supervised": ["dataset", "epochs", "batch", "lr"],
-        }
-        for key in needed[self.kind]:
-            if getattr(self, key) is None:
-                raise ValueError(f"kind '{self.kind}' needs '{key}'")
-        return self
-
-
-TapName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9 ._+-]*$")]
+from moco_transfer.config.encoders import Encoder, Side
 
 
 class Model(Section):
-    name: Name = Field(
-        description="The network: `densenet121`, `densenet161`, `densenet169`, `densenet201`, `densenet_small` of the demo, "
-        "or any classification model of torchvision, such as `resnet50`."
+    crop: Side = Field(
+        description="Side of the centre crop of a stored image that all networks see, in pixels (#6). A network with another input size gets it resized."
     )
-    input_size: Annotated[int, Field(ge=32)] = Field(
-        description="Side of the network's input in pixels, a centre crop of the stored image (#6)."
+    initial_weights: Encoder = Field(
+        description="The encoder that MoCo starts from; it is the source `none`."
     )
-    taps: Annotated[dict[TapName, str], Field(min_length=1)] | None = Field(
-        description="The layers whose outputs are compared (figure 3): a name and a path in the network for each. If null, "
-        "the first convolution and the last block at each resolution, which are CV1 and DB1 to DB4 of a DenseNet (#18)."
-    )
-    initial_weights: InitialWeights
-
-    @field_validator("name")
-    @classmethod
-    def _network_exists(cls, name: str) -> str:
-        if name not in DENSENETS and name not in torchvision_names():
-            raise ValueError(unknown_network(name))
-        return name
 
 
 class Schedule(Section):

@@ -13,10 +13,10 @@ from moco_transfer.config.augmentation import operations_of
 from moco_transfer.data.labels import split_rows, subset_rows
 from moco_transfer.errors import UserError
 from moco_transfer.files import write_array
-from moco_transfer.networks import build_backbone, load_weights
+from moco_transfer.networks import load_encoder
 from moco_transfer.seeds import stream
 from moco_transfer.training.device import open_device
-from moco_transfer.training.images import ImagePool, normalise, predict
+from moco_transfer.training.images import ImagePool, View, predict
 
 BATCH = 256
 
@@ -36,16 +36,18 @@ def embed(
 
     Raises UserError if a feature is not finite.
     """
-    network = build_backbone(settings.network.name, 0, settings.network.input_size)
-    load_weights(network, encoder)
+    network = load_encoder(encoder)
+    view = View(settings.crop, network.network)
     labelled = np.unique(np.concatenate([subset_rows(path) for path in subsets]))
     everyone = np.union1d(labelled, split_rows(splits, ["validation", "test"]))
     where = open_device(device)
     network.to(where)
-    parts = [predict(network, ImagePool([(images, everyone)]), settings.network.input_size, where, BATCH)]
+    parts = [predict(network, ImagePool([(images, everyone)]), view, where, BATCH)]
     if settings.views > 1:
         pool = ImagePool([(images, labelled)])
-        parts += [_augmented(settings, network, pool, view, where) for view in range(1, settings.views)]
+        parts += [
+            _augmented(settings, network, view, pool, number, where) for number in range(1, settings.views)
+        ]
     found = np.concatenate(parts)
     broken = int((~np.isfinite(found).all(axis=1)).sum())
     if broken:
@@ -61,14 +63,19 @@ def embed(
 
 @torch.no_grad()
 def _augmented(
-    settings: stages.Embed, network: torch.nn.Module, pool: ImagePool, view: int, device: torch.device
+    settings: stages.Embed,
+    network: torch.nn.Module,
+    view: View,
+    pool: ImagePool,
+    number: int,
+    device: torch.device,
 ) -> np.ndarray:
     """Return the features of one augmented view of each image of ``pool``, float32 [n, width]."""
     operations = operations_of(settings.augment)
     outputs = []
     for start in range(0, len(pool), BATCH):
         images = pool.batch(np.arange(start, min(start + BATCH, len(pool)))).to(device)
-        random = stream(settings.seed, *settings.stream, "view", view, start)
-        views = augment(images, operations, settings.network.input_size, random)
-        outputs.append(network(normalise(views)).float().cpu().numpy())
+        random = stream(settings.seed, *settings.stream, "view", number, start)
+        views = augment(images, operations, view.crop, random)
+        outputs.append(network(view.prepare(views)).float().cpu().numpy())
     return np.concatenate(outputs)

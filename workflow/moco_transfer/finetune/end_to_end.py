@@ -22,12 +22,12 @@ from moco_transfer.finetune.data import (
     validation_score,
     write_predictions,
 )
-from moco_transfer.networks import build_backbone, load_weights, seeded
+from moco_transfer.networks import load_encoder, seeded
 from moco_transfer.seeds import stream_key
 from moco_transfer.training.attempt import attempt
 from moco_transfer.training.checkpoint import Checkpoint, fingerprint
 from moco_transfer.training.device import open_device
-from moco_transfer.training.images import ImagePool, predict
+from moco_transfer.training.images import ImagePool, View, predict
 from moco_transfer.training.log import MetricsLog
 from moco_transfer.training.loop import Recipe, SupervisedTraining
 from moco_transfer.training.schedule import longer_budget
@@ -88,7 +88,6 @@ def finetune(
     train, scored = (ImagePool([(images, rows)]) for rows in (data.train, data.scored))
     score = validation_score(settings)
     validation = None if score is None else ImagePool([(images, data.validation)])
-    side = settings.network.input_size
     results: list[tuple[int, np.ndarray]] = []
     saved = checkpoint.read()
     if saved is not None:
@@ -111,18 +110,18 @@ def finetune(
             if best is not None:
                 best.epoch, best.value, best.state = saved["best"]
             saved = None  # the later budgets start from the encoder
-        network = training.network
+        network, view = training.network, training.recipe.view
         for step in training.steps():
             log.step(step.images)
             if step.epoch is not None:
                 log.epoch(budget=budget, epoch=step.epoch, loss=step.loss, lr=step.lr)
                 if best is not None:
-                    logits = predict(network, validation, side, device)
+                    logits = predict(network, validation, view, device)
                     best.offer(step.epoch, logits, partial(copy.deepcopy, network.state_dict()))
             checkpoint.after_step(state)
         if best is not None:
             network.load_state_dict(best.state)
-        results.append((budget, predict(network, scored, side, device)))
+        results.append((budget, predict(network, scored, view, device)))
     return results
 
 
@@ -135,8 +134,7 @@ def _open_training(
     device: torch.device,
 ) -> SupervisedTraining:
     """Return the training of the encoder with a new linear head for ``budget`` epochs."""
-    backbone = build_backbone(settings.network.name, 0, settings.network.input_size)
-    load_weights(backbone, encoder)
+    backbone = load_encoder(encoder)
     with seeded(stream_key(settings.seed, *settings.stream, "head")):
         network = nn.Sequential(backbone, nn.Linear(backbone.width, len(data.classes)))
     recipe = Recipe(
@@ -144,7 +142,7 @@ def _open_training(
         section="finetune.optimizers.*",
         epochs=budget,
         operations=[] if settings.augment == "none" else operations_of(settings.augment),
-        input_size=settings.network.input_size,
+        view=View(settings.crop, backbone.network),
         computing=settings.computing,
         seed=settings.seed,
         stream=(*settings.stream, budget),

@@ -1,7 +1,7 @@
 """The activations of a network for the images of one dataset: recorded at taps, averaged over each map, kept
 in a file.
 
-A tap is a layer whose output is compared (see ``backbones.taps``). The file holds one array [images,
+A tap is a layer whose output is compared (see ``similarity.taps``). The file holds one array [images,
 channels] per layer and remembers their order, which is that of the figures.
 """
 
@@ -18,15 +18,15 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 from torch import Tensor, nn
 
-from moco_transfer.backbones.taps import channel_means, choose_taps, has_channels_last
 from moco_transfer.checksums import PLACE, check
 from moco_transfer.config import stages
 from moco_transfer.errors import UserError
 from moco_transfer.files import map_array, replacing
-from moco_transfer.networks import build_backbone, load_weights
+from moco_transfer.networks import load_encoder
 from moco_transfer.seeds import stream
+from moco_transfer.similarity.taps import channel_means, choose_taps
 from moco_transfer.training.device import open_device
-from moco_transfer.training.images import ImagePool, centre_crop, normalise
+from moco_transfer.training.images import ImagePool, View
 
 
 def activations(
@@ -38,15 +38,13 @@ def activations(
     device: str,
 ) -> None:
     """Record a network's activations for random images of each dataset."""
-    size = settings.network.input_size
-    network = build_backbone(settings.network.name, 0, size)
-    taps = choose_taps(network, settings.taps, size)
-    load_weights(network, encoder)
+    network = load_encoder(encoder)
+    taps, view = choose_taps(network), View(settings.crop, network.network)
     where = open_device(device)
     network.to(where)
     for dataset, store, path in zip(settings.datasets, images, activations, strict=True):
         pool = draw_pool(store, dataset, settings.images, settings.seed)
-        write_layers(path, layer_activations(network, taps, pool, size, where))
+        write_layers(path, layer_activations(network, taps, pool, view, where))
 
 
 def draw_pool(store: Path, dataset: str, images: int, seed: int) -> ImagePool:
@@ -63,7 +61,7 @@ def layer_activations(
     network: nn.Module,
     taps: Mapping[str, str],
     pool: ImagePool,
-    size: int,
+    view: View,
     device: torch.device,
     batch: int = 128,
 ) -> dict[str, np.ndarray]:
@@ -76,17 +74,14 @@ def layer_activations(
     Raises UserError for a tap that does not run, or whose output is not one array of numbers.
     """
     network.eval()
-    channels_last = has_channels_last(network)
     latest: dict[str, Tensor] = {}
     collected: dict[str, list[np.ndarray]] = {tap: [] for tap in taps}
 
     def record(tap: str, output: object) -> None:
         if not isinstance(output, Tensor):
-            raise UserError(
-                f"config: model.taps.{tap} gives more than one array; choose a layer inside or after it"
-            )
+            raise UserError(f"taps.{tap} gives more than one array; choose a layer inside or after it")
         # Average at once: the next layer may work in place.
-        latest[tap] = channel_means(output, channels_last)
+        latest[tap] = channel_means(output)
 
     hooks = [
         network.get_submodule(path).register_forward_hook(
@@ -96,12 +91,10 @@ def layer_activations(
     ]
     for start in range(0, len(pool), batch):
         images = pool.batch(np.arange(start, min(start + batch, len(pool)))).to(device)
-        network(normalise(centre_crop(images, size)))
+        network(view.of(images))
         for tap, parts in collected.items():
             if tap not in latest:
-                raise UserError(
-                    f"config: model.taps.{tap} is a layer that images do not pass through; choose another"
-                )
+                raise UserError(f"taps.{tap} is a layer that images do not pass through; choose another")
             parts.append(latest.pop(tap).cpu().numpy())
     for hook in hooks:
         hook.remove()

@@ -17,10 +17,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from moco_transfer.backbones.taps import choose_taps
 from moco_transfer.config import stages
 from moco_transfer.files import write_parquet
-from moco_transfer.networks import build_backbone, load_weights
+from moco_transfer.networks import load_encoder
 from moco_transfer.seeds import stream
 from moco_transfer.similarity.activations import draw_pool, layer_activations
 from moco_transfer.similarity.svcca import (
@@ -30,7 +29,9 @@ from moco_transfer.similarity.svcca import (
     leading_directions,
     mean_canonical_correlation,
 )
+from moco_transfer.similarity.taps import choose_taps
 from moco_transfer.training.device import open_device
+from moco_transfer.training.images import View
 
 # Enough for a mean: values for permutations of a few hundred rows scatter by less than a hundredth.
 PERMUTATIONS = 5
@@ -39,21 +40,18 @@ PERMUTATIONS = 5
 def compare_networks(
     settings: stages.CompareNetworks, *, encoders: list[Path], images: list[Path], networks: Path, device: str
 ) -> None:
-    """Compare pretrained encoders with the first one, the initial network, on the images of each target."""
-    size = settings.network.input_size
-    network = build_backbone(settings.network.name, 0, size)
-    taps = choose_taps(network, settings.taps, size)
+    """Compare encoders with the first one, the initial network, on the images of each target; all have its architecture."""
     where = open_device(device)
-    network.to(where)
     pools = {
         target: draw_pool(store, target, settings.images, settings.seed)
         for target, store in zip(settings.targets, images, strict=True)
     }
     layers = {}
-    for source, encoder in zip(settings.sources, encoders, strict=True):
-        load_weights(network, encoder)
+    for source, path in zip(settings.sources, encoders, strict=True):
+        encoder = load_encoder(path).to(where)
+        taps, view = choose_taps(encoder), View(settings.crop, encoder.network)
         for target, pool in pools.items():
-            layers[target, source] = layer_activations(network, taps, pool, size, where)
+            layers[target, source] = layer_activations(encoder, taps, pool, view, where)
     initial, *others = settings.sources
     tables = [
         compare_encoders(

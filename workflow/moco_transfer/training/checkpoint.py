@@ -15,6 +15,7 @@ import logging
 import signal
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from importlib.metadata import version
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -159,7 +160,11 @@ def fingerprint(
     for module, sha256 in code_hashes(stage).items():
         found[f"code of {module}"] = sha256
     # The part after the plus sign names the device that PyTorch was built for.
-    found |= {"version of torch": torch.__version__.split("+")[0], "version of numpy": np.__version__}
+    found |= {
+        "version of torch": torch.__version__.split("+")[0],
+        "version of numpy": np.__version__,
+        "version of timm": version("timm"),
+    }
     return found
 
 

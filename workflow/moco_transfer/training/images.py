@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Literal
@@ -16,12 +17,13 @@ from typing import Literal
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
+from moco_transfer.config.encoders import Network
 from moco_transfer.files import map_array
 
-# ImageNet's mean and standard deviation of each channel, also for radiographs (decision 19).
-MEAN = (0.485, 0.456, 0.406)
-DEVIATION = (0.229, 0.224, 0.225)
+# The weights with which red, green and blue become grey (ITU-R BT.601), as in Pillow.
+LUMINANCE = torch.tensor([0.299, 0.587, 0.114]).view(1, 3, 1, 1)
 
 # A pool up to this many bytes is read into memory once; the batches of a larger one are read from the mapped files.
 IN_MEMORY_BYTES = 2 * 2**30
@@ -155,32 +157,55 @@ def centre_crop(images: Tensor, size: int) -> Tensor:
     return images[:, :, top : top + size, left : left + size]
 
 
-def normalise(images: Tensor) -> Tensor:
-    """Return network input, float32 [n, 3, h, w], of grey or colour images with values from 0 to 255."""
-    n, _, height, width = images.shape
-    # With channels last, one operation in place on rows of all channels takes a third of the time of broadcasting.
-    scaled = torch.empty(n, height, width, 3, device=images.device)
-    scaled.copy_(images.permute(0, 2, 3, 1))
-    mean, deviation = (values.repeat(width) for values in _mean_and_deviation(images.device))
-    rows = scaled.view(n, height, 3 * width)
-    torch.addcmul(-mean / deviation, rows, 1 / (255 * deviation), out=rows)
-    return scaled.permute(0, 3, 1, 2)
+@dataclass(frozen=True)
+class View:
+    """How images become the input of a network: the middle of ``crop`` pixels, in the network's size, channels and scale."""
+
+    crop: int
+    network: Network
+
+    def of(self, images: Tensor) -> Tensor:
+        """Return network input of stored ``images``, uint8 [n, c, h, w]: that of their middle."""
+        return self.prepare(centre_crop(images, self.crop))
+
+    def prepare(self, views: Tensor) -> Tensor:
+        """Return network input, float32 [n, channels, size, size], of grey or colour ``views`` with values from 0 to 255."""
+        size, channels = self.network.size, self.network.channels
+        if channels == 1 and views.shape[1] == 3:
+            views = (views * LUMINANCE.to(views.device)).sum(dim=1, keepdim=True)
+        if views.shape[2:] != (size, size):
+            views = F.interpolate(
+                views.float(), (size, size), mode="bilinear", align_corners=False, antialias=True
+            )
+        n, _, height, width = views.shape
+        # With channels last, one operation in place on rows of all channels takes a third of the time of broadcasting.
+        scaled = torch.empty(n, height, width, channels, device=views.device)
+        scaled.copy_(views.permute(0, 2, 3, 1))
+        mean, deviation = (
+            values.repeat(width)
+            for values in _on_device(tuple(self.network.mean), tuple(self.network.std), views.device)
+        )
+        rows = scaled.view(n, height, channels * width)
+        torch.addcmul(-mean / deviation, rows, 1 / (255 * deviation), out=rows)
+        return scaled.permute(0, 3, 1, 2)
 
 
 @cache
-def _mean_and_deviation(device: torch.device) -> tuple[Tensor, Tensor]:
+def _on_device(
+    mean: tuple[float, ...], deviation: tuple[float, ...], device: torch.device
+) -> tuple[Tensor, Tensor]:
     # Cached, because a copy to a GPU waits for all its earlier work.
-    return torch.tensor(MEAN, device=device), torch.tensor(DEVIATION, device=device)
+    return torch.tensor(mean, device=device), torch.tensor(deviation, device=device)
 
 
 @torch.no_grad()
 def predict(
-    network: torch.nn.Module, pool: ImagePool, size: int, device: torch.device, batch: int = 256
+    network: torch.nn.Module, pool: ImagePool, view: View, device: torch.device, batch: int = 256
 ) -> np.ndarray:
     """Return the outputs of ``network`` in evaluation mode for all images of ``pool``, float32 [n, width]."""
     network.eval()
     outputs = []
     numbers = np.array_split(np.arange(len(pool)), range(batch, len(pool), batch))
     for _, images in pool.batches(numbers, device):
-        outputs.append(network(normalise(centre_crop(images, size))).float().cpu().numpy())
+        outputs.append(network(view.of(images)).float().cpu().numpy())
     return np.concatenate(outputs)

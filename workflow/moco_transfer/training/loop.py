@@ -23,7 +23,7 @@ from moco_transfer.config.training import Optimizer
 from moco_transfer.errors import UserError
 from moco_transfer.seeds import stream
 from moco_transfer.training.device import autocast
-from moco_transfer.training.images import ImagePool, centre_crop, normalise
+from moco_transfer.training.images import ImagePool, View
 from moco_transfer.training.schedule import all_batches, cosine, epoch_order
 
 
@@ -35,6 +35,7 @@ class Recipe:
     ----------
     section : where the configuration sets the batch and the learning rate, for messages
     operations : the augmentation; an empty list means a centre crop
+    view : how images become network input
     stream : first parts of the names of the streams for the order of images and the augmentation
     """
 
@@ -42,7 +43,7 @@ class Recipe:
     section: str
     epochs: int
     operations: Sequence[Operation]
-    input_size: int
+    view: View
     computing: Computing
     seed: int
     stream: tuple[str | int, ...]
@@ -126,11 +127,11 @@ class SupervisedTraining:
                 lr = cosine(recipe.optimizer.lr, self._step, recipe.epochs * self._epoch_steps)
                 if recipe.operations:
                     random = stream(*names, "step", self._step)
-                    views = augment(images, recipe.operations, recipe.input_size, random)
+                    views = recipe.view.prepare(augment(images, recipe.operations, recipe.view.crop, random))
                 else:
-                    views = centre_crop(images, recipe.input_size)
+                    views = recipe.view.of(images)
                 with autocast(self.device, recipe.computing.precision):
-                    outputs = self._forward(normalise(views))
+                    outputs = self._forward(views)
                 targets = self._targets[torch.from_numpy(numbers).to(self.device)]
                 loss = self.loss(outputs.float(), targets)
                 loss.backward()

@@ -14,7 +14,7 @@ import torch
 
 from moco_transfer.seeds import stream
 from moco_transfer.statistics.auroc import average_auroc
-from moco_transfer.training.images import ImagePool, predict
+from moco_transfer.training.images import ImagePool, View, predict
 
 # Inverse strengths of the L2 penalty; cross-validation chooses one per class. Features are standardised.
 PENALTIES = (1e-4, 1e-3, 1e-2, 1e-1)
@@ -30,7 +30,7 @@ class LinearProbe:
     labels : float32 [rows of the store, classes], 0, 1 or NaN (masked)
     train, validation : rows of the store to draw from; rows without any label are skipped
     images_each : the largest number of training images, and of validation images
-    size : side of the network's input, a centre crop, in pixels
+    view : how images become network input
     seed, stream_name : first parts of the names of the streams
     """
 
@@ -42,11 +42,11 @@ class LinearProbe:
         validation: np.ndarray,
         *,
         images_each: int,
-        size: int,
+        view: View,
         seed: int,
         stream_name: Sequence[str | int],
     ) -> None:
-        self.size = size
+        self.view = view
         self.rows = {}
         for role, rows in (("train", train), ("validation", validation)):
             labelled = rows[~np.isnan(labels[rows]).all(axis=1)]
@@ -68,7 +68,7 @@ class LinearProbe:
         modes = {module: module.training for module in backbone.modules()}
         try:
             features = {
-                role: predict(backbone, pool, self.size, device) for role, pool in self._pools.items()
+                role: predict(backbone, pool, self.view, device) for role, pool in self._pools.items()
             }
         finally:
             for module, training in modes.items():
