@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 from moco_transfer.config import stages
@@ -22,6 +22,7 @@ from moco_transfer.finetune.data import (
     validation_score,
     write_predictions,
 )
+from moco_transfer.model import Classifier
 from moco_transfer.networks import load_encoder, seeded
 from moco_transfer.seeds import stream_key
 from moco_transfer.training.attempt import attempt
@@ -136,7 +137,7 @@ def _open_training(
     """Return the training of the encoder with a new linear head for ``budget`` epochs."""
     backbone = load_encoder(encoder)
     with seeded(stream_key(settings.seed, *settings.stream, "head")):
-        network = nn.Sequential(backbone, nn.Linear(backbone.width, len(data.classes)))
+        network = Classifier(backbone, len(data.classes))
     recipe = Recipe(
         optimizer=settings.optimizer,
         section="finetune.optimizers.*",

@@ -1,0 +1,89 @@
+"""A finetuned model: an encoder with its head, in one file that says everything needed to use it.
+
+from moco_transfer.model import load_model
+
+model, transform = load_model("results/demo/models/spine/10pct/model.safetensors")
+logits = model(transform("image.dcm")[None])
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Mapping
+from pathlib import Path
+
+from pydantic import ValidationError
+from torch import Tensor, nn
+
+from moco_transfer.config import Section
+from moco_transfer.config.datasets import Store
+from moco_transfer.config.encoders import Network
+from moco_transfer.errors import UserError
+from moco_transfer.networks import build_network, load_state, read_weights, write_weights
+
+
+class Made(Section):
+    """Which training made a model: the names of the results' paths."""
+
+    run: str
+    target: str
+    source: str
+    mode: str
+    percent: str
+    subset: int
+    epochs: int
+
+
+class About(Section):
+    """What must be known to use a model.
+
+    Attributes
+    ----------
+    network : the encoder, how it is built and fed
+    crop : side of the middle of a stored image that it sees, in pixels
+    store : how an image file becomes a stored image
+    classes : names of the outputs, in order
+    thresholds : for each class, the logit from which an image counts as positive, chosen on validation images; None if unknown
+    made : which training made it
+    """
+
+    network: Network
+    crop: int
+    store: Store
+    classes: list[str]
+    thresholds: list[float | None]
+    made: Made
+
+
+class Classifier(nn.Sequential):
+    """An encoder and a linear head: from network input [n, channels, size, size] to logits [n, classes]."""
+
+    def __init__(self, encoder: nn.Module, classes: int) -> None:
+        super().__init__(OrderedDict(encoder=encoder, head=nn.Linear(encoder.width, classes)))
+
+
+def write_model(path: Path, weights: Mapping[str, Tensor], about: About) -> None:
+    """Write the ``weights`` of a Classifier (``encoder.*``, ``head.weight``, ``head.bias``) to ``path``, whole or not at all."""
+    write_weights(path, weights, about.model_dump())
+
+
+def read_about(path: Path, found: Mapping) -> About:
+    """Return what the file ``path`` says about its model; raises UserError if it holds none."""
+    try:
+        return About.model_validate({key: found[key] for key in About.model_fields})
+    except (KeyError, ValidationError):
+        raise UserError(
+            f"{path}: not a finetuned model of this package; those are results/<run>/models/**/model.safetensors"
+        ) from None
+
+
+def load_classifier(path: Path) -> tuple[Classifier, About]:
+    """Return the model in the file ``path`` in evaluation mode on the CPU, and what is known about it.
+
+    Raises UserError if the file is damaged or is something else.
+    """
+    weights, found = read_weights(path)
+    about = read_about(path, found)
+    model = Classifier(build_network(about.network, 0), len(about.classes))
+    load_state(model, weights, path)
+    return model.eval(), about
