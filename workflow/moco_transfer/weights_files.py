@@ -24,14 +24,11 @@ from moco_transfer.errors import UserError
 
 # Checkpoints hold settings, epochs and metrics beside the weights, as objects of these packages. They are not needed: an empty
 # object takes the place of each, so that none of these packages is imported and none of their code runs.
-SETTINGS = (
-    *"addict argparse box collections copyreg datetime easydict enum fvcore lightning lightning_fabric".split(),
-    *"lightning_utilities ml_collections mmcv mmengine numpy omegaconf pathlib pytorch_lightning".split(),
-    *"torch.optim torch.torch_version types.SimpleNamespace typing uuid yacs".split(),
-    *(
-        f"builtins.{kind}"
-        for kind in "bool bytes dict float frozenset int list object range slice str tuple type".split()
-    ),
+SETTINGS = re.compile(
+    r"(addict|argparse|box|collections|copyreg|datetime|easydict|enum|fvcore|lightning|lightning_fabric|lightning_utilities"
+    r"|ml_collections|mmcv|mmengine|numpy|omegaconf|pathlib|pytorch_lightning|torch\.optim|torch\.torch_version"
+    r"|types\.SimpleNamespace|typing|uuid|yacs)(\.|$)"
+    r"|builtins\.(bool|bytes|dict|float|frozenset|int|list|object|range|slice|str|tuple|type)$"
 )
 SAVE_STATE = "torch.save(model.state_dict(), 'weights.pth')"
 
@@ -112,7 +109,7 @@ def _read_torch(path: Path) -> object:
         except UnpicklingError as error:
             found = re.search(r"GLOBAL ([\w.]+)", str(error))
             name = "" if found is None else found[1] if "." in found[1] else f"builtins.{found[1]}"
-            if not _is_setting(name) or any(name == known for _, known in empty):
+            if not SETTINGS.match(name) or any(name == known for _, known in empty):
                 raise _not_only_tensors(path, name) from None
             empty.append((_Mapping if name.lower().endswith(("dict", "cfgnode")) else _Nothing, name))
         except (EOFError, OSError, RuntimeError, ValueError, KeyError, TypeError, AttributeError) as error:
@@ -120,10 +117,6 @@ def _read_torch(path: Path) -> object:
             raise UserError(
                 f"{path}: this file of PyTorch is cut or damaged ({reason}); get it again"
             ) from None
-
-
-def _is_setting(name: str) -> bool:
-    return any(name == known or name.startswith(f"{known}.") for known in SETTINGS)
 
 
 def _not_only_tensors(path: Path, name: str) -> UserError:

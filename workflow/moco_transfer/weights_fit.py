@@ -84,13 +84,16 @@ def fit_state(
             )
     module.load_state_dict(best.found, strict=False)
 
-    left = [tensor for tensor in state if tensor not in best.used and not tensor.endswith(COUNTER)]
+    left = [tensor for tensor in state if tensor not in best.used]
     some = ", ".join(left[:4]) + (", ..." if len(left) > 4 else "")
     report = (
         f"{origin}: {len(best.used)} of its {len(state)} tensors matched all {len(wanted)} weights of {name}{_under(best.prefix)}; "
         f"left over: {f'{len(left)} ({some})' if left else 'none'}"
     )
-    others = [one.prefix for one in fitting[1:] if not _nested(one.prefix, best.prefix)]
+    others: list[str] = []
+    for one in fitting[1:]:
+        if not any(_nested(one.prefix, prefix) for prefix in (best.prefix, *others)):
+            others.append(one.prefix)
     if others:
         report += f"; not used, although it fits too: {', '.join(map(repr, others))}"
     log.info(report)
@@ -159,7 +162,7 @@ def _matched(
     used = {
         prefix + origins[name]
         for name, value in tensors.items()
-        if id(value) not in unused and not name.endswith(COUNTER)
+        if id(value) not in unused or name.endswith(COUNTER)
     }
     return _Match(prefix, found, used, problem)
 
@@ -193,7 +196,7 @@ def _by_order(
     under: dict[str, Tensor], module: nn.Module, wanted: Mapping[str, Tensor], prefix: str
 ) -> _Match:
     given = {name: value for name, value in under.items() if not name.endswith(COUNTER)}
-    found, used = {}, set()
+    found, used = {}, {prefix + name for name in under if name.endswith(COUNTER)}
     for (name, value), (own, tensor) in zip(wanted.items(), given.items(), strict=False):
         fitted = _adapted(tensor, value)
         kinds = own.rsplit(".", 1)[-1], name.rsplit(".", 1)[-1]
@@ -222,8 +225,10 @@ def _adapted(value: Tensor, wanted: Tensor) -> Tensor | None:
     """
     if value.is_floating_point() != wanted.is_floating_point():
         return None
-    if value.shape == wanted.shape:
-        return value
+    if (
+        value.squeeze().shape == wanted.squeeze().shape
+    ):  # a linear layer may be a convolution of one pixel elsewhere
+        return value.reshape(wanted.shape)
     if value.ndim == wanted.ndim == 4 and {value.shape[1], wanted.shape[1]} == {1, 3}:
         value = value.float()
         value = value.sum(dim=1, keepdim=True) if wanted.shape[1] == 1 else value.expand(-1, 3, -1, -1) / 3
@@ -232,13 +237,12 @@ def _adapted(value: Tensor, wanted: Tensor) -> Tensor | None:
 
 
 def _advice(match: str, best: _Match, state: Mapping[str, Tensor]) -> str:
-    missing = best.problem.split()[0]
-    near = difflib.get_close_matches(best.prefix + missing, list(state), n=3, cutoff=0.5) or list(state)[:3]
-    return (
-        ""
-        if match == "order"
-        else f", which has {', '.join(near)} (or match: order, if only the names differ)"
-    )
+    if match == "order":
+        return ""
+    if any(re.search(r"\bencoder\.layer\.\d+\.attention\.", name) for name in state):
+        return ", which has the names of the library Transformers; take the file that goes with the authors' own code"
+    near = difflib.get_close_matches(best.prefix + best.problem.split()[0], list(state), n=3, cutoff=0.5)
+    return f", which has {', '.join(near or list(state)[:3])} (or match: order, if only the names differ)"
 
 
 def _name(module: nn.Module) -> str:
