@@ -106,11 +106,11 @@ def _from_address(address: str) -> Path:
 
 def _from_hub(repository: str, revision: str | None, names: list[str] | tuple[str, ...]) -> Path:
     """Return the first of the files ``names`` of ``repository``; the revision None is the newest."""
+    from huggingface_hub import constants, hf_hub_download
     from huggingface_hub import errors as refused
-    from huggingface_hub import hf_hub_download
 
     where = f"hf-hub:{repository}" + (f"@{revision}" if revision else "")
-    page = f"https://huggingface.co/{repository}"
+    page = f"{constants.ENDPOINT}/{repository}"
     absent: Exception | None = None
     for name in names:
         try:
