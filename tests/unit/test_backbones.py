@@ -10,13 +10,13 @@ import sys
 import pytest
 import torch
 import torchvision
+from moco_transfer.backbones.torchvision_models import AdaptiveAveragePool
+from moco_transfer.config.networks import DENSENETS, torchvision_names
 from torch import nn
 from torch.nn import functional as F
 from torchvision.models import regnet
 
 from moco_transfer import moco
-from moco_transfer.backbones.torchvision_models import AdaptiveAveragePool
-from moco_transfer.config.networks import DENSENETS, torchvision_names
 from moco_transfer.errors import UserError
 from moco_transfer.networks import build_backbone, load_state, load_weights, save_weights
 from moco_transfer.training.images import normalise

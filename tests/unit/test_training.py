@@ -9,13 +9,13 @@ import pytest
 import torch
 from made_up_settings import COMPUTING, END_TO_END, NETWORK, OPTIMIZERS, changed
 from made_up_stores import write_store
+from moco_transfer.initial_weights import train_weights
 
 from moco_transfer.config import stages
 from moco_transfer.config.training import InitialWeights
 from moco_transfer.errors import UserError
 from moco_transfer.finetune import end_to_end as module
 from moco_transfer.finetune.data import read_finetuning_data, write_predictions
-from moco_transfer.initial_weights import train_weights
 from moco_transfer.networks import build_backbone, load_weights
 from moco_transfer.training import images as images_module
 from moco_transfer.training.images import DEVIATION, MEAN, ImagePool, centre_crop, normalise
