@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import json
+import logging
 from pathlib import Path
 from typing import Any, Literal
 
@@ -107,9 +108,9 @@ def _three_channels(network: Network) -> dict[str, Any]:
 def _to_timm(encoder: nn.Module, network: Network, out: Path) -> str:
     import timm
 
-    name, arguments = network.name, timm_arguments(network)
-    if name == SMALL:
-        name, arguments = "densenet121", arguments | SMALL_ARGUMENTS
+    small = network.name == SMALL
+    name = "densenet121" if small else network.name
+    arguments = timm_arguments(network.model_copy(update={"name": name})) | (SMALL_ARGUMENTS if small else {})
     other = timm.create_model(name, **arguments)
     state = encoder.state_dict()
     other.load_state_dict(state)
@@ -123,13 +124,14 @@ def _to_timm(encoder: nn.Module, network: Network, out: Path) -> str:
 def _save(state: dict[str, Tensor], lines: list[str], network: Network, difference: float, out: Path) -> str:
     """Write ``state`` to ``out`` and return how it is loaded into the network that ``lines`` build."""
     state = {name: value.contiguous() for name, value in state.items()}
+    place = json.dumps(str(out))
     if out.suffix == ".safetensors":
-        content, load = save(state), f'safetensors.torch.load_file("{out}")'
+        content, load = save(state), f"safetensors.torch.load_file({place})"
         lines = ["import safetensors.torch", *lines]
     else:
         buffer = io.BytesIO()
         torch.save(state, buffer)
-        content, load = buffer.getvalue(), f'torch.load("{out}", weights_only=True)'
+        content, load = buffer.getvalue(), f"torch.load({place}, weights_only=True)"
     with replacing(out) as temporary:
         temporary.write_bytes(content)
     lines += [f"network.load_state_dict({load})", "network.eval()", *_input_lines(network)]
@@ -144,6 +146,8 @@ def _to_onnx(module: nn.Module, network: Network, about: About | None, out: Path
         raise UserError(
             f"--to onnx: {error.name} is not installed; run: python -m pip install onnx onnxscript onnxruntime"
         ) from None
+    for library in ("onnxscript", "onnx_ir"):  # they tell every step
+        logging.getLogger(library).setLevel(logging.WARNING)
     output = "logits" if about else "features"
     try:
         program = torch.onnx.export(
@@ -171,7 +175,7 @@ def _to_onnx(module: nn.Module, network: Network, about: About | None, out: Path
             )
     lines = [
         "import onnxruntime",
-        f'session = onnxruntime.InferenceSession("{out}")',
+        f"session = onnxruntime.InferenceSession({json.dumps(str(out))})",
         *_input_lines(network),
         f'# {output} = session.run(["{output}"], {{"images": images}})[0]',
     ]

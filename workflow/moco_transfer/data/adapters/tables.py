@@ -100,6 +100,8 @@ def header(path: Path) -> list[str]:
     try:
         if content.startswith(b"PAR1"):
             names = pq.read_schema(pa.BufferReader(content)).names
+        elif b"\0" in content:
+            return []
         else:
             lines = io.TextIOWrapper(io.BytesIO(content), "utf-8-sig", errors="replace", newline="")
             names = next(csv.reader(lines), [])
