@@ -8,7 +8,6 @@ import pytest
 import torch
 from made_up_settings import NETWORK
 from made_up_stores import write_store
-from moco_transfer.backbones.taps import channel_means, choose_taps
 from safetensors.numpy import save
 from torch import nn
 
