@@ -10,6 +10,7 @@ from moco_transfer.config import stages
 from moco_transfer.config.training import Optimizer
 from moco_transfer.data.labels import read_targets, split_rows
 from moco_transfer.errors import UserError
+from moco_transfer.hub import fetch
 from moco_transfer.networks import build_network, resolve, save_encoder, seeded
 from moco_transfer.seeds import stream_key
 from moco_transfer.training.attempt import attempt
@@ -18,7 +19,8 @@ from moco_transfer.training.device import open_device
 from moco_transfer.training.images import ImagePool, View
 from moco_transfer.training.log import MetricsLog
 from moco_transfer.training.loop import Recipe, SupervisedTraining
-from moco_transfer.weights_files import fetch, fit_state, read_state
+from moco_transfer.weights_files import read_state
+from moco_transfer.weights_fit import fit_state
 
 
 def import_encoder(settings: stages.ImportEncoder, *, encoder: Path) -> None:

@@ -1,9 +1,6 @@
 """A finetuned model: an encoder with its head, in one file that says everything needed to use it.
 
-from moco_transfer.model import load_model
-
-model, transform = load_model("results/demo/models/spine/10pct/model.safetensors")
-logits = model(transform("image.dcm")[None])
+Trainers write it, so nothing here reads images: ``transform.load_model`` is for whoever uses the model.
 """
 
 from __future__ import annotations
@@ -77,12 +74,33 @@ def read_about(path: Path, found: Mapping) -> About:
         ) from None
 
 
+def read_file(path: Path) -> tuple[dict[str, Tensor], dict]:
+    """Return ``networks.read_weights`` of a file that a user names.
+
+    Raises UserError if it is missing, may not be read, is damaged, or is no safetensors file.
+    """
+    try:
+        with path.open("rb") as file:
+            start = file.read(9)
+    except OSError as error:
+        raise UserError(
+            f"{path}: cannot be read ({error.strerror}); models are results/<run>/models/**/model.safetensors"
+        ) from None
+    # The length of the header in 8 bytes, and the header: JSON.
+    if start[8:] != b"{":
+        raise UserError(
+            f"{path}: not a safetensors file; models are results/<run>/models/**/model.safetensors, and weights of "
+            "others become an encoder as a source (docs/encoders.md)"
+        )
+    return read_weights(path)
+
+
 def load_classifier(path: Path) -> tuple[Classifier, About]:
     """Return the model in the file ``path`` in evaluation mode on the CPU, and what is known about it.
 
-    Raises UserError if the file is damaged or is something else.
+    Raises UserError if the file is missing, is damaged or is something else.
     """
-    weights, found = read_weights(path)
+    weights, found = read_file(path)
     about = read_about(path, found)
     model = Classifier(build_network(about.network, 0), len(about.classes))
     load_state(model, weights, path)

@@ -61,11 +61,8 @@ def build_network(network: Network, key: int) -> nn.Module:
 def _build_timm(network: Network) -> nn.Module:
     import timm
 
-    sized = {"img_size": network.size} if _takes_one_size(network.name) else {}
     try:
-        module = timm.create_model(
-            network.name, num_classes=0, in_chans=network.channels, drop_rate=0.0, **sized
-        )
+        module = timm.create_model(network.name, **timm_arguments(network), drop_rate=0.0)
         for layer in module.modules():
             if type(layer).__name__ in RANDOM_LAYERS:
                 for probability in ("p", "drop_prob", "prob"):
@@ -87,6 +84,12 @@ def _build_timm(network: Network) -> nn.Module:
         )
     module.width = features.shape[1]
     return module.train()
+
+
+def timm_arguments(network: Network) -> dict[str, int]:
+    """Return what ``timm.create_model`` needs besides the name to build ``network``."""
+    sized = {"img_size": network.size} if _takes_one_size(network.name) else {}
+    return {"num_classes": 0, "in_chans": network.channels, **sized}
 
 
 def _takes_one_size(name: str) -> bool:

@@ -311,7 +311,10 @@ def check(raw: dict[str, Any]) -> Config:
     try:
         return Config.model_validate(raw)
     except ValidationError as error:
-        raise UserError(_one_line(error.errors(include_url=False)[0])) from None
+        errors = error.errors(include_url=False)
+        # A misspelt key is also a missing one.
+        unknown = [each for each in errors if each["type"] == "extra_forbidden"]
+        raise UserError(_one_line((unknown or errors)[0])) from None
 
 
 def _present(entries: Any) -> Any:
@@ -341,6 +344,8 @@ def _one_line(error: dict[str, Any]) -> str:
     wanted = error["msg"].removeprefix("Value error, ")
     if error["type"] in ("model_type", "dict_type"):
         wanted = "expected a section of keys and values"
+    if path[:1] == ["sources"] and len(path) == 2 and error["type"] == "list_type":
+        wanted = "expected a list of datasets, or a section that names an encoder"
     return f"config: {key}{wanted}{shown}"
 
 

@@ -65,7 +65,7 @@ def decode(file: Path | BinaryIO, max_pixels: int, smallest_side: int | None = N
         head = file.read(132)
         if not head:
             raise UnreadableImage("the file is empty")
-        start = _dataset_start(head)
+        start = dataset_start(head)
         if start is None:
             pixels, height, width, repairs = read_picture(file, max_pixels, smallest_side)
         else:
@@ -116,7 +116,7 @@ def fit(image: Decoded, size: int, how: str, colour: bool) -> np.ndarray:
     return np.asarray(square)
 
 
-def _dataset_start(head: bytes) -> int | None:
+def dataset_start(head: bytes) -> int | None:
     """Return where the data elements start in a file that begins with ``head``; None for other formats."""
     if head[128:] == b"DICM":
         return 132

@@ -16,7 +16,7 @@ import logging
 import math
 import os
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
@@ -95,7 +95,8 @@ def _pack(
         with replacing(packed / "images.npy") as temporary, temporary.open("w+b") as images:
             write_header(images, (0, *shape))
             stored = 0
-            for reading in _read_all(rows["path"], root, settings.store, workers):
+            named = ((f"image {row + 1} of the index", path) for row, path in rows["path"].items())
+            for reading in read_all(named, root, settings.store, workers):
                 files.append(reading[1:])
                 if reading.image is not None:
                     images.write(reading.image.tobytes())
@@ -147,14 +148,16 @@ def too_many(
     )
 
 
-def _read_all(paths: pd.Series, root: Path, store: Store, workers: int) -> Iterator[Reading]:
-    """Yield the readings in order; only a few are in progress at once, so that memory stays bounded."""
+def read_all(named: Iterable[tuple[str, str]], root: Path, store: Store, workers: int) -> Iterator[Reading]:
+    """Yield ``read_image`` of each (name, path) of ``named`` in order, read by ``workers`` threads.
+
+    Only a few are in progress at once, so that memory stays bounded.
+    """
     root = root.resolve()
     with ThreadPoolExecutor(workers) as threads:
         in_progress: deque[Future[Reading]] = deque()
         try:
-            for row, path in paths.items():
-                name = f"image {row + 1} of the index"
+            for name, path in named:
                 in_progress.append(threads.submit(read_image, root, path, name, store))
                 if len(in_progress) > 2 * workers:
                     yield in_progress.popleft().result()

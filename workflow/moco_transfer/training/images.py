@@ -60,7 +60,7 @@ class ImagePool:
 
     def batch(self, numbers: np.ndarray) -> Tensor:
         """Return the images ``numbers`` (int [n]) as uint8 [n, c, h, w], c being 1 (grey) or 3 (colour)."""
-        return _channels_first(self._read(numbers))
+        return channels_first(self._read(numbers))
 
     def batches(
         self, batches: Sequence[np.ndarray], device: torch.device
@@ -86,7 +86,7 @@ class ImagePool:
             images = read_ahead(self._read, batches, pin=way == "pinned")
         for numbers, found in zip(batches, images, strict=True):
             # From pinned memory, this copy runs in the background; PyTorch keeps the memory until it is done.
-            yield numbers, _channels_first(found.to(device, non_blocking=True))
+            yield numbers, channels_first(found.to(device, non_blocking=True))
 
     def _read(self, numbers: np.ndarray) -> Tensor:
         """Return the images ``numbers`` as they are stored, uint8 [n, h, w] or [n, h, w, 3]."""
@@ -146,7 +146,8 @@ def read_ahead(
         reader.shutdown(cancel_futures=True)
 
 
-def _channels_first(images: Tensor) -> Tensor:
+def channels_first(images: Tensor) -> Tensor:
+    """Return stored ``images``, [n, h, w] or [n, h, w, 3], as [n, c, h, w]."""
     return images.unsqueeze(1) if images.ndim == 3 else images.permute(0, 3, 1, 2)
 
 

@@ -91,6 +91,25 @@ def read_table(path: Path, columns: Sequence[str]) -> pd.DataFrame:
     return _read_csv(content, columns, path)
 
 
+def header(path: Path) -> list[str]:
+    """Return the names of the columns of the CSV or Parquet file at ``path``, without the blanks around them.
+
+    Raises UserError if the file cannot be opened. What is no table has no columns: ``read_table`` says what is wrong.
+    """
+    content = read_content(path)
+    try:
+        if content.startswith(b"PAR1"):
+            names = pq.read_schema(pa.BufferReader(content)).names
+        elif b"\0" in content:
+            return []
+        else:
+            lines = io.TextIOWrapper(io.BytesIO(content), "utf-8-sig", errors="replace", newline="")
+            names = next(csv.reader(lines), [])
+    except (pa.ArrowException, csv.Error):
+        return []
+    return [name.strip(BLANKS) for name in names]
+
+
 def read_content(path: Path) -> bytes:
     """Return the bytes of the regular file at ``path``, unpacked if it is gzipped.
 
