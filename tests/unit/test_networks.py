@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -276,3 +278,14 @@ def test_a_tag_that_timm_does_not_have_is_one_line_with_those_that_it_has():
     with pytest.raises(UserError, match=r"densenet121\.tv_in2k'.* densenet121\.tv_in1k") as caught:
         resolve(Encoder(encoder="densenet121.tv_in2k", weights="random"), 224)
     assert "\n" not in str(caught.value)
+
+
+def test_the_demos_network_needs_no_timm():
+    """Importing timm takes longer than most of the demo's jobs."""
+    script = (
+        "import sys; from moco_transfer import encoders, pretrain; from moco_transfer.finetune import end_to_end; "
+        "from made_up_settings import NETWORK; encoders.build_network(NETWORK, 1); "
+        "encoders.resolve(encoders.stages.Encoder(encoder='densenet_small', weights='random'), 32); "
+        "sys.exit(bool({'timm', 'torchvision'} & set(sys.modules)))"
+    )
+    assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 0
