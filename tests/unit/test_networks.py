@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -104,10 +106,13 @@ def test_random_weights_are_those_of_the_stream_and_leave_the_global_state_alone
     [
         ("inception_v3", 48, "inception_v3 cannot be built for images of 48 pixels .*input.size"),
         ("halonet26t", 40, "cannot be built for images of 40 pixels"),
+        ("volo_d1_224", 224, "volo_d1_224 has a part"),
+        ("mobilenetv5_300m_enc", 64, "gives no features"),
+        ("densenet121.tv_in2k", 64, "cannot be built"),
     ],
 )
-def test_a_size_that_a_network_cannot_take_is_one_line(name, size, message):
-    with pytest.raises(UserError, match=message) as caught:
+def test_what_cannot_be_built_or_used_is_one_line(name, size, message):
+    with torch.device("meta"), pytest.raises(UserError, match=message) as caught:
         build_network(network_of(name, size), 1)
     assert "\n" not in str(caught.value)
 
@@ -273,3 +278,14 @@ def test_a_tag_that_timm_does_not_have_is_one_line_with_those_that_it_has():
     with pytest.raises(UserError, match=r"densenet121\.tv_in2k'.* densenet121\.tv_in1k") as caught:
         resolve(Encoder(encoder="densenet121.tv_in2k", weights="random"), 224)
     assert "\n" not in str(caught.value)
+
+
+def test_the_demos_network_needs_no_timm():
+    """Importing timm takes longer than most of the demo's jobs."""
+    script = (
+        "import sys; from moco_transfer import encoders, pretrain; from moco_transfer.finetune import end_to_end; "
+        "from made_up_settings import NETWORK; encoders.build_network(NETWORK, 1); "
+        "encoders.resolve(encoders.stages.Encoder(encoder='densenet_small', weights='random'), 32); "
+        "sys.exit(bool({'timm', 'torchvision'} & set(sys.modules)))"
+    )
+    assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 0

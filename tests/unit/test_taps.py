@@ -66,6 +66,8 @@ def test_a_densenet_has_the_layers_of_figure_3(name):
         ("vgg16", [f"features.{layer}" for layer in (0, 3, 8, 15, 22, 29, 30)]),
         # All blocks have the same resolution: the one at each quarter.
         ("vit_tiny_patch16_224", ["patch_embed.proj", *(f"blocks.{block}" for block in (2, 5, 8, 11))]),
+        # No convolution.
+        ("naflexvit_base_patch16_gap", [f"blocks.{block}" for block in (2, 5, 8, 11)]),
         ("mixer_s32_224", ["stem.proj", *(f"blocks.{block}" for block in (1, 3, 5, 7))]),
     ],
 )

@@ -78,6 +78,10 @@ def _build_timm(network: Network) -> nn.Module:
         ) from None
     if features.ndim != 2:
         raise UserError(f"{network.name} gives no features [n, width]; choose another network")
+    if hasattr(module, "network"):  # VOLO calls its blocks so
+        raise UserError(
+            f"{network.name} has a part with the name that its settings have here; choose another network"
+        )
     module.width = features.shape[1]
     return module.train()
 
