@@ -25,9 +25,10 @@ def one_thread():
 @pytest.fixture
 def stores(tmp_path):
     """A folder with the stores a (two labels, three splits), b and colour, subset.parquet of a, and initial.safetensors."""
+    from made_up_settings import NETWORK
     from made_up_stores import write_store, write_subset
 
-    from moco_transfer.networks import build_backbone, save_weights
+    from moco_transfer.networks import build_network, save_encoder
 
     folder = tmp_path / "stores"
     labels = {"one": np.tile([0.0, 1.0], 10), "two": np.tile([1.0, -1.0, 0.0, np.nan], 5)}
@@ -35,5 +36,5 @@ def stores(tmp_path):
     write_store(folder / "b", (12, 36, 36), seed=2)
     write_store(folder / "colour", (6, 36, 36, 3), seed=3)
     write_subset(folder / "subset.parquet", [3, 0, 9])
-    save_weights(build_backbone("densenet_small", 1), folder / "initial.safetensors")
+    save_encoder(build_network(NETWORK, 1), folder / "initial.safetensors")
     return folder

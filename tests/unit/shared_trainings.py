@@ -15,13 +15,13 @@ from unittest.mock import patch
 
 import numpy as np
 import torch
-from made_up_settings import PRETRAIN, changed
+from made_up_settings import NETWORK, PRETRAIN, changed
 from made_up_stores import write_store
 
 from moco_transfer import moco
 from moco_transfer import pretrain as module
-from moco_transfer.networks import build_backbone
-from moco_transfer.training.images import ImagePool, normalise
+from moco_transfer.networks import build_network
+from moco_transfer.training.images import ImagePool, View
 from moco_transfer.training.log import MetricsLog
 from moco_transfer.training.ranks import ALONE, Ranks, open_ranks
 
@@ -68,11 +68,11 @@ class DoubleMoCo(moco.MoCo):
 @contextmanager
 def in_float64() -> Iterator[None]:
     """Let MoCo compute in float64 inside the block, with one thread."""
-    threads = torch.get_num_threads()
+    threads, prepare = torch.get_num_threads(), View.prepare
     torch.set_num_threads(1)
     with (
         patch.object(moco, "MoCo", DoubleMoCo),
-        patch.object(module, "normalise", lambda images: normalise(images).double()),
+        patch.object(View, "prepare", lambda view, images: prepare(view, images).double()),
     ):
         yield
     torch.set_num_threads(threads)
@@ -89,7 +89,7 @@ def train(folder: Path, case: str, ranks: Ranks = ALONE) -> dict[str, Any]:
             moco__queue=48,
             schedule={"epochs": epochs, "batch": batch, "lr": 0.002, "bn_groups": groups},
         ),
-        build_backbone("densenet_small", 1),
+        build_network(NETWORK, 1),
         ImagePool([(folder / "store" / "images.npy", np.arange(images))]),
         {},
         torch.device("cpu"),

@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from made_up_settings import END_TO_END, PRETRAIN, changed
+from made_up_settings import END_TO_END, NETWORK, PRETRAIN, changed
 from made_up_stores import write_store, write_subset
 
 from moco_transfer.config import Section
-from moco_transfer.networks import build_backbone, save_weights
+from moco_transfer.networks import build_network, save_encoder
 
 IMAGES = 64
 # A state after every step, so that a kill hits a write as often as a step.
@@ -74,7 +74,7 @@ def small_trainings(folder: Path, epochs: int) -> dict[str, Job]:
     labels = {"abnormal": np.tile([0, 1], half)}
     store = write_store(folder / "store", (IMAGES, 40, 40), labels, (half, quarter, quarter))
     weights = folder / "initial.safetensors"
-    save_weights(build_backbone("densenet_small", 1), weights)
+    save_encoder(build_network(NETWORK, 1), weights)
     pretrain = Job(
         "pretrain",
         changed(

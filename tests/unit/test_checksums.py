@@ -11,25 +11,16 @@ from safetensors.torch import save
 
 from moco_transfer import checksums, files
 from moco_transfer.errors import UserError
-from moco_transfer.networks import load_weights, read_weights, save_weights
+from moco_transfer.networks import read_weights, write_weights
 from moco_transfer.similarity.activations import read_layers, write_layers
 
 FRAME = pd.DataFrame({"split": ["train", "test"] * 20, "row": np.arange(40), "score": np.linspace(0, 1, 40)})
 NUMBERS = np.arange(12, dtype=np.float32).reshape(4, 3)
 
 
-def network():
-    torch.manual_seed(1)
-    linear = torch.nn.Linear(3, 2)
-    linear.left_out = ("classifier.",)
-    return linear
-
-
-def reload(path):
-    other = torch.nn.Linear(3, 2)
-    other.left_out = ("classifier.",)
-    load_weights(other, path)
-    return other.weight.tolist(), other.bias.tolist()
+def read_lists(path):
+    weights, about = read_weights(path)
+    return {name: values.tolist() for name, values in weights.items()}, about
 
 
 KINDS = {
@@ -40,7 +31,10 @@ KINDS = {
     ),
     "names": (lambda path: files.write_parquet(FRAME, path), files.column_names),
     "array": (lambda path: files.write_array(NUMBERS, path), lambda path: files.read_array(path).tolist()),
-    "encoder": (lambda path: save_weights(network(), path), reload),
+    "encoder": (
+        lambda path: write_weights(path, {"b": torch.ones(3), "a": torch.zeros(2)}, {"x": [1]}),
+        read_lists,
+    ),
     "layers": (
         lambda path: write_layers(path, {"DB1": NUMBERS, "CV1": NUMBERS + 1}),
         lambda path: [(name, values.tolist()) for name, values in read_layers(path).items()],
@@ -98,7 +92,8 @@ def test_tables_and_weights_of_others_need_no_checksum(tmp_path):
     pd.testing.assert_frame_equal(files.read_parquet(tmp_path / "table"), FRAME)
     weights = {"a": torch.ones(3, dtype=torch.bfloat16)}
     (tmp_path / "weights").write_bytes(save(weights))
-    assert torch.equal(read_weights(tmp_path / "weights")["a"], weights["a"])
+    found, about = read_weights(tmp_path / "weights")
+    assert torch.equal(found["a"], weights["a"]) and about == {}
 
 
 @pytest.mark.parametrize("content", [b"", b"\x93NUMPY", b"text" * 100])

@@ -64,13 +64,7 @@ def test_a_change_of_code_is_seen_in_its_module(package, name, text):
 
 
 def test_every_trainer_depends_on_its_loop_its_network_and_its_augmentation():
-    for stage in ("pretrain", "finetune.end_to_end", "initial_weights"):
+    for stage in ("pretrain", "finetune.end_to_end", "encoders"):
         found = code_hashes(f"moco_transfer.{stage}")
-        assert {
-            stage,
-            "networks",
-            "augment",
-            "training.schedule",
-            "backbones.torchvision_models",
-        } <= found.keys()
+        assert {stage, "networks", "config.encoders", "augment", "training.schedule"} <= found.keys()
         assert not {"cli", "plan", "report.style", "data.dicom"} & found.keys()

@@ -7,10 +7,11 @@ from itertools import permutations
 import numpy as np
 import pandas as pd
 import pytest
+from made_up_settings import NETWORK
 
 from moco_transfer.config import stages
 from moco_transfer.errors import UserError
-from moco_transfer.networks import build_backbone, save_weights
+from moco_transfer.networks import build_network, save_encoder
 from moco_transfer.similarity.encoders import (
     centred_similarities,
     cka_of_similarities,
@@ -188,11 +189,10 @@ def test_the_stage_passes_the_same_images_through_every_encoder(tmp_path):
     images = np.random.default_rng(4).integers(0, 256, (40, 36, 36), dtype=np.uint8)
     np.save(tmp_path / "images.npy", images)
     for key in (1, 2):
-        save_weights(build_backbone("densenet_small", key, 32), tmp_path / f"{key}.safetensors")
+        save_encoder(build_network(NETWORK, key), tmp_path / f"{key}.safetensors")
     compare_networks(
         stages.CompareNetworks(
-            network={"name": "densenet_small", "input_size": 32},
-            taps=None,
+            crop=32,
             sources=["none", "copy", "other"],
             targets=["spine"],
             images=30,

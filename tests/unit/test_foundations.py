@@ -89,13 +89,13 @@ def test_a_digest_is_of_contents_and_names_in_folders_wherever_they_are(tmp_path
 
 
 def test_the_command_line_prints_a_users_error_in_one_line(tmp_path, capsys):
-    weights = dict.fromkeys(["url", "sha256", "dataset", "epochs", "batch", "lr"])
-    weights |= {"kind": "file", "path": str(tmp_path / "no.pth")}
-    settings = json.dumps({"network": {"name": "densenet_small", "input_size": 32}, "weights": weights})
-    files = ["--encoder", str(tmp_path / "e.safetensors")]
-    assert cli.main(["fetch-weights", "--settings", settings, *files]) == 1
+    (tmp_path / "encoder.safetensors").write_text("no encoder")
+    settings = json.dumps({"crop": 32, "datasets": ["a"], "images": 10, "seed": 1})
+    names = {"encoder": "encoder", "images": "images", "activations": "a"}
+    files = [text for name, file in names.items() for text in (f"--{name}", f"{tmp_path}/{file}.safetensors")]
+    assert cli.main(["activations", "--settings", settings, *files, "--device", "cpu"]) == 1
     error = capsys.readouterr().err
-    assert error.startswith("error: ") and "no.pth" in error and error.count("\n") == 1
+    assert error.startswith("error: ") and "encoder.safetensors" in error and error.count("\n") == 1
 
 
 def test_a_disk_that_fills_up_anywhere_in_a_stage_is_one_line(tmp_path, capsys, monkeypatch):

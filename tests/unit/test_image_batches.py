@@ -6,9 +6,10 @@ import time
 import numpy as np
 import pytest
 import torch
+from made_up_settings import NETWORK
 
 from moco_transfer.training import images as images_module
-from moco_transfer.training.images import ImagePool, delivery, normalise, predict, read_ahead
+from moco_transfer.training.images import ImagePool, View, delivery, predict, read_ahead
 
 CPU = torch.device("cpu")
 GIB = 2**30
@@ -165,10 +166,11 @@ def test_leaving_the_loop_ends_the_thread(parts, monkeypatch, leave):
 def test_predictions_are_the_networks_on_each_image_alone(parts):
     pool = ImagePool(parts)
     network = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(3 * 4 * 4, 2))
-    found = predict(network, pool, 4, CPU, batch=3)
+    view = View(4, NETWORK.model_copy(update={"size": 4}))
+    found = predict(network, pool, view, CPU, batch=3)
     assert found.dtype == np.float32 and found.shape == (10, 2)
     for number in range(10):
         middle = torch.from_numpy(expected(parts, [number])[:, :, 2:6, 1:5].copy())
         with torch.no_grad():
-            alone = network(normalise(middle))[0]
+            alone = network(view.prepare(middle))[0]
         np.testing.assert_allclose(found[number], alone, rtol=1e-5, atol=1e-6)

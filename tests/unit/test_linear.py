@@ -8,9 +8,8 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from made_up_settings import EMBED, LINEAR, OPTIMIZERS, changed
+from made_up_settings import EMBED, LINEAR, NETWORK, OPTIMIZERS, changed
 from made_up_stores import made_up_labels, write_store, write_subset
-from safetensors.torch import load_file, save_file
 from sklearn.metrics import roc_auc_score
 
 from moco_transfer.augment import augment
@@ -25,9 +24,9 @@ from moco_transfer.finetune.data import BestEpoch
 from moco_transfer.finetune.embed import embed
 from moco_transfer.finetune.end_to_end import masked_bce
 from moco_transfer.finetune.linear import FeatureCache, apply_head, bce_with_logits, linear, train_head
-from moco_transfer.networks import build_backbone, save_weights
+from moco_transfer.networks import build_network, save_encoder
 from moco_transfer.seeds import stream
-from moco_transfer.training.images import centre_crop, normalise
+from moco_transfer.training.images import View, centre_crop
 from moco_transfer.training.schedule import all_batches, cosine, epoch_order
 
 SIZE = 32
@@ -84,11 +83,11 @@ class Target:
         self.encoder = folder / "encoder.safetensors"
         self.features, self.rows = folder / "features.npy", folder / "rows.npy"
         # Statistics of batch normalisation that are not those of any batch of the target.
-        self.network = build_backbone("densenet_small", 3).train()
+        self.network = build_network(NETWORK, 3).train()
         with torch.no_grad():
             for _ in range(3):
                 self.network(torch.randn(8, 3, SIZE, SIZE, generator=torch.Generator().manual_seed(0)))
-        save_weights(self.network.eval(), self.encoder)
+        save_encoder(self.network.eval(), self.encoder)
 
     def embed(self, **changes):
         """Run the stage and return features and rows."""
@@ -153,9 +152,11 @@ def test_cached_features_give_what_the_frozen_network_gives_image_by_image(tmp_p
         labelled, random = np.sort(TRAIN), stream(1, "test", "view", 1, 0)
         seen[1][labelled] = augment(pixels[labelled], PRESETS["chexclusion"], SIZE, random)
 
+    prepare = View(SIZE, NETWORK).prepare
+
     def frozen(view, rows):
         with torch.no_grad():
-            return torch.cat([target.network(normalise(seen[view][row : row + 1])) for row in rows])
+            return torch.cat([target.network(prepare(seen[view][row : row + 1])) for row in rows])
 
     head = torch_head(
         lambda epoch, numbers: frozen(epoch % views, TRAIN[numbers]),
@@ -278,9 +279,9 @@ def test_views_differ_from_each_other_and_between_seeds_and_are_the_same_again(t
 
 
 def test_an_encoder_that_has_diverged_is_said(target):
-    state = load_file(target.encoder)
-    state["features.conv0.weight"][0] = torch.nan
-    save_file(state, target.encoder)
+    with torch.no_grad():
+        target.network.features.conv0.weight[0] = torch.nan
+    save_encoder(target.network, target.encoder)
     with pytest.raises(UserError, match=r"encoder\.safetensors: .* 15 of 15 features are not finite"):
         target.embed()
     assert not target.features.exists()

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from made_up_settings import NETWORK
 
 from moco_transfer.errors import UserError
 from moco_transfer.image_counts import count_images
@@ -215,9 +216,9 @@ def test_the_configurations_of_the_repository_have_enough_images(files):
 
 @pytest.mark.parametrize("name", ["densenet_small", "densenet121", "resnet18"])
 def test_the_size_of_a_network_is_that_of_the_network(name):
-    from moco_transfer.networks import build_backbone
+    from moco_transfer.networks import build_network
 
-    network = build_backbone(name, 0)
+    network = build_network(NETWORK.model_copy(update={"name": name}), 0)
     state = network.state_dict()
     numbers = sum(value.numel() for key, value in state.items() if not key.endswith("num_batches_tracked"))
     assert NETWORK_SIZES[name] == (network.width, numbers)

@@ -3,9 +3,11 @@
 import numpy as np
 import pytest
 import torch
+from made_up_settings import NETWORK
 from torch import nn
 
-from moco_transfer.networks import build_backbone
+from moco_transfer.networks import build_network
+from moco_transfer.training.images import View
 from moco_transfer.training.probe import LinearProbe
 
 CPU = torch.device("cpu")
@@ -28,13 +30,18 @@ def store(tmp_path):
 
 def probe_of(store, images_each=1000, train=range(50), validation=range(50, ROWS), **changed):
     images, labels = store
-    settings = {"images_each": images_each, "size": 32, "seed": 1, "stream_name": ("moco", "spine")}
+    settings = {
+        "images_each": images_each,
+        "view": View(32, NETWORK),
+        "seed": 1,
+        "stream_name": ("moco", "spine"),
+    }
     return LinearProbe(images, labels, np.array(train), np.array(validation), **settings | changed)
 
 
 def test_what_features_tell_is_scored_high_and_chance_is_not(store):
     images, labels = store
-    backbone = build_backbone("densenet_small", 1)
+    backbone = build_network(NETWORK, 1)
     assert 0.7 < probe_of(store).auroc(backbone, CPU) < 1
     chance = probe_of((images, np.roll(labels, 7, axis=0))).auroc(backbone, CPU)
     assert 0.25 < chance < 0.7
@@ -42,7 +49,7 @@ def test_what_features_tell_is_scored_high_and_chance_is_not(store):
 
 def test_the_score_is_the_mean_over_classes_by_their_positives(store):
     images, labels = store
-    backbone = build_backbone("densenet_small", 1)
+    backbone = build_network(NETWORK, 1)
     # An image without any label is passed over, so the classes alone would see fewer images if labels were masked.
     labels = np.nan_to_num(labels)
     alone = [probe_of((images, labels[:, [k]])).auroc(backbone, CPU) for k in range(3)]
@@ -54,7 +61,7 @@ def test_the_score_is_the_mean_over_classes_by_their_positives(store):
 
 def test_masked_labels_change_nothing_for_the_other_classes(store):
     images, labels = store
-    backbone = build_backbone("densenet_small", 1)
+    backbone = build_network(NETWORK, 1)
     labels = np.nan_to_num(labels[:, :1])
     masked = np.full_like(labels, np.nan)
     masked[:4] = [[0], [1], [0], [1]]  # known of four training images, and of no validation image
@@ -63,7 +70,7 @@ def test_masked_labels_change_nothing_for_the_other_classes(store):
 
 
 def test_the_network_comes_back_as_it_was(store):
-    backbone = build_backbone("densenet_small", 1).train()
+    backbone = build_network(NETWORK, 1).train()
     backbone.features.norm0.eval()
     before = {name: value.clone() for name, value in backbone.state_dict().items()}
     modes = [module.training for module in backbone.modules()]
@@ -98,12 +105,12 @@ def test_images_are_chosen_once_by_name_among_those_with_a_label(store):
     assert probe_of(store).rows["train"].tolist() == [row for row in range(50) if row != 5]
     same = probe_of(store, 20, validation=range(50))
     assert not np.array_equal(same.rows["train"], same.rows["validation"])
-    backbone = build_backbone("densenet_small", 1)
+    backbone = build_network(NETWORK, 1)
     assert probe.auroc(backbone, CPU) == probe.auroc(backbone, CPU) == again.auroc(backbone, CPU)
 
 
 def test_classes_that_cannot_be_learnt_or_scored_are_left_out(store):
-    backbone = build_backbone("densenet_small", 1)
+    backbone = build_network(NETWORK, 1)
     images, labels = store
     alone = probe_of((images, labels[:, :1])).auroc(backbone, CPU)
     constant = [labels[:, :1].copy() for _ in range(3)]
@@ -115,7 +122,7 @@ def test_classes_that_cannot_be_learnt_or_scored_are_left_out(store):
 
 def test_nothing_labelled_and_features_that_are_not_finite_score_nan(store):
     images, labels = store
-    backbone = build_backbone("densenet_small", 1)
+    backbone = build_network(NETWORK, 1)
     assert np.isnan(probe_of((images, np.full_like(labels, np.nan))).auroc(backbone, CPU))
     with torch.no_grad():
         backbone.features.conv0.weight.fill_(float("nan"))

@@ -3,9 +3,10 @@
 import numpy as np
 import pytest
 import torch
+from made_up_settings import NETWORK
 
 from moco_transfer.augment import IN_CACHE, Box, Deviations, Flip, Rotation, blur, warp
-from moco_transfer.training.images import DEVIATION, MEAN, normalise
+from moco_transfer.training.images import View
 
 SIDE, SIZE = 40, 32
 
@@ -47,10 +48,11 @@ def test_a_narrow_blur_is_the_convolution_with_the_whole_kernel():
 @pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize("kind", [torch.uint8, torch.float32])
 def test_network_input_is_normalised_by_channel_and_lies_channels_last(channels, kind):
-    images = made_up_images(5, channels)[..., :-3].to(kind)
+    images = made_up_images(5, channels).to(kind)
     before = images.clone()
-    found = normalise(images)
-    mean, deviation = (np.reshape(values, (3, 1, 1)) for values in (MEAN, DEVIATION))
+    network = NETWORK.model_copy(update={"size": SIDE})
+    found = View(SIDE, network).prepare(images)
+    mean, deviation = (np.reshape(values, (3, 1, 1)) for values in (network.mean, network.std))
     np.testing.assert_allclose(found, (images.double().numpy() / 255 - mean) / deviation, atol=1e-5)
     assert found.is_contiguous(memory_format=torch.channels_last)
     assert torch.equal(images, before)

@@ -6,11 +6,11 @@ import pytest
 import torch
 from made_up_settings import NETWORK
 from made_up_stores import write_store
+from moco_transfer.backbones.taps import channel_means, choose_taps
 from safetensors.numpy import save
 from torch import nn
 
 from moco_transfer import cli
-from moco_transfer.backbones.taps import channel_means, choose_taps
 from moco_transfer.config import stages
 from moco_transfer.config.training import Model
 from moco_transfer.errors import UserError

@@ -11,14 +11,14 @@ from made_up_settings import COMPUTING, END_TO_END, NETWORK, OPTIMIZERS, changed
 from made_up_stores import write_store
 
 from moco_transfer.config import stages
-from moco_transfer.config.training import InitialWeights
+from moco_transfer.config.encoders import Encoder
+from moco_transfer.encoders import train_weights
 from moco_transfer.errors import UserError
 from moco_transfer.finetune import end_to_end as module
 from moco_transfer.finetune.data import read_finetuning_data, write_predictions
-from moco_transfer.initial_weights import train_weights
-from moco_transfer.networks import build_backbone, load_weights
+from moco_transfer.networks import load_encoder
 from moco_transfer.training import images as images_module
-from moco_transfer.training.images import DEVIATION, MEAN, ImagePool, centre_crop, normalise
+from moco_transfer.training.images import ImagePool, View, centre_crop
 from moco_transfer.training.loop import SGD, Adam, Recipe, SupervisedTraining
 from moco_transfer.training.schedule import all_batches, cosine, epoch_order, full_batches
 
@@ -35,12 +35,6 @@ def test_a_pool_numbers_the_rows_of_its_stores(stores, monkeypatch, limit):
     np.testing.assert_array_equal(
         pool.batch(np.array([4, 0, 2, 1])).squeeze(1), np.stack([b[5], a[3], b[11], a[7]])
     )
-
-
-def test_normalised_grey_is_imagenets_in_three_channels():
-    out = normalise(torch.full((1, 1, 2, 2), 51, dtype=torch.uint8))
-    expected = [(0.2 - m) / d for m, d in zip(MEAN, DEVIATION, strict=True)]
-    torch.testing.assert_close(out[0, :, 0, 0], torch.tensor(expected))
 
 
 def test_centre_crop_is_the_middle():
@@ -241,7 +235,7 @@ def test_a_step_of_one_image_is_refused_if_the_network_normalises_batches(images
         section="finetune.optimizers.*",
         epochs=1,
         operations=[],
-        input_size=32,
+        view=View(32, NETWORK),
         computing=COMPUTING,
         seed=1,
         stream=("test",),
@@ -269,13 +263,14 @@ def test_a_stand_in_for_published_weights_learns_the_classes_of_a_dataset(tmp_pa
     def train():
         train_weights(
             stages.TrainWeights(
-                network=NETWORK,
-                weights=InitialWeights(
-                    **dict.fromkeys(["url", "sha256", "path"]),
-                    **{"kind": "supervised", "dataset": "natural", "epochs": 5, "batch": 4, "lr": 0.05},
+                encoder=Encoder(
+                    encoder="densenet_small",
+                    weights={"classes_of": "natural", "epochs": 5, "batch": 4, "lr": 0.05},
                 ),
+                crop=32,
                 computing=COMPUTING,
                 seed=1,
+                stream=["initial"],
             ),
             store=store,
             splits=store / "splits.parquet",
@@ -286,8 +281,8 @@ def test_a_stand_in_for_published_weights_learns_the_classes_of_a_dataset(tmp_pa
 
     train()
     losses = pd.read_csv(tmp_path / "out" / "metrics.csv")["loss"]
-    assert len(losses) == 5 and losses.iloc[-1] < losses[0] / 2
-    load_weights(build_backbone("densenet_small", 0), tmp_path / "out" / "encoder.safetensors")
+    assert len(losses) == 5 and losses.min() < losses[0] / 2
+    assert load_encoder(tmp_path / "out" / "encoder.safetensors").network == NETWORK
     index = pd.read_parquet(store / "index.parquet")
     index.assign(dog=np.float32(1)).to_parquet(store / "index.parquet")
     with pytest.raises(UserError, match=r"index\.parquet: some images have no class or several"):
