@@ -168,9 +168,7 @@ def read_network(about: Mapping[str, Any], path: Path) -> Network:
 
 def write_weights(path: str | Path, weights: Mapping[str, Tensor], about: Mapping[str, Any]) -> None:
     """Write named tensors to ``path`` as safetensors with a checksum, whole or not at all; ``about`` goes into its metadata."""
-    write_tensors(
-        path, {name: value.detach().cpu().numpy() for name, value in weights.items()}, about
-    )
+    write_tensors(path, {name: value.detach().cpu().numpy() for name, value in weights.items()}, about)
 
 
 def read_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
