@@ -161,7 +161,13 @@ def model_facts(wildcards):
             "seed": CONFIG.seed,
             "sources": CONFIG.moco_sources,
             "encoders": {
-                name: [encoder.encoder, weights_text(encoder)] for name, encoder in CONFIG.encoders.items()
+                name: {
+                    "name": encoder.encoder,
+                    "weights": weights_text(encoder),
+                    "classes_of": encoder.weights.classes_of if encoder.kind == "supervised" else None,
+                    "others": encoder.kind not in ("supervised", "random"),
+                }
+                for name, encoder in CONFIG.encoders.items()
             },
             "moco": CONFIG.moco.model_dump(),
             "pretraining": CONFIG.pretraining.model_dump(include={"images", "schedules"}),

@@ -36,6 +36,7 @@ from moco_transfer.tensors import read_tensors, write_tensors
 SHOWN = 20
 """A card shows only the most frequent classes; a dataset of many folders may have thousands."""
 COLUMNS = 4
+COLOR = "#0072B2"
 COUNT_SIZE = 5
 """The size in points of the numbers of images above a curve."""
 NO_MOCO = ("none", NONE_LONGER)
@@ -101,25 +102,23 @@ def draw(results: Sequence[ClassResult], interval: str, note: str = "") -> Figur
     axes = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True).flatten()
     for ax in axes[len(shown) :]:
         ax.remove()
-        # The panel above has no neighbour below that could carry the labels of the axis.
-    counts = [f"{each.observed.images:,}" for one in shown for each in one.calibration.bins]
-    room = 72 * max(width(count, COUNT_SIZE) for count in counts)
     for number, (ax, one) in enumerate(zip(axes, shown, strict=False)):
         _draw_curve(ax, one)
-        ax.tick_params(labelbottom=number + columns >= len(shown))
-    style.title_panels(list(axes[: len(shown)]), [each.name for each in shown], pad=room + 5)
-    figure.supxlabel("Mean probability that the model gives", fontsize="medium")
-    figure.supylabel("Share of positive images", fontsize="medium")
+        if number % columns == 0:
+            ax.set_ylabel("Share of positives")
+        if number + columns >= len(shown):  # nothing is below
+            ax.set_xlabel("Mean probability")
+            ax.tick_params(labelbottom=True)
+    counts = [f"{each.observed.images:,}" for one in shown for each in one.calibration.bins]
+    room = 72 * max(width(count, COUNT_SIZE) for count in counts)
+    style.title_panels(list(axes[: len(shown)]), [each.name for each in shown], pad=room + 9)
     handles = [
-        Line2D([], [], color="0.6", ls=style.DASHED and (0, style.DASHED), label="calibrated"),
+        Line2D([], [], color="0.6", ls=(0, style.DASHED), label="calibrated"),
         Line2D([], [], color=COLOR, marker="o", label=f"the model, with {interval}s"),
-        Line2D([], [], ls="", label="above: number of test images"),
+        Line2D([], [], ls="", label="above: images in each bin"),
     ]
     style.legend_below(figure, handles)
     return figure
-
-
-COLOR = "#0072B2"
 
 
 def _draw_curve(ax, one: ClassResult) -> None:
@@ -176,9 +175,10 @@ def _what_it_is(card: ModelCard) -> list[str]:
     made, network = card.about.made, card.about.network
     count, classes = len(card.about.classes), ", ".join(map(escape.markdown, card.about.classes[:SHOWN]))
     more = f" and {count - SHOWN} more" if count > SHOWN else ""
+    gives = "a logit of the class" if count == 1 else f"{count:,} logits, one for each of the classes"
     lines = [
-        f"A network that looks at one image and gives {_counted(count, 'logit')}, one for each of "
-        f"{_counted(count, 'class', 'classes')}: {classes}{more}. The sigmoid of a logit is the probability that it is positive.",
+        f"A network that looks at one image and gives {gives} {classes}{more}. The sigmoid of a logit is the probability that the "
+        "image is positive.",
         "",
         f"- Encoder: {escape.markdown(network.name)}, {network.channels} x {network.size} x {network.size} pixels.",
         f"- It starts from {_start(card)}.",
@@ -187,9 +187,10 @@ def _what_it_is(card: ModelCard) -> list[str]:
         "",
     ]
     if card.facts["advised"]:
+        subsets = card.way["n_subsets"]
+        over = f", the mean over {subsets} labelled subsets" if subsets > 1 else ""
         why = (
-            f"Of {card.ways} ways to train, this one has the highest test AUROC, {card.way['auroc']:.3f}, the mean over "
-            f"{_counted(card.way['n_subsets'], 'labelled subset')} (`tables/advice.md`). The luckiest way is chosen too, so this "
+            f"Of {card.ways} ways to train, this one has the highest test AUROC, {card.way['auroc']:.3f}{over} (`tables/advice.md`). The luckiest way is chosen too, so this "
             "number, and those below, are too high on average."
         )
     else:
@@ -211,7 +212,7 @@ def _start(card: ModelCard) -> str:
     """Return what finetuning started from, in words."""
     source, facts = card.about.made.source, card.facts
     own = INITIAL if source not in facts["encoders"] else source
-    name, weights = map(escape.markdown, facts["encoders"][own])
+    name, weights = (escape.markdown(facts["encoders"][own][key]) for key in ("name", "weights"))
     if own != INITIAL:
         return f"the encoder '{source}' ({name}, weights: {weights})"
     initial = f"the initial weights of {name} ({weights})"
@@ -319,7 +320,10 @@ def _training(card: ModelCard) -> list[str]:
         rows["MoCo"] = _settings(schedule | facts["moco"])
     rows["packages"] = _settings(card.versions)
     frame = pd.DataFrame({"setting": rows.keys(), "value": map(str, rows.values())})
-    return [markdown(frame, "The training in full; `config/README.md` explains the settings.")]
+    return [
+        markdown(frame, "The training in full."),
+        "`config/README.md` explains the settings. The packages are those of the finetuning.",
+    ]
 
 
 def _settings(values: Mapping[str, Any]) -> str:
@@ -475,20 +479,21 @@ def _use(card: ModelCard) -> list[str]:
 
 
 def _sharing(card: ModelCard) -> list[str]:
-    closed = [name for name, each in card.facts["datasets"].items() if not each["shareable"]]
-    used = {card.about.made.target, *card.facts["sources"].get(card.about.made.source, [])}
-    # The initial weights may be trained on a dataset of this run.
-    used |= card.facts["datasets"].keys() - {
-        name for names in card.facts["sources"].values() for name in names
-    }
-    closed = [name for name in closed if name in used]
-    if not closed:
-        return ["All images that trained it in this run may be shared, and so may the model."]
-    names = " and ".join(_title(card, name) for name in closed)
-    return [
-        f"It was trained on images that may not be shared: {names}. Weights can reveal whether an image was among them, and parts of "
-        "it. Ask the owner of the data before you pass the model on; this page contains only counts."
-    ]
+    made, facts = card.about.made, card.facts
+    first = facts["encoders"][made.source if made.source in facts["encoders"] else INITIAL]
+    used = {made.target, first["classes_of"], *facts["sources"].get(made.source, [])}
+    closed = [name for name, each in facts["datasets"].items() if name in used and not each["shareable"]]
+    if closed:
+        names = " and ".join(_title(card, name) for name in closed)
+        text = (
+            f"It was trained on images that may not be shared: {names}. Weights can reveal whether an image was among them, and parts "
+            "of it. Ask the owner of the data before you pass the model on; this page contains only counts."
+        )
+    else:
+        text = "All images that trained it in this run may be shared, and so may the model."
+    if first["others"]:
+        text += " The weights that it started from are the work of others: their licence counts as well."
+    return [text]
 
 
 def choose(advice: pd.DataFrame, facts: Mapping[str, Any], path: str) -> pd.Series:
