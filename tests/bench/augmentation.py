@@ -19,11 +19,13 @@ from PIL import Image, ImageFilter
 
 from moco_transfer.augment import augment
 from moco_transfer.config.augmentation import operations_of
+from moco_transfer.config.encoders import IMAGENET_MEAN, IMAGENET_STD, Network
 from moco_transfer.seeds import stream
-from moco_transfer.training.images import DEVIATION, MEAN, ImagePool, normalise
+from moco_transfer.training.images import ImagePool, View
 
 IMAGES, BATCH, STORED, SIZE, CORES = 256, 64, 256, 224, 2
 FILE_SIDE = 320
+VIEW = View(SIZE, Network(name="densenet121", channels=3, size=SIZE, mean=IMAGENET_MEAN, std=IMAGENET_STD))
 
 
 def measure() -> list[Measure]:
@@ -52,7 +54,7 @@ def _compare(preset: str, folder: Path) -> Measure:
         for numbers in random.permutation(IMAGES).reshape(-1, BATCH):
             pixels = pool.batch(numbers)
             for _ in range(2):
-                normalise(augment(pixels, operations, SIZE, random))
+                VIEW.prepare(augment(pixels, operations, SIZE, random))
 
     def reference() -> None:
         for _ in loader:
@@ -114,7 +116,9 @@ def _published_transform(preset: str) -> object:
             transforms.RandomRotation(10),
             transforms.RandomCrop(SIZE),
         ]
-    return transforms.Compose([*steps, transforms.ToTensor(), transforms.Normalize(MEAN, DEVIATION)])
+    return transforms.Compose(
+        [*steps, transforms.ToTensor(), transforms.Normalize(IMAGENET_MEAN, IMAGENET_STD)]
+    )
 
 
 if __name__ == "__main__":

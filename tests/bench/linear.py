@@ -27,16 +27,17 @@ from torch import nn
 from torch.nn import functional as F
 
 from moco_transfer.config import stages
+from moco_transfer.config.encoders import IMAGENET_MEAN, IMAGENET_STD, Network
 from moco_transfer.config.training import Optimizer
 from moco_transfer.data.labels import COLUMNS
 from moco_transfer.finetune.data import FinetuningData, read_finetuning_data
 from moco_transfer.finetune.embed import embed
 from moco_transfer.finetune.linear import linear
-from moco_transfer.networks import build_backbone, load_weights, save_weights
+from moco_transfer.networks import build_network, load_encoder, save_encoder
 from moco_transfer.seeds import stream
-from moco_transfer.training.images import DEVIATION, MEAN
 
-NETWORK = stages.Network(name="densenet_small", input_size=64)
+CROP = 64
+NETWORK = Network(name="densenet_small", channels=3, size=CROP, mean=IMAGENET_MEAN, std=IMAGENET_STD)
 EPOCHS, SUBSETS = 100, 3
 
 
@@ -93,8 +94,7 @@ def _measure(target: Target) -> Measure:
             for size in target.subsets
         ]
         images = np.load(folder / "images.npy")
-        network = build_backbone(NETWORK.name, 0).eval()
-        load_weights(network, folder / "encoder.safetensors")
+        network = load_encoder(folder / "encoder.safetensors").eval()
         ours, scoring, *an_epoch = best_seconds(
             lambda: _ours(target, folder),
             lambda: _forward(network, images, jobs[0].scored, 256),
@@ -109,7 +109,7 @@ def _measure(target: Target) -> Measure:
 def write_inputs(target: Target, folder: Path) -> None:
     """Write a store of random images, splits, nested subsets ({size}-{number}.parquet) and an encoder."""
     draw = stream(0, "bench", "linear", target.name)
-    n, side = sum(target.splits.values()), NETWORK.input_size
+    n, side = sum(target.splits.values()), CROP
     np.save(folder / "images.npy", draw.integers(0, 256, (n, side, side), dtype=np.uint8))
     (folder / "manifest.json").write_text(json.dumps({"sha256": {"images.npy": "made up"}}))
     index = pd.DataFrame({column: [str(row) for row in range(n)] for column in COLUMNS})
@@ -118,7 +118,7 @@ def write_inputs(target: Target, folder: Path) -> None:
     pd.concat([index, classes], axis=1).to_parquet(folder / "index.parquet")
     splits = np.repeat(list(target.splits), list(target.splits.values()))
     pd.DataFrame({"split": splits}).to_parquet(folder / "splits.parquet")
-    save_weights(build_backbone(NETWORK.name, 1), folder / "encoder.safetensors")
+    save_encoder(build_network(NETWORK, 1), folder / "encoder.safetensors")
     for number in range(1, SUBSETS + 1):
         order = draw.permutation(target.splits["train"])
         for size in target.subsets:
@@ -145,7 +145,7 @@ def _ours(target: Target, folder: Path) -> None:
     splits = folder / "splits.parquet"
     cached = {"features": folder / "features.npy", "rows": folder / "rows.npy"}
     embed(
-        stages.Embed(network=NETWORK, views=1, augment="none", seed=0, stream=["bench"]),
+        stages.Embed(crop=CROP, views=1, augment="none", seed=0, stream=["bench"]),
         encoder=folder / "encoder.safetensors",
         images=folder / "images.npy",
         splits=splits,
@@ -186,7 +186,7 @@ def _reference_epoch(target: Target, network: nn.Module, images: np.ndarray, job
 @torch.no_grad()
 def _forward(network: nn.Module, images: np.ndarray, rows: np.ndarray, batch: int) -> torch.Tensor:
     """Return the features of ``rows`` in float32 and in PyTorch's default memory format."""
-    mean, deviation = torch.tensor(MEAN).view(3, 1, 1), torch.tensor(DEVIATION).view(3, 1, 1)
+    mean, deviation = (torch.tensor(each).view(3, 1, 1) for each in (NETWORK.mean, NETWORK.std))
     features = []
     for start in range(0, len(rows), batch):
         grey = torch.from_numpy(images[rows[start : start + batch]]).unsqueeze(1)

@@ -18,11 +18,13 @@ from measure import Measure, best_seconds, measured_as_a_job, print_measures
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from moco_transfer.config.encoders import IMAGENET_MEAN, IMAGENET_STD, Network
 from moco_transfer.moco import MoCo
-from moco_transfer.networks import build_backbone
+from moco_transfer.networks import build_network
 from moco_transfer.training.loop import SGD
 
 BATCH, SIZE, CORES = 16, 224, 2
+NETWORK = Network(name="densenet121", channels=3, size=SIZE, mean=IMAGENET_MEAN, std=IMAGENET_STD)
 DIM, QUEUE, MOMENTUM, TEMPERATURE, LR = 128, 24_576, 0.999, 0.2, 1e-4
 WITH_BF16 = ("avx512_bf16", "amx_bf16")
 
@@ -53,7 +55,7 @@ def compare() -> list[Measure]:
 
 
 def _step(views: list[Tensor], precision: torch.dtype) -> Callable[[], None]:
-    network = MoCo(build_backbone("densenet121", 1), DIM, QUEUE, MOMENTUM, TEMPERATURE)
+    network = MoCo(build_network(NETWORK, 1), DIM, QUEUE, MOMENTUM, TEMPERATURE)
     network.to(memory_format=torch.channels_last).train()
     optimizer = SGD(network.query_encoder.parameters(), 0.9, 1e-4)
     images, order = torch.arange(BATCH), torch.randperm(BATCH)

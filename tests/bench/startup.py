@@ -13,7 +13,7 @@ import time
 from pathlib import Path
 
 import numpy as np
-from linear import NETWORK, TARGETS, linear_settings, write_inputs
+from linear import CROP, TARGETS, linear_settings, write_inputs
 from measure import Measure
 
 from moco_transfer.config import stages
@@ -32,7 +32,7 @@ LIMITS = {"linear": 1, "end-to-end": 10, "pretrain": 10}
 REPEATS = 3
 LINEAR = linear_settings(TARGETS[0], epochs=1)
 SHARED = {
-    "network": NETWORK,
+    "crop": CROP,
     "computing": stages.Computing(precision="float32", compile=False),
     "seed": 0,
     "stream": ["bench"],

@@ -20,7 +20,7 @@ NUMBERS = np.arange(12, dtype=np.float32).reshape(4, 3)
 
 def read_lists(path):
     weights, about = read_weights(path)
-    return {name: values.tolist() for name, values in weights.items()}, about
+    return {name: values.tolist() for name, values in weights.items()}, about["x"]
 
 
 KINDS = {

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import copy
 import functools
+import subprocess
+import sys
 from collections import Counter
 from datetime import date
 from pathlib import Path
@@ -11,6 +13,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from moco_transfer.config.encoders import architectures
 from moco_transfer.config.experiment import check, merge
 from moco_transfer.config.reference import reference
 from moco_transfer.errors import UserError
@@ -74,11 +77,9 @@ def changed(base, path, value):
         ("sources.hip", ["hip"], "sources.hip: 'hip' is not a dataset"),
         ("sources.limited", ["spine"], "'limited' is built in"),
         ("datasets.spine.root", None, "either 'root' or 'phantom'"),
-        ("model.initial_weights.url", None, "kind 'download' needs 'url'"),
-        ("model.input_size", 300, "store.size must be at least model.input_size"),
+        ("model.crop", 300, "store.size must be at least model.crop"),
         ("evaluation.percentiles", [5], "evaluation.percentiles"),
         ("evaluation.percentiles", [95, 5], "smaller percentile must come first"),
-        ("model.name", "densenet999", "model.name"),
         ("pretraining.schedules.chest.bn_groups", 200, "too small for 200 bn_groups"),
         ("targets.spine.percents", ["1", "10", "1.0"], "is listed twice"),
         ("targets.natural", {"percents": ["10"], "limited": []}, "finetune.optimizers"),
@@ -107,7 +108,9 @@ def changed(base, path, value):
         ("moco.augment", [{"rotate": float("inf")}, {"crop": "random"}], "'moco.augment.0.rotate': .*finite"),
         ("datasets.spine.root", "$NO_SUCH_VARIABLE/x", "the environment has no variable .NO_SUCH_VARIABLE"),
         ("datasets.spine.root", "", "'datasets.spine.root': expected a path"),
-        ("model.initial_weights.url", "weights.pth", "expected an address that begins with https://"),
+        ("model.initial_weights", ["chest"], "'model.initial_weights': expected a section"),
+        ("model.initial_weights.encoder", "densenet999", "'model.initial_weights.encoder': .*did you mean"),
+        ("model.initial_weights.trained_on", ["hip"], "model.initial_weights.trained_on: 'hip' is not"),
         ("model.initial_weights.sha256", "A639", "expected up to 64 digits"),
         ("sources.natural", ["natural"], "sources.natural: MoCo's augmentations need grey images"),
         ("datasets.spine.split.validation", "official", "the shares add up"),
@@ -198,6 +201,118 @@ def test_an_entry_is_taken_out_by_null():
 
 def test_the_reference_of_the_configuration_is_in_step():
     assert (CONFIG / "README.md").read_text() == reference(), "run: python -m moco_transfer.config.reference"
+
+
+LEARNT = {"classes_of": "natural", "epochs": 1, "batch": 2, "lr": 0.1}
+
+
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        ({"encoder": "resnet51"}, "'sources.x.encoder': timm has no network of this name; did you mean .*resnet50"),
+        ({"encoder": "zzzz"}, "'sources.x.encoder': timm has no network of this name; .*list_models"),
+        ({"encoder": "densenet_small", "weights": "pretrained"}, "'sources.x': nobody publishes weights of densenet_small"),
+        ({"weights": "hf-hub:org/name"}, "'sources.x.weights': expected hf-hub:ORG/NAME@REVISION"),
+        ({"weights": 5}, "'sources.x.weights': write it in quotes"),
+        ({"weights": ["a.pth"]}, "'sources.x.weights': .*string"),
+        ({"weights": None}, "'sources.x.weights': .*string"),
+        ({"weights": ""}, "'sources.x.weights': expected a path"),
+        ({"weights": {"classes_of": "natural"}}, "'sources.x.weights.epochs' is missing"),
+        ({"weights": LEARNT | {"epoch": 2}}, "unknown key 'sources.x.weights.epoch'; did you mean 'epochs'"),
+        ({"weights": LEARNT | {"classes_of": "hip"}}, "sources.x.weights.classes_of: 'hip' is not a dataset"),
+        ({"weights": LEARNT | {"classes_of": "chest"}}, "sources.x.weights.classes_of: .*exactly one class"),
+        ({"sha256": "a639"}, "'sources.x': 'sha256' has no meaning for these weights"),
+        ({"file": "model.bin"}, "'sources.x': 'file' has no meaning for these weights"),
+        ({"weights": "a.pth", "sha256": "A639"}, "'sources.x.sha256': expected up to 64 digits"),
+        ({"trained_on": ["hip"]}, "sources.x.trained_on: 'hip' is not a dataset or an adapter; .*nih_chestxray14"),
+        ({"trained_on": ["image_folder"]}, "sources.x.trained_on: 'image_folder' is not"),
+        ({"chanels": 1}, "unknown key 'sources.x.chanels'; did you mean 'channels'"),
+        ({"input": {"sise": 224}}, "unknown key 'sources.x.input.sise'; did you mean 'size'"),
+        ({"input": 224}, "'sources.x.input': expected a section"),
+        ({"input": {"size": 16}}, "'sources.x.input.size': .*32"),
+        ({"input": {"std": 0}}, "'sources.x.input.std.0': .*greater than 0"),
+        ({"channels": 1, "input": {"mean": [0, 0, 0]}}, "'sources.x': input.mean has 3 values for 1 channels"),
+        ({"channels": 2}, "'sources.x.channels': .*1 or 3"),
+        ({"match": "names"}, "'sources.x.match'"),
+    ],
+)  # fmt: skip
+def test_a_mistake_in_an_encoder_is_named_in_one_line(change, message):
+    encoder = {"encoder": "resnet50", "weights": "random"} | change
+    with pytest.raises(UserError, match=message) as caught:
+        check(raw({"sources": {"x": encoder}}))
+    assert "\n" not in str(caught.value) and "<" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "sources, message",
+    [
+        ({"initial": {"encoder": "resnet50", "weights": "random"}}, "'initial' is built in"),
+        ({"initial": []}, "'initial' is built in"),
+        ({"x": "chest"}, "'sources.x': .*list"),
+        ({"x": [{"encoder": "resnet50"}]}, "'sources.x.0': "),
+        ({"x": {"weights": "random"}}, "'sources.x.encoder' is missing"),
+        ({"x": {"encoder": "resnet50"}}, "'sources.x.weights' is missing"),
+    ],
+)
+def test_a_source_is_a_list_of_datasets_or_an_encoder(sources, message):
+    with pytest.raises(UserError, match=message) as caught:
+        check(raw({"sources": sources}))
+    assert "\n" not in str(caught.value) and "<" not in str(caught.value)
+
+
+def test_sources_are_encoders_beside_lists_of_datasets():
+    given = {
+        "vit": {"encoder": "vit_tiny_patch16_224", "weights": "random", "input": {"mean": 0.5}},
+        "hub": {
+            "encoder": "resnet50.a1_in1k",
+            "weights": "hf-hub:timm/resnet50.a1_in1k@0a1b",
+            "file": "a.bin",
+        },
+        "file": {"encoder": "densenet121", "weights": "~/w.pth", "trained_on": ["chest", "nih_chestxray14"]},
+        "web": {"encoder": "densenet121", "weights": "https://host/w.pth", "sha256": "a639"},
+        "timm": {"encoder": "densenet121.tv_in1k", "weights": "pretrained"},
+        "learnt": {"encoder": "densenet_small", "weights": LEARNT},
+    }
+    config = check(raw({"sources": given}))
+    assert list(config.moco_sources) == ["none", "spine", "chest", "spine+chest"]
+    assert {name: encoder.kind for name, encoder in config.encoders.items()} == {
+        "initial": "address",
+        "vit": "random",
+        "hub": "hub",
+        "file": "file",
+        "web": "address",
+        "timm": "pretrained",
+        "learnt": "supervised",
+    }
+    assert all_sources(config) == [*config.moco_sources, *given, "limited"]
+    assert config.sources["vit"].input.mean == [0.5]
+    assert not config.sources["file"].weights.startswith("~")
+    assert check(config.model_dump()) == config
+
+
+def test_an_overlay_that_names_an_encoder_replaces_the_whole_entry():
+    url = raw()["model"]["initial_weights"]
+    assert {"weights", "sha256"} <= url.keys()
+    other = {"encoder": "resnet50", "weights": "random"}
+    assert raw({"model": {"initial_weights": other}})["model"]["initial_weights"] == other
+    # Without its name, the others of its keys stay.
+    changed = raw({"model": {"initial_weights": {"weights": "w.pth"}}})["model"]["initial_weights"]
+    assert changed == url | {"weights": "w.pth"}
+    sources = {"chest": other}, {"chest": {"input": {"size": 64}}}, {"chest": ["chest"]}
+    found = [raw(*({"sources": each} for each in sources[:n]))["sources"]["chest"] for n in range(4)]
+    assert found == [["chest"], other, other | {"input": {"size": 64}}, ["chest"]]
+
+
+def test_the_architectures_are_timms_and_are_known_without_importing_it():
+    import timm
+
+    assert set(architectures()) == {"densenet_small", *timm.list_models()}
+    script = (
+        "import sys; from moco_transfer.config.encoders import architectures; "
+        "print('resnet50' in architectures(), {'torch', 'timm', 'torchvision'} & set(sys.modules))"
+    )
+    found = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout
+    assert found == "True set()\n"
 
 
 @pytest.fixture(scope="module")

@@ -214,11 +214,15 @@ def test_the_configurations_of_the_repository_have_enough_images(files):
     refuse_too_few(read_config([PAPER, *(CONFIG / f"{name}.yaml" for name in files)]))
 
 
-@pytest.mark.parametrize("name", ["densenet_small", "densenet121", "resnet18"])
+@pytest.mark.parametrize("name", NETWORK_SIZES)
 def test_the_size_of_a_network_is_that_of_the_network(name):
+    import torch
+
     from moco_transfer.networks import build_network
 
-    network = build_network(NETWORK.model_copy(update={"name": name}), 0)
+    size = 518 if "dinov2" in name else 224
+    with torch.device("meta"):
+        network = build_network(NETWORK.model_copy(update={"name": name, "size": size}), 0)
     state = network.state_dict()
     numbers = sum(value.numel() for key, value in state.items() if not key.endswith("num_batches_tracked"))
     assert NETWORK_SIZES[name] == (network.width, numbers)
@@ -228,9 +232,31 @@ def test_disk():
     assert [job.size for job in jobs_of("join_shards")] == [256**2 * n for n in (10_466, 377_110, 3 * 2_000)]
     assert all(job.size == 4 * 1_024 * job.forward for job in jobs_of("embed"))
     assert jobs_of("pretrain")[0].size == pytest.approx(28.2e6, rel=0.01)
-    other = written("other.yaml", "model: {name: resnet34}")
-    assert jobs_of("embed", other)[0].size == 0 and "resnet34 is unknown" in text_of(other)
+    assert jobs_of("import_encoder")[0].size == jobs_of("pretrain")[0].size
     assert "unknown" not in text_of(speed=1)
+
+
+def test_every_source_has_the_size_of_its_own_network():
+    sources = """
+sources:
+  resnet: {encoder: resnet50.a1_in1k, weights: pretrained}
+  vit: {encoder: vit_little_patch16_reg4_gap_256, weights: random}
+  learnt: {encoder: densenet_small, weights: {classes_of: natural, epochs: 3, batch: 100, lr: 0.1}}
+"""
+    own = written("own.yaml", sources)
+    widths = {job.size / job.forward for job in jobs_of("embed", own)}
+    assert widths == {4 * 1_024, 4 * 2_048, 0, 4 * 50}
+    assert len(jobs_of("embed", own)) == 2 * (4 + 3)
+    initial, resnet, vit = jobs_of("import_encoder", own)
+    assert (initial.size, resnet.size, vit.size) == (4 * 7_037_504, 4 * 23_561_152, 0)
+    (learnt,) = jobs_of("train_weights", own)
+    assert (learnt.steps, learnt.trained, learnt.size) == (3 * 20, 3 * 2_000, 4 * 47_272)
+    # MoCo starts from the initial weights.
+    assert {job.size for job in jobs_of("pretrain", own)} == {initial.size}
+    said = [line for line in text_of(own).splitlines() if "Not counted" in line]
+    assert len(said) == 1 and "vit_little_patch16_reg4_gap_256" in said[0] and "resnet50" not in said[0]
+    other = written("other.yaml", "model: {initial_weights: {encoder: resnet34, weights: random}}")
+    assert jobs_of("pretrain", other)[0].size == 0 and "features of resnet34, whose" in text_of(other)
 
 
 def test_hours_at_a_given_speed():

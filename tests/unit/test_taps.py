@@ -1,29 +1,38 @@
 """Taps: which layers the similarity looks at, and what it records of them."""
 
+import copy
+
 import numpy as np
 import pandas as pd
 import pytest
 import torch
 from made_up_settings import NETWORK
 from made_up_stores import write_store
-from moco_transfer.backbones.taps import channel_means, choose_taps
 from safetensors.numpy import save
 from torch import nn
 
 from moco_transfer import cli
 from moco_transfer.config import stages
-from moco_transfer.config.training import Model
+from moco_transfer.config.encoders import Encoder
 from moco_transfer.errors import UserError
-from moco_transfer.networks import build_backbone, save_weights
+from moco_transfer.networks import build_network, save_encoder
 from moco_transfer.similarity.activations import layer_activations, read_layers, write_layers
-from moco_transfer.training.images import ImagePool, normalise
+from moco_transfer.similarity.taps import channel_means, choose_taps
+from moco_transfer.training.images import ImagePool, View
 
 CPU = torch.device("cpu")
 
 
+def network_of(name, **changes):
+    return NETWORK.model_copy(update={"name": name, "size": 64, **changes})
+
+
+VIEW = View(64, network_of("resnet18"))
+
+
 @pytest.fixture(scope="module")
 def resnet():
-    return build_backbone("resnet18", 3, 64)
+    return build_network(VIEW.network, 3)
 
 
 @pytest.fixture
@@ -34,11 +43,12 @@ def pool(tmp_path):
 
 
 def record(network, taps, pool, **sizes):
-    return layer_activations(network, taps, pool, 64, CPU, **sizes)
+    return layer_activations(network, taps, pool, VIEW, CPU, **sizes)
 
 
-def test_a_densenet_has_the_layers_of_figure_3():
-    taps = choose_taps(build_backbone("densenet_small", 1), None, 32)
+@pytest.mark.parametrize("name", ["densenet_small", "densenet121"])
+def test_a_densenet_has_the_layers_of_figure_3(name):
+    taps = choose_taps(build_network(network_of(name), 1))
     assert list(taps) == ["CV1", "DB1", "DB2", "DB3", "DB4"]
     assert taps["CV1"] == "features.conv0" and taps["DB4"] == "features.denseblock4"
 
@@ -47,39 +57,56 @@ def test_a_densenet_has_the_layers_of_figure_3():
     "name, expected",
     [
         ("resnet18", ["conv1", "layer1", "layer2", "layer3", "layer4"]),
-        ("convnext_tiny", ["features.0.0", *(f"features.{stage}" for stage in (1, 3, 5, 7))]),
-        ("swin_t", ["features.0.0", *(f"features.{stage}" for stage in (1, 3, 5, 7))]),
-        ("efficientnet_b0", ["features.0.0", *(f"features.{stage}" for stage in (1, 2, 3, 5, 8))]),
-        # The last of the convolutions of each size with its ReLU, which the pooling follows.
-        ("vgg16", [f"features.{layer}" for layer in (0, 3, 8, 15, 22, 29)]),
+        ("regnetx_002", ["stem", "s1", "s2", "s3", "s4"]),
+        ("convnext_atto", ["stem.0", *(f"stages.{stage}" for stage in range(4))]),
+        ("swin_tiny_patch4_window7_224", ["patch_embed.proj", *(f"layers.{stage}" for stage in range(4))]),
+        ("efficientnet_b0", ["conv_stem", *(f"blocks.{stage}" for stage in (0, 1, 2, 4, 6))]),
+        ("mobilenetv3_small_050", ["conv_stem", *(f"blocks.{stage}" for stage in (0, 1, 3, 5))]),
+        # The last ReLU at each resolution, and the last pooling.
+        ("vgg16", [f"features.{layer}" for layer in (0, 3, 8, 15, 22, 29, 30)]),
+        # All blocks have the same resolution: the one at each quarter.
+        ("vit_tiny_patch16_224", ["patch_embed.proj", *(f"blocks.{block}" for block in (2, 5, 8, 11))]),
+        ("mixer_s32_224", ["stem.proj", *(f"blocks.{block}" for block in (1, 3, 5, 7))]),
     ],
 )
 def test_other_networks_have_the_first_convolution_and_the_last_block_at_each_resolution(name, expected):
     with torch.device("meta"):
-        network = build_backbone(name, 1, 64)
-        training = [module.training for module in network.modules()]
-        assert list(choose_taps(network, None, 64).values()) == expected
-    assert [module.training for module in network.modules()] == training
+        network = build_network(network_of(name, size=224 if name.startswith("mixer") else 64), 1)
+    assert list(choose_taps(network).values()) == expected
 
 
-def test_a_vision_transformer_has_the_blocks_at_each_quarter():
-    with torch.device("meta"):
-        taps = choose_taps(build_backbone("vit_b_32", 1, 64), None, 64)
-    assert list(taps) == ["conv_proj", "block3", "block6", "block9", "block12"]
-    assert taps["block12"] == "encoder.layers.encoder_layer_11"
+def test_every_channel_of_a_tap_is_averaged_over_all_positions(pool):
+    """Swin's maps have their channels last."""
+    swin = network_of("swin_tiny_patch4_window7_224")
+    network = build_network(swin, 1)
+    taps = choose_taps(network)
+    found = layer_activations(network, taps, pool, View(64, swin), CPU)
+    assert [rows.shape for rows in found.values()] == [(7, width) for width in (96, 96, 192, 384, 768)]
+    outputs = {}
+    network.layers[0].register_forward_hook(lambda _module, _inputs, output: outputs.update(swin=output))
+    with torch.no_grad():
+        network.eval()(View(64, swin).of(pool.batch(np.arange(7))))
+    assert outputs["swin"].shape == (7, 16, 16, 96)
+    np.testing.assert_allclose(found["layers.0"], outputs["swin"].mean((1, 2)), rtol=1e-4, atol=1e-5)
 
 
 def test_configured_taps_keep_their_order(resnet):
     taps = {"late": "layer4.1.conv2", "early": "conv1"}
-    assert list(choose_taps(resnet, taps, 64).items()) == list(taps.items())
+    assert list(choose_taps(with_taps(resnet, taps)).items()) == list(taps.items())
+
+
+def with_taps(encoder, taps):
+    changed = copy.copy(encoder)
+    changed.network = encoder.network.model_copy(update={"taps": taps})
+    return changed
 
 
 @pytest.mark.parametrize(
     "path, near", [("layer4.3.conv2", "layer4.1.conv2"), ("??", "there are conv1, bn1"), ("", "")]
 )
 def test_a_wrong_path_is_named_with_its_key_and_those_near_it(resnet, path, near):
-    with pytest.raises(UserError, match=f"model.taps.DB4 is .*does not have; .*{near}") as caught:
-        choose_taps(resnet, {"DB4": path}, 64)
+    with pytest.raises(UserError, match=f"taps.DB4 is .*resnet18 does not have; .*{near}") as caught:
+        choose_taps(with_taps(resnet, {"DB4": path}))
     assert "\n" not in str(caught.value)
 
 
@@ -92,18 +119,12 @@ def test_positions_are_averaged_whatever_their_layout():
     assert channel_means(expected) is expected
 
 
-def test_as_many_channels_as_pixels_a_side_are_channels_first_except_in_swin():
-    maps = torch.randn(3, 4, 4, 4)
-    torch.testing.assert_close(channel_means(maps), maps.mean((2, 3)))
-    torch.testing.assert_close(channel_means(maps, channels_last=True), maps.mean((1, 2)))
-
-
 def test_activations_are_the_means_of_each_tap_in_order(resnet, pool):
-    taps = {"stem": "conv1", "inner": "layer1.0.conv1", "last": "fc"}
+    taps = {"stem": "conv1", "inner": "layer1.0.conv1", "last": "global_pool"}
     found = record(resnet, taps, pool, batch=3)
     assert list(found) == list(taps)
     with torch.no_grad():
-        x = normalise(pool.batch(np.arange(7)))
+        x = VIEW.of(pool.batch(np.arange(7)))
         stem = resnet.eval().conv1(x)
         inner = resnet.layer1[0].conv1(resnet.maxpool(resnet.bn1(stem).relu()))
         expected = {"stem": stem.mean((2, 3)), "inner": inner.mean((2, 3)), "last": resnet(x)}
@@ -111,14 +132,25 @@ def test_activations_are_the_means_of_each_tap_in_order(resnet, pool):
         np.testing.assert_allclose(found[tap], rows.numpy(), rtol=1e-4, atol=1e-5)
 
 
-def test_of_a_layer_that_runs_twice_the_last_output_counts(resnet, pool):
-    """A residual block of ResNet uses one ReLU for its inner layer and for its output."""
-    found = record(resnet, {"relu": "layer4.1.relu", "block": "layer4.1"}, pool)
-    np.testing.assert_array_equal(found["relu"], found["block"])
+class Twice(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.inner = nn.Conv2d(3, 3, 1)
+
+    def forward(self, x):
+        return self.inner(self.inner(x)).mean((2, 3))
+
+
+def test_of_a_layer_that_runs_twice_the_last_output_counts(pool):
+    network = Twice()
+    found = record(network, {"inner": "inner"}, pool)
+    with torch.no_grad():
+        expected = network(VIEW.of(pool.batch(np.arange(7))))
+    np.testing.assert_allclose(found["inner"], expected, rtol=1e-4, atol=1e-5)
 
 
 def test_the_last_dense_layer_can_stand_for_its_block(pool):
-    network = build_backbone("densenet_small", 1)
+    network = build_network(NETWORK, 1)
     found = record(
         network, {"block": "features.denseblock4", "layer": "features.denseblock4.denselayer3"}, pool
     )
@@ -140,7 +172,7 @@ class Attention(nn.Module):
     "path, message", [("inner", "gives more than one array"), ("inner.out_proj", "that images do not pass")]
 )
 def test_a_layer_without_one_output_is_refused_by_its_key(pool, path, message):
-    with pytest.raises(UserError, match=f"model.taps.here .*{message}"):
+    with pytest.raises(UserError, match=f"taps.here .*{message}"):
         record(Attention(), {"here": path}, pool)
 
 
@@ -170,10 +202,11 @@ def test_another_file_than_one_of_layers_is_refused(tmp_path, content):
 def test_the_table_of_similarities_has_the_layers_in_the_order_of_the_configuration(tmp_path):
     names, taps = ["a", "b"], {"late": "features.denseblock4", "early": "features.conv0"}
     images = [write_store(tmp_path / name, (12, 32, 32), seed=ord(name)) / "images.npy" for name in names]
-    save_weights(build_backbone("densenet_small", 1), tmp_path / "e.safetensors")
+    network = NETWORK.model_copy(update={"taps": taps})
+    save_encoder(build_network(network, 1), tmp_path / "e.safetensors")
     layers = [tmp_path / f"{name}.safetensors" for name in names]
     files = ["--encoder", tmp_path / "e.safetensors", "--images", *images, "--activations", *layers]
-    settings = stages.RecordActivations(network=NETWORK, taps=taps, datasets=names, images=12, seed=1)
+    settings = stages.RecordActivations(crop=32, datasets=names, images=12, seed=1)
     assert run_stage("activations", settings, *files, "--device", "cpu") == 0
     similarity = {"datasets": names, "images": 12, "network": "none", "variance": 0.99, "directions": 2}
     similarity |= {"null_draws": 2, "split_halves": 2}
@@ -187,19 +220,8 @@ def run_stage(name, settings, *options):
     return cli.main([name, "--settings", settings.model_dump_json(), *map(str, options)])
 
 
-@pytest.mark.parametrize(
-    "change, message",
-    [
-        ({"taps": {}}, "taps"),
-        ({"taps": {"$x$": "conv1"}}, "taps"),
-        ({"name": "resnet51"}, "did you mean .*resnet50"),
-    ],
-)
-def test_the_configuration_refuses_what_can_be_no_tap_or_network(change, message):
-    weights = {"kind": "file", "path": "w.pth"} | dict.fromkeys(
-        ["url", "sha256", "dataset", "epochs", "batch", "lr"]
-    )
-    valid = {"name": "resnet50", "input_size": 224, "taps": None, "initial_weights": weights}
-    assert Model.model_validate(valid | {"taps": {"CV1": "conv1"}}).taps == {"CV1": "conv1"}
-    with pytest.raises(ValueError, match=message):
-        Model.model_validate(valid | change)
+@pytest.mark.parametrize("taps", [{}, {"$x$": "conv1"}, {"CV1": 1}])
+def test_the_configuration_refuses_what_can_be_no_tap(taps):
+    assert Encoder(encoder="resnet18", weights="random", taps={"CV1": "conv1"}).taps == {"CV1": "conv1"}
+    with pytest.raises(ValueError, match="taps"):
+        Encoder(encoder="resnet18", weights="random", taps=taps)

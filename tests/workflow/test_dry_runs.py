@@ -12,7 +12,7 @@ def test_the_papers_configuration_plans_the_papers_grid(empty_releases):
     assert counts["end_to_end"] == 84
     assert (counts["pretrain"], counts["pretrain_subset"]) == (3, 15)
     assert (counts["subset"], counts["embed"], counts["embed_subset"]) == (21, 8, 15)
-    assert (counts["fetch_weights"], counts["index"], counts["join_shards"]) == (1, 3, 3)
+    assert (counts["import_encoder"], counts["index"], counts["join_shards"]) == (1, 3, 3)
 
 
 def test_without_data_the_plan_says_what_is_missing_and_what_to_do(tmp_path):

@@ -76,8 +76,8 @@ def steps_of(path, initial):
 def test_as_many_steps_as_a_finished_run_took(finished):
     config, jobs = plan(finished, TINY[3:])
     run, taken = finished / "results/tiny", Counter()
-    for path in run.glob("initial_weights/**/*.csv"):
-        taken["train_weights"] += steps_of(path, config.model.initial_weights.lr)
+    for path in run.glob("encoders/**/metrics.csv"):
+        taken["train_weights"] += steps_of(path, config.model.initial_weights.weights.lr)
     for path in run.glob("pretrain/**/metrics.csv"):
         # A source and the replicate of its encoder, and for some sources target, percentage, fold and subset.
         source, _, *subset = path.relative_to(run / "pretrain").parent.parts

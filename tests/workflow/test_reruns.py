@@ -58,7 +58,7 @@ def test_a_release_may_have_any_name_and_move(tmp_path):
 
 def test_without_a_gpu_nothing_starts(tmp_path, monkeypatch):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
-    target = "results/tiny/initial_weights/replicate1/densenet_small.safetensors"
+    target = "results/tiny/encoders/initial/replicate1/encoder.safetensors"
     run = snakemake(target, *TINY, "--config", "device=cuda", directory=tmp_path, fails=True)
     assert "error: config: device is 'cuda' and PyTorch finds no GPU here" in run.stderr
     assert not (tmp_path / "results/data").exists() and "Traceback" not in run.stderr

@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import chain
 
+from moco_transfer.config.encoders import Encoder
 from moco_transfer.config.experiment import LIMITED, LIMITED_STEPS, NONE_LONGER, Config
 
 MODES = ("linear", "end_to_end")
@@ -96,15 +97,19 @@ def has_ranked_sources(config: Config) -> bool:
 
 
 def compared_networks(config: Config) -> list[str]:
-    """Return the sources whose networks are compared on the same images: ``none``, then the others of its architecture.
+    """Return the sources whose networks are compared on the same images: ``none``, then the others with the same layers.
 
     Sources with one encoder per labelled subset are left out.
     """
-    initial = config.model.initial_weights
+
+    def layers(encoder: Encoder) -> tuple[str, object]:
+        return encoder.encoder.split(".")[0], encoder.taps
+
+    initial = layers(config.model.initial_weights)
     alike = [
         source
         for source, seen in config.sources.items()
-        if (seen if isinstance(seen, list) else seen.encoder.split(".")[0] == initial.encoder.split(".")[0])
+        if (seen if isinstance(seen, list) else layers(seen) == initial)
     ]
     return ["none", *alike, *config.controls.size]
 

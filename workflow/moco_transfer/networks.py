@@ -100,14 +100,14 @@ def resolve(encoder: Encoder, crop: int) -> Network:
     if encoder.encoder != SMALL:
         import timm
 
-        usual = timm.get_pretrained_cfg(encoder.encoder)
-        if usual is None:
-            tags = (
-                ", ".join(timm.list_models(f"{encoder.encoder.split('.')[0]}.*", pretrained=True)) or "none"
-            )
+        try:
+            usual = timm.get_pretrained_cfg(encoder.encoder)
+        except RuntimeError:
+            known = timm.list_models(f"{encoder.encoder.split('.')[0]}.*", pretrained=True)
             raise UserError(
-                f"config: timm has no weights named '{encoder.encoder}'; of this network it has {tags}"
-            )
+                f"config: timm has no weights named '{encoder.encoder}'; of this network it has "
+                f"{', '.join(known) or 'none'}"
+            ) from None
         mean, std = list(usual.mean), list(usual.std)
         if usual.fixed_input_size:
             size = usual.input_size[-1]

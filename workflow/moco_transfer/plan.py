@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 import yaml
 
-from moco_transfer.config.experiment import LIMITED, LIMITED_STEPS, NONE_LONGER, Config, check, merge
+from moco_transfer.config.experiment import INITIAL, LIMITED, LIMITED_STEPS, NONE_LONGER, Config, check, merge
 from moco_transfer.config.training import Schedule
 from moco_transfer.data.counts import (
     LEAST_IMAGES,
@@ -51,15 +51,17 @@ from moco_transfer.training.schedule import all_batches, epochs_for_steps, full_
 RESULTS = "figures, tables, cards"
 # Training on an image costs a forward pass and a backward pass, and a backward pass costs two forward passes.
 TRAINING_PASSES = 3
-# (width of the features, values in the weights file) of each network, so that no network has to be built.
+# (width of the features, values in the encoder's file) of each network, so that none has to be built.
 NETWORK_SIZES = {
     "densenet_small": (50, 47_272),
     "densenet121": (1024, 7_037_504),
-    "densenet161": (2208, 26_691_936),
     "densenet169": (1664, 12_642_880),
-    "densenet201": (1920, 18_321_984),
+    "efficientnet_lite0": (1280, 3_413_024),
     "resnet18": (512, 11_186_112),
     "resnet50": (2048, 23_561_152),
+    "tf_efficientnet_lite0": (1280, 3_413_024),
+    "vit_base_patch14_dinov2": (768, 86_579_712),
+    "vit_base_patch16_224": (768, 85_798_656),
 }
 # Stands for the number of images of a dataset that the configuration does not tell.
 UNKNOWN = 10**12
@@ -137,8 +139,7 @@ class _Jobs:
         self.config, self.images = config, images
         # Encoders that are the same for every labelled subset.
         self.shared_encoders = [*config.sources, *config.controls.size]
-        width, numbers = NETWORK_SIZES.get(architecture(config), (0, 0))
-        self.feature_bytes, self.encoder_bytes = 4 * width, 4 * numbers
+        self.initial_bytes = 4 * network_size(config, INITIAL)[1]
 
     def all(self) -> Iterator[Job]:
         yield from self.data()
@@ -167,14 +168,14 @@ class _Jobs:
 
     def encoders(self) -> Iterator[Job]:
         """Yield the encoders that MoCo does not train."""
-        for encoder in self.config.encoders.values():
-            weights = encoder.weights
+        for name, encoder in self.config.encoders.items():
+            weights, size = encoder.weights, 4 * network_size(self.config, name)[1]
             if isinstance(weights, str):
-                yield Job("import_encoder", size=self.encoder_bytes)
+                yield Job("import_encoder", size=size)
                 continue
             n = self.images[weights.classes_of].sides["train"]
             steps = weights.epochs * _epoch_steps(n, weights.batch)
-            yield Job("train_weights", steps, weights.epochs * n, size=self.encoder_bytes)
+            yield Job("train_weights", steps, weights.epochs * n, size=size)
 
     def pretraining(self) -> Iterator[Job]:
         """Yield MoCo on whole datasets, on samples as large as another dataset, and on labelled images."""
@@ -212,7 +213,7 @@ class _Jobs:
             )
         steps = schedule.epochs * full_steps(images, schedule.batch)
         seen = steps * min(schedule.batch, images)
-        return Job(rule, steps, trained=seen, forward=seen, size=self.encoder_bytes)  # keys only pass forward
+        return Job(rule, steps, trained=seen, forward=seen, size=self.initial_bytes)  # keys only pass forward
 
     def features(self, target: str) -> Iterator[Job]:
         """Yield the features of all subsets at once, and those of each subset by its own encoder."""
@@ -222,14 +223,14 @@ class _Jobs:
         # Subsets are drawn independently: an image is in none of them with probability (1 - largest /
         # train)^subsets.
         union = round(train * (1 - (1 - largest / train) ** subsets))
-        labelled = [("embed", union)] * len(self.shared_encoders) + [
-            ("embed_subset", self.labelled(target, percent))
+        labelled = [("embed", source, union) for source in self.shared_encoders] + [
+            ("embed_subset", source, self.labelled(target, percent))
             for source, _, percent, _ in finetuning_jobs(self.config, target, ["linear"])
             if source in (LIMITED, LIMITED_STEPS)
         ]
-        for rule, images in labelled:
+        for rule, source, images in labelled:
             rows = self.scored(target) + images * self.config.finetune.linear.views
-            yield Job(rule, forward=rows, size=rows * self.feature_bytes)
+            yield Job(rule, forward=rows, size=4 * rows * network_size(self.config, source)[0])
 
     def linear(self, target: str) -> Iterator[Job]:
         epochs, batch = self.config.finetune.linear.epochs, self.config.finetune.optimizers[target].batch
@@ -357,14 +358,23 @@ def plan_text(config: Config, images_per_second: float | None = None) -> str:
         "Disk: joining the shards of a dataset temporarily takes twice its space. Releases, logs, figures "
         "and the states of unfinished trainings come on top.",
     ]
-    if architecture(config) not in NETWORK_SIZES:
-        lines.append(f"Not counted: encoders and features; the size of {architecture(config)} is unknown.")
+    unknown = {architecture(config, name) for name in config.encoders} - NETWORK_SIZES.keys()
+    if unknown:
+        lines.append(
+            f"Not counted: encoder files and features of {', '.join(sorted(unknown))}, whose size is unknown."
+        )
     return "\n".join(lines) + "\n"
 
 
-def architecture(config: Config) -> str:
-    """Return the architecture of the initial weights, without the tag of the weights that timm publishes for it."""
-    return config.model.initial_weights.encoder.split(".")[0]
+def architecture(config: Config, source: str) -> str:
+    """Return the architecture of a source's encoder, without the tag of the weights that timm publishes for it."""
+    encoders = config.encoders  # MoCo starts from the initial weights
+    return encoders.get(source, encoders[INITIAL]).encoder.split(".")[0]
+
+
+def network_size(config: Config, source: str) -> tuple[int, int]:
+    """Return the width of the features of a source, and the values in its encoder's file; 0 if unknown."""
+    return NETWORK_SIZES.get(architecture(config, source), (0, 0))
 
 
 def _row(name: str, jobs: Sequence[Job], speed: float | None) -> str:

@@ -40,17 +40,19 @@ def choose_taps(encoder: nn.Module) -> dict[str, str]:
 def _usual_taps(encoder: nn.Module) -> dict[str, str]:
     if type(encoder).__name__ == "DenseNet":
         return DENSENET_TAPS
-    convolution = next(path for path, module in encoder.named_modules() if isinstance(module, nn.Conv2d))
+    order = [path for path, _ in encoder.named_modules()]
+    convolutions = [path for path, module in encoder.named_modules() if isinstance(module, nn.Conv2d)]
     stages = getattr(encoder, "feature_info", None) or []
     if len({stage["reduction"] for stage in stages}) > 1:
         paths = list({stage["reduction"]: stage["module"] for stage in stages}.values())
     else:
         # All blocks of a vision transformer have the same resolution, so the taps are those at each quarter of its depth.
-        paths = (
-            [stages[len(stages) * quarter // 4 - 1]["module"] for quarter in (1, 2, 3, 4)] if stages else []
-        )
-    if not any(convolution == path or convolution.startswith(f"{path}.") for path in paths):
-        paths = [convolution, *paths]
+        paths = [stages[len(stages) * quarter // 4 - 1]["module"] for quarter in (1, 2, 3, 4) if stages]
+    first, second = [*convolutions, None, None][:2]
+    if first and not any(f"{first}.".startswith(f"{path}.") for path in paths):
+        if second and order.index(paths[0]) < order.index(second) and not second.startswith(f"{paths[0]}."):
+            paths = paths[1:]  # the normalisation or activation of the first convolution
+        paths = [first, *paths]
     return {path: path for path in paths}
 
 
