@@ -257,7 +257,7 @@ class _Jobs:
             size = len(budgets) * self.prediction_bytes(target)
             rule = "end_to_end"
             if subset == 1 and self.config.models != "none":
-                rule, size = "end_to_end_kept", size + len(budgets) * self.encoder_bytes
+                rule, size = "end_to_end_kept", size + len(budgets) * 4 * network_size(self.config, source)[1]
             yield Job(rule, epochs * _epoch_steps(n, batch), epochs * n, forward, size)
 
     def analysis(self) -> Iterator[Job]:
@@ -269,8 +269,11 @@ class _Jobs:
         networks = compared_networks(config)
         if len(networks) > 1:
             yield Job("compare_networks", forward=len(networks) * sum(drawn[name] for name in config.targets))
-        rule = "model" if config.models == "advised" else "model_of_way"
-        yield from [Job(rule, size=self.encoder_bytes)] * len(kept_models(config))
+        for _, _, *way in (folder.split("/") for folder in kept_models(config)):
+            if way:
+                yield Job("model_of_way", size=4 * network_size(config, way[0])[1])
+            else:  # only data can tell which source is the best
+                yield Job("model", size=self.initial_bytes)
         # A figure and a table of one name come from one job; the target that asks for all is a job too.
         results = {*figure_names(config), *table_names(config)}
         yield from [Job(RESULTS)] * (len(results) + len(carded_datasets(config)) + 1)
