@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
-from made_up_models import PERCENTILES, model_card, results, scored
+from made_up_cards import PERCENTILES, model_card, results, scored
 from model_card import SHOWN, choose, draw, page
 from scipy.special import expit
 from sklearn.metrics import brier_score_loss, roc_auc_score

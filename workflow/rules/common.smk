@@ -267,9 +267,14 @@ def finetuned(file, target, modes=("linear", "end_to_end")):
 
 def candidate_ways(wildcards):
     """Return the ways to train, (source, mode), of which one becomes the model: all of a target and percentage, or the named one."""
-    if "source" in wildcards.keys():
-        return [(wildcards.source, wildcards.mode)]
-    return ways_to_train(CONFIG, wildcards.target, wildcards.percent)
+    ways = ways_to_train(CONFIG, wildcards.target, wildcards.percent)
+    if "source" not in wildcards.keys():
+        return ways
+    if (wildcards.source, wildcards.mode) not in ways:
+        raise WorkflowError(
+            f"{wildcards.target} at {wildcards.percent}% is not trained this way: {wildcards.source}, {wildcards.mode}"
+        )
+    return [(wildcards.source, wildcards.mode)]
 
 
 def kept_cell(wildcards):
