@@ -1,7 +1,7 @@
 """MoCo-Transfer, the whole experiment: from raw releases to every figure and table.
 
 snakemake --configfile config/demo.yaml            everything, on built-in phantom data
-snakemake figures                                  or: tables, similarity, cards
+snakemake figures                                  or: tables, similarity, cards, models
 snakemake results/demo/figures/figure2.pdf --configfile config/demo.yaml
 """
 
@@ -55,9 +55,10 @@ rule all:
         figure_files(),
         table_files(),
         card_files(),
+        model_files(),
         check_files(),
     message:
-        "All figures, tables and data cards are ready"
+        "All figures, tables, data cards and models are ready"
 
 
 rule figures:
@@ -98,3 +99,4 @@ include: "workflow/rules/evaluate.smk"
 include: "workflow/rules/similarity.smk"
 include: "workflow/rules/figures.smk"
 include: "workflow/rules/tables.smk"
+include: "workflow/rules/models.smk"

@@ -161,6 +161,7 @@ def _ours(target: Target, folder: Path) -> None:
             subset=subset,
             predictions=folder / "predictions.parquet",
             metrics=folder / "metrics.csv",
+            head=folder / "head.safetensors",
             **cached,
         )
 

@@ -109,5 +109,6 @@ def _options(stage: str, folder: Path) -> dict[str, Path | str]:
     shared |= {"subset": folder / "58-1.parquet", "predictions": out / "predictions.parquet"}
     if stage == "linear":
         cached = {name: folder / f"{name}.npy" for name in ("features", "rows")}
-        return {**shared, **cached, "index": folder / "index.parquet"}
+        head = out / "head.safetensors"
+        return {**shared, **cached, "index": folder / "index.parquet", "head": head}
     return {**shared, "store": folder, "encoder": encoder, "device": "cpu"}

@@ -12,6 +12,8 @@ import figure2
 import figure3
 import figure_coverage
 import figure_epochs
+import made_up_cards
+import model_card
 import networks
 import numpy as np
 import pandas as pd
@@ -226,4 +228,13 @@ def drawings(titles: dict[str, str] = TITLES) -> dict[str, Callable[[str], Figur
         "data_card_of_one": lambda note: data_card.draw(card(1), titles["chest"], None, note),
         "data_card_of_many": lambda note: data_card.draw(card(40), titles["chest"], None, note),
         "augmentations": lambda note: augmentations.draw(images[:, 0], views, shown, note),
+        "model_card": lambda note: model_card.draw(
+            made_up_cards.results(20_000, [*titles.values(), *map(str, range(11))]), "90% interval", note
+        ),
+        "model_card_of_one": lambda note: model_card.draw(
+            made_up_cards.results(600, [titles["spine"]]), "90% interval", note
+        ),
+        "model_card_of_none": lambda note: model_card.draw(
+            made_up_cards.results(9, ["a"]), "90% interval", note
+        ),
     }

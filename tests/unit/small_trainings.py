@@ -103,6 +103,6 @@ def small_trainings(folder: Path, epochs: int) -> dict[str, Job]:
             "splits": store / "splits.parquet",
             "subset": write_subset(folder / "subset.parquet", range(half)),
         },
-        ("predictions.parquet", "metrics.csv"),
+        ("predictions.parquet", "metrics.csv", "networks.safetensors"),
     )
     return {job.stage: job for job in (pretrain, end_to_end)}

@@ -24,9 +24,11 @@ from moco_transfer.finetune.data import BestEpoch
 from moco_transfer.finetune.embed import embed
 from moco_transfer.finetune.end_to_end import masked_bce
 from moco_transfer.finetune.linear import FeatureCache, apply_head, bce_with_logits, linear, train_head
-from moco_transfer.networks import build_network, save_encoder
+from moco_transfer.model import Classifier
+from moco_transfer.networks import build_network, load_encoder, save_encoder
 from moco_transfer.seeds import stream
-from moco_transfer.training.images import View, centre_crop
+from moco_transfer.tensors import read_tensors
+from moco_transfer.training.images import ImagePool, View, centre_crop, predict
 from moco_transfer.training.schedule import all_batches, cosine, epoch_order
 
 SIZE = 32
@@ -114,6 +116,7 @@ class Target:
             subset=self.subset,
             predictions=self.folder / "predictions.parquet",
             metrics=self.folder / "metrics.csv",
+            head=self.folder / "head.safetensors",
         )
         return pd.read_parquet(self.folder / "predictions.parquet").filter(like="logit_").to_numpy()
 
@@ -183,6 +186,20 @@ def test_the_best_epoch_predicts_where_that_is_asked_for(embedded, monkeypatch):
     best = embedded.linear()
     np.testing.assert_array_equal(best[:4], seen[1])
     assert not np.array_equal(best, last)
+
+
+@pytest.mark.parametrize("checkpoint", ["last", "best"])
+def test_the_kept_head_on_its_encoder_gives_the_logits_of_the_job(target, checkpoint):
+    target.embed()
+    logits = target.linear(checkpoint=checkpoint)
+    head, about = read_tensors(target.folder / "head.safetensors")
+    encoder = load_encoder(target.encoder)
+    classifier = Classifier(encoder, len(about["classes"]))
+    classifier.head.load_state_dict({name: torch.from_numpy(values) for name, values in head.items()})
+    pool = ImagePool([(target.store / "images.npy", SCORED)])
+    found = predict(classifier, pool, View(EMBED.crop, encoder.network), torch.device("cpu"))
+    np.testing.assert_allclose(found, logits, rtol=0, atol=1e-5)
+    assert about["classes"] == ["class0", "class1", "class2"]
 
 
 def test_of_equal_scores_the_first_epoch_is_kept_and_its_state_is_a_copy():

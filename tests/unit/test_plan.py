@@ -51,8 +51,9 @@ def sides(*overlays: Path) -> dict[str, tuple[int, int, int]]:
 
 
 def jobs_of(rule: str, *overlays: Path) -> list:
+    rules = (rule, f"{rule}_kept")
     config = read_config([PAPER, *overlays])
-    return [job for job in planned_jobs(config, count_images(config)) if job.rule == rule]
+    return [job for job in planned_jobs(config, count_images(config)) if job.rule in rules]
 
 
 def text_of(*overlays: Path, speed: float | None = None) -> str:
@@ -100,6 +101,9 @@ def test_the_papers_steps_and_images():
     tuned = [job for job in jobs_of("end_to_end") if job.trained == 375 * 58]
     assert len(tuned) == 4 * 3
     assert {(job.steps, job.forward) for job in tuned} == {(375 * 4, 4 * (2_517 + 2_077))}
+    # Of one subset, four networks of 7 million numbers are kept, and of each percentage one model.
+    assert Counter(job.size > 4 * 4 * 7e6 for job in tuned) == {True: 4, False: 8}
+    assert len(jobs_of("model")) == 3 + 4 and all(job.size > 4 * 7e6 for job in jobs_of("model"))
     # All 5,872 training images are in the subset of 100 per cent.
     assert Counter(job.forward for job in jobs_of("embed"))[10_466] == 4
     heads = Counter(job.steps for job in jobs_of("linear"))

@@ -2,14 +2,21 @@
 
 import signal
 import time
+from dataclasses import replace
 
+import numpy as np
+import pandas as pd
 import pytest
 import torch
 from small_trainings import small_trainings
 
 from moco_transfer import cli
+from moco_transfer.model import Classifier
+from moco_transfer.networks import build_network, read_network
+from moco_transfer.tensors import read_tensors
 from moco_transfer.training import checkpoint as module
 from moco_transfer.training.checkpoint import Checkpoint
+from moco_transfer.training.images import ImagePool, View, predict
 
 EPOCHS = 3
 
@@ -75,6 +82,33 @@ def test_sgd_and_the_last_epoch_resume_as_well(jobs, tmp_path, monkeypatch):
     undisturbed = run(jobs["end-to-end"], tmp_path / "undisturbed", **settings)
     killed_after(monkeypatch, 3, jobs["end-to-end"], tmp_path / "killed", **settings)
     assert run(jobs["end-to-end"], tmp_path / "killed", **settings) == undisturbed
+
+
+def test_a_training_that_kept_no_networks_starts_anew_if_they_are_to_be_kept(
+    jobs, undisturbed, tmp_path, monkeypatch, caplog
+):
+    job = jobs["end-to-end"]
+    killed_after(monkeypatch, 4, replace(job, outputs=job.outputs[:2]), tmp_path)
+    assert not list(tmp_path.rglob("*.safetensors"))
+    with caplog.at_level("INFO"):
+        assert run(job, tmp_path) == undisturbed["end-to-end"]
+    assert any(message.endswith("changed since then: networks") for message in caplog.messages)
+
+
+@pytest.mark.parametrize("checkpoint", ["best", "last"])
+def test_kept_networks_give_the_logits_of_their_budgets(jobs, tmp_path, checkpoint):
+    job = jobs["end-to-end"]
+    run(job, tmp_path, checkpoint=checkpoint)
+    predictions = pd.read_parquet(tmp_path / "predictions.parquet")
+    pool = ImagePool([(job.inputs["store"] / "images.npy", np.arange(32, 64))])  # validation, then test
+    for budget in (1, EPOCHS):
+        tensors, about = read_tensors(tmp_path / "networks.safetensors", f"{budget}/")
+        network = read_network(about, tmp_path)
+        classifier = Classifier(build_network(network, 0), len(about["classes"]))
+        classifier.load_state_dict({name: torch.from_numpy(values) for name, values in tensors.items()})
+        found = predict(classifier, pool, View(job.settings.crop, network), torch.device("cpu"))
+        expected = predictions.loc[predictions["epochs"] == budget, ["logit_abnormal"]]
+        np.testing.assert_allclose(found, expected, rtol=0, atol=1e-5)  # of another memory format
 
 
 def test_other_settings_start_anew(jobs, tmp_path, monkeypatch, caplog):

@@ -25,6 +25,7 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 EPOCHS, PERCENT = 6, "25"
 CHECKPOINTS = ("last", "best")
 MODES = ("linear", "end_to_end")
+WEIGHTS = ("linear/head.safetensors", "end_to_end/networks.safetensors")
 JOBS = [("noise", mode, PERCENT, 1) for mode in MODES]
 EVALUATION = {"average": "weighted", "replicates": 20, "percentiles": [5, 95], "unit": "image"}
 EVALUATION |= {"validation": "full", "margin": 0.02, "level": 0.05}
@@ -67,8 +68,10 @@ def run(jobs: dict[str, Job], out: Path) -> None:
             "optimizer": whole.settings.optimizer.model_copy(update={"batch": 4}),
         }
         linear, end_to_end = (out / checkpoint / mode for mode in MODES)
-        stage("linear", changed(LINEAR, epochs=EPOCHS, **choice), **labelled, **cache, **written(linear))
-        files = encoder | {"store": store, "splits": splits, "subset": subset} | written(end_to_end)
+        files = labelled | cache | written(linear, "head")
+        stage("linear", changed(LINEAR, epochs=EPOCHS, **choice), **files)
+        files = encoder | {"store": store, "splits": splits, "subset": subset}
+        files |= written(end_to_end, "networks")
         stage("end-to-end", changed(whole.settings, **choice), device="cpu", **files)
 
         predictions = [folder / "predictions.parquet" for folder in (linear, end_to_end)]
@@ -82,8 +85,9 @@ def run(jobs: dict[str, Job], out: Path) -> None:
         stage("evaluate", settings, subsets=subset, out=out / checkpoint / "score", **files)
 
 
-def written(folder: Path) -> dict[str, Path]:
-    return {"predictions": folder / "predictions.parquet", "metrics": folder / "metrics.csv"}
+def written(folder: Path, weights: str) -> dict[str, Path]:
+    names = ("predictions.parquet", "metrics.csv", f"{weights}.safetensors")
+    return {name.split(".")[0]: folder / name for name in names}
 
 
 @pytest.fixture(scope="module")
@@ -136,7 +140,7 @@ def test_every_file_before_the_score_is_equal_byte_by_byte(true, other):
     expected, found = before_the_score(true), before_the_score(other)
     assert {"subset.parquet", "encoder.safetensors", "metrics.csv", "features.npy"} < expected.keys()
     for checkpoint in CHECKPOINTS:
-        names = ("linear/metrics.csv", "end_to_end/metrics.csv", "full.csv", "matched.csv")
+        names = ("linear/metrics.csv", "end_to_end/metrics.csv", "full.csv", "matched.csv", *WEIGHTS)
         assert {f"{checkpoint}/{name}" for name in names} < expected.keys()
     assert expected.keys() == found.keys()
     assert [name for name in expected if expected[name] != found[name]] == []
@@ -166,7 +170,8 @@ def test_validation_labels_have_a_say_and_are_noticed(true, make):
     expected, found = before_the_score(true), before_the_score(other)
     budgets = {f"{checkpoint}/{images}.csv" for checkpoint in CHECKPOINTS for images in ("full", "matched")}
     probe = "metrics.csv"
-    assert {name for name in expected if expected[name] != found[name]} == {probe, *budgets}
+    best = {f"best/{name}" for name in WEIGHTS}
+    assert {name for name in expected if expected[name] != found[name]} == {probe, *budgets, *best}
     for mode in MODES:
         for checkpoint in CHECKPOINTS:
             logits = [predictions(run, checkpoint, mode)["logit_abnormal"] for run in (true, other)]

@@ -9,7 +9,8 @@ pytestmark = pytest.mark.workflow
 def test_the_papers_configuration_plans_the_papers_grid(empty_releases):
     counts = planned(snakemake("-n", directory=empty_releases).stdout)
     assert counts["linear"] == 84 + 15
-    assert counts["end_to_end"] == 84
+    # The networks of one of three labelled subsets are kept.
+    assert (counts["end_to_end"], counts["end_to_end_kept"], counts["model"]) == (56, 28, 7)
     assert (counts["pretrain"], counts["pretrain_subset"]) == (3, 15)
     assert (counts["subset"], counts["embed"], counts["embed_subset"]) == (21, 8, 15)
     assert (counts["import_encoder"], counts["index"], counts["join_shards"]) == (1, 3, 3)
@@ -30,7 +31,8 @@ def test_the_demo_plans_every_rule(tmp_path):
     counts = planned(snakemake("-n", "--configfile", ROOT / "config/demo.yaml", directory=tmp_path).stdout)
     assert counts["phantom"] == 3 and counts["train_weights"] == 1
     # The controls: MoCo on fewer chest images in 4 linear cells, limited MoCo with more steps in 1, longer 'none' in 1.
-    assert counts["linear"] == 32 + 4 + 2 * (4 + 1) and counts["end_to_end"] == 32 + 2
+    assert counts["linear"] == 32 + 4 + 2 * (4 + 1)
+    assert (counts["end_to_end"], counts["end_to_end_kept"], counts["model"]) == (17, 17, 4)
     assert (counts["pretrain"], counts["pretrain_subset"], counts["pretrain_sample"]) == (3, 4 + 2, 1)
     assert (counts["linear_subsets"], counts["controls"], counts["subsets"]) == (5 * 2, 1, 1)
     assert counts["figure_epochs"] == 2 and counts["table_aurocs"] == 2
@@ -42,6 +44,7 @@ def test_the_demo_plans_every_rule(tmp_path):
         "figures",
         "tables",
         "similarity",
+        "models",
         "results/demo/figures/figure2.pdf",
         "results/demo/finetune/spine/chest/replicate1/linear/60pct/fold1/subset1/predictions.parquet",
     ],
@@ -52,6 +55,8 @@ def test_a_target_plans_what_it_needs_and_no_more(tmp_path, target):
     )
     if target.endswith(".parquet"):
         assert (counts["linear"], counts["pretrain"]) == (1, 1) and "end_to_end" not in counts
+    if target == "models":
+        assert counts["model"] == 4 and "figure2" not in counts
     if target == "similarity":
         assert "linear" not in counts and counts["activations"] == 1
 

@@ -13,6 +13,7 @@ import pytest
 from running import ROOT, TINY, planned, snakemake
 
 from moco_transfer.plan import LOGIT_BYTES, NAME_BYTES, RESULTS, count_images, planned_jobs, read_config
+from moco_transfer.tensors import read_tensors
 
 pytestmark = pytest.mark.workflow
 PAPER = ROOT / "config/config.yaml"
@@ -29,6 +30,7 @@ sources: {chest: null, spine+chest: null}
 controls: {steps: {}, budget: {}, subsets: 0, size: {as-chest: {dataset: chest, as_many_as: natural}}}
 pretraining: {schedules: {as-chest: {epochs: 1, batch: 8, lr: 0.1, bn_groups: 1}}}
 similarity: {datasets: [spine, natural]}
+models: all
 """
 
 
@@ -53,7 +55,7 @@ def plan(folder, files):
 @pytest.mark.parametrize("grid", GRIDS)
 def test_as_many_jobs_of_every_rule_as_in_a_dry_run(grid, empty_releases, tmp_path):
     (tmp_path / "both.yaml").write_text(BOTH_MODES)
-    (tmp_path / "few.yaml").write_text("n_subsets: 2\n")
+    (tmp_path / "few.yaml").write_text("n_subsets: 2\nmodels: none\n")
     files = [path for name in GRIDS[grid] for path in (ROOT / name, tmp_path / name) if path.is_file()]
     overlays = ["--configfile", *files] if files else []
     counts = planned(snakemake("-n", "--quiet", "rules", *overlays, directory=empty_releases).stdout)
@@ -85,7 +87,8 @@ def test_as_many_steps_as_a_finished_run_took(finished):
         rule = "pretrain_sample" if source in config.controls.size else rule
         taken[rule] += steps_of(path, config.pretraining.schedules[subset[0] if subset else source].lr)
     for path in run.glob("finetune/**/metrics.csv"):
-        target, _, _, rule, *_ = path.relative_to(run / "finetune").parts
+        target, _, _, mode, *_ = path.relative_to(run / "finetune").parts
+        rule = {"linear": "linear", "end_to_end": "end_to_end_kept"}[mode]  # there is one labelled subset
         taken[rule] += steps_of(path, config.finetune.optimizers[target].lr)
     expected = Counter()
     for job in jobs:
@@ -96,9 +99,14 @@ def test_as_many_steps_as_a_finished_run_took(finished):
         "pretrain_sample",
         "pretrain_subset",
         "linear",
-        "end_to_end",
+        "end_to_end_kept",
     }
     assert taken == {rule: expected[rule] for rule in taken}
+
+
+def bytes_of(path):
+    """Return the bytes of the tensors in a file of weights."""
+    return sum(values.nbytes for values in read_tensors(path)[0].values())
 
 
 def test_as_many_features_and_predictions_as_a_finished_run_wrote(finished):
@@ -111,7 +119,12 @@ def test_as_many_features_and_predictions_as_a_finished_run_wrote(finished):
     for path in run.glob("finetune/**/predictions.parquet"):
         classes = 1 if path.relative_to(run / "finetune").parts[0] == "spine" else 14
         predicted += pq.read_metadata(path).num_rows * (LOGIT_BYTES * classes + NAME_BYTES)
-    assert predicted == sizes["linear"] + sizes["end_to_end"]
+    networks = sum(bytes_of(path) for path in run.glob("finetune/**/networks.safetensors"))
+    # The plan leaves out what is small: the heads, and the counters of normalisation layers.
+    assert predicted + networks == pytest.approx(sizes["linear"] + sizes["end_to_end_kept"], rel=0.02)
+    assert sum(map(bytes_of, run.glob("models/*/*/model.safetensors"))) == pytest.approx(
+        sizes["model"], rel=0.02
+    )
     assert (
         sum(np.load(path).nbytes for path in run.glob("embed/limited*/**/features.npy"))
         == sizes["embed_subset"]

@@ -13,7 +13,7 @@ from conftest import TINY
 from running import snakemake
 
 pytestmark = pytest.mark.workflow
-SHOWN = ("figures", "tables", "cards", "logs", "benchmarks")
+SHOWN = ("figures", "tables", "cards", "models", "logs", "benchmarks")
 PICTURES = (
     "results/tiny/figures/figure1.svg",
     "results/tiny/figures/augmentations.svg",

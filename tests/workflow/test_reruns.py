@@ -24,10 +24,18 @@ OWN = {
 def test_only_what_depends_on_a_value_runs_again(finished):
     counts = planned(snakemake("-n", *TINY, "--config", *CHANGES, directory=finished).stdout)
     # What -1 counts as changes the labels of chest, and so what is learnt from them.
-    assert (counts["linear"], counts["end_to_end"], counts["evaluate"], counts["claims"]) == (6, 4, 1, 1)
+    assert (counts["linear"], counts["end_to_end_kept"], counts["evaluate"]) == (6, 4, 1)
+    assert (counts["claims"], counts["model"]) == (1, 2)
     others = {"index", "pack", "join_shards", "split", "subset", "size_sample", "embed", "embed_subset"}
     others |= {"pretrain", "pretrain_subset", "pretrain_sample", "activations", "train_weights"}
     assert not others & counts.keys()
+
+
+@pytest.mark.parametrize("models, kept", [("none", {}), ("all", {"model_of_way": 20})])
+def test_which_models_are_kept_trains_nothing_again(finished, models, kept):
+    run = snakemake("-n", *TINY, "--config", f"models={models}", directory=finished)
+    counts = planned(run.stdout)
+    assert {rule: count for rule, count in counts.items() if rule not in ("all", "total")} == kept
 
 
 def test_what_an_encoder_depends_on_trains_it_again(finished):

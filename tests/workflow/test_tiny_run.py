@@ -5,11 +5,16 @@ import xml.etree.ElementTree as ET
 from html.parser import HTMLParser
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
+import torch
 from conftest import TINY
 from PIL import Image
 from running import snakemake
+
+from moco_transfer.model import load_classifier
+from moco_transfer.training.images import ImagePool, View, predict
 
 pytestmark = pytest.mark.workflow
 CELL = "100pct/fold1/subset1/predictions.parquet"
@@ -22,8 +27,10 @@ JOBS = (
 
 
 def tables_of(folder):
-    """Return the SHA-256 of every CSV and Parquet file under results/, by path; releases are inputs and left out."""
-    paths = [path for path in folder.glob("results/**/*") if path.suffix in (".csv", ".parquet")]
+    """Return the SHA-256 of every CSV, Parquet and weights file under results/, by path; releases are inputs and left out."""
+    paths = [
+        path for path in folder.glob("results/**/*") if path.suffix in (".csv", ".parquet", ".safetensors")
+    ]
     return {
         str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
         for path in paths
@@ -81,6 +88,40 @@ def test_every_cell_is_estimated(finished):
         chosen = table[(table["mode"] == "end_to_end") & table["selected"]]["source"]
         assert chosen.is_unique and set(chosen) == paper | end_to_end_alone
         assert table["auroc"].between(0, 1).all() and (table["lower"] <= table["upper"]).all()
+
+
+def check_model(finished, folder):
+    """Check that the model in ``folder`` gives the logits of its training, and return what its file says of it."""
+    model, about = load_classifier(folder / "model.safetensors")
+    made = about.made
+    cell = f"{made.source}/replicate1/{made.mode}/{made.percent}pct/fold1/subset{made.subset}"
+    path = finished / f"results/tiny/finetune/{made.target}/{cell}/predictions.parquet"
+    predictions = pd.read_parquet(path, filters=[("epochs", "==", made.epochs)])
+    store = finished / f"results/data/tiny/{made.target}/store"
+    images = pd.Index(pd.read_parquet(store / "index.parquet")["image_id"])
+    pool = ImagePool([(store / "images.npy", images.get_indexer(predictions["image_id"]))])
+    logits = predict(model, pool, View(about.crop, about.network), torch.device("cpu"))
+    expected = predictions[[f"logit_{name}" for name in about.classes]]
+    np.testing.assert_allclose(logits, expected, rtol=0, atol=1e-5)
+    assert "Phantom data" in (folder / "model.md").read_text()
+    assert Image.open(folder / "reliability.png").size[0] > 500
+    return about
+
+
+@pytest.mark.parametrize("target, percent", [("spine", "100"), ("chest", "33.3")])
+def test_the_model_that_the_advice_names_gives_the_logits_of_its_training(finished, target, percent):
+    made = check_model(finished, finished / f"results/tiny/models/{target}/{percent}pct").made
+    advice = pd.read_csv(finished / "results/tiny/tables/advice.csv", dtype={"percent": str})
+    best = advice[(advice["target"] == target) & (advice["percent"] == percent) & advice["best"]].iloc[0]
+    assert (made.source, made.mode, made.epochs) == (best["source"], best["mode"], best["epochs"])
+
+
+@pytest.mark.parametrize("source, mode", [("limited", "linear"), ("none", "linear"), ("chest", "end_to_end")])
+def test_any_way_to_train_can_be_asked_for(finished, source, mode):
+    folder = f"results/tiny/models/spine/100pct/{source}/{mode}"
+    snakemake(f"{folder}/model.safetensors", *TINY, directory=finished)
+    made = check_model(finished, finished / folder).made
+    assert (made.source, made.mode) == (source, mode)
 
 
 def test_a_second_invocation_has_nothing_to_do(finished):

@@ -124,6 +124,33 @@ def extra_subsets(config: Config) -> range:
     return range(config.n_subsets + 1, config.controls.subsets + 1)
 
 
+def ways_to_train(config: Config, target: str, percent: str) -> list[tuple[str, str]]:
+    """Return the ways to train among which the advice chooses, as (source, mode).
+
+    MoCo on fewer images than there are is an explanation, not a choice.
+    """
+    jobs = finetuning_jobs(config, target)
+    ways = [(source, mode) for source, mode, own, _ in jobs if own == percent]
+    return [way for way in dict.fromkeys(ways) if way[0] not in config.controls.size]
+
+
+def kept_models(config: Config) -> list[str]:
+    """Return the folders of the models that are kept, below ``models/``."""
+    folders = []
+    for target, chosen in config.targets.items() if config.models != "none" else ():
+        for percent in chosen.percents:
+            folder = f"{target}/{percent}pct"
+            ways = ways_to_train(config, target, percent) if config.models == "all" else [()]
+            folders += ["/".join([folder, *way]) for way in ways]
+    return folders
+
+
+def learnt_datasets(config: Config) -> list[str]:
+    """Return the datasets whose images train a network of this run."""
+    learnt = [each.weights.classes_of for each in config.encoders.values() if each.kind == "supervised"]
+    return list(dict.fromkeys([*used_datasets(config), *learnt]))
+
+
 def epoch_figures(config: Config) -> dict[str, str]:
     """Return the paper's figures 4 and 5 by name, each of one target; a third target gets figure 6."""
     return {f"figure{number}": target for number, target in enumerate(config.targets, start=4)}

@@ -19,14 +19,13 @@ from typing import Any
 import torch
 from pydantic import ValidationError
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from moco_transfer.checksums import PLACE, check, damaged
+from moco_transfer.checksums import check, damaged
 from moco_transfer.config.encoders import IMAGENET_MEAN, IMAGENET_STD, SMALL, Encoder, Network
 from moco_transfer.errors import UserError
-from moco_transfer.files import replacing
+from moco_transfer.tensors import write_tensors
 
 # Layers that draw random numbers in training. They are off, because all random numbers of a training come from named
 # streams, and because in MoCo two views must differ only by their augmentation.
@@ -176,12 +175,7 @@ def read_network(about: Mapping[str, Any], path: Path) -> Network:
 
 def write_weights(path: str | Path, weights: Mapping[str, Tensor], about: Mapping[str, Any]) -> None:
     """Write named tensors to ``path`` as safetensors with a checksum, whole or not at all; ``about`` goes into its metadata."""
-    tensors = {name: value.detach().cpu().contiguous() for name, value in weights.items()}
-    # In one entry, because Safetensors writes several in random order.
-    entry = json.dumps({**about, "checksum": PLACE})
-    with replacing(path, sealed=True) as temporary:
-        # save_file is not used, because it makes files that only their owner can read.
-        temporary.write_bytes(save(tensors, {"about": entry}))
+    write_tensors(path, {name: value.detach().cpu().numpy() for name, value in weights.items()}, about)
 
 
 def read_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:

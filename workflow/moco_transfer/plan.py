@@ -39,6 +39,7 @@ from moco_transfer.experiment import (
     extra_subsets,
     figure_names,
     finetuning_jobs,
+    kept_models,
     stored_datasets,
     table_names,
 )
@@ -244,7 +245,7 @@ class _Jobs:
 
     def end_to_end(self, target: str) -> Iterator[Job]:
         settings, batch = self.config.finetune, self.config.finetune.optimizers[target].batch
-        for source, _, percent, _ in finetuning_jobs(self.config, target, ["end_to_end"]):
+        for source, _, percent, subset in finetuning_jobs(self.config, target, ["end_to_end"]):
             n, budgets = self.labelled(target, percent), settings.end_to_end.budgets
             if source == NONE_LONGER:
                 epochs = self.config.pretraining.schedules[target].epochs
@@ -254,7 +255,10 @@ class _Jobs:
             if settings.checkpoint == "best":
                 forward += epochs * self.images[target].sides["validation"]
             size = len(budgets) * self.prediction_bytes(target)
-            yield Job("end_to_end", epochs * _epoch_steps(n, batch), epochs * n, forward, size)
+            rule = "end_to_end"
+            if subset == 1 and self.config.models != "none":
+                rule, size = "end_to_end_kept", size + len(budgets) * 4 * network_size(self.config, source)[1]
+            yield Job(rule, epochs * _epoch_steps(n, batch), epochs * n, forward, size)
 
     def analysis(self) -> Iterator[Job]:
         config = self.config
@@ -265,6 +269,11 @@ class _Jobs:
         networks = compared_networks(config)
         if len(networks) > 1:
             yield Job("compare_networks", forward=len(networks) * sum(drawn[name] for name in config.targets))
+        for _, _, *way in (folder.split("/") for folder in kept_models(config)):
+            if way:
+                yield Job("model_of_way", size=4 * network_size(config, way[0])[1])
+            else:  # only data can tell which source is the best
+                yield Job("model", size=self.initial_bytes)
         # A figure and a table of one name come from one job; the target that asks for all is a job too.
         results = {*figure_names(config), *table_names(config)}
         yield from [Job(RESULTS)] * (len(results) + len(carded_datasets(config)) + 1)

@@ -35,13 +35,17 @@ from moco_transfer.experiment import (
     finetuning_jobs,
     has_controls,
     initial_dataset,
+    kept_models,
+    learnt_datasets,
     result_tables,
     shown_datasets,
     stored_datasets,
     table_names,
     used_datasets,
+    ways_to_train,
 )
 from moco_transfer.plan import refuse_too_few
+from moco_transfer.report.names import weights_text
 from moco_transfer.training.attempt import forget_finished
 
 # Jobs must find the package and this Python in every environment and container, whether or not the environment is activated.
@@ -68,6 +72,8 @@ except UserError as error:
 ENVIRONMENT = f"{HOME}/envs/moco-transfer.yaml"
 SUBSETS = range(1, CONFIG.n_subsets + 1)
 EXTRA_SUBSETS = extra_subsets(CONFIG)
+# The labelled subset whose trainings become models: chosen in advance, so that no test image has a say.
+KEPT_SUBSETS = [1] if CONFIG.models != "none" else []
 ALL_SOURCES = all_sources(CONFIG)
 # The sources that the paper's figures and tables show; controls add more.
 PAPER_SOURCES = [*CONFIG.sources, "limited"]
@@ -259,6 +265,48 @@ def finetuned(file, target, modes=("linear", "end_to_end")):
     ]
 
 
+def candidate_ways(wildcards):
+    """Return the ways to train, (source, mode), of which one becomes the model: all of a target and percentage, or the named one."""
+    ways = ways_to_train(CONFIG, wildcards.target, wildcards.percent)
+    if "source" not in wildcards.keys():
+        return ways
+    if (wildcards.source, wildcards.mode) not in ways:
+        raise WorkflowError(
+            f"{wildcards.target} at {wildcards.percent}% is not trained this way: {wildcards.source}, {wildcards.mode}"
+        )
+    return [(wildcards.source, wildcards.mode)]
+
+
+def kept_cell(wildcards):
+    """Return the end of the paths of a target's and percentage's trainings on the labelled subset that is kept."""
+    if not KEPT_SUBSETS:
+        raise WorkflowError("models is none, so no model is kept; set models to advised or all")
+    return f"{wildcards.percent}pct/fold1/subset{KEPT_SUBSETS[0]}"
+
+
+def candidates(file):
+    """Return an input function: that file of the finetuning job of each candidate; ``weights`` names that of its mode."""
+    weights = {"linear": "head.safetensors", "end_to_end": "networks.safetensors"}
+
+    def paths(wildcards):
+        folder = f"<run>/finetune/{wildcards.target}"
+        return [
+            f"{folder}/{source}/replicate1/{mode}/{kept_cell(wildcards)}/{weights[mode] if file == 'weights' else file}"
+            for source, mode in candidate_ways(wildcards)
+        ]
+
+    return paths
+
+
+def candidate_encoders(wildcards):
+    """Return the encoder that each candidate starts from."""
+    end = f"replicate1/{wildcards.target}/{kept_cell(wildcards)}/encoder.safetensors"
+    return [
+        f"<run>/pretrain/{source}/{end}" if source in SUBSET_SOURCES else encoder_of(source)
+        for source, _ in candidate_ways(wildcards)
+    ]
+
+
 def extra_subset_aurocs():
     """Return the AUROCs of linear heads on the additional labelled subsets."""
     path = "<run>/controls/linear/{target}/{source}/replicate1/fold1.parquet"
@@ -299,6 +347,12 @@ def table_files():
 
 def card_files():
     return expand("<run>/cards/{name}.{kind}", name=carded_datasets(CONFIG), kind=("md", "pdf", "svg", "png"))
+
+
+def model_files():
+    names = [f"{name}.{kind}" for name, kind in [("model", "safetensors"), ("model", "md")]]
+    names += [f"reliability.{kind}" for kind in ("pdf", "svg", "png")]
+    return expand("<run>/models/{folder}/{name}", folder=kept_models(CONFIG), name=names)
 
 
 def check_files():

@@ -70,6 +70,7 @@ rule linear:
     output:
         predictions="<run>/finetune/{target}/{source}/replicate{replicate}/linear/{percent}pct/fold{fold}/subset{subset}/predictions.parquet",
         metrics="<run>/finetune/{target}/{source}/replicate{replicate}/linear/{percent}pct/fold{fold}/subset{subset}/metrics.csv",
+        head="<run>/finetune/{target}/{source}/replicate{replicate}/linear/{percent}pct/fold{fold}/subset{subset}/head.safetensors",
     log:
         "<run>/logs/finetune/{target}/{source}/replicate{replicate}/linear/{percent}pct/fold{fold}/subset{subset}.log",
     group:
@@ -91,7 +92,7 @@ rule linear:
     shell:
         "exec python -m moco_transfer linear --settings {params.settings:q} --features {input.features:q}"
         " --rows {input.rows:q} --index {input.index:q} --splits {input.splits:q} --subset {input.subset:q}"
-        " --predictions {output.predictions:q} --metrics {output.metrics:q} > {log:q} 2>&1"
+        " --predictions {output.predictions:q} --metrics {output.metrics:q} --head {output.head:q} > {log:q} 2>&1"
 
 
 rule linear_subsets:
@@ -144,6 +145,8 @@ rule end_to_end:
         "<run>/logs/finetune/{target}/{source}/replicate{replicate}/end_to_end/{percent}pct/fold{fold}/subset{subset}.log",
     benchmark:
         "<run>/benchmarks/finetune/{target}/{source}/replicate{replicate}/end_to_end/{percent}pct/fold{fold}/subset{subset}.tsv"
+    wildcard_constraints:
+        subset=one_of(str(subset) for subset in SUBSETS if subset not in KEPT_SUBSETS),
     priority: 10
     conda:
         ENVIRONMENT
@@ -173,10 +176,23 @@ rule end_to_end:
             )
         ),
         store=subpath(input.images, parent=True),
+        networks=lambda wildcards, output: (
+            ["--networks", output.networks] if "networks" in output.keys() else []
+        ),
         version=1,
     message:
         "Finetuning end to end: {wildcards.target}, {wildcards.source}, {wildcards.percent}%, subset {wildcards.subset}"
     shell:
         "exec python -m moco_transfer end-to-end --device {resources.device:q} --settings {params.settings:q}"
         " --encoder {input.encoder:q} --store {params.store:q} --splits {input.splits:q} --subset {input.subset:q}"
-        " --predictions {output.predictions:q} --metrics {output.metrics:q} > {log:q} 2>&1"
+        " --predictions {output.predictions:q} --metrics {output.metrics:q} {params.networks:q} > {log:q} 2>&1"
+
+
+# The networks of one labelled subset are kept, because one of them becomes the model.
+use rule end_to_end as end_to_end_kept with:
+    output:
+        predictions="<run>/finetune/{target}/{source}/replicate{replicate}/end_to_end/{percent}pct/fold{fold}/subset{subset}/predictions.parquet",
+        metrics="<run>/finetune/{target}/{source}/replicate{replicate}/end_to_end/{percent}pct/fold{fold}/subset{subset}/metrics.csv",
+        networks="<run>/finetune/{target}/{source}/replicate{replicate}/end_to_end/{percent}pct/fold{fold}/subset{subset}/networks.safetensors",
+    wildcard_constraints:
+        subset=one_of(map(str, KEPT_SUBSETS)),

@@ -143,6 +143,46 @@ def stored_pixels(wildcards):
     return dataset_of(wildcards).store.model_copy(update={"max_quarantined": 0.01, "shards": 1})
 
 
+def model_facts(wildcards):
+    """Return what a model card says of the run, as JSON: the report shows parameters, and text of a user may be HTML."""
+    dataset, target = dataset_of(wildcards), wildcards.target
+    return script_json(
+        {
+            "run": CONFIG.run,
+            "target": target,
+            "percent": wildcards.percent,
+            "subset": KEPT_SUBSETS[0],
+            "advised": "source" not in wildcards.keys(),
+            "candidates": candidate_ways(wildcards),
+            "crop": CONFIG.model.crop,
+            "store": stored_pixels(wildcards).model_dump(),
+            "split": dataset.split.model_dump(),
+            "uncertain": dataset.labels.uncertain,
+            "seed": CONFIG.seed,
+            "sources": CONFIG.moco_sources,
+            "encoders": {
+                name: {
+                    "name": encoder.encoder,
+                    "weights": weights_text(encoder),
+                    "classes_of": encoder.weights.classes_of if encoder.kind == "supervised" else None,
+                    "others": encoder.kind not in ("supervised", "random"),
+                }
+                for name, encoder in CONFIG.encoders.items()
+            },
+            "moco": CONFIG.moco.model_dump(),
+            "pretraining": CONFIG.pretraining.model_dump(include={"images", "schedules"}),
+            "finetune": CONFIG.finetune.model_dump(exclude={"optimizers"}),
+            "optimizer": CONFIG.finetune.optimizers[target].model_dump(),
+            "evaluation": CONFIG.evaluation.model_dump(include={"average", "percentiles", "unit"}),
+            # The datasets that may show in the weights, and whether their images are generated or may be shared.
+            "datasets": {
+                name: {"phantom": name in PHANTOMS, "shareable": CONFIG.datasets[name].shareable}
+                for name in learnt_datasets(CONFIG)
+            },
+        }
+    )
+
+
 def scoring():
     """Return the settings of the evaluation; those that do not change the estimates are fixed."""
     return CONFIG.evaluation.model_copy(update={"validation": "full", "margin": 0.02, "level": 0.05})

@@ -147,6 +147,10 @@ class Config(Section):
     finetune: Finetune
     controls: Controls
     evaluation: Evaluation
+    models: Literal["advised", "all", "none"] = Field(
+        description="The finetuned models that are kept, of labelled subset 1, each with a model card: for each target and percentage that of the "
+        "way to train that the advice names, or those of all ways, or none. With `none`, the networks of end-to-end finetuning are thrown away."
+    )
     similarity: Similarity
     resources: Resources
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -104,6 +105,11 @@ def validation_score(settings: stages.Finetune) -> Score | None:
         return value
 
     return score
+
+
+def versions_of(packages: Sequence[str]) -> dict[str, str]:
+    """Return the versions of the ``packages`` that a job computes with, by name, for the files of its weights."""
+    return {name: version(name) for name in packages}
 
 
 def write_predictions(path: Path, data: FinetuningData, logits: Sequence[tuple[int, np.ndarray]]) -> None:

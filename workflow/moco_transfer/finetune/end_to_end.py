@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -20,11 +21,13 @@ from moco_transfer.finetune.data import (
     FinetuningData,
     read_finetuning_data,
     validation_score,
+    versions_of,
     write_predictions,
 )
 from moco_transfer.model import Classifier
-from moco_transfer.networks import load_encoder, seeded
+from moco_transfer.networks import load_encoder, seeded, write_weights
 from moco_transfer.seeds import stream_key
+from moco_transfer.tensors import read_tensors, write_tensors
 from moco_transfer.training.attempt import attempt
 from moco_transfer.training.checkpoint import Checkpoint, fingerprint
 from moco_transfer.training.device import open_device
@@ -43,31 +46,70 @@ def end_to_end(
     subset: Path,
     predictions: Path,
     metrics: Path,
+    networks: Path | None = None,
     device: str,
 ) -> None:
-    """Finetune a whole network on one labelled subset, once per budget, and predict validation and test."""
+    """Finetune a whole network on one labelled subset, once per budget, and predict validation and test.
+
+    If ``networks`` is given, the network of every budget is kept in that file: ``<epochs>/encoder.*``, ``<epochs>/head.*``.
+    """
     data = read_finetuning_data(store / "index.parquet", splits, subset, settings.uncertain)
     if settings.longer_by is not None:
         shown = len(split_rows(splits, settings.longer_by.images.split("+")))
         longer = longer_budget(settings.budgets, settings.longer_by.epochs, shown, len(data.train))
         settings = settings.model_copy(update={"budgets": [longer]})
 
+    folder = predictions.parent / "state"
+
+    def part(budget: int) -> Path:
+        """Return where the network of a finished budget waits for the others; a kill must not lose it."""
+        return folder / f"network{budget}.safetensors"
+
+    def keep(budget: int, network: Classifier) -> None:
+        about = {"network": network.encoder.network.model_dump(), "classes": data.classes}
+        write_weights(part(budget), network.state_dict(), about)
+
     def train(checkpoint: Checkpoint) -> None:
         events = metrics.parent / "tensorboard"
         with MetricsLog("end to end", sum(settings.budgets), len(data.train), events) as log:
             results = finetune(
-                settings, data, store / "images.npy", encoder, open_device(device), log, checkpoint
+                settings,
+                data,
+                store / "images.npy",
+                encoder,
+                open_device(device),
+                log,
+                checkpoint,
+                keep=None if networks is None else keep,
             )
         log.write(metrics)
+        if networks is not None:
+            _join_networks(settings.budgets, part, networks)
         write_predictions(predictions, data, results)
 
     index = store / "index.parquet"
     inputs = {"encoder": [encoder], "index": [index], "splits": [splits], "subset": [subset]}
     attempt(
         train,
-        folder=predictions.parent / "state",
-        fingerprint=fingerprint(__name__, settings.model_dump(), [store / "images.npy"], inputs),
-        outputs=[predictions, metrics],
+        folder=folder,
+        # A state of a training that did not keep its networks lacks those of its finished budgets.
+        fingerprint=fingerprint(__name__, settings.model_dump(), [store / "images.npy"], inputs)
+        | {"networks": "thrown away" if networks is None else "kept"},
+        outputs=[predictions, metrics, *([] if networks is None else [networks])],
+    )
+
+
+def _join_networks(budgets: Sequence[int], part: Callable[[int], Path], networks: Path) -> None:
+    """Write the networks of all ``budgets``, each in its file ``part(budget)``, into the file ``networks``."""
+    weights: dict[str, np.ndarray] = {}
+    for budget in budgets:
+        own, about = read_tensors(part(budget))
+        weights |= {f"{budget}/{name}": values for name, values in own.items()}
+    versions = versions_of(["torch", "timm", "numpy"])
+    write_tensors(
+        networks,
+        weights,
+        {"network": about["network"], "classes": about["classes"], "versions": versions},
     )
 
 
@@ -79,12 +121,13 @@ def finetune(
     device: torch.device,
     log: MetricsLog,
     checkpoint: Checkpoint,
+    keep: Callable[[int, Classifier], None] | None = None,
 ) -> list[tuple[int, np.ndarray]]:
     """Return pairs (budget, logits of ``data.scored``, float32 [validation + test, classes]).
 
     Every budget starts from the same encoder with the same new head. The epoch that predicts is the last one, or with
-    ``checkpoint: best`` the one that scores best on the validation images (#13). Raises UserError with the step if a loss
-    is not finite.
+    ``checkpoint: best`` the one that scores best on the validation images (#13). ``keep``, if given, is called with every
+    budget and the network that predicts. Raises UserError with the step if a loss is not finite.
     """
     train, scored = (ImagePool([(images, rows)]) for rows in (data.train, data.scored))
     score = validation_score(settings)
@@ -122,6 +165,8 @@ def finetune(
             checkpoint.after_step(state)
         if best is not None:
             network.load_state_dict(best.state)
+        if keep is not None:
+            keep(budget, network)
         results.append((budget, predict(network, scored, view, device)))
     return results
 

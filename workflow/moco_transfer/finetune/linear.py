@@ -22,9 +22,11 @@ from moco_transfer.finetune.data import (
     FinetuningData,
     read_finetuning_data,
     validation_score,
+    versions_of,
     write_predictions,
 )
 from moco_transfer.seeds import stream
+from moco_transfer.tensors import write_tensors
 from moco_transfer.training.log import MetricsLog
 from moco_transfer.training.schedule import all_batches, cosine, epoch_order
 
@@ -41,12 +43,19 @@ def linear(
     subset: Path,
     predictions: Path,
     metrics: Path,
+    head: Path,
 ) -> None:
     """Train a linear head on the features of one labelled subset, and predict validation and test."""
     data = read_finetuning_data(index, splits, subset, settings.uncertain)
     log = MetricsLog("linear", settings.epochs, len(data.train))
-    logits = finetune_linear(settings, data, FeatureCache(features, rows), log)
+    logits, weights = finetune_linear(settings, data, FeatureCache(features, rows), log)
     log.write(metrics)
+    # As torch.nn.Linear names and shapes them.
+    write_tensors(
+        head,
+        {"weight": weights[1:].T, "bias": weights[0]},
+        {"classes": data.classes, "versions": versions_of(["numpy"])},
+    )
     write_predictions(predictions, data, [(settings.epochs, logits)])
 
 
@@ -69,7 +78,7 @@ def linear_subsets(
     cache, labels = FeatureCache(features, rows), data.labels[data.test]
     found = []
     for (percent, number), subset in read_parquet(subsets).groupby(["percent", "subset"], sort=False):
-        logits = finetune_linear(
+        logits, _ = finetune_linear(
             settings.model_copy(update={"stream": [*settings.stream, percent, int(number)]}),
             dataclasses.replace(data, train=subset["row"].to_numpy()),
             cache,
@@ -83,8 +92,8 @@ def linear_subsets(
 
 def finetune_linear(
     settings: stages.Linear, data: FinetuningData, cache: FeatureCache, log: MetricsLog
-) -> np.ndarray:
-    """Return the logits of ``data.scored``, float32 [validation + test, classes].
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the logits of ``data.scored``, float32 [validation + test, classes], and the head's weights as ``train_head`` does.
 
     If the cache holds several views of the labelled images, the epochs use them in turn. Raises UserError if the cache
     lacks a row, or if the loss is not finite.
@@ -101,7 +110,8 @@ def finetune_linear(
 
     views = np.stack([cache.of(data.train, view) for view in range(cache.views)])
     last = train_head(views, data.labels[data.train], settings, after_epoch)
-    return apply_head(cache.of(data.scored), last if score is None else best.state)
+    weights = last if score is None else best.state
+    return apply_head(cache.of(data.scored), weights), weights
 
 
 def train_head(

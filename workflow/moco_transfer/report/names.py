@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import PurePath
+from urllib.parse import urlsplit
 
+from moco_transfer.config.encoders import Encoder
 from moco_transfer.config.experiment import LIMITED, LIMITED_STEPS, NONE_LONGER
 
 MODE_LABELS = {"linear": "linear", "end_to_end": "end to end"}
@@ -35,6 +38,20 @@ def source_title(source: str) -> str:
     if source == "none":
         return "No MoCo"
     return "+".join(part.capitalize() for part in source.split("+")) + " MoCo"
+
+
+def weights_text(encoder: Encoder) -> str:
+    """Return where the weights of an encoder come from, without the folder of a file and without secrets in an address."""
+    if encoder.kind == "supervised":
+        return f"trained here on the classes of {encoder.weights.classes_of}"
+    if encoder.kind == "file":
+        return PurePath(encoder.weights).name
+    if encoder.kind == "address":
+        parts = urlsplit(encoder.weights)
+        return f"{parts.scheme}://{parts.hostname}{parts.path}"
+    if encoder.kind == "hub":
+        return " ".join(filter(None, [encoder.weights, encoder.file]))
+    return {"random": "random", "pretrained": "published by timm"}[encoder.kind]
 
 
 def dataset_label(dataset: str, titles: Mapping[str, str]) -> str:

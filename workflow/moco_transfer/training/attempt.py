@@ -5,7 +5,8 @@ job. Therefore the files that protect the work lie undeclared in a folder ``stat
 
 - ``lock`` is locked (flock) while a process trains; a second job for the same training waits. The operating system
   releases the lock when the process ends, however it ends.
-- ``checkpoint.pt`` is the state from which a killed training resumes (``checkpoint``).
+- ``checkpoint.pt`` is the state from which a killed training resumes (``checkpoint``); files of weights beside it are of its
+  finished parts.
 - ``finished`` holds hard links to the outputs of a finished training. A job that waited for the lock or in a queue puts
   them back instead of training again. A successful run of Snakemake removes them (``forget_finished``), so a job that the
   user forces after it trains again.
@@ -76,7 +77,7 @@ def attempt(
                 "train again, delete %s)",
                 finished,
             )
-        for state in folder.glob("*.pt"):
+        for state in [*folder.glob("*.pt"), *folder.glob("*.safetensors")]:
             state.unlink()
 
 
