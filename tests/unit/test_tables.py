@@ -353,6 +353,6 @@ def test_the_report_calls_only_generated_images_phantoms() -> None:
     text = (Path(__file__).parents[2] / "workflow/report/workflow.rst").read_text()
     phantom = {"phantom": {"images": 9}}
     datasets = {"spine": phantom | {"root": None}, "chest": phantom | {"root": "/data"}, "hip": None}
-    config = {"run": "r", "data": "d", "datasets": datasets, "model": {"name": "m"}}
+    config = {"run": "r", "data": "d", "datasets": datasets, "model": {"initial_weights": {"encoder": "m"}}}
     shown = Template(text).render(snakemake=SimpleNamespace(config=config))
     assert "spine images are phantoms" in shown and "chest" not in shown

@@ -34,14 +34,16 @@ from moco_transfer.experiment import (
     figure_names,
     finetuning_jobs,
     has_controls,
-    initial_dataset,
+    initial_datasets,
     result_tables,
+    seen_tests,
     shown_datasets,
     stored_datasets,
     table_names,
     used_datasets,
 )
 from moco_transfer.plan import refuse_too_few
+from moco_transfer.report.names import weights_text
 from moco_transfer.training.attempt import forget_finished
 
 # Jobs must find the package and this Python in every environment and container, whether or not the environment is activated.
@@ -69,8 +71,8 @@ ENVIRONMENT = f"{HOME}/envs/moco-transfer.yaml"
 SUBSETS = range(1, CONFIG.n_subsets + 1)
 EXTRA_SUBSETS = extra_subsets(CONFIG)
 ALL_SOURCES = all_sources(CONFIG)
-# The sources that the paper's figures and tables show; controls add more.
-PAPER_SOURCES = [*CONFIG.sources, "limited"]
+# The sources that the paper's figures and tables show, with their kinds; controls add more.
+PAPER_SOURCES = {name: kind for name, kind in ALL_SOURCES.items() if name in (*CONFIG.sources, "limited")}
 # Sources with one encoder for all labelled subsets, and MoCo on only the labelled images, with one encoder per subset.
 SHARED_SOURCES = [*CONFIG.sources, *CONFIG.controls.size]
 SUBSET_SOURCES = ["limited", "limited-steps"]

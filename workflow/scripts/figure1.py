@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import NamedTuple
 
 import numpy as np
@@ -31,7 +32,8 @@ class Card(NamedTuple):
 
 
 def draw(
-    initial: str,
+    initial: Sequence[str],
+    weights: str,
     sources: Mapping[str, Sequence[str]],
     unlabeled: Mapping[str, int],
     labeled: Mapping[str, Mapping[str, int]],
@@ -39,12 +41,14 @@ def draw(
     examples: Mapping[str, NDArray[np.uint8] | None],
     titles: Mapping[str, str],
     note: str = "",
+    encoders: Mapping[str, Sequence[str]] = MappingProxyType({}),
 ) -> Figure:
     """Return figure 1: four columns of cards, with an arrow from each column to the next.
 
     Parameters
     ----------
-    initial : dataset of the initial weights
+    initial : the datasets behind the initial weights, if any
+    weights : where the initial weights come from
     sources : source to the datasets that MoCo sees; none for ``none`` and for ``limited``, which sees the
         labelled images
     unlabeled : source to the number of images that MoCo sees, for sources with datasets
@@ -52,12 +56,15 @@ def draw(
     tests : target to the number of test images
     examples : dataset to one image, [height, width] or [height, width, 3], or to None if its images must not
         be shown: its tile then says so. Other datasets have no tile.
+    encoders : further sources, encoders without MoCo, to the lines on their cards
     """
     texts = [*titles.values(), *unlabeled, *examples]
+    cards = [_source_card(source, seen, unlabeled) for source, seen in sources.items()]
+    cards += [_encoder_card(source, lines) for source, lines in encoders.items()]
     figure = style.new_figure(style.TWO_COLUMNS, 0.3 if note else 0.1, note, texts)
     stages = {
-        "Initial weights": [Card([initial], titles.get(initial, initial), ["supervised"])],
-        "MoCo pretraining": [_source_card(source, seen, unlabeled) for source, seen in sources.items()],
+        "Initial weights": [_initial_card(initial, weights, titles)],
+        "MoCo, or another encoder" if encoders else "MoCo pretraining": cards,
         "Finetuning": [_target_card(target, numbers, titles) for target, numbers in labeled.items()],
         "Evaluation": [
             Card([target], titles.get(target, target), [f"{tests[target]:,}", "test images;", "AUROC"])
@@ -87,6 +94,17 @@ def draw(
     return figure
 
 
+def _initial_card(initial: Sequence[str], weights: str, titles: Mapping[str, str]) -> Card:
+    heading = " + ".join(titles.get(name, name) for name in initial) or "No dataset"
+    lines = ["supervised"] if initial == ["ImageNet"] or weights.startswith("trained here") else [weights]
+    return Card(initial[:2], heading, lines)
+
+
+def _encoder_card(source: str, lines: Sequence[str]) -> Card:
+    room = WIDTH - 2 * EDGE
+    return Card([], source_label(source, "encoder"), [fitted(line, room, 6, most_lines=2) for line in lines])
+
+
 def _source_card(source: str, seen: Sequence[str], unlabeled: Mapping[str, int]) -> Card:
     if source == "limited":
         lines = ["the same images", "as are labelled"]
@@ -94,7 +112,8 @@ def _source_card(source: str, seen: Sequence[str], unlabeled: Mapping[str, int])
         lines = [f"{unlabeled[source]:,}", "unlabelled", "images"]
     else:
         lines = ["initial weights,", "unchanged"]
-    return Card(seen[:2], source_label(source), lines)
+    kind = "moco" if seen or source == "limited" else "initial"
+    return Card(seen[:2], source_label(source, kind), lines)
 
 
 def _target_card(target: str, labeled: Mapping[str, int], titles: Mapping[str, str]) -> Card:
@@ -145,6 +164,7 @@ def main(inputs, outputs, params) -> None:
     sources = dict(params.sources) | ({"limited": []} if params.limited else {})
     figure = draw(
         initial=params.initial,
+        weights=params.weights,
         sources=sources,
         unlabeled={name: sum(seen[part] for part in parts) for name, parts in sources.items() if parts},
         labeled={
@@ -158,6 +178,7 @@ def main(inputs, outputs, params) -> None:
         },
         titles=json.loads(params.titles),
         note=params.note,
+        encoders=params.encoders,
     )
     style.save(figure, *outputs)
 
