@@ -18,7 +18,14 @@ WITH_TITLES = sorted(
     set(FIGURES)
     - {"networks_of_paths", "data_card_of_one", "data_card_of_many", "figure_coverage", "training_curves"}
 )
-WITHOUT_LEGEND = {"figure1", "data_card", "data_card_of_one", "data_card_of_many", "augmentations"}
+WITHOUT_LEGEND = {
+    "figure1",
+    "figure1_with_encoders",
+    "data_card",
+    "data_card_of_one",
+    "data_card_of_many",
+    "augmentations",
+}
 
 
 @pytest.fixture(scope="module")

@@ -15,8 +15,8 @@ from itertools import chain
 from pathlib import Path
 from typing import Literal
 
-from moco_transfer.config.encoders import Encoder
 from moco_transfer.config.datasets import Dataset
+from moco_transfer.config.encoders import Encoder
 from moco_transfer.config.experiment import LIMITED, LIMITED_STEPS, NONE_LONGER, Config
 
 MODES = ("linear", "end_to_end")

@@ -44,7 +44,7 @@ rule figure1:
         shareable=[CONFIG.datasets[name].shareable for name in shown_datasets(CONFIG)],
         sources=CONFIG.moco_sources,
         encoders={
-            name: [each.encoder, weights_text(each)]
+            name: [each.encoder.split(".")[0], weights_text(each)]
             for name, each in CONFIG.encoders.items()
             if name != INITIAL
         },

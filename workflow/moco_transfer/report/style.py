@@ -209,14 +209,14 @@ def draw_medians(
     bars = bar_lengths(cells["median"], cells["lower"], cells["upper"])
     ax.errorbar(x, cells["median"], bars, **{**look.kwargs, "elinewidth": 0.8, "mew": 0.8, **kwargs})
     for place, upper in zip(x, cells["upper"], strict=True) if marked else ():
-        ax.annotate(MARK, (place, upper), (0, 1), textcoords="offset points", ha="center", color=look.color)
+        ax.annotate(MARK, (place, upper), (0, 2), textcoords="offset points", ha="center", color=look.color)
 
 
 def side_by_side(names: Sequence[Hashable], ticks: ArrayLike) -> dict[Hashable, float]:
     """Return a factor per name that sets its error bars beside those of the others on a logarithmic axis."""
     ticks = np.log10(np.unique(ticks))
     gap = np.diff(ticks).min() if len(ticks) > 1 else 1.0
-    step = min(0.05, 0.75 * gap / max(len(names), 1))
+    step = min(0.05, min(0.3, 0.75 * gap) / max(len(names), 1))
     return {name: 10 ** (step * (i - (len(names) - 1) / 2)) for i, name in enumerate(names)}
 
 
