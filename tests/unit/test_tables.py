@@ -16,6 +16,7 @@ import yaml
 from budgets import budget_records, budget_summary
 from claims import claims_summary
 from classes import class_records, class_summary
+from encoders import encoder_records, encoder_summary
 from jinja2 import Template
 from table1 import hyperparameters
 from table_aurocs import auroc_records, auroc_summary
@@ -373,3 +374,21 @@ def test_the_report_calls_only_generated_images_phantoms() -> None:
     config = {"run": "r", "data": "d", "datasets": datasets, "model": {"initial_weights": {"encoder": "m"}}}
     shown = Template(text).render(snakemake=SimpleNamespace(config=config))
     assert "spine images are phantoms" in shown and "chest" not in shown
+
+
+def test_the_table_of_encoders_tells_networks_from_their_files_and_origins_from_the_configuration(tmp_path):
+    from made_up_settings import NETWORK, changed
+
+    from moco_transfer.networks import build_network, save_encoder
+
+    grey = changed(NETWORK, channels=1, size=48, mean=[0.5], std=[0.25])
+    paths = [tmp_path / f"{name}.safetensors" for name in ("initial", "grey")]
+    networks = [build_network(network, 0) for network in (NETWORK, grey)]
+    save_encoder(networks[0], paths[0])
+    save_encoder(networks[1], paths[1], weights_sha256="ab12")
+    records = encoder_records(["initial", "grey"], paths, ["random", "grey.pth"], [[], ["spine", "chest"]])
+    assert records["parameters"].tolist() == [sum(p.numel() for p in each.parameters()) for each in networks]
+    assert encoder_summary(records).iloc[:, [0, 2, 3, 4, 5, 6, 7, 9]].to_numpy().tolist() == [
+        ["Initial weights", "random", "", "3 x 32 x 32", "0.485 0.456 0.406", "0.229 0.224 0.225", "50", ""],
+        ["grey encoder", "grey.pth", "ab12", "1 x 48 x 48", "0.5", "0.25", "50", "spine, chest"],
+    ]
