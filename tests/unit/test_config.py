@@ -284,7 +284,7 @@ def test_sources_are_encoders_beside_lists_of_datasets():
         "timm": "pretrained",
         "learnt": "supervised",
     }
-    assert all_sources(config) == [*config.moco_sources, *given, "limited"]
+    assert list(all_sources(config)) == [*config.moco_sources, *given, "limited"]
     assert config.sources["vit"].input.mean == [0.5]
     assert not config.sources["file"].weights.startswith("~")
     assert check(config.model_dump()) == config
