@@ -10,6 +10,7 @@ The rules request these results, and the plan counts them. Only names are here; 
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Sequence
 from itertools import chain
 from pathlib import Path
@@ -131,11 +132,15 @@ def used_datasets(config: Config) -> list[str]:
 
 
 def initial_datasets(config: Config) -> list[str]:
-    """Return the datasets behind the initial weights: published ones come from ImageNet, unless they say otherwise."""
+    """Return the datasets behind the initial weights, as far as the configuration tells.
+
+    The tags of timm tell ImageNet: ``densenet121.tv_in1k``.
+    """
     encoder = config.model.initial_weights
     if encoder.kind == "supervised":
         return [encoder.weights.classes_of]
-    return encoder.trained_on or ([] if encoder.kind == "random" else ["ImageNet"])
+    told = encoder.kind != "random" and re.search(r"\..*in(1|12|21|22)k", encoder.encoder)
+    return encoder.trained_on or (["ImageNet"] if told else [])
 
 
 def shown_datasets(config: Config) -> list[str]:

@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch, Rectangle
 from numpy.typing import NDArray
 
+from moco_transfer.data.releases import RELEASES
 from moco_transfer.data.split import subset_size
 from moco_transfer.errors import in_one_line
 from moco_transfer.files import map_array, read_parquet
@@ -95,9 +96,12 @@ def draw(
 
 
 def _initial_card(initial: Sequence[str], weights: str, titles: Mapping[str, str]) -> Card:
-    heading = " + ".join(titles.get(name, name) for name in initial) or "No dataset"
-    lines = ["supervised"] if initial == ["ImageNet"] or weights.startswith("trained here") else [weights]
-    return Card(initial[:2], heading, lines)
+    heading = " + ".join(titles.get(name, name) for name in initial) or "Weights of others"
+    if weights == "random":
+        return Card([], "Random weights", ["trained on nothing"])
+    if initial == ["ImageNet"] or weights.startswith("trained here"):
+        return Card(initial[:2], heading, ["supervised"])
+    return Card([], heading, [fitted(weights, WIDTH - 2 * EDGE, 6, most_lines=3)])
 
 
 def _encoder_card(source: str, lines: Sequence[str]) -> Card:
@@ -176,7 +180,7 @@ def main(inputs, outputs, params) -> None:
             name: map_array(path)[0] if shareable else None
             for name, path, shareable in zip(params.shown, inputs.images, params.shareable, strict=True)
         },
-        titles=json.loads(params.titles),
+        titles={name: release.title for name, release in RELEASES.items()} | json.loads(params.titles),
         note=params.note,
         encoders=params.encoders,
     )
