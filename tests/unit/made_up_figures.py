@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from itertools import combinations, product
 
 import augmentations
@@ -25,7 +25,15 @@ from matplotlib.figure import Figure
 from moco_transfer.data.card import DataCard
 from moco_transfer.report.names import MEASURE_LABELS
 
-SOURCES = ["none", "spine", "chest", "spine+chest", "limited", "chest-small"]
+SOURCES = {"none": "initial"} | dict.fromkeys(
+    ["spine", "chest", "spine+chest", "limited", "chest-small"], "moco"
+)
+CONTROLS = SOURCES | {"limited-steps": "moco", "none-longer": "initial"}
+MANY = SOURCES | dict.fromkeys(["lite0", "rad_dino", "an encoder with a long name", "d", "e", "f"], "encoder")
+SEEN = {
+    "spine": {"rad_dino": "its weights were trained on spine"},
+    "chest": {"none": "the initial weights were"},
+}
 TITLES = {"spine": "VinDr-SpineXR", "chest": "MIMIC-CXR", "natural": "ImageNet"}
 LABELED = {
     "spine": {"1": 58, "10": 587, "100": 5872},
@@ -35,10 +43,10 @@ LAYERS = ["CV1", "DB1", "DB2", "DB3", "DB4"]
 NOTE = "Phantom data, not radiographs"
 
 
-def estimates() -> pd.DataFrame:
+def estimates(sources: Collection[str] = SOURCES) -> pd.DataFrame:
     """Return estimates of every cell of the paper's grid, with intervals around medians drawn at random."""
     generator, rows = np.random.default_rng(1), []
-    cells = [(t, p, s) for t, percents in LABELED.items() for p in percents for s in SOURCES]
+    cells = [(t, p, s) for t, percents in LABELED.items() for p in percents for s in sources]
     for (target, percent, source), mode in product(cells, ("linear", "end_to_end")):
         if source == "limited" and (mode == "end_to_end" or percent in ("10", "100")):
             continue
@@ -79,10 +87,16 @@ def similarities() -> pd.DataFrame:
     return frame.assign(null_mean=0.2, null_lower=0.15, null_upper=0.25, ceiling=0.9)
 
 
-def draw_figure1(examples: dict, note: str = "", titles: dict[str, str] = TITLES) -> Figure:
-    """Return figure 1 of two targets and four sources."""
+def draw_figure1(
+    examples: dict,
+    note: str = "",
+    titles: dict[str, str] = TITLES,
+    encoders: dict[str, list[str]] | None = None,
+) -> Figure:
+    """Return figure 1 of two targets and four sources, beside ``encoders``."""
     return figure1.draw(
-        initial="natural",
+        initial=["natural"],
+        weights="trained here on the classes of natural",
         sources={"none": [], "spine": ["spine"], "spine+chest": ["spine", "chest"], "limited": []},
         unlabeled={"spine": 5872, "spine+chest": 231596},
         labeled=LABELED,
@@ -90,6 +104,7 @@ def draw_figure1(examples: dict, note: str = "", titles: dict[str, str] = TITLES
         examples=examples,
         titles=titles,
         note=note,
+        encoders=encoders or {},
     )
 
 
@@ -141,7 +156,7 @@ def moved_networks(layers: list[str]) -> pd.DataFrame:
     rows = [
         (target, source, layer, measure, 0.95 - 0.1 * i, 0.1, 2000)
         for target in LABELED
-        for source in SOURCES[1:]
+        for source in list(SOURCES)[1:]
         for i, layer in enumerate(layers)
         for measure in ("svcca", "cka")
     ]
@@ -209,10 +224,20 @@ def drawings(titles: dict[str, str] = TITLES) -> dict[str, Callable[[str], Figur
     views = dict.fromkeys(("moco_cxr", "moco_v2", "chexclusion"), images)
     shown = f"Images: {titles['chest']} (chest), 256 x 256 pixels; views: 224 x 224 pixels"
     layers = moved_networks(LAYERS)
-    every = [*SOURCES, "limited-steps", "none-longer"]
+    many = estimates(MANY)
+    encoders = {
+        "lite0": ["efficientnet_lite0", "lite0.pth"],
+        "rad_dino": [
+            "vit_base_patch14_dinov2.lvd142m",
+            "hf-hub:an-organisation/a-name@0123456789abcdef0123456789abcdef",
+        ],
+    }
     return {
         "figure1": lambda note: draw_figure1(dict.fromkeys(titles), note, titles),
+        "figure1_with_encoders": lambda note: draw_figure1(dict.fromkeys(titles), note, titles, encoders),
         "figure2": lambda note: figure2.draw(cells, titles, SOURCES, note, reference()),
+        "figure2_of_many": lambda note: figure2.draw(many, titles, MANY, note, None, SEEN),
+        "figure4_of_many": lambda note: figure_epochs.draw(many, "spine", titles, MANY, note, SEEN),
         "figure3": lambda note: figure3.draw(pairs, titles, note),
         "figure4": lambda note: figure_epochs.draw(cells, "spine", titles, SOURCES, note),
         "figure5": lambda note: figure_epochs.draw(cells, "chest", titles, SOURCES, note),
@@ -220,7 +245,7 @@ def drawings(titles: dict[str, str] = TITLES) -> dict[str, Callable[[str], Figur
         "networks": lambda note: networks.draw(layers, titles, SOURCES, note),
         "networks_of_paths": lambda note: networks.draw(moved_networks(paths), titles, SOURCES, note),
         "similarity_ranks": lambda note: similarity_ranks.draw(gains(), titles, SOURCES, note),
-        "training_curves": lambda note: training_curves.draw(training_tables(every), every, note),
+        "training_curves": lambda note: training_curves.draw(training_tables(list(CONTROLS)), CONTROLS, note),
         "figure_coverage": lambda note: figure_coverage.draw(coverage(), [5, 95]),
         "data_card": lambda note: data_card.draw(
             card(longest=titles["spine"]), titles["chest"], [images[0, 0]] * 8, note

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -15,17 +17,26 @@ from moco_transfer.statistics.evidence import Evidence
 LEVEL = 0.05
 NAMES = ["target", "source", "mode", "percent", "n_labeled", "epochs", "selected", "n_subsets", "auroc"]
 TITLES = {"spine": "VinDr-SpineXR"}
+KINDS = {"none": "initial", "spine": "moco", "chest": "moco", "xrv": "encoder", "lite0": "encoder"}
+LEAK = "its weights were trained on spine"
 
 
-def advise(ways: dict[tuple[str, str], list[float]], variance: float = 1e-4) -> pd.DataFrame:
-    """Return the advice on spine at 1%, from (source, mode) -> AUROCs by subset."""
+def advise(
+    ways: dict[tuple[str, str], list[float]], variance: float = 1e-4, leaks: Mapping[str, str] | None = None
+) -> pd.DataFrame:
+    """Return the advice on spine at 1%, from (source, mode) -> AUROCs by subset; ``leaks`` maps source to reason."""
+    seen = {"spine": leaks or {}}
     evidence = independent_aurocs({("spine", *way, "1"): aurocs for way, aurocs in ways.items()}, variance)
     rows = [("spine", *way, "1", 58, 100, True, len(aurocs), np.mean(aurocs)) for way, aurocs in ways.items()]
-    return advice_table(pd.DataFrame(rows, columns=NAMES), evidence, LEVEL)
+    return advice_table(pd.DataFrame(rows, columns=NAMES), evidence.without(seen), LEVEL, seen)
+
+
+def summary(ways, **settings) -> pd.Series:
+    return advice_summary(advise(ways, **settings), None, TITLES, KINDS).iloc[0]
 
 
 def how_sure(ways, **settings) -> str:
-    return advice_summary(advise(ways, **settings), None, TITLES)["How sure"].item()
+    return summary(ways, **settings)["How sure"]
 
 
 THREE = {
@@ -81,7 +92,9 @@ def test_noise_rules_nothing_out():
 
 
 def test_without_an_auroc_no_way_is_the_best():
-    row = advice_summary(advise({way: [np.nan, np.nan] for way in THREE}), None, TITLES).iloc[0]
+    table = advise({way: [np.nan, np.nan] for way in THREE})
+    assert not table["best"].any()
+    row = advice_summary(table, None, TITLES, KINDS).iloc[0]
     assert row["Best in this run"] == "Unknown" and row["Its AUROC"] == ""
     assert "the test images cannot tell 3 ways apart" in row["How sure"]
 
@@ -111,7 +124,8 @@ def test_the_best_way_is_shown_with_the_answers_of_the_controls():
         ],
         columns=["target", "percent", "mode", "question", "answer", "effect", "lower", "upper"],
     )
-    row = advice_summary(advise(THREE | {("spine", "end_to_end"): [0.8, 0.8]}), controls, TITLES).iloc[0]
+    advice = advise(THREE | {("spine", "end_to_end"): [0.8, 0.8]})
+    row = advice_summary(advice, controls, TITLES, KINDS).iloc[0]
     assert list(row) == [
         "58 labelled images of VinDr-SpineXR (1%)",
         "MoCo on spine, then train all layers for 100 epochs",
@@ -129,3 +143,46 @@ def test_budgets_that_were_not_selected_are_left_out_and_percentages_ascend():
     ]
     table = advice_table(pd.DataFrame(rows, columns=NAMES), Evidence({}, {}, None), LEVEL)
     assert list(zip(table["percent"], table["epochs"], strict=True)) == [("9", 25), ("10", 25)]
+
+
+def test_an_encoder_that_may_have_seen_the_test_images_is_never_advised():
+    """The leak is the best by far in both modes; without it, the advice is the same as if it had not been tried."""
+    planted = THREE | {("xrv", "linear"): [0.99, 0.99], ("xrv", "end_to_end"): [0.98, 0.98]}
+    table, clean = advise(planted, leaks={"xrv": LEAK}), advise(THREE)
+    assert table["source"].tolist()[:3] == clean["source"].tolist()
+    same = clean.drop(columns="may_have_seen")
+    pd.testing.assert_frame_equal(table.iloc[:3][same.columns], same)
+    left_out = table.iloc[3:]
+    assert left_out["source"].tolist() == ["xrv", "xrv"] and set(left_out["may_have_seen"]) == {LEAK}
+    assert not left_out[["best", "may_be_best"]].any(axis=None)
+    assert left_out["auroc"].tolist() == [0.99, 0.98] and left_out[["p_best", "behind"]].isna().all(axis=None)
+    row = summary(planted, leaks={"xrv": LEAK})
+    assert row["Best in this run"].startswith("MoCo on spine") and row["Its AUROC"] == "0.700"
+    assert row["How sure"] == how_sure(THREE)
+    assert row["Left out"] == "The encoder xrv: its weights were trained on spine."
+    # Not declared, it would have been advised.
+    assert summary(planted)["Best in this run"].startswith("The encoder xrv")
+    assert "Left out" not in summary(planted)
+
+
+def test_if_every_way_is_left_out_none_is_named():
+    leaks = dict.fromkeys(("none", "spine", "chest"), "the initial weights were trained on spine")
+    assert not advise(THREE, leaks=leaks)["best"].any()
+    row = summary(THREE, leaks=leaks)
+    assert row["Best in this run"] == "Unknown" and row["Its AUROC"] == ""
+    assert row["How sure"].startswith("Every way is left out")
+    assert row["Left out"] == (
+        "MoCo on spine, MoCo on chest, no MoCo: the initial weights were trained on spine."
+    )
+
+
+def test_encoders_of_others_are_no_moco():
+    ways = {(source, "linear"): [auroc, auroc] for source, auroc in (("none", 0.5), ("spine", 0.7))}
+    assert "some kind of MoCo" not in how_sure(ways | {("lite0", "linear"): [0.7, 0.7]})
+    both = ways | {("chest", "linear"): [0.7, 0.7]}
+    assert "starts from some kind of MoCo." in how_sure(both | {("lite0", "linear"): [0.5, 0.5]})
+    others = {("lite0", "linear"): [0.9, 0.9], ("xrv", "linear"): [0.9, 0.9]}
+    assert "starts from an encoder that" in how_sure(both | others)
+    assert "the encoder lite0" in how_sure(
+        both | {("lite0", "linear"): [0.9, 0.9], ("lite0", "end_to_end"): [0.9, 0.9]}
+    )

@@ -284,7 +284,7 @@ def test_sources_are_encoders_beside_lists_of_datasets():
         "timm": "pretrained",
         "learnt": "supervised",
     }
-    assert all_sources(config) == [*config.moco_sources, *given, "limited"]
+    assert list(all_sources(config)) == [*config.moco_sources, *given, "limited"]
     assert config.sources["vit"].input.mean == [0.5]
     assert not config.sources["file"].weights.startswith("~")
     assert check(config.model_dump()) == config
@@ -332,7 +332,7 @@ def test_controls_add_their_cells_and_their_sources(controls):
     config = check(raw(controls))
     # chest-as-spine in 7 cells, limited-steps in 2, none-longer in 2; three seeds each.
     assert counts(config) == {"linear": 99 + 3 * (7 + 2), "end_to_end": 84 + 3 * 2}
-    assert all_sources(config) == [
+    assert list(all_sources(config)) == [
         *["none", "spine", "chest", "spine+chest", "limited", "chest-as-spine"],
         *["limited-steps", "none-longer"],
     ]

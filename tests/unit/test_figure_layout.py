@@ -19,8 +19,15 @@ WITH_TITLES = sorted(
     - {"networks_of_paths", "data_card_of_one", "data_card_of_many", "figure_coverage", "training_curves"}
     - {"model_card_of_none"}
 )
-WITHOUT_LEGEND = {"figure1", "data_card", "data_card_of_one", "data_card_of_many", "augmentations"}
-WITHOUT_LEGEND |= {"model_card_of_none"}
+WITHOUT_LEGEND = {
+    "figure1",
+    "figure1_with_encoders",
+    "data_card",
+    "data_card_of_one",
+    "data_card_of_many",
+    "augmentations",
+    "model_card_of_none",
+}
 
 
 @pytest.fixture(scope="module")

@@ -16,10 +16,11 @@ import numpy as np
 import pandas as pd
 import pytest
 import similarity_measures
-from made_up_figures import LABELED, NOTE, SOURCES, TITLES, draw_figure1, drawings
+from made_up_figures import CONTROLS, LABELED, MANY, NOTE, SOURCES, TITLES, draw_figure1, drawings
 from matplotlib.collections import LineCollection
 from matplotlib.container import ErrorbarContainer
 from matplotlib.image import AxesImage
+from matplotlib.text import Text
 
 from moco_transfer.report import style
 
@@ -163,13 +164,30 @@ def test_an_interval_above_its_median_is_drawn_from_the_median(estimates):
         np.testing.assert_allclose(ends[:, 0], heights)
 
 
-def test_looks_differ_in_color_and_in_marker():
-    looks = style.source_looks([*SOURCES, "a", "b", "c", "d", "e"]).values()
+def test_looks_of_many_sources_differ_in_color_and_in_marker():
+    looks = style.source_looks(MANY | CONTROLS).values()
+    assert len(looks) == 14
     assert len({look.color for look in looks}) == len({look.marker for look in looks}) == len(looks)
 
 
+def test_encoders_are_named_as_such_and_what_they_may_have_seen_is_marked():
+    cells = made_up_figures.estimates(MANY)
+    figure = figure2.draw(cells, TITLES, MANY, NOTE, None, made_up_figures.SEEN)
+    names = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert {"No MoCo", "MoCo on spine", "Encoder lite0", "Encoder rad_dino"} < set(names)
+    assert sum("may have seen" in name for name in names) == 1
+    # Three percentages of spine and four of chest, each once per mode.
+    marks = [sum(text.get_text() == "†" for text in ax.texts) for ax in figure.axes]
+    assert marks == [3, 3, 4, 4]
+    epochs = figure_epochs.draw(cells, "chest", TITLES, MANY, NOTE, made_up_figures.SEEN)
+    colors = {text.get_color() for ax in epochs.axes for text in ax.texts if text.get_text() == "†"}
+    assert colors == {style.source_looks(MANY)["none"].color}
+    unmarked = figure2.draw(cells, TITLES, MANY)
+    assert not any("†" in text.get_text() for text in unmarked.findobj(Text))
+
+
 def test_three_pairs_of_datasets_differ_from_all_sources_of_a_run_with_controls():
-    sources = style.source_looks([*SOURCES, "limited-steps", "none-longer"]).values()
+    sources = style.source_looks(CONTROLS).values()
     pairs = style.pair_looks([("a", "b"), ("a", "c"), ("b", "c")]).values()
     assert not {look.color for look in sources} & {look.color for look in pairs}
     assert not {look.marker for look in sources} & {look.marker for look in pairs}
@@ -276,7 +294,7 @@ def test_networks_have_one_line_per_source_and_a_band_of_chance():
         for measure in ("svcca", "cka")
     ]
     names = ["target", "source", "layer", "measure", "value", "chance", "images"]
-    sources = ["none", "spine", "chest"]
+    sources = {"none": "initial", "spine": "moco", "chest": "moco"}
     figure = networks.draw(pd.DataFrame(rows, columns=names), {"spine": "VinDr"}, sources, NOTE)
     assert [ax.get_title() for ax in figure.axes[:2]] == ["VinDr (spine), 600 images", "chest, 600 images"]
     looks = style.source_looks(sources)

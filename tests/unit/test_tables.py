@@ -16,13 +16,14 @@ import yaml
 from budgets import budget_records, budget_summary
 from claims import claims_summary
 from classes import class_records, class_summary
+from encoders import encoder_records, encoder_summary
 from jinja2 import Template
 from table1 import hyperparameters
 from table_aurocs import auroc_records, auroc_summary
 
 from moco_transfer.config.experiment import check
 from moco_transfer.report.names import MODE_HEADINGS, interval_name
-from moco_transfer.report.tables import write_table
+from moco_transfer.report.tables import with_seen, write_table
 from moco_transfer.statistics.evidence import read_reference
 
 ROOT = Path(__file__).parents[2]
@@ -30,6 +31,7 @@ NASTY = "50% of A_1 & <b>|x|</b> #2 $3 {~^\\}"
 LONG = "a caption's worth of text " * 10 + "end"
 LINEAR, END_TO_END = MODE_HEADINGS.values()
 TITLES = {"spine": "Spine", "chest": "Chest"}
+SOURCES = {"none": "initial", "spine": "moco", "chest": "moco", "spine+chest": "moco", "limited": "moco"}
 
 
 class Page(HTMLParser):
@@ -77,7 +79,7 @@ def test_every_format_preserves_the_text(tmp_path):
 
 
 def test_headings_span_the_columns_below_them(tmp_path, estimates, reference):
-    frame = auroc_summary(estimates, reference, "Spine")
+    frame = auroc_summary(estimates, reference, "Spine", SOURCES)
     texts = write(tmp_path, frame, caption="Table 2.", records=auroc_records(estimates, reference))
     assert Page(texts["html"]).rows[2:] == frame.to_numpy().tolist()
     assert re.search(rf'colspan="5"[^>]*>{re.escape(LINEAR)} on Spine<', texts["html"])
@@ -101,7 +103,7 @@ def test_an_empty_table_has_its_headings(tmp_path):
 
 
 def test_the_same_table_gives_the_same_bytes(tmp_path, estimates):
-    frame = auroc_summary(estimates, None, "Spine")
+    frame = auroc_summary(estimates, None, "Spine", SOURCES)
     assert write(tmp_path / "a", frame, caption="c") == write(tmp_path / "b", frame, caption="c")
 
 
@@ -135,13 +137,13 @@ def estimates() -> pd.DataFrame:
         ("none", "linear", "0.5", 29, 100, True, 0.60),
     ]
     names = ["source", "mode", "percent", "n_labeled", "epochs", "selected", "auroc"]
-    frame = pd.DataFrame(rows, columns=names).assign(target="spine", n_subsets=3)
+    frame = pd.DataFrame(rows, columns=names).assign(target="spine", n_subsets=3, may_have_seen=None)
     auroc = frame["auroc"]
     return frame.assign(macro=auroc, median=auroc, lower=auroc - 0.01, upper=auroc + 0.012)
 
 
 def test_an_auroc_table_holds_the_selected_estimates(estimates):
-    table = auroc_summary(estimates, None, "Spine")
+    table = auroc_summary(estimates, None, "Spine", SOURCES)
     assert (
         table["", "Lab. % (#)"].tolist() == ["0.5% (29)", "1% (58)"] and ("", "Result") not in table.columns
     )
@@ -156,7 +158,7 @@ def test_an_auroc_table_holds_the_selected_estimates(estimates):
 
 def test_the_papers_values_are_below_ours_with_their_own_counts(estimates, reference):
     ours = estimates[estimates["percent"] == "1"].assign(n_labeled=59)
-    table = auroc_summary(ours, reference, "Spine")
+    table = auroc_summary(ours, reference, "Spine", SOURCES)
     assert table.iloc[:, :2].to_numpy().tolist() == [
         ["1% (59)", "this run"],
         ["1% (58)", "paper"],
@@ -170,7 +172,8 @@ def test_the_papers_values_are_below_ours_with_their_own_counts(estimates, refer
 
 def test_the_papers_values_are_shown_only_beside_as_many_labels(estimates, reference):
     ours = estimates.assign(n_labeled=estimates["n_labeled"] // 2)
-    pd.testing.assert_frame_equal(auroc_summary(ours, reference, "Spine"), auroc_summary(ours, None, "Spine"))
+    with_paper, alone = (auroc_summary(ours, table, "Spine", SOURCES) for table in (reference, None))
+    pd.testing.assert_frame_equal(with_paper, alone)
     assert auroc_records(ours, reference)["paper_median"].isna().all()
 
 
@@ -183,6 +186,20 @@ def test_records_hold_every_estimate_and_every_comparable_value_of_the_paper_onc
     assert cell.loc[("end_to_end", "none", "1", 50), "paper_median"] == 0.668
     assert np.isnan(cell.loc[("end_to_end", "none", "1", 25), "paper_median"])
     pd.testing.assert_frame_equal(auroc_records(estimates, None), estimates)
+
+
+def test_encoders_have_columns_of_their_own_and_what_they_may_have_seen_is_marked(estimates):
+    more = estimates.assign(source=estimates["source"].replace("limited", "lite0"))
+    marked = with_seen(more, {"spine": {"lite0": "its weights were trained on spine"}})
+    table = auroc_summary(
+        marked, None, "Spine", {"none": "initial", "spine+chest": "moco", "lite0": "encoder"}
+    )
+    # Of encoders, nobody can say 'MoCo + Linear Finetuning'.
+    linear = table["Linear Finetuning on Spine"]
+    assert linear.columns.tolist() == ["No MoCo", "Spine+Chest MoCo", "lite0 encoder"]
+    assert linear.iloc[1].tolist()[1:] == ["0.630 (0.620–0.642)", "0.620 (0.610–0.632) †"]
+    records = auroc_records(marked, None)
+    assert records.loc[records["may_have_seen"].notna(), "source"].tolist() == ["lite0"]
 
 
 @pytest.fixture
@@ -204,13 +221,13 @@ def classes_and_estimates() -> tuple[pd.DataFrame, pd.DataFrame]:
         if target == "chest" or name == "edema"
     ]
     frame = pd.DataFrame(cells, columns=["target", "source", "mode", "percent", "epochs", "selected"])
-    frame = frame.assign(n_labeled=58, auroc=0.7, median=0.71, lower=0.69, upper=0.73)
+    frame = frame.assign(n_labeled=58, auroc=0.7, median=0.71, lower=0.69, upper=0.73, may_have_seen=None)
     frame["macro"] = np.where(frame["target"] == "spine", 0.7, 0.65)
-    return pd.DataFrame(rows), frame
+    return pd.DataFrame(rows).assign(may_have_seen=None), frame
 
 
 def test_each_class_has_a_row_with_its_interval_and_the_averages_follow(classes_and_estimates):
-    table = class_summary(*classes_and_estimates, TITLES, "weighted")
+    table = class_summary(*classes_and_estimates, TITLES, "weighted", SOURCES)
     names = table["", "Class"].tolist()
     assert names == 2 * ["edema", "hernia", "mass", "weighted average", "macro average"]
     assert table["", "Lab. % (#)"].tolist() == 5 * ["0.5% (58)"] + 5 * ["10% (58)"]
@@ -223,13 +240,13 @@ def test_each_class_has_a_row_with_its_interval_and_the_averages_follow(classes_
 
 
 def test_a_run_with_macro_averages_has_one_average(classes_and_estimates):
-    names = class_summary(*classes_and_estimates, TITLES, "macro")["", "Class"].tolist()
+    names = class_summary(*classes_and_estimates, TITLES, "macro", SOURCES)["", "Class"].tolist()
     assert names == 2 * ["edema", "hernia", "mass", "macro average"]
 
 
 def test_targets_of_one_class_are_shown_if_there_is_no_other(classes_and_estimates):
     frames = (frame[frame["target"] == "spine"] for frame in classes_and_estimates)
-    table = class_summary(*frames, TITLES, "weighted")
+    table = class_summary(*frames, TITLES, "weighted", SOURCES)
     assert table["", "Class"].tolist() == ["edema", "weighted average", "macro average"]
 
 
@@ -241,7 +258,7 @@ def test_class_records_hold_every_class_of_every_budget_and_target(classes_and_e
 
 def test_table_3_has_a_row_of_macro_averages(classes_and_estimates):
     _, estimates = classes_and_estimates
-    table = auroc_summary(estimates[estimates["target"] == "chest"], None, "Chest")
+    table = auroc_summary(estimates[estimates["target"] == "chest"], None, "Chest", SOURCES)
     assert table["", "Result"].tolist() == 2 * ["this run", "this run, macro"]
     assert table[f"{LINEAR} on Chest", "No MoCo"].tolist() == 2 * ["0.710 (0.690–0.730)", "0.650"]
 
@@ -273,7 +290,8 @@ def choices(percents=("0.05", "1", "10"), of_spine=0.70) -> pd.DataFrame:
             estimates.append(cell | tested | {"auroc": auroc + 0.01 * (source == "chest")})
     budgets = pd.DataFrame(budgets)
     sources = ["none", "spine", "chest"]
-    return budget_records(budgets[budgets["percent"].isin(percents)], pd.DataFrame(estimates), sources)
+    records = budget_records(budgets[budgets["percent"].isin(percents)], pd.DataFrame(estimates), sources)
+    return with_seen(records, {"spine": {"spine": "its weights were trained on spine"}})
 
 
 def test_records_hold_both_choices_with_the_test_auroc_of_each():
@@ -294,10 +312,10 @@ def test_records_hold_both_choices_with_the_test_auroc_of_each():
 
 
 def test_rows_show_both_choices_and_the_last_row_how_far_they_differ():
-    table = budget_summary(choices(), TITLES)
+    table = budget_summary(choices(), TITLES, SOURCES)
     assert table["", "Target"].tolist() == ["Spine", "Spine", "Spine", "Chest", "Chest", "Total"]
     assert table["", "Lab. % (#)"].tolist()[:4] == ["1% (58)", "1% (58)", "10% (580)", "0.05% (11)"]
-    assert table["", "Source"].tolist()[:2] == ["No MoCo", "Spine MoCo"]
+    assert table["", "Source"].tolist()[:2] == ["No MoCo", "Spine MoCo †"]
     assert table[MATCHED, "Images"].tolist() == ["58", "58", "500", "11", "11", ""]
     assert table[FULL, "Epochs"].tolist() == ["25", "50", "50", "50", "25", ""]
     # All images of spine at 10% are matched: not counted. The matched images of one cell hold one value:
@@ -311,12 +329,12 @@ def test_rows_show_both_choices_and_the_last_row_how_far_they_differ():
 
 
 def test_the_largest_difference_keeps_its_sign():
-    last = budget_summary(choices(of_spine=0.64), TITLES).iloc[-1]
+    last = budget_summary(choices(of_spine=0.64), TITLES, SOURCES).iloc[-1]
     assert last[DIFFERENCE, "Test AUROC"] == "mean -0.0200, largest -0.0900"
 
 
 def test_nothing_is_compared_if_all_images_are_matched():
-    last = budget_summary(choices(percents=["10"]), TITLES).iloc[-1]
+    last = budget_summary(choices(percents=["10"]), TITLES, SOURCES).iloc[-1]
     assert last[MATCHED, "Epochs"] == "0 of 0 change" and last[DIFFERENCE, "Test AUROC"] == ""
 
 
@@ -353,6 +371,24 @@ def test_the_report_calls_only_generated_images_phantoms() -> None:
     text = (Path(__file__).parents[2] / "workflow/report/workflow.rst").read_text()
     phantom = {"phantom": {"images": 9}}
     datasets = {"spine": phantom | {"root": None}, "chest": phantom | {"root": "/data"}, "hip": None}
-    config = {"run": "r", "data": "d", "datasets": datasets, "model": {"name": "m"}}
+    config = {"run": "r", "data": "d", "datasets": datasets, "model": {"initial_weights": {"encoder": "m"}}}
     shown = Template(text).render(snakemake=SimpleNamespace(config=config))
     assert "spine images are phantoms" in shown and "chest" not in shown
+
+
+def test_the_table_of_encoders_tells_networks_from_their_files_and_origins_from_the_configuration(tmp_path):
+    from made_up_settings import NETWORK, changed
+
+    from moco_transfer.networks import build_network, save_encoder
+
+    grey = changed(NETWORK, channels=1, size=48, mean=[0.5], std=[0.25])
+    paths = [tmp_path / f"{name}.safetensors" for name in ("initial", "grey")]
+    networks = [build_network(network, 0) for network in (NETWORK, grey)]
+    save_encoder(networks[0], paths[0])
+    save_encoder(networks[1], paths[1], weights_sha256="ab12")
+    records = encoder_records(["initial", "grey"], paths, ["random", "grey.pth"], [[], ["spine", "chest"]])
+    assert records["parameters"].tolist() == [sum(p.numel() for p in each.parameters()) for each in networks]
+    assert encoder_summary(records).iloc[:, [0, 2, 3, 4, 5, 6, 7, 9]].to_numpy().tolist() == [
+        ["Initial weights", "random", "", "3 x 32 x 32", "0.485 0.456 0.406", "0.229 0.224 0.225", "50", ""],
+        ["grey encoder", "grey.pth", "ab12", "1 x 48 x 48", "0.5", "0.25", "50", "spine, chest"],
+    ]

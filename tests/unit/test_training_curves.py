@@ -12,7 +12,7 @@ from matplotlib.lines import Line2D
 
 from moco_transfer.report import style
 
-SOURCES = ["none", "spine", "chest", "limited"]
+SOURCES = {"none": "initial", "spine": "moco", "chest": "moco", "limited": "moco"}
 NOTE = "Phantom data"
 
 

@@ -57,7 +57,7 @@ def test_every_figure_and_table_is_there_and_opens(finished):
         assert (results / f"figures/{name}.pdf").read_bytes().startswith(b"%PDF")
         assert "Phantom data" in (results / f"figures/{name}.svg").read_text()
     for name in (
-        *("table1", "table2", "table3", "classes", "claims"),
+        *("table1", "encoders", "table2", "table3", "classes", "claims"),
         *("advice", "budgets", "controls", "subsets", "similarity_ranks"),
     ):
         assert len(pd.read_csv(results / f"tables/{name}.csv")) > 0
@@ -78,7 +78,7 @@ def test_indexed_is_stored_plus_quarantined(finished):
 
 
 def test_every_cell_is_estimated(finished):
-    paper = {"none", "spine", "chest", "spine+chest"}
+    paper = {"none", "spine", "chest", "spine+chest", "grey"}
     # The tiny run has controls of steps and budget for spine alone.
     controls = {"spine": ({"limited-steps"}, {"none-longer"}), "chest": (set(), set())}
     for target, (linear_alone, end_to_end_alone) in controls.items():
@@ -122,6 +122,24 @@ def test_any_way_to_train_can_be_asked_for(finished, source, mode):
     snakemake(f"{folder}/model.safetensors", *TINY, directory=finished)
     made = check_model(finished, finished / folder).made
     assert (made.source, made.mode) == (source, mode)
+
+
+def test_an_encoder_that_has_seen_a_target_is_marked_there_and_not_advised(finished):
+    tables = finished / "results/tiny/tables"
+    advice = pd.read_csv(tables / "advice.csv", dtype={"percent": str})
+    grey = advice[advice["source"] == "grey"]
+    assert set(grey["target"]) == {"spine", "chest"}
+    assert grey["may_have_seen"].notna().equals(grey["target"] == "spine")
+    assert not grey.loc[grey["target"] == "spine", ["best", "may_be_best"]].any(axis=None)
+    assert advice.groupby(["target", "percent"])["best"].sum().tolist() == [1, 1]
+    assert "The encoder grey: its weights were trained on spine." in (tables / "advice.md").read_text()
+    for name, marked in (("table2", True), ("table3", False), ("classes", False), ("budgets", True)):
+        assert ("†" in (tables / f"{name}.md").read_text()) == marked, name
+    for name, marked in (("figure2", True), ("figure4", True), ("figure5", False)):
+        assert ("†" in (finished / f"results/tiny/figures/{name}.svg").read_text()) == marked, name
+    encoders = pd.read_csv(tables / "encoders.csv").set_index("source")
+    assert encoders.loc["grey", ["channels", "input_pixels", "trained_on"]].tolist() == [1, 48, "spine"]
+    assert encoders["width"].tolist() == [50, 50]
 
 
 def test_a_second_invocation_has_nothing_to_do(finished):

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from torch import nn
 
+from moco_transfer.checksums import file_sha256
 from moco_transfer.config import stages
 from moco_transfer.config.training import Optimizer
 from moco_transfer.data.labels import read_targets, split_rows
@@ -31,10 +32,12 @@ def import_encoder(settings: stages.ImportEncoder, *, encoder: Path) -> None:
     wanted = settings.encoder
     key = stream_key(settings.seed, *settings.stream, "backbone")
     module = build_network(resolve(wanted, settings.crop), key)
+    origin = {}
     if wanted.kind != "random":
         path = fetch(wanted)
         fit_state(read_state(path), module, wanted.match, path)
-    save_encoder(module, encoder)
+        origin = {"weights_sha256": file_sha256(path)}
+    save_encoder(module, encoder, **origin)
 
 
 def train_weights(

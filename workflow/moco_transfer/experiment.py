@@ -9,15 +9,22 @@ The rules request these results, and the plan counts them. Only names are here; 
 
 from __future__ import annotations
 
+import os
+import re
 from collections.abc import Sequence
 from itertools import chain
+from pathlib import Path
+from typing import Literal
 
+from moco_transfer.config.datasets import Dataset
 from moco_transfer.config.encoders import Encoder
 from moco_transfer.config.experiment import LIMITED, LIMITED_STEPS, NONE_LONGER, Config
 
 MODES = ("linear", "end_to_end")
 
 Job = tuple[str, str, str, int]
+Kind = Literal["initial", "moco", "encoder"]
+"""What a source is: the initial weights, MoCo from there, or another encoder."""
 
 
 def finetuning_jobs(config: Config, target: str, modes: Sequence[str] = MODES) -> list[Job]:
@@ -33,10 +40,80 @@ def finetuning_jobs(config: Config, target: str, modes: Sequence[str] = MODES) -
     return [(*cell, subset) for cell in cells for subset in range(1, config.n_subsets + 1)]
 
 
-def all_sources(config: Config) -> list[str]:
-    """Return every source that a finetuning job starts from, those of the configuration first."""
+def all_sources(config: Config) -> dict[str, Kind]:
+    """Return every source that a finetuning job starts from, with its kind; those of the configuration come first."""
     jobs = [job for target in config.targets for job in finetuning_jobs(config, target)]
-    return list(dict.fromkeys([*config.sources, *(job[0] for job in jobs)]))
+    names = dict.fromkeys([*config.sources, *(job[0] for job in jobs)])
+    return {name: _kind(config, name) for name in names}
+
+
+def _kind(config: Config, source: str) -> Kind:
+    if source in config.encoders:
+        return "encoder"
+    return "initial" if source == NONE_LONGER or config.moco_sources.get(source) == [] else "moco"
+
+
+def may_have_seen(config: Config, source: str, target: str) -> str:
+    """Return why the encoder of ``source`` may have seen test images of ``target``, or nothing if it cannot have.
+
+    What the initial weights have seen, every source that starts from them has seen. A training of this run sees the training
+    split of a dataset, which is no reason, unless another dataset of the configuration holds the same images.
+    """
+    own = config.encoders.get(source)
+    encoder = own or config.model.initial_weights
+    whose = "its weights" if own else "the initial weights"
+    for name in encoder.trained_on:
+        if _may_share_images(config, name, target):
+            return f"{whose} were trained on {_described(name, target)}"
+    if encoder.kind == "supervised" and _is_copy(config, encoder.weights.classes_of, target):
+        return f"{whose} were trained on {_described(encoder.weights.classes_of, target)}"
+    control = config.controls.size.get(source)
+    for name in [control.dataset] if control else config.moco_sources.get(source, []):
+        if _is_copy(config, name, target):
+            return f"MoCo was trained on {_described(name, target)}"
+    return ""
+
+
+def seen_tests(config: Config) -> dict[str, dict[str, str]]:
+    """Return why encoders may have seen test images: the reason by target and source, for those that may."""
+    reasons = {
+        target: {source: may_have_seen(config, source, target) for source in all_sources(config)}
+        for target in config.targets
+    }
+    found = {target: {s: why for s, why in each.items() if why} for target, each in reasons.items()}
+    return {target: each for target, each in found.items() if each}
+
+
+def _described(name: str, target: str) -> str:
+    return name if name == target else f"{name}, which may hold images of {target}"
+
+
+def _is_copy(config: Config, name: str, target: str) -> bool:
+    """Return whether the training split of the dataset ``name`` may hold test images of another dataset, ``target``."""
+    official = all(config.datasets[each].split.test == "official" for each in (name, target))
+    return name != target and not official and _may_share_images(config, name, target)
+
+
+def _may_share_images(config: Config, name: str, target: str) -> bool:
+    """Return whether ``name``, a dataset or the adapter of a release, may hold images of the dataset ``target``."""
+    if name == target:
+        return True
+    of_target, other = config.datasets[target], config.datasets.get(name)
+    if other is None:
+        return name == of_target.adapter
+    if other.views and of_target.views and not set(other.views) & set(of_target.views):
+        return False
+    if other.adapter in ("image_folder", "table"):
+        return bool(_places(other) & _places(of_target))
+    return other.adapter == of_target.adapter and bool(other.phantom) == bool(of_target.phantom)
+
+
+def _places(dataset: Dataset) -> set[str]:
+    """Return where the images of a dataset are listed: its folder and its table, with links resolved."""
+    if dataset.root is None:
+        return set()
+    parts = ["", dataset.table.file] if dataset.table else [""]
+    return {os.path.realpath(Path(dataset.root, part)) for part in parts}
 
 
 def _control_cells(config: Config, target: str) -> list[tuple[str, str, str]]:
@@ -54,21 +131,27 @@ def used_datasets(config: Config) -> list[str]:
     return list(dict.fromkeys([*config.targets, *chain(*config.moco_sources.values())]))
 
 
-def initial_dataset(config: Config) -> str:
-    """Return the dataset behind the initial weights: published ones come from ImageNet, unless they say otherwise."""
-    weights = config.model.initial_weights
-    return weights.weights.classes_of if weights.kind == "supervised" else "ImageNet"
+def initial_datasets(config: Config) -> list[str]:
+    """Return the datasets behind the initial weights, as far as the configuration tells.
+
+    The tags of timm tell ImageNet: ``densenet121.tv_in1k``.
+    """
+    encoder = config.model.initial_weights
+    if encoder.kind == "supervised":
+        return [encoder.weights.classes_of]
+    told = encoder.kind != "random" and re.search(r"\..*in(1|12|21|22)k", encoder.encoder)
+    return encoder.trained_on or (["ImageNet"] if told else [])
 
 
 def shown_datasets(config: Config) -> list[str]:
     """Return the datasets that figure 1 shows."""
-    return [name for name in [initial_dataset(config), *used_datasets(config)] if name in config.datasets]
+    named = dict.fromkeys([*initial_datasets(config), *used_datasets(config)])
+    return [name for name in named if name in config.datasets]
 
 
 def carded_datasets(config: Config) -> list[str]:
     """Return the datasets that the results rest on or show: each has a data card."""
-    learnt = [each.weights.classes_of for each in config.encoders.values() if each.kind == "supervised"]
-    named = [*used_datasets(config), *shown_datasets(config), *learnt, *config.similarity.datasets]
+    named = [*learnt_datasets(config), *shown_datasets(config), *config.similarity.datasets]
     return list(dict.fromkeys(named))
 
 
@@ -81,19 +164,23 @@ def stored_datasets(config: Config) -> list[str]:
 def compared_sources(config: Config) -> dict[str, str]:
     """Return the dataset of each source that has one only, if its similarity to the targets is computed."""
     # The dataset 'natural' stands for ImageNet, on which published weights were trained.
-    initial = initial_dataset(config)
-    initial = "natural" if initial == "ImageNet" else initial
-    alone = {source: seen or [initial] for source, seen in config.moco_sources.items() if len(seen) < 2}
-    return {source: name for source, (name,) in alone.items() if name in config.similarity.datasets}
+    initial = ["natural" if name == "ImageNet" else name for name in initial_datasets(config)]
+    behind = {source: seen or initial for source, seen in config.moco_sources.items()}
+    alone = {source: seen[0] for source, seen in behind.items() if len(seen) == 1}
+    return {source: name for source, name in alone.items() if name in config.similarity.datasets}
 
 
 def has_ranked_sources(config: Config) -> bool:
     """Return whether a target has two compared sources from other domains, so that similarity can be right or wrong."""
-    compared = compared_sources(config)
-    return "none" in compared and any(
-        target in config.similarity.datasets and sum(name != target for name in compared.values()) > 1
-        for target in config.targets
-    )
+    compared, seen = compared_sources(config), seen_tests(config)
+
+    def may_be_ranked(target: str) -> bool:
+        excluded = seen.get(target, {})
+        others = {source for source, name in compared.items() if name != target}
+        return "none" not in excluded and len(others - excluded.keys()) > 1
+
+    known = [target for target in config.targets if target in config.similarity.datasets]
+    return "none" in config.moco_sources and any(map(may_be_ranked, known))
 
 
 def compared_networks(config: Config) -> list[str]:
@@ -176,7 +263,7 @@ def figure_names(config: Config) -> list[str]:
 def table_names(config: Config) -> list[str]:
     """Return every table: the paper's, and ours if there is something to choose, control or compare."""
     return [
-        "table1",
+        *("table1", "encoders"),
         *result_tables(config),
         *("classes", "claims", "advice"),
         *(["budgets"] if len(config.finetune.end_to_end.budgets) > 1 else []),

@@ -147,9 +147,13 @@ def seeded(key: int) -> Iterator[None]:
         torch.set_rng_state(state)
 
 
-def save_encoder(encoder: nn.Module, path: str | Path) -> None:
-    """Write ``encoder`` to ``path``: weights and network in one safetensors file with a checksum, whole or not at all."""
-    write_weights(path, encoder.state_dict(), {"network": encoder.network.model_dump()})
+def save_encoder(encoder: nn.Module, path: str | Path, **about: str) -> None:
+    """Write ``encoder`` to ``path``: weights and network in one safetensors file with a checksum, whole or not at all.
+
+    ``about`` is what else the file is to say of it.
+    """
+    network = {"network": encoder.network.model_dump(), "width": encoder.width}
+    write_weights(path, encoder.state_dict(), network | about)
 
 
 def load_encoder(path: Path) -> nn.Module:

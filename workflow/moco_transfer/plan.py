@@ -361,8 +361,10 @@ def plan_text(config: Config, images_per_second: float | None = None) -> str:
         "Disk: joining the shards of a dataset temporarily takes twice its space. Releases, logs, figures "
         "and the states of unfinished trainings come on top.",
     ]
-    unknown = {architecture(config, name) for name in config.encoders} - NETWORK_SIZES.keys()
-    if unknown:
+    networks = {architecture(config, name) for name in config.encoders}
+    if len(networks) > 1:
+        lines.append(f"Hours: one speed stands for all networks ({', '.join(sorted(networks))}).")
+    if unknown := networks - NETWORK_SIZES.keys():
         lines.append(
             f"Not counted: encoder files and features of {', '.join(sorted(unknown))}, whose size is unknown."
         )

@@ -34,10 +34,11 @@ from moco_transfer.experiment import (
     figure_names,
     finetuning_jobs,
     has_controls,
-    initial_dataset,
+    initial_datasets,
     kept_models,
     learnt_datasets,
     result_tables,
+    seen_tests,
     shown_datasets,
     stored_datasets,
     table_names,
@@ -75,8 +76,8 @@ EXTRA_SUBSETS = extra_subsets(CONFIG)
 # The labelled subset whose trainings become models: chosen in advance, so that no test image has a say.
 KEPT_SUBSETS = [1] if CONFIG.models != "none" else []
 ALL_SOURCES = all_sources(CONFIG)
-# The sources that the paper's figures and tables show; controls add more.
-PAPER_SOURCES = [*CONFIG.sources, "limited"]
+# The sources that the paper's figures and tables show, with their kinds; controls add more.
+PAPER_SOURCES = {name: kind for name, kind in ALL_SOURCES.items() if name in (*CONFIG.sources, "limited")}
 # Sources with one encoder for all labelled subsets, and MoCo on only the labelled images, with one encoder per subset.
 SHARED_SOURCES = [*CONFIG.sources, *CONFIG.controls.size]
 SUBSET_SOURCES = ["limited", "limited-steps"]

@@ -9,7 +9,7 @@ To add a figure NAME:
 The top of scripts/figure2.py says where its error bars come from.
 """
 
-RESULT_PARAMS = {"titles": titles, "note": data_note(), "code": RESULTS_CODE}
+RESULT_PARAMS = {"titles": titles, "note": data_note(), "code": RESULTS_CODE, "seen": seen_tests(CONFIG)}
 TRAININGS = trainings()
 
 
@@ -38,10 +38,16 @@ rule figure1:
         ENVIRONMENT
     params:
         **RESULT_PARAMS,
-        initial=initial_dataset(CONFIG),
+        initial=initial_datasets(CONFIG),
+        weights=weights_text(CONFIG.model.initial_weights),
         shown=shown_datasets(CONFIG),
         shareable=[CONFIG.datasets[name].shareable for name in shown_datasets(CONFIG)],
         sources=CONFIG.moco_sources,
+        encoders={
+            name: [each.encoder.split(".")[0], weights_text(each)]
+            for name, each in CONFIG.encoders.items()
+            if name != INITIAL
+        },
         limited=any(target.limited for target in CONFIG.targets.values()),
         percents={name: target.percents for name, target in CONFIG.targets.items()},
         used=used_datasets(CONFIG),

@@ -11,6 +11,7 @@ EVIDENCE = {
 
 localrules:
     table1,
+    encoders,
     table_aurocs,
     classes,
     budgets,
@@ -36,6 +37,26 @@ rule table1:
         "Table 1: hyperparameters"
     script:
         "../scripts/table1.py"
+
+
+rule encoders:
+    input:
+        [f"<run>/encoders/{name}/replicate1/encoder.safetensors" for name in CONFIG.encoders],
+    output:
+        **table_outputs("encoders", "architecture and origin of each encoder"),
+    log:
+        "<run>/logs/tables/encoders.log",
+    conda:
+        ENVIRONMENT
+    params:
+        **RESULT_PARAMS,
+        encoders=list(CONFIG.encoders),
+        weights=[weights_text(each) for each in CONFIG.encoders.values()],
+        trained_on=[each.trained_on for each in CONFIG.encoders.values()],
+    message:
+        "The encoders: architecture, input and origin"
+    script:
+        "../scripts/encoders.py"
 
 
 rule table_aurocs:
@@ -184,7 +205,7 @@ rule advice:
     params:
         **RESULT_PARAMS,
         # MoCo on fewer images than there are is an explanation, not a choice.
-        sources=[source for source in ALL_SOURCES if source not in CONFIG.controls.size],
+        sources={name: kind for name, kind in ALL_SOURCES.items() if name not in CONFIG.controls.size},
         level=CONFIG.evaluation.level,
     message:
         "The advice: what to do with a given number of labels"

@@ -7,8 +7,9 @@ import numpy as np
 import pandas as pd
 
 from moco_transfer.errors import in_one_line
-from moco_transfer.report.names import source_title
-from moco_transfer.report.tables import auroc_text, labeled_text, write_table
+from moco_transfer.experiment import Kind
+from moco_transfer.report.names import MARK, seen_note, source_title
+from moco_transfer.report.tables import auroc_text, labeled_text, with_seen, write_table
 from moco_transfer.statistics.budgets import VALIDATION_IMAGES, read_budgets
 from moco_transfer.statistics.evidence import read_all
 
@@ -21,15 +22,16 @@ def main(inputs, outputs, params) -> None:
         read_budgets(path).assign(target=target)
         for target, path in zip(params.targets, inputs.budgets, strict=True)
     )
-    records = budget_records(budgets, read_all(inputs.estimates), params.sources)
+    records = budget_records(budgets, read_all(inputs.estimates), list(params.sources))
+    records = with_seen(records, params.seen)
     write_table(
-        budget_summary(records, json.loads(params.titles)),
+        budget_summary(records, json.loads(params.titles), params.sources),
         outputs,
         "Budgets. The number of epochs of end-to-end finetuning that is chosen by all validation images "
         "(full), and by only as many of them as there are labelled training images (matched), with the "
         f"resulting test AUROC (mean over labelled subsets). This run uses the {params.validation} images. "
         "The last row covers only those choices for which there are fewer matched than full images: how "
-        "many change, and the mean and largest difference.",
+        "many change, and the mean and largest difference." + seen_note(params.seen, params.targets),
         params.note,
         records,
     )
@@ -63,12 +65,16 @@ def budget_records(budgets: pd.DataFrame, estimates: pd.DataFrame, sources: Sequ
     return records.set_index(["target", "percent", "n_labeled", "source"]).reset_index()
 
 
-def budget_summary(records: pd.DataFrame, titles: Mapping[str, str]) -> pd.DataFrame:
-    """Return ``budget_records`` as text, with a last row that says how much the choices differ."""
+def budget_summary(
+    records: pd.DataFrame, titles: Mapping[str, str], sources: Mapping[str, Kind]
+) -> pd.DataFrame:
+    """Return ``budget_records``, with may_have_seen, as text; a last row says how much the choices differ."""
+    names = [source_title(source, sources[source]) for source in records["source"]]
+    marks = ["" if pd.isna(reason) else f" {MARK}" for reason in records["may_have_seen"]]
     columns = {
         ("", "Target"): records["target"].map(titles),
         ("", "Lab. % (#)"): labeled_text(records),
-        ("", "Source"): records["source"].map(source_title),
+        ("", "Source"): [name + mark for name, mark in zip(names, marks, strict=True)],
     }
     for name, heading in HEADINGS.items():
         columns[heading, "Images"] = records[f"images_{name}"].astype(str)

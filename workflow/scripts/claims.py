@@ -4,13 +4,14 @@ import pandas as pd
 
 from moco_transfer.errors import in_one_line
 from moco_transfer.files import read_parquet
+from moco_transfer.report.names import left_out_note
 from moco_transfer.report.tables import effect_text, p_value_text, write_table
 from moco_transfer.statistics.claims import claims_table
 from moco_transfer.statistics.evidence import Evidence, read_reference, read_run
 
 
 def main(inputs, outputs, params) -> None:
-    _, evidence = read_run(inputs.estimates, inputs.covariance, inputs.subsets, inputs.extra)
+    _, evidence = read_run(inputs.estimates, inputs.covariance, inputs.subsets, inputs.extra, params.seen)
     claims = claims_table(
         evidence,
         read_parquet(inputs.similarity),
@@ -28,7 +29,7 @@ def main(inputs, outputs, params) -> None:
         "its opposite. The paper's tables do not say how their AUROCs vary together or how much labelled "
         "subsets differ. So their cells count as independent, with only the error of the test set "
         "(apparently resampled by image), and each verdict on them says how much scatter between subsets "
-        "would undo it.",
+        "would undo it." + left_out_note(params.seen),
         params.note,
         claims,
     )

@@ -7,8 +7,9 @@ import numpy as np
 import pandas as pd
 
 from moco_transfer.errors import in_one_line
-from moco_transfer.report.names import interval_name
-from moco_transfer.report.tables import auroc_grid, labeled_text, write_table
+from moco_transfer.experiment import Kind
+from moco_transfer.report.names import interval_name, seen_note
+from moco_transfer.report.tables import auroc_grid, labeled_text, with_seen, write_table
 from moco_transfer.statistics.auroc import Average
 from moco_transfer.statistics.evidence import read_all
 
@@ -16,17 +17,19 @@ CELL = ["target", "source", "mode", "percent", "epochs"]
 
 
 def main(inputs, outputs, params) -> None:
-    classes = read_all(inputs.classes).query("source in @params.sources")
-    estimates = read_all(inputs.estimates).query("source in @params.sources")
+    classes, estimates = (
+        with_seen(frame[frame["source"].isin(list(params.sources))], params.seen)
+        for frame in map(read_all, (inputs.classes, inputs.estimates))
+    )
     lower, upper = params.percentiles
     write_table(
-        class_summary(classes, estimates, json.loads(params.titles), params.average),
+        class_summary(classes, estimates, json.loads(params.titles), params.average, params.sources),
         outputs,
         "Classes. The test AUROC of each class (mean over labelled subsets) with its logit interval "
         f"({upper - lower:g}%, clustered by patient), and the averages over classes on the test set itself. "
         f"The interval of the {params.average} average is that of tables 2 and 3 "
         f"({interval_name(params.percentiles)}, resampled by {params.unit}). Intervals hold only the test "
-        "set's variance, not that between labelled subsets.",
+        "set's variance, not that between labelled subsets." + seen_note(params.seen, params.seen),
         params.note,
         class_records(classes, estimates),
     )
@@ -39,11 +42,15 @@ def class_records(classes: pd.DataFrame, estimates: pd.DataFrame) -> pd.DataFram
 
 
 def class_summary(
-    classes: pd.DataFrame, estimates: pd.DataFrame, titles: Mapping[str, str], average: Average
+    classes: pd.DataFrame,
+    estimates: pd.DataFrame,
+    titles: Mapping[str, str],
+    average: Average,
+    sources: Mapping[str, Kind],
 ) -> pd.DataFrame:
     """Return the AUROC of every class and average at the selected budgets as text.
 
-    ``classes`` and ``estimates`` join the frames of ``evaluate_target``, ``average`` is the average of
+    ``classes`` and ``estimates`` join the frames of ``evaluate_target``, each with may_have_seen; ``average`` is the average of
     ``estimates``. Unless all targets have one class, those with one are left out, because tables 2 and 3 say
     everything about them. The estimates' average has its bootstrap interval; the macro average beside it has
     none.
@@ -60,7 +67,7 @@ def class_summary(
     cells["Positives"] = cells["positives"].map(lambda n: "" if np.isnan(n) else f"{n:.0f}")
     cells["ascending"] = cells["percent"].astype(float)
     cells = cells.sort_values(["Target", "ascending"], kind="stable")
-    table = auroc_grid(cells, ["Target", "Lab. % (#)", "Class", "Positives"])
+    table = auroc_grid(cells, ["Target", "Lab. % (#)", "Class", "Positives"], sources)
     table["", "Target"] = table["", "Target"].map(titles)
     return table
 

@@ -4,7 +4,7 @@ import pandas as pd
 
 from moco_transfer.config.experiment import Controls
 from moco_transfer.errors import in_one_line
-from moco_transfer.report.names import MODE_LABELS
+from moco_transfer.report.names import MODE_LABELS, left_out_note
 from moco_transfer.report.tables import effect_text, p_value_text, write_table
 from moco_transfer.statistics.controls import control_questions, controls_table
 from moco_transfer.statistics.evidence import read_run
@@ -13,7 +13,7 @@ COLUMNS = ["Control", "Question", "Cell", "Difference in AUROC", "Effect", "p", 
 
 
 def main(inputs, outputs, params) -> None:
-    _, evidence = read_run(inputs.estimates, inputs.covariance, inputs.subsets, inputs.extra)
+    _, evidence = read_run(inputs.estimates, inputs.covariance, inputs.subsets, inputs.extra, params.seen)
     controls = Controls.model_validate(params.controls)
     questions = control_questions(controls, params.percents, params.sources_of_one)
     answers = controls_table(list(questions), evidence, params.level)
@@ -23,7 +23,7 @@ def main(inputs, outputs, params) -> None:
         "The controls. Each question says how its two sources differ; 'no' means that the opposite is "
         f"shown. Effects are differences in test AUROC with their {100 * (1 - 2 * params.level):g}% "
         "intervals, which are not adjusted. P-values are one-sided, with Holm's correction within a "
-        "question: 'p' is for yes, 'p against' for no.",
+        "question: 'p' is for yes, 'p against' for no." + left_out_note(params.seen),
         params.note,
         answers,
     )

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import NamedTuple
 
 import numpy as np
@@ -10,6 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch, Rectangle
 from numpy.typing import NDArray
 
+from moco_transfer.data.releases import RELEASES
 from moco_transfer.data.split import subset_size
 from moco_transfer.errors import in_one_line
 from moco_transfer.files import map_array, read_parquet
@@ -31,7 +33,8 @@ class Card(NamedTuple):
 
 
 def draw(
-    initial: str,
+    initial: Sequence[str],
+    weights: str,
     sources: Mapping[str, Sequence[str]],
     unlabeled: Mapping[str, int],
     labeled: Mapping[str, Mapping[str, int]],
@@ -39,12 +42,14 @@ def draw(
     examples: Mapping[str, NDArray[np.uint8] | None],
     titles: Mapping[str, str],
     note: str = "",
+    encoders: Mapping[str, Sequence[str]] = MappingProxyType({}),
 ) -> Figure:
     """Return figure 1: four columns of cards, with an arrow from each column to the next.
 
     Parameters
     ----------
-    initial : dataset of the initial weights
+    initial : the datasets behind the initial weights, if any
+    weights : where the initial weights come from
     sources : source to the datasets that MoCo sees; none for ``none`` and for ``limited``, which sees the
         labelled images
     unlabeled : source to the number of images that MoCo sees, for sources with datasets
@@ -52,12 +57,15 @@ def draw(
     tests : target to the number of test images
     examples : dataset to one image, [height, width] or [height, width, 3], or to None if its images must not
         be shown: its tile then says so. Other datasets have no tile.
+    encoders : further sources, encoders without MoCo, to the lines on their cards
     """
     texts = [*titles.values(), *unlabeled, *examples]
+    cards = [_source_card(source, seen, unlabeled) for source, seen in sources.items()]
+    cards += [_encoder_card(source, lines) for source, lines in encoders.items()]
     figure = style.new_figure(style.TWO_COLUMNS, 0.3 if note else 0.1, note, texts)
     stages = {
-        "Initial weights": [Card([initial], titles.get(initial, initial), ["supervised"])],
-        "MoCo pretraining": [_source_card(source, seen, unlabeled) for source, seen in sources.items()],
+        "Initial weights": [_initial_card(initial, weights, titles)],
+        "MoCo, or another encoder" if encoders else "MoCo pretraining": cards,
         "Finetuning": [_target_card(target, numbers, titles) for target, numbers in labeled.items()],
         "Evaluation": [
             Card([target], titles.get(target, target), [f"{tests[target]:,}", "test images;", "AUROC"])
@@ -87,6 +95,20 @@ def draw(
     return figure
 
 
+def _initial_card(initial: Sequence[str], weights: str, titles: Mapping[str, str]) -> Card:
+    heading = " + ".join(titles.get(name, name) for name in initial) or "Weights of others"
+    if weights == "random":
+        return Card([], "Random weights", ["trained on nothing"])
+    if initial == ["ImageNet"] or weights.startswith("trained here"):
+        return Card(initial[:2], heading, ["supervised"])
+    return Card([], heading, [fitted(weights, WIDTH - 2 * EDGE, 6, most_lines=3)])
+
+
+def _encoder_card(source: str, lines: Sequence[str]) -> Card:
+    room = WIDTH - 2 * EDGE
+    return Card([], source_label(source, "encoder"), [fitted(line, room, 6, most_lines=2) for line in lines])
+
+
 def _source_card(source: str, seen: Sequence[str], unlabeled: Mapping[str, int]) -> Card:
     if source == "limited":
         lines = ["the same images", "as are labelled"]
@@ -94,7 +116,8 @@ def _source_card(source: str, seen: Sequence[str], unlabeled: Mapping[str, int])
         lines = [f"{unlabeled[source]:,}", "unlabelled", "images"]
     else:
         lines = ["initial weights,", "unchanged"]
-    return Card(seen[:2], source_label(source), lines)
+    kind = "moco" if seen or source == "limited" else "initial"
+    return Card(seen[:2], source_label(source, kind), lines)
 
 
 def _target_card(target: str, labeled: Mapping[str, int], titles: Mapping[str, str]) -> Card:
@@ -145,6 +168,7 @@ def main(inputs, outputs, params) -> None:
     sources = dict(params.sources) | ({"limited": []} if params.limited else {})
     figure = draw(
         initial=params.initial,
+        weights=params.weights,
         sources=sources,
         unlabeled={name: sum(seen[part] for part in parts) for name, parts in sources.items() if parts},
         labeled={
@@ -156,8 +180,9 @@ def main(inputs, outputs, params) -> None:
             name: map_array(path)[0] if shareable else None
             for name, path, shareable in zip(params.shown, inputs.images, params.shareable, strict=True)
         },
-        titles=json.loads(params.titles),
+        titles={name: release.title for name, release in RELEASES.items()} | json.loads(params.titles),
         note=params.note,
+        encoders=params.encoders,
     )
     style.save(figure, *outputs)
 

@@ -6,7 +6,8 @@ over labelled subsets. ``moco_transfer/statistics/evaluation.py`` computes them.
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from types import MappingProxyType
 
 import pandas as pd
 from matplotlib.axes import Axes
@@ -14,22 +15,25 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from moco_transfer.errors import in_one_line
+from moco_transfer.experiment import Kind
 from moco_transfer.report import style
-from moco_transfer.report.names import MODE_LABELS, dataset_label
+from moco_transfer.report.names import MODE_LABELS, Seen, dataset_label
 from moco_transfer.statistics.evidence import comparable, read_all, read_reference
 
 
 def draw(
     estimates: pd.DataFrame,
     titles: Mapping[str, str],
-    sources: Sequence[str],
+    sources: Mapping[str, Kind],
     note: str = "",
     reference: pd.DataFrame | None = None,
+    seen: Seen = MappingProxyType({}),
 ) -> Figure:
     """Return figure 2: one line per source through the selected rows of ``estimates``, of all targets.
 
     ``reference`` has the paper's values (target, percent, n_labeled, mode, source, auroc_median, q05, q95).
-    For cells of this run with as many labels, they appear as hollow markers to the right of ours.
+    For cells of this run with as many labels, they appear as hollow markers to the right of ours. Cells in ``seen``
+    are marked.
     """
     cells = _add_paper(estimates[estimates["selected"]], reference)
     targets = list(dict.fromkeys(cells["target"]))
@@ -45,7 +49,7 @@ def draw(
         ordered = [(name, owner) for name in shown for owner in ("ours", "paper") if (name, owner) in series]
         factors = style.side_by_side(ordered, own["position"])
         for ax, mode in zip(row, modes, strict=True):
-            _draw_panel(ax, own[own["mode"] == mode], factors, looks)
+            _draw_panel(ax, own[own["mode"] == mode], factors, looks, seen.get(target, {}))
             points = own[own["owner"] == "ours"].drop_duplicates("percent")
             labels = [f"{p}%\n{n:,.0f}" for p, n in zip(points["percent"], points["n_labeled"], strict=True)]
             style.log_ticks(ax, points["position"], labels)
@@ -58,7 +62,7 @@ def draw(
         ax.set_xlabel("Labelled images (% of the training set, log scale; number)")
     names = [f"{dataset_label(t, titles)}, {MODE_LABELS[m]}" for t in targets for m in modes]
     style.label_panels(axes.flat, names)
-    handles = style.source_handles(shown, looks)
+    handles = style.source_handles(shown, looks) + style.seen_handles(seen, targets, shown)
     if (cells["owner"] == "paper").any():
         handles.append(Line2D([], [], color="0.4", marker="o", mfc="white", ls="", label="the paper's value"))
     style.legend_below(figure, handles)
@@ -82,12 +86,14 @@ def _draw_panel(
     cells: pd.DataFrame,
     factors: Mapping[tuple[str, str], float],
     looks: Mapping[str, style.Look],
+    seen: Collection[str],
 ) -> None:
     for (source, owner), factor in factors.items():
         own = cells[(cells["source"] == source) & (cells["owner"] == owner)]
         hollow = {"ls": "", "mfc": "white", "ms": 3.2} if owner == "paper" else {}
         if len(own):
-            style.draw_medians(ax, own["position"] * factor, own, looks[source], **hollow)
+            marked = owner == "ours" and source in seen
+            style.draw_medians(ax, own["position"] * factor, own, looks[source], marked, **hollow)
 
 
 def _mark_chance(row: Sequence[Axes]) -> None:
@@ -101,9 +107,9 @@ def _mark_chance(row: Sequence[Axes]) -> None:
 
 def main(inputs, outputs, params) -> None:
     reference = read_reference(*inputs.reference) if inputs.reference else None
-    figure = draw(
-        read_all(inputs.estimates), json.loads(params.titles), params.sources, params.note, reference
-    )
+    titles = json.loads(params.titles)
+    estimates = read_all(inputs.estimates)
+    figure = draw(estimates, titles, params.sources, params.note, reference, params.seen)
     style.save(figure, *outputs)
 
 

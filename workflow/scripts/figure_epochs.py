@@ -5,24 +5,34 @@ Points and error bars are the columns ``median``, ``lower`` and ``upper`` of est
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from types import MappingProxyType
 
 import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from moco_transfer.errors import in_one_line
+from moco_transfer.experiment import Kind
 from moco_transfer.files import read_parquet
 from moco_transfer.report import style
-from moco_transfer.report.names import dataset_label
+from moco_transfer.report.names import Seen, dataset_label
 
 RING = {"marker": "o", "mfc": "none", "mec": "0.2", "mew": 0.8, "ls": ""}
 
 
 def draw(
-    estimates: pd.DataFrame, target: str, titles: Mapping[str, str], sources: Sequence[str], note: str = ""
+    estimates: pd.DataFrame,
+    target: str,
+    titles: Mapping[str, str],
+    sources: Mapping[str, Kind],
+    note: str = "",
+    seen: Seen = MappingProxyType({}),
 ) -> Figure:
-    """Return figure 4 or 5: one line per source through all budgets of ``target``, the chosen one ringed."""
+    """Return figure 4 or 5: one line per source through all budgets of ``target``, the chosen one ringed.
+
+    Sources in ``seen`` are marked.
+    """
     cells = estimates[(estimates["target"] == target) & (estimates["mode"] == "end_to_end")]
     # Sources of the controls have other budgets, which would stretch the axis.
     cells = cells[cells["source"].isin(sources)].sort_values("epochs")
@@ -38,7 +48,8 @@ def draw(
     for ax, percent in zip(axes.flat, percents, strict=False):
         for source in shown:
             own = cells[(cells["percent"] == percent) & (cells["source"] == source)]
-            style.draw_medians(ax, own["epochs"] * factors[source], own, looks[source])
+            marked = source in seen.get(target, {})
+            style.draw_medians(ax, own["epochs"] * factors[source], own, looks[source], marked)
             chosen = own[own["selected"]]
             ax.plot(chosen["epochs"] * factors[source], chosen["median"], ms=9, zorder=4, **RING)
         style.log_ticks(ax, budgets, budgets)
@@ -52,15 +63,16 @@ def draw(
         ax.tick_params(labelbottom=True)
     style.label_panels(axes.flat, [f"{p}% of labels (n = {sizes[p]:,})" for p in percents])
     ring = Line2D([], [], label="budget chosen on validation", ms=7, **RING)
-    style.legend_below(figure, [*style.source_handles(shown, looks), ring])
+    handles = [*style.source_handles(shown, looks), ring, *style.seen_handles(seen, [target], shown)]
+    style.legend_below(figure, handles)
     return figure
 
 
 def main(inputs, outputs, params) -> None:
     estimates = read_parquet(inputs.estimates)
-    style.save(
-        draw(estimates, params.target, json.loads(params.titles), params.sources, params.note), *outputs
-    )
+    titles = json.loads(params.titles)
+    figure = draw(estimates, params.target, titles, params.sources, params.note, params.seen)
+    style.save(figure, *outputs)
 
 
 if "snakemake" in globals():

@@ -1,7 +1,7 @@
 """How far each pretraining moved each layer: its similarity to the initial network's on the same images."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from itertools import product
 
 import pandas as pd
@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
 from moco_transfer.errors import in_one_line
+from moco_transfer.experiment import Kind
 from moco_transfer.files import read_parquet
 from moco_transfer.report import style
 from moco_transfer.report.names import dataset_label
@@ -17,7 +18,9 @@ from moco_transfer.report.names import dataset_label
 LABELS = {"svcca": "SVCCA with the\ninitial network", "cka": "CKA with the\ninitial network"}
 
 
-def draw(networks: pd.DataFrame, titles: Mapping[str, str], sources: Sequence[str], note: str = "") -> Figure:
+def draw(
+    networks: pd.DataFrame, titles: Mapping[str, str], sources: Mapping[str, Kind], note: str = ""
+) -> Figure:
     """Return the figure: one row per measure, one column per target, one line per source.
 
     ``networks`` has the columns of networks.parquet; the band is the range of the chance levels of all

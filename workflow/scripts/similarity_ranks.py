@@ -5,7 +5,7 @@ points.
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import pandas as pd
 from matplotlib.axes import Axes
@@ -13,9 +13,10 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from moco_transfer.errors import in_one_line
+from moco_transfer.experiment import Kind
 from moco_transfer.files import read_parquet
 from moco_transfer.report import style
-from moco_transfer.report.names import MEASURE_LABELS, dataset_label
+from moco_transfer.report.names import MEASURE_LABELS, dataset_label, left_out_note
 from moco_transfer.report.tables import effect_text, write_table
 from moco_transfer.statistics.evidence import read_run
 from moco_transfer.statistics.similarity_ranks import DISTANCES, source_gains, source_ranks
@@ -31,7 +32,9 @@ DODGE = 0.035
 
 
 def main(inputs, outputs, params) -> None:
-    estimates, evidence = read_run(inputs.estimates, inputs.covariance, inputs.subsets, inputs.extra)
+    estimates, evidence = read_run(
+        inputs.estimates, inputs.covariance, inputs.subsets, inputs.extra, params.seen
+    )
     similarity = read_parquet(inputs.similarity)
     gains = source_gains(similarity, estimates, evidence, params.datasets, params.level)
     ranks = source_ranks(gains, evidence, params.level)
@@ -42,7 +45,7 @@ def main(inputs, outputs, params) -> None:
         "similarity at the deepest layer. Sources of several datasets have no single similarity and are "
         f"left out. Differences in test AUROC with their {100 * (1 - 2 * params.level):g}% intervals. So "
         "few sources prove nothing: of two, a measure that knows nothing names the better one half of the "
-        "time, and the rows of one target share their datasets.",
+        "time, and the rows of one target share their datasets." + left_out_note(params.seen),
         params.note,
         ranks,
     )
@@ -80,7 +83,9 @@ def _answer_text(last: pd.Series) -> str:
     return last["first"] if last["outside_null"] else "inside its null: says nothing"
 
 
-def draw(gains: pd.DataFrame, titles: Mapping[str, str], sources: Sequence[str], note: str = "") -> Figure:
+def draw(
+    gains: pd.DataFrame, titles: Mapping[str, str], sources: Mapping[str, Kind], note: str = ""
+) -> Figure:
     """Return the figure: a row per target, a column per measure, a point per source and percentage.
 
     ``gains`` comes from ``source_gains``; only the deepest layer is drawn, with the intervals as bars. Points

@@ -1,39 +1,44 @@
 """Tables 2 and 3: the test AUROC of one target by percentage, mode and source, with the paper's."""
 
 import json
+from collections.abc import Mapping
 
 import numpy as np
 import pandas as pd
 
 from moco_transfer.errors import in_one_line
+from moco_transfer.experiment import Kind
 from moco_transfer.files import read_parquet
-from moco_transfer.report.names import interval_name
-from moco_transfer.report.tables import auroc_grid, labeled_text, write_table
+from moco_transfer.report.names import interval_name, seen_note
+from moco_transfer.report.tables import auroc_grid, labeled_text, with_seen, write_table
 from moco_transfer.statistics.evidence import comparable, read_reference
 
 
 def main(inputs, outputs, params) -> None:
     title = json.loads(params.titles)[params.target]
-    estimates = read_parquet(inputs.estimates).query("source in @params.sources")
+    estimates = read_parquet(inputs.estimates)
+    estimates = with_seen(estimates[estimates["source"].isin(list(params.sources))], params.seen)
     reference = read_reference(*inputs.reference) if inputs.reference else None
     write_table(
-        auroc_summary(estimates, reference, title),
+        auroc_summary(estimates, reference, title, params.sources),
         outputs,
         f"Table {params.number}. The test AUROC on {title} of models finetuned linearly and end to "
         "end on different proportions of labelled data: median over bootstrap replicates of the test set "
         f"({interval_name(params.percentiles)}, resampled by {params.unit}). Intervals hold only the test "
         "set's variance, not that between labelled subsets. Rows with a macro average, taken on the test "
-        "set itself, weight all classes equally.",
+        "set itself, weight all classes equally." + seen_note(params.seen, [params.target]),
         params.note,
         auroc_records(estimates, reference),
     )
 
 
-def auroc_summary(estimates: pd.DataFrame, reference: pd.DataFrame | None, title: str) -> pd.DataFrame:
+def auroc_summary(
+    estimates: pd.DataFrame, reference: pd.DataFrame | None, title: str, sources: Mapping[str, Kind]
+) -> pd.DataFrame:
     """Return "median (lower–upper)" of the selected budgets as text.
 
-    ``estimates`` is the frame of ``evaluate_target``, ``reference`` the paper's table of the same target or
-    None, ``title`` the target's name in the headings. If there are several classes, a second row per
+    ``estimates`` is the frame of ``evaluate_target`` with the column may_have_seen, ``reference`` the paper's table of the same
+    target or None, ``title`` the target's name in the headings. If there are several classes, a second row per
     percentage has the macro average; if the paper has as many labels there, the last row is the paper's.
     """
     selected = estimates[estimates["selected"]]
@@ -46,7 +51,7 @@ def auroc_summary(estimates: pd.DataFrame, reference: pd.DataFrame | None, title
     cells = pd.concat([part.assign(Result=name) for name, part in parts.items()], ignore_index=True)
     cells = cells.sort_values("percent", key=lambda percents: percents.astype(float), kind="stable")
     cells["Lab. % (#)"] = labeled_text(cells)
-    table = auroc_grid(cells, ["Lab. % (#)", "Result"], f" on {title}")
+    table = auroc_grid(cells, ["Lab. % (#)", "Result"], sources, f" on {title}")
     return table if len(parts) > 1 else table.drop(columns=[("", "Result")])
 
 

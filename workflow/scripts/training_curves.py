@@ -1,4 +1,4 @@
-"""The curves of every training on one page: MoCo and initial weights, then one row of finetuning per target.
+"""The curves of every training on one page: MoCo and supervised encoders, then one row of finetuning per target.
 
 A training is a line in the look of its source, thicker for a larger percentage of labels. It ends in the
 source's marker, so that a training of one epoch is visible.
@@ -15,6 +15,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from moco_transfer.errors import in_one_line
+from moco_transfer.experiment import Kind
 from moco_transfer.files import read_csv
 from moco_transfer.report import style
 from moco_transfer.report.names import MODE_LABELS
@@ -43,7 +44,7 @@ class Panel:
     """Show epochs as a share of the training's epochs, because MoCo trainings differ widely in length."""
 
 
-def draw(curves: Mapping[str, pd.DataFrame], sources: Sequence[str], note: str = "") -> Figure:
+def draw(curves: Mapping[str, pd.DataFrame], sources: Mapping[str, Kind], note: str = "") -> Figure:
     """Return the page of training curves.
 
     ``curves`` holds tables of the kinds ``initial``, ``moco``, ``linear`` and ``end_to_end``, one row per
@@ -78,7 +79,10 @@ def _pretraining_panels(initial: pd.DataFrame, moco: pd.DataFrame) -> list[Panel
     probes = [column for column in moco.columns if column.startswith(PROBE)]
     quantities |= {column: f"Probe AUROC, {column.removeprefix(PROBE)}" for column in probes}
     panels = [Panel("MoCo", label, moco, column, by_share=True) for column, label in quantities.items()]
-    return panels + ([Panel("Initial weights", "Cross entropy", initial)] if len(initial) else [])
+    if initial.empty:
+        return panels
+    title = "Initial weights" if set(initial["source"]) == {"none"} else "Supervised encoders"
+    return [*panels, Panel(title, "Cross entropy", initial)]
 
 
 def _finetuning_panels(linear: pd.DataFrame, end_to_end: pd.DataFrame) -> list[list[Panel]]:

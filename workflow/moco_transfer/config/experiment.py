@@ -181,6 +181,13 @@ class Config(Section):
         for name in (*self.sources, *self.controls.size):
             if name in BUILT_IN_SOURCES:
                 raise ValueError(f"sources: '{name}' is built in; choose another name")
+        named = {"none", "spine", "chest", *self.datasets}
+        for name in self.encoders:
+            if set(name.split("+")) <= named:
+                what = "the initial weights" if name == "none" else "MoCo on datasets"
+                raise ValueError(
+                    f"sources.{name}: this name stands for {what}; give the encoder another name"
+                )
         for source, seen in self.moco_sources.items():
             _require_once(f"sources.{source}", seen)
             _require(f"sources.{source}", seen, self.datasets, "a dataset")

@@ -1,17 +1,19 @@
-"""The names of modes, sources, datasets and measures in figures and tables for people."""
+"""The names of modes, sources, datasets and measures in figures and tables for people, and the mark of what was seen before."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import PurePath
 from urllib.parse import urlsplit
 
 from moco_transfer.config.encoders import Encoder
 from moco_transfer.config.experiment import LIMITED, LIMITED_STEPS, NONE_LONGER
+from moco_transfer.experiment import Kind
 
 MODE_LABELS = {"linear": "linear", "end_to_end": "end to end"}
 MODE_HEADINGS = {"linear": "MoCo + Linear Finetuning", "end_to_end": "MoCo + End-to-end Finetuning"}
 """The paper's headings of its tables 2 and 3."""
+MODE_HEADINGS_WITH_ENCODERS = {"linear": "Linear Finetuning", "end_to_end": "End-to-end Finetuning"}
 TRAINED_LAYERS = {"linear": "only the last layer", "end_to_end": "all layers"}
 
 MEASURE_LABELS = {
@@ -22,8 +24,32 @@ MEASURE_LABELS = {
 }
 
 
-def source_label(source: str) -> str:
-    """Return what figures call a source: 'No MoCo', 'MoCo on spine + chest', 'MoCo (limited)'."""
+Seen = Mapping[str, Mapping[str, str]]
+"""Why encoders may have seen test images: the reason by target and source, of those that may."""
+MARK = "†"
+SEEN_MARK = f"{MARK} its encoder may have seen these test images"
+"""The entry of legends."""
+
+
+def seen_note(seen: Seen, targets: Iterable[str]) -> str:
+    """Return the sentence on the mark for captions of tables of ``targets``, after a blank, or nothing if none is marked."""
+    if not set(targets) & seen.keys():
+        return ""
+    return f" {MARK} The encoder may have seen the test images of this target (trained_on); the advice leaves it out."
+
+
+def left_out_note(seen: Seen) -> str:
+    """Return the sentence on results that are no evidence for captions of tables, after a blank, or nothing."""
+    parts = [f"{', '.join(sources)} on {target}" for target, sources in seen.items()]
+    if not parts:
+        return ""
+    return f" Left out, because their encoders may have seen the target's test images: {'; '.join(parts)}."
+
+
+def source_label(source: str, kind: Kind) -> str:
+    """Return what figures call a source: 'No MoCo', 'MoCo on spine + chest', 'MoCo (limited)', 'Encoder lite0'."""
+    if kind == "encoder":
+        return f"Encoder {source}"
     built_in = {
         "none": "No MoCo",
         NONE_LONGER: "No MoCo, longer",
@@ -33,8 +59,10 @@ def source_label(source: str) -> str:
     return built_in.get(source) or "MoCo on " + source.replace("+", " + ")
 
 
-def source_title(source: str) -> str:
-    """Return what tables call a source, as the paper does: 'No MoCo', 'Spine+Chest MoCo', 'Limited MoCo'."""
+def source_title(source: str, kind: Kind) -> str:
+    """Return what tables call a source, if it can be as the paper does: 'No MoCo', 'Spine+Chest MoCo', 'lite0 encoder'."""
+    if kind == "encoder":
+        return f"{source} encoder"
     if source == "none":
         return "No MoCo"
     return "+".join(part.capitalize() for part in source.split("+")) + " MoCo"

@@ -1,8 +1,9 @@
 """What all figures share: theme, sizes, the look of each source, the visible note, and saving.
 
 Each figure has a file ``workflow/scripts/NAME.py`` with a function ``draw`` and, last, the entry point that
-Snakemake runs. All of them take ``titles`` (dataset to title), ``sources`` (all sources of the run, in order)
-and ``note`` (written on the figure, unless it is empty). To add a figure: copy such a file; add a rule to
+Snakemake runs. All of them take ``titles`` (dataset to title), ``sources`` (all sources of the run, in order,
+each with its kind) and ``note`` (written on the figure, unless it is empty). Those that show test results also take
+``seen`` (why encoders may have seen a target's test images) and mark these results. To add a figure: copy such a file; add a rule to
 ``workflow/rules/figures.smk``, a caption ``workflow/report/NAME.rst`` and the name in
 ``experiment.figure_names``; draw made-up data in ``tests/unit/made_up_figures.py``, so that the layout tests
 check the figure.
@@ -19,7 +20,7 @@ equal bytes.
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -37,9 +38,10 @@ from matplotlib.transforms import ScaledTranslation
 from numpy.typing import ArrayLike, NDArray
 
 from moco_transfer.escape import printable
+from moco_transfer.experiment import Kind
 from moco_transfer.files import replacing
 from moco_transfer.report.lettering import FONT, SPACING, families, fitted, width
-from moco_transfer.report.names import source_label
+from moco_transfer.report.names import MARK, SEEN_MARK, Seen, source_label
 
 ONE_COLUMN = 3.5
 """Width in inches of a figure in one column of a journal (89 mm)."""
@@ -87,11 +89,12 @@ sns.set_theme(
 
 @dataclass(frozen=True)
 class Look:
-    """How one source, or one pair of datasets, is drawn; without dashes, the line is solid."""
+    """How one source, or one pair of datasets, is drawn, and its name in legends; without dashes, the line is solid."""
 
     color: str
-    marker: str
+    marker: str | tuple[int, int, float]
     dashes: tuple[float, ...] = ()
+    label: str = ""
 
     @property
     def line(self) -> str | tuple[float, tuple[float, ...]]:
@@ -116,21 +119,29 @@ _OTHER_LOOKS = (
     Look("#56B4E9", "P"),
     Look("#E69F00", "X", DASHED),
     Look("#7F7F7F", "p", _DASH_DOT),
+    Look("#999933", "*", DASHED),
+    Look("#332288", "d", _DASH_DOT),
+    Look("#44AA99", "H", _DOTTED),
+    Look("#E7298A", (4, 1, 0.0), _DASH_DOT_DOT),
+    Look("#B15928", "8"),
+    Look("#4D5D6C", (6, 1, 0.0), DASHED),
     Look("#8C6D31", "<", _DOTTED),
     Look("#5E3C99", ">", _DASH_DOT_DOT),
     Look("#882255", "h"),
 )
 
 
-def source_looks(sources: Iterable[str]) -> dict[str, Look]:
+def source_looks(sources: Mapping[str, Kind]) -> dict[str, Look]:
     """Return the look of each source: the paper's five have fixed looks; others take looks in turn.
 
     Pass the same sources for every figure of a run, so that a source looks the same in all of them.
     """
-    sources = list(dict.fromkeys(sources))
     others = [source for source in sources if source not in _PAPER_LOOKS]
     looks = {name: _OTHER_LOOKS[i % len(_OTHER_LOOKS)] for i, name in enumerate(others)}
-    return {source: _PAPER_LOOKS.get(source) or looks[source] for source in sources}
+    return {
+        source: replace(_PAPER_LOOKS.get(source) or looks[source], label=source_label(source, kind))
+        for source, kind in sources.items()
+    }
 
 
 def by(column: str, looks: Mapping[str, Look]) -> dict[str, Any]:
@@ -173,7 +184,14 @@ def grow(figure: Figure, lines: int, size: float) -> None:
 
 def source_handles(sources: Sequence[str], looks: Mapping[str, Look]) -> list[Line2D]:
     """Return one legend entry per source."""
-    return [Line2D([], [], label=source_label(source), **looks[source].kwargs) for source in sources]
+    return [Line2D([], [], label=looks[source].label, **looks[source].kwargs) for source in sources]
+
+
+def seen_handles(seen: Seen, targets: Iterable[str], sources: Iterable[str]) -> list[Line2D]:
+    """Return the legend entry of the mark if a result of ``targets`` and ``sources`` has it."""
+    sources = set(sources)
+    marked = any(sources & seen.get(target, {}).keys() for target in targets)
+    return [Line2D([], [], ls="", label=SEEN_MARK)] if marked else []
 
 
 def bar_lengths(middle: ArrayLike, lower: ArrayLike, upper: ArrayLike) -> NDArray[np.float64]:
@@ -184,17 +202,21 @@ def bar_lengths(middle: ArrayLike, lower: ArrayLike, upper: ArrayLike) -> NDArra
     return np.maximum([np.subtract(middle, lower), np.subtract(upper, middle)], 0)
 
 
-def draw_medians(ax: Axes, x: ArrayLike, cells: pd.DataFrame, look: Look, **kwargs: Any) -> None:
-    """Draw a line through the column ``median``, with error bars from ``lower`` to ``upper``."""
+def draw_medians(
+    ax: Axes, x: ArrayLike, cells: pd.DataFrame, look: Look, marked: bool = False, **kwargs: Any
+) -> None:
+    """Draw a line through the column ``median``, with error bars from ``lower`` to ``upper``; ``marked`` ones have a dagger."""
     bars = bar_lengths(cells["median"], cells["lower"], cells["upper"])
     ax.errorbar(x, cells["median"], bars, **{**look.kwargs, "elinewidth": 0.8, "mew": 0.8, **kwargs})
+    for place, upper in zip(x, cells["upper"], strict=True) if marked else ():
+        ax.annotate(MARK, (place, upper), (0, 2), textcoords="offset points", ha="center", color=look.color)
 
 
 def side_by_side(names: Sequence[Hashable], ticks: ArrayLike) -> dict[Hashable, float]:
     """Return a factor per name that sets its error bars beside those of the others on a logarithmic axis."""
     ticks = np.log10(np.unique(ticks))
     gap = np.diff(ticks).min() if len(ticks) > 1 else 1.0
-    step = min(0.05, 0.75 * gap / max(len(names), 1))
+    step = min(0.05, min(0.3, 0.75 * gap) / max(len(names), 1))
     return {name: 10 ** (step * (i - (len(names) - 1) / 2)) for i, name in enumerate(names)}
 
 

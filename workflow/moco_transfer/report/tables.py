@@ -16,9 +16,15 @@ import numpy as np
 import pandas as pd
 
 from moco_transfer import escape
-from moco_transfer.experiment import MODES
+from moco_transfer.experiment import MODES, Kind
 from moco_transfer.files import write_csv, write_text
-from moco_transfer.report.names import MODE_HEADINGS, source_title
+from moco_transfer.report.names import (
+    MARK,
+    MODE_HEADINGS,
+    MODE_HEADINGS_WITH_ENCODERS,
+    Seen,
+    source_title,
+)
 
 STYLE = (
     "body{font:15px/1.45 system-ui,sans-serif;margin:2rem;color:#222}"
@@ -106,22 +112,35 @@ def html_page(frame: pd.DataFrame, caption: str, note: str = "") -> str:
     return "\n".join(lines)
 
 
-def auroc_grid(cells: pd.DataFrame, labels: Sequence[str], suffix: str = "") -> pd.DataFrame:
+def with_seen(frame: pd.DataFrame, seen: Seen) -> pd.DataFrame:
+    """Return ``frame`` with the column may_have_seen: why a row's encoder may have seen its target's test images, or blank."""
+    pairs = zip(frame["target"], frame["source"], strict=True)
+    return frame.assign(may_have_seen=[seen.get(target, {}).get(source) for target, source in pairs])
+
+
+def auroc_grid(
+    cells: pd.DataFrame, labels: Sequence[str], sources: Mapping[str, Kind], suffix: str = ""
+) -> pd.DataFrame:
     """Return "AUROC (lower–upper)" as text, with one row per ``labels`` and one column per mode and source.
 
-    ``cells`` has the columns mode, source, auroc, lower and upper, and two or more columns ``labels``. Rows
-    keep the order of ``cells``; columns follow the paper. ``suffix`` is added to the headings of the modes.
+    ``cells`` has the columns mode, source, auroc, lower, upper and may_have_seen, and two or more columns ``labels``. Rows
+    keep the order of ``cells``; columns follow the paper, then ``sources``. ``suffix`` is added to the headings of the modes.
     """
     texts = [auroc_text(*values) for values in cells[["auroc", "lower", "upper"]].to_numpy(dtype=float)]
+    marks = cells["may_have_seen"].map(lambda reason: "" if pd.isna(reason) else f" {MARK}")
+    texts = [text and text + mark for text, mark in zip(texts, marks, strict=True)]
     grid = cells.assign(text=texts).pivot(index=labels, columns=["mode", "source"], values="text")
     rows = pd.MultiIndex.from_frame(cells[labels].drop_duplicates())
-    columns = sorted(grid.columns, key=_paper_order)
+    order = list(dict.fromkeys([*PAPER_SOURCES, *sources]))
+    columns = sorted(grid.columns, key=lambda column: (MODES.index(column[0]), order.index(column[1])))
     grid = (
         grid.reindex(index=rows, columns=pd.MultiIndex.from_tuples(columns)).fillna("").reset_index(drop=True)
     )
     head = rows.to_frame(index=False)
     names = [("", label) for label in labels]
-    names += [(MODE_HEADINGS[mode] + suffix, source_title(source)) for mode, source in columns]
+    kinds = {source: sources.get(source, "moco") for _, source in columns}
+    headings = MODE_HEADINGS_WITH_ENCODERS if "encoder" in kinds.values() else MODE_HEADINGS
+    names += [(headings[mode] + suffix, source_title(source, kinds[source])) for mode, source in columns]
     return pd.concat([head, grid], axis=1).set_axis(pd.MultiIndex.from_tuples(names), axis=1)
 
 
@@ -167,10 +186,3 @@ def _rules_below(headings: Sequence[str]) -> str:
         (name, [i for i, _ in run]) for name, run in groupby(enumerate(headings, 1), key=lambda pair: pair[1])
     ]
     return " ".join(rf"\cmidrule(lr){{{columns[0]}-{columns[-1]}}}" for name, columns in runs if name)
-
-
-def _paper_order(column: tuple[str, str]) -> tuple[int, int, str]:
-    """Return a sort key of (mode, source): the paper's columns in its order, then further sources by name."""
-    mode, source = column
-    place = PAPER_SOURCES.index(source) if source in PAPER_SOURCES else len(PAPER_SOURCES)
-    return MODES.index(mode), place, source

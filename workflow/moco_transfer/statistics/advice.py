@@ -15,6 +15,9 @@ twenty, whether the subsets' variance equals that of the test set or is four tim
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
+
 import numpy as np
 import pandas as pd
 
@@ -22,27 +25,36 @@ from moco_transfer.statistics.evidence import Contrast, EstimateKey, Evidence
 
 COLUMNS = [
     *("target", "percent", "n_labeled", "source", "mode", "epochs", "n_subsets", "auroc"),
-    *("best", "behind", "p_best", "may_be_best", "may_cost"),
+    *("best", "behind", "p_best", "may_be_best", "may_cost", "may_have_seen"),
 ]
 
 
-def advice_table(estimates: pd.DataFrame, evidence: Evidence, level: float) -> pd.DataFrame:
+def advice_table(
+    estimates: pd.DataFrame,
+    evidence: Evidence,
+    level: float,
+    seen: Mapping[str, Mapping[str, str]] = MappingProxyType({}),
+) -> pd.DataFrame:
     """Return every way to train for each target and percentage, best AUROC first, with how sure that is.
 
     ``estimates`` holds the sources that may be chosen, in the columns of ``evaluation.evaluate_target``;
-    end-to-end training counts only at its selected budget. Returns target, percent, n_labeled, source, mode,
-    epochs, n_subsets, auroc, best (the highest AUROC), behind (that AUROC minus this one), p_best (the
+    end-to-end training counts only at its selected budget. ``seen`` gives the reasons, by target and source, why an encoder may
+    have seen the test images: these ways come last, are compared with no other and are never the best. Returns target, percent,
+    n_labeled, source, mode, epochs, n_subsets, auroc, best (true for at most one way, that with the highest AUROC), behind (that AUROC minus this one), p_best (the
     p-value of "this is the best", with Bonferroni's correction over the others), may_be_best (p_best is not
     below ``level``; this set contains the truly best way in 1 - ``level`` of runs) and may_cost (at the same
-    confidence, the most AUROC that one may lose by taking this way instead of the best). If standard errors
-    are unknown, p_best and may_cost are NaN and nothing is ruled out.
+    confidence, the most AUROC that one may lose by taking this way instead of the best) and may_have_seen (the reason, or
+    None). If standard errors are unknown, p_best and may_cost are NaN and nothing is ruled out.
     """
     chosen = estimates[estimates["selected"]]
     rows = []
     for _, of_target in chosen.groupby("target", sort=False):
+        reasons = seen.get(of_target["target"].iloc[0], {})
         for percent in sorted(set(of_target["percent"]), key=float):
-            ways = of_target[of_target["percent"] == percent]
-            ways = ways.sort_values("auroc", ascending=False, kind="stable")
+            every = of_target[of_target["percent"] == percent]
+            every = every.sort_values("auroc", ascending=False, kind="stable")
+            excluded = every["source"].isin(reasons.keys())
+            ways = every[~excluded]
             keys = [EstimateKey(way.target, way.source, way.mode, way.percent) for way in ways.itertuples()]
             for way, key in zip(ways.itertuples(), keys, strict=True):
                 others = [evidence.contrast({other: 1.0, key: -1.0}) for other in keys if other != key]
@@ -50,13 +62,18 @@ def advice_table(estimates: pd.DataFrame, evidence: Evidence, level: float) -> p
                 rows.append(
                     {
                         **{name: getattr(way, name) for name in COLUMNS[:8]},
-                        "best": key == keys[0],
+                        "best": key == keys[0] and not np.isnan(way.auroc),
                         "behind": ways["auroc"].iloc[0] - way.auroc,
                         "p_best": p_best,
                         "may_be_best": not p_best < level,
                         "may_cost": _may_cost(others, level),
+                        "may_have_seen": None,
                     }
                 )
+            for way in every[excluded].itertuples():
+                named = {name: getattr(way, name) for name in COLUMNS[:8]}
+                untested = {"best": False, "behind": np.nan, "p_best": np.nan, "may_cost": np.nan}
+                rows.append(named | untested | {"may_be_best": False, "may_have_seen": reasons[way.source]})
     return pd.DataFrame(rows, columns=COLUMNS)
 
 

@@ -47,7 +47,7 @@ IMAGENET, BOTH = "none", "spine+chest"
 FEW_LABELS = {SPINE: ("1", "10"), CHEST: ("1",)}
 PAPER_SUBSETS = 3
 NO_NUMBERS = {"effect": np.nan, "lower": np.nan, "upper": np.nan, "p": np.nan, "p_against": np.nan}
-NOT_RUN = NO_NUMBERS | {"verdict": "cannot be tested", "remark": "not in this run"}
+NOT_RUN = NO_NUMBERS | {"verdict": "cannot be tested", "remark": "nothing to compare in this run"}
 NOT_PUBLISHED = NO_NUMBERS | {"verdict": "cannot be tested from the tables", "remark": "not in the tables"}
 
 

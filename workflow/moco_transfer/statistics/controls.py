@@ -33,6 +33,12 @@ PRETRAINING = (
 )
 
 
+COLUMNS = [
+    *("control", "question", "target", "mode", "percent", "a", "b"),
+    *("effect", "lower", "upper", "p", "p_against", "answer"),
+]
+
+
 @dataclass(frozen=True)
 class Question:
     """One question about one cell: is source ``a`` better than source ``b``?"""
@@ -97,7 +103,7 @@ def controls_table(questions: Sequence[Question], evidence: Evidence, level: flo
             numbers = (contrast.effect, *contrast.interval(level), p, p_against)
             numbers = dict(zip(("effect", "lower", "upper", "p", "p_against"), numbers, strict=True))
             rows.append(vars(question) | numbers | {"answer": ANSWERS[verdict(p, p_against, level)]})
-    return pd.DataFrame(rows)
+    return pd.DataFrame(rows, columns=COLUMNS)
 
 
 def subset_scatter(subsets: pd.DataFrame, extra: pd.DataFrame, level: float) -> pd.DataFrame:

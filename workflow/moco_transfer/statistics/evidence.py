@@ -179,6 +179,13 @@ class Evidence:
             covariance[key, key] = ((row.q95 - row.q05) / (2 * ndtri(0.95))) ** 2
         return cls(values, covariance, None)
 
+    def without(self, sources: Mapping[str, Collection[str]]) -> Evidence:
+        """Return this evidence without the AUROCs of ``sources``, by target."""
+        kept = {
+            key: value for key, value in self.values.items() if key.source not in sources.get(key.target, ())
+        }
+        return replace(self, values=kept)
+
     def scattered(self, sd: float, n_subsets: int) -> Evidence:
         """Return this evidence with AUROCs as means of ``n_subsets`` subsets that scatter by ``sd``."""
         variances = {
@@ -266,12 +273,18 @@ def read_run(
     estimates: Sequence[str | Path],
     covariances: Sequence[str | Path],
     subsets: Sequence[str | Path],
-    extra: Sequence[str | Path] = (),
+    extra: Sequence[str | Path],
+    seen: Mapping[str, Collection[str]],
 ) -> tuple[pd.DataFrame, Evidence]:
-    """Return a run's estimates and evidence from files of one target each, in the same order."""
+    """Return a run's estimates and evidence from files of one target each, in the same order.
+
+    The estimates are all; the evidence leaves out those of the sources in ``seen``, by target, whose encoders may have seen
+    the test images.
+    """
     every = read_all(estimates)
     by_target = dict(zip(every["target"].unique(), map(read_parquet, covariances), strict=True))
-    return every, Evidence.from_run(every, by_target, read_all(subsets), read_all(extra) if extra else None)
+    more = read_all(extra) if extra else None
+    return every, Evidence.from_run(every, by_target, read_all(subsets), more).without(seen)
 
 
 def read_all(paths: Sequence[str | Path]) -> pd.DataFrame:
