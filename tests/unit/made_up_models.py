@@ -9,7 +9,8 @@ from torch import nn
 
 from moco_transfer.config.datasets import Store
 from moco_transfer.config.encoders import Network
-from moco_transfer.model import About, Classifier, Made, write_model
+from moco_transfer.config.models import About, Made
+from moco_transfer.model import Classifier, write_model
 from moco_transfer.networks import build_network, seeded
 
 MADE = Made(run="r", target="t", source="s", mode="linear", percent="10", subset=1, epochs=2)

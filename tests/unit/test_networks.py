@@ -284,8 +284,8 @@ def test_the_demos_network_needs_no_timm():
     """Importing timm takes longer than most of the demo's jobs."""
     script = (
         "import sys; from moco_transfer import encoders, pretrain; from moco_transfer.finetune import end_to_end; "
-        "from made_up_settings import NETWORK; encoders.build_network(NETWORK, 1); "
-        "encoders.resolve(encoders.stages.Encoder(encoder='densenet_small', weights='random'), 32); "
+        "wanted = encoders.stages.Encoder(encoder='densenet_small', weights='random'); "
+        "encoders.build_network(encoders.resolve(wanted, 32), 1); "
         "sys.exit(bool({'timm', 'torchvision'} & set(sys.modules)))"
     )
     assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 0

@@ -17,9 +17,10 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from moco_transfer.config.encoders import SMALL, Network
+from moco_transfer.config.models import About
 from moco_transfer.errors import UserError
 from moco_transfer.files import replacing
-from moco_transfer.model import About, load_classifier, read_file
+from moco_transfer.model import load_classifier, read_file
 from moco_transfer.networks import load_encoder, timm_arguments
 
 SUFFIXES = {

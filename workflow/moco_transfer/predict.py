@@ -23,6 +23,7 @@ import torch
 from torch import nn
 from tqdm import tqdm
 
+from moco_transfer.config.models import About
 from moco_transfer.data.adapters.tables import header, read_table, refuse
 from moco_transfer.data.decode import dataset_start
 from moco_transfer.data.image_file import open_image
@@ -30,7 +31,7 @@ from moco_transfer.data.packing import read_all
 from moco_transfer.errors import UnreadableImage, UserError
 from moco_transfer.escape import FORMULA, printable
 from moco_transfer.files import write_csv
-from moco_transfer.model import About, load_classifier
+from moco_transfer.model import load_classifier
 from moco_transfer.training.device import open_device
 from moco_transfer.training.images import View, channels_first
 

@@ -16,8 +16,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from moco_transfer.config.models import About
 from moco_transfer.data.decode import Decoded, decode, fit
-from moco_transfer.model import About, Classifier, load_classifier
+from moco_transfer.model import Classifier, load_classifier
 from moco_transfer.training.images import View, channels_first
 
 if TYPE_CHECKING:
