@@ -29,7 +29,7 @@ def main(inputs, outputs, params) -> None:
         f"({upper - lower:g}%, clustered by patient), and the averages over classes on the test set itself. "
         f"The interval of the {params.average} average is that of tables 2 and 3 "
         f"({interval_name(params.percentiles)}, resampled by {params.unit}). Intervals hold only the test "
-        "set's variance, not that between labelled subsets." + seen_note(params.seen, params.seen),
+        "set's variance, not that between labelled subsets." + seen_note(params.seen, shown_targets(classes)),
         params.note,
         class_records(classes, estimates),
     )
@@ -39,6 +39,12 @@ def class_records(classes: pd.DataFrame, estimates: pd.DataFrame) -> pd.DataFram
     """Return ``classes`` with the number of labels and whether the budget is selected."""
     facts = estimates[[*CELL, "n_labeled", "selected"]]
     return classes.merge(facts, on=CELL, how="left", validate="many_to_one")
+
+
+def shown_targets(classes: pd.DataFrame) -> list[str]:
+    """Return the targets with several classes: of the others, tables 2 and 3 say everything. If none has several, all."""
+    count = classes.groupby("target", sort=False)["class"].nunique()
+    return list(count.index[count > 1]) or list(count.index)
 
 
 def class_summary(
@@ -51,12 +57,9 @@ def class_summary(
     """Return the AUROC of every class and average at the selected budgets as text.
 
     ``classes`` and ``estimates`` join the frames of ``evaluate_target``, each with may_have_seen; ``average`` is the average of
-    ``estimates``. Unless all targets have one class, those with one are left out, because tables 2 and 3 say
-    everything about them. The estimates' average has its bootstrap interval; the macro average beside it has
-    none.
+    ``estimates``. The estimates' average has its bootstrap interval; the macro average beside it has none.
     """
-    several = classes.groupby("target")["class"].nunique() > 1
-    chosen = estimates[estimates["selected"] & (estimates["target"].map(several) | ~several.any())]
+    chosen = estimates[estimates["selected"] & estimates["target"].isin(shown_targets(classes))]
     parts = [classes.merge(chosen[[*CELL, "n_labeled"]], on=CELL)]
     parts.append(chosen.assign(**{"class": f"{average} average"}))
     if average == "weighted":

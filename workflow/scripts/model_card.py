@@ -537,8 +537,10 @@ def counts_by_split(splits: pd.DataFrame) -> pd.DataFrame:
 def main(inputs, outputs, params) -> None:
     facts, titles = json.loads(params.facts), json.loads(params.titles)
     names = ["target", "percent", "source", "mode"]
-    advice = read_csv(inputs.advice, [*names, "epochs", "best", "auroc"], names)
+    advice = read_csv(inputs.advice, [*names, "epochs", "best", "auroc", "may_have_seen"], names)
     way = choose(advice, facts, inputs.advice)
+    ranked = (advice["target"] == facts["target"]) & (advice["percent"] == facts["percent"])
+    ranked &= advice["may_have_seen"].isna()
     number = facts["candidates"].index([way["source"], way["mode"]])
     epochs, evaluation = int(way["epochs"]), facts["evaluation"]
     validation, test = (
@@ -565,7 +567,7 @@ def main(inputs, outputs, params) -> None:
     card = ModelCard(
         about=about,
         way=way[way.notna()].to_dict(),
-        ways=int(((advice["target"] == facts["target"]) & (advice["percent"] == facts["percent"])).sum()),
+        ways=int(ranked.sum()),
         results=results,
         average=average_result(test, evaluation["unit"], evaluation["percentiles"], evaluation["average"]),
         labelled=read_targets(Path(inputs.index), facts["uncertain"])[1][subset_rows(Path(inputs.subset))],
