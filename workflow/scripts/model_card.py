@@ -439,8 +439,8 @@ def _calibration(card: ModelCard) -> list[str]:
         ),
         "The Brier score is the mean squared difference between probability and label; lower is better. A model whose score is not "
         "below that of always answering with the prevalence of the test images gives probabilities that help nobody, however well it "
-        "ranks images. Nothing was recalibrated. Where the disease is rarer or more frequent than here, probabilities are wrong in that "
-        "direction.",
+        "ranks images. Nothing was recalibrated. Where positives are rarer than here, its probabilities are too high, and where they are "
+        "more frequent, too low.",
     ]
 
 
