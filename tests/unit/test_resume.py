@@ -95,6 +95,15 @@ def test_a_training_that_kept_no_networks_starts_anew_if_they_are_to_be_kept(
     assert any(message.endswith("changed since then: networks") for message in caplog.messages)
 
 
+@pytest.mark.parametrize("damage", [lambda path: path.unlink(), lambda path: path.write_bytes(b"half")])
+def test_a_training_starts_anew_if_the_network_of_a_finished_budget_is_lost(
+    jobs, undisturbed, tmp_path, monkeypatch, damage
+):
+    killed_after(monkeypatch, 4, jobs["end-to-end"], tmp_path)
+    damage(tmp_path / "state/network1.safetensors")
+    assert run(jobs["end-to-end"], tmp_path) == undisturbed["end-to-end"]
+
+
 @pytest.mark.parametrize("checkpoint", ["best", "last"])
 def test_kept_networks_give_the_logits_of_their_budgets(jobs, tmp_path, checkpoint):
     job = jobs["end-to-end"]

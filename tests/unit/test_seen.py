@@ -14,7 +14,7 @@ from made_up_predictions import independent_aurocs
 
 from moco_transfer.config.experiment import Config, check, merge
 from moco_transfer.errors import UserError
-from moco_transfer.experiment import all_sources, has_ranked_sources, may_have_seen, seen_tests
+from moco_transfer.experiment import all_sources, has_ranked_sources, kept_models, may_have_seen, seen_tests
 from moco_transfer.report.names import weights_text
 from moco_transfer.statistics.claims import claims_table
 from moco_transfer.statistics.controls import control_questions, controls_table
@@ -91,6 +91,15 @@ def test_what_the_initial_weights_have_seen_every_source_from_there_has_seen():
     assert seen_tests(config, ["lite0"]) == {}
     assert has_ranked_sources(config)
     assert not has_ranked_sources(configured({"model": {"initial_weights": encoder("spine", "chest")}}))
+
+
+def test_where_every_way_is_left_out_no_model_is_advised():
+    seen = {"model": {"initial_weights": encoder("spine")}}
+    cells = [f"chest/{percent}pct" for percent in configured().targets["chest"].percents]
+    assert kept_models(configured(seen)) == cells
+    assert kept_models(configured(seen, {"sources": {"xrv": encoder()}})) == kept_models(configured())
+    assert "spine/10pct/none/linear" in kept_models(configured(seen, {"models": "all"}))
+    assert not kept_models(configured({"models": "none"}))
 
 
 @pytest.mark.parametrize(

@@ -225,14 +225,22 @@ def ways_to_train(config: Config, target: str, percent: str) -> list[tuple[str, 
     return [way for way in dict.fromkeys(ways) if way[0] not in config.controls.size]
 
 
+def ways_to_advise(config: Config, target: str, percent: str) -> list[tuple[str, str]]:
+    """Return those ways to train whose encoder cannot have seen test images: the advice names one of them, if there are any."""
+    ways = ways_to_train(config, target, percent)
+    return [(source, mode) for source, mode in ways if not may_have_seen(config, source, target)]
+
+
 def kept_models(config: Config) -> list[str]:
     """Return the folders of the models that are kept, below ``models/``."""
     folders = []
-    for target, chosen in config.targets.items() if config.models != "none" else ():
+    for target, chosen in config.targets.items():
         for percent in chosen.percents:
             folder = f"{target}/{percent}pct"
-            ways = ways_to_train(config, target, percent) if config.models == "all" else [()]
-            folders += ["/".join([folder, *way]) for way in ways]
+            if config.models == "all":
+                folders += ["/".join([folder, *way]) for way in ways_to_train(config, target, percent)]
+            elif config.models == "advised" and ways_to_advise(config, target, percent):
+                folders.append(folder)
     return folders
 
 

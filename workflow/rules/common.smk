@@ -43,6 +43,7 @@ from moco_transfer.experiment import (
     stored_datasets,
     table_names,
     used_datasets,
+    ways_to_advise,
     ways_to_train,
 )
 from moco_transfer.plan import refuse_too_few
@@ -267,15 +268,19 @@ def finetuned(file, target, modes=("linear", "end_to_end")):
 
 
 def candidate_ways(wildcards):
-    """Return the ways to train, (source, mode), of which one becomes the model: all of a target and percentage, or the named one."""
-    ways = ways_to_train(CONFIG, wildcards.target, wildcards.percent)
+    """Return the ways to train, (source, mode), of which one becomes the model: those that may be advised, or the named one."""
+    cell = f"{wildcards.target} at {wildcards.percent}%"
     if "source" not in wildcards.keys():
+        if not (ways := ways_to_advise(CONFIG, wildcards.target, wildcards.percent)):
+            raise WorkflowError(
+                f"{cell}: no way to train can be advised, because each encoder may have seen the test images (trained_on); set"
+                " models to all, which keeps every way"
+            )
         return ways
-    if (wildcards.source, wildcards.mode) not in ways:
-        raise WorkflowError(
-            f"{wildcards.target} at {wildcards.percent}% is not trained this way: {wildcards.source}, {wildcards.mode}"
-        )
-    return [(wildcards.source, wildcards.mode)]
+    way = (wildcards.source, wildcards.mode)
+    if way not in ways_to_train(CONFIG, wildcards.target, wildcards.percent):
+        raise WorkflowError(f"{cell} is not trained this way: {', '.join(way)}")
+    return [way]
 
 
 def kept_cell(wildcards):

@@ -17,7 +17,7 @@ from moco_transfer.config.encoders import Network
 from moco_transfer.config.experiment import INITIAL, LIMITED, LIMITED_STEPS, NONE_LONGER
 from moco_transfer.config.models import About, Made
 from moco_transfer.data.labels import SPLITS, read_targets, subset_rows
-from moco_transfer.errors import UserError, in_one_line
+from moco_transfer.errors import in_one_line
 from moco_transfer.files import read_csv, read_parquet, write_text
 from moco_transfer.report import style
 from moco_transfer.report.lettering import width
@@ -496,23 +496,14 @@ def _sharing(card: ModelCard) -> list[str]:
     return [text]
 
 
-def choose(advice: pd.DataFrame, facts: Mapping[str, Any], path: str) -> pd.Series:
-    """Return the row of ``advice``, the table in ``path``, of the way to train that becomes the model.
-
-    Raises UserError if the advice does not know the best way.
-    """
+def choose(advice: pd.DataFrame, facts: Mapping[str, Any]) -> pd.Series:
+    """Return the row of ``advice`` of the way to train that becomes the model."""
     target, percent = facts["target"], facts["percent"]
     ways = advice[(advice["target"] == target) & (advice["percent"] == percent)]
     if not facts["advised"]:
         source, mode = facts["candidates"][0]
         return ways[(ways["source"] == source) & (ways["mode"] == mode)].iloc[0]
-    best = ways[ways["best"].eq(True) & ways["auroc"].notna()]
-    if best.empty:
-        raise UserError(
-            f"{path}: no way to train on {target} at {percent}% has a test AUROC, so none is the best; set models to all, which "
-            "keeps every way, or to none"
-        )
-    return best.iloc[0]
+    return ways[ways["best"]].iloc[0]
 
 
 def weights_of(
@@ -538,7 +529,7 @@ def main(inputs, outputs, params) -> None:
     facts, titles = json.loads(params.facts), json.loads(params.titles)
     names = ["target", "percent", "source", "mode"]
     advice = read_csv(inputs.advice, [*names, "epochs", "best", "auroc", "may_have_seen"], names)
-    way = choose(advice, facts, inputs.advice)
+    way = choose(advice, facts)
     ranked = (advice["target"] == facts["target"]) & (advice["percent"] == facts["percent"])
     ranked &= advice["may_have_seen"].isna()
     number = facts["candidates"].index([way["source"], way["mode"]])

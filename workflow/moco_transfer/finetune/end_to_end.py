@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Sequence
+import logging
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,9 +14,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from moco_transfer.checksums import check
 from moco_transfer.config import stages
 from moco_transfer.config.augmentation import operations_of
 from moco_transfer.data.labels import split_rows
+from moco_transfer.errors import UserError
 from moco_transfer.finetune.data import (
     BestEpoch,
     FinetuningData,
@@ -35,6 +38,8 @@ from moco_transfer.training.images import ImagePool, View, predict
 from moco_transfer.training.log import MetricsLog
 from moco_transfer.training.loop import Recipe, SupervisedTraining
 from moco_transfer.training.schedule import longer_budget
+
+logger = logging.getLogger(__name__)
 
 
 def end_to_end(
@@ -60,14 +65,7 @@ def end_to_end(
         settings = settings.model_copy(update={"budgets": [longer]})
 
     folder = predictions.parent / "state"
-
-    def part(budget: int) -> Path:
-        """Return where the network of a finished budget waits for the others; a kill must not lose it."""
-        return folder / f"network{budget}.safetensors"
-
-    def keep(budget: int, network: Classifier) -> None:
-        about = {"network": network.encoder.network.model_dump(), "classes": data.classes}
-        write_weights(part(budget), network.state_dict(), about)
+    kept = None if networks is None else KeptNetworks(folder, data.classes)
 
     def train(checkpoint: Checkpoint) -> None:
         events = metrics.parent / "tensorboard"
@@ -80,11 +78,11 @@ def end_to_end(
                 open_device(device),
                 log,
                 checkpoint,
-                keep=None if networks is None else keep,
+                kept,
             )
         log.write(metrics)
-        if networks is not None:
-            _join_networks(settings.budgets, part, networks)
+        if kept is not None:
+            kept.join(settings.budgets, networks)
         write_predictions(predictions, data, results)
 
     index = store / "index.parquet"
@@ -99,18 +97,39 @@ def end_to_end(
     )
 
 
-def _join_networks(budgets: Sequence[int], part: Callable[[int], Path], networks: Path) -> None:
-    """Write the networks of all ``budgets``, each in its file ``part(budget)``, into the file ``networks``."""
-    weights: dict[str, np.ndarray] = {}
-    for budget in budgets:
-        own, about = read_tensors(part(budget))
-        weights |= {f"{budget}/{name}": values for name, values in own.items()}
-    versions = versions_of(["torch", "timm", "numpy"])
-    write_tensors(
-        networks,
-        weights,
-        {"network": about["network"], "classes": about["classes"], "versions": versions},
-    )
+class KeptNetworks:
+    """The networks of the finished budgets of a training, each in a file in ``folder``, so that a kill loses none."""
+
+    def __init__(self, folder: Path, classes: Sequence[str]) -> None:
+        self.folder, self.classes = folder, list(classes)
+
+    def _path(self, budget: int) -> Path:
+        return self.folder / f"network{budget}.safetensors"
+
+    def keep(self, budget: int, network: Classifier) -> None:
+        about = {"network": network.encoder.network.model_dump(), "classes": self.classes}
+        write_weights(self._path(budget), network.state_dict(), about)
+
+    def has(self, budget: int) -> bool:
+        """Return whether the file of ``budget`` is there and whole."""
+        try:
+            check(self._path(budget), required=True)
+        except (FileNotFoundError, UserError):
+            return False
+        return True
+
+    def join(self, budgets: Sequence[int], networks: Path) -> None:
+        """Write the networks of all ``budgets`` into the file ``networks``."""
+        weights: dict[str, np.ndarray] = {}
+        for budget in budgets:
+            own, about = read_tensors(self._path(budget))
+            weights |= {f"{budget}/{name}": values for name, values in own.items()}
+        versions = versions_of(["torch", "timm", "numpy"])
+        write_tensors(
+            networks,
+            weights,
+            {"network": about["network"], "classes": about["classes"], "versions": versions},
+        )
 
 
 def finetune(
@@ -121,19 +140,24 @@ def finetune(
     device: torch.device,
     log: MetricsLog,
     checkpoint: Checkpoint,
-    keep: Callable[[int, Classifier], None] | None = None,
+    kept: KeptNetworks | None = None,
 ) -> list[tuple[int, np.ndarray]]:
     """Return pairs (budget, logits of ``data.scored``, float32 [validation + test, classes]).
 
     Every budget starts from the same encoder with the same new head. The epoch that predicts is the last one, or with
-    ``checkpoint: best`` the one that scores best on the validation images (#13). ``keep``, if given, is called with every
-    budget and the network that predicts. Raises UserError with the step if a loss is not finite.
+    ``checkpoint: best`` the one that scores best on the validation images (#13). ``kept``, if given, keeps the network that
+    predicts of every budget. Raises UserError with the step if a loss is not finite.
     """
     train, scored = (ImagePool([(images, rows)]) for rows in (data.train, data.scored))
     score = validation_score(settings)
     validation = None if score is None else ImagePool([(images, data.validation)])
     results: list[tuple[int, np.ndarray]] = []
     saved = checkpoint.read()
+    if saved is not None and kept is not None and not all(kept.has(budget) for budget, _ in saved["results"]):
+        logger.info(
+            "training starts from the beginning: the network of a finished budget is missing or damaged"
+        )
+        saved = None
     if saved is not None:
         log.load_state(saved["log"])
         results = [(budget, logits.numpy()) for budget, logits in saved["results"]]
@@ -165,8 +189,8 @@ def finetune(
             checkpoint.after_step(state)
         if best is not None:
             network.load_state_dict(best.state)
-        if keep is not None:
-            keep(budget, network)
+        if kept is not None:
+            kept.keep(budget, network)
         results.append((budget, predict(network, scored, view, device)))
     return results
 
