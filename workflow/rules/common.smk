@@ -267,7 +267,7 @@ def finetuned(file, target, modes=("linear", "end_to_end")):
 
 
 def candidate_ways(wildcards):
-    """Return the ways to train, (source, mode), of which one becomes the model: all of a target and percentage, or the named one."""
+    """Return the ways to train, (source, mode), of which one becomes the model: all of the cell, or the named one."""
     ways = ways_to_train(CONFIG, wildcards.target, wildcards.percent)
     if "source" not in wildcards.keys():
         return ways
