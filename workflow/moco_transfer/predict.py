@@ -185,7 +185,7 @@ def _in_folder(folder: Path) -> list[str]:
             else:
                 others += 1
     if others:
-        log.info("%s: %d other files are left out", folder, others)
+        log.info("other files in the folder, which are left out: %d", others)
     return sorted(found)
 
 
