@@ -32,8 +32,8 @@ INSTEAD = "or fetch it elsewhere and set weights to the path of the file"
 def fetch(wanted: Encoder) -> Path:
     """Return the path of the weights of ``wanted`` on this machine.
 
-    What is not here yet is downloaded into the cache of torch.hub or huggingface_hub. The SHA-256 of the file goes to the log, and
-    is compared with the first digits that ``wanted.sha256`` gives.
+    What is not here yet is downloaded into the cache of torch.hub or huggingface_hub. The SHA-256 of the file goes to the log,
+    and is compared with the first digits that ``wanted.sha256`` gives.
 
     Raises UserError if the file cannot be had, or is another file.
     """

@@ -1,7 +1,7 @@
 """The page of a model card: what a finetuned model is, how good it is, and what it must not be used for.
 
-``scripts/model_card.py`` collects what a card says. Titles, names of classes and all other text of a user are escaped for Markdown
-here or by ``tables.markdown``.
+``scripts/model_card.py`` collects what a card says. Titles, names of classes and all other text of a user are escaped for
+Markdown here or by ``tables.markdown``.
 """
 
 from __future__ import annotations
