@@ -63,13 +63,13 @@ class Operation(Section):
     )
     flip: Share | None = Field(None, description="Flip left to right with this probability.")
     crop: Literal["random", "centre"] | None = Field(
-        None, description="Crop to `model.input_size`, at a random position or in the centre."
+        None, description="Crop to `model.crop`, at a random position or in the centre."
     )
     resized_crop: (
         Annotated[list[Area], Field(min_length=2, max_length=2), AfterValidator(_ascending)] | None
     ) = Field(
         None,
-        description="Crop a random part of the image, with sides from 3:4 to 4:3, and resize it to `model.input_size`. "
+        description="Crop a random part of the image, with sides from 3:4 to 4:3, and resize it to `model.crop`. "
         "The two numbers bound its share of the area.",
     )
     jitter: Jitter | None = Field(None, description="Change brightness and contrast.")
