@@ -149,7 +149,7 @@ class Config(Section):
     evaluation: Evaluation
     models: Literal["advised", "all", "none"] = Field(
         description="The finetuned models that are kept, of labelled subset 1, each with a model card: for each target and percentage that of the "
-        "way to train that the advice names, or those of all ways, or none. With `none`, the networks of end-to-end finetuning are thrown away."
+        "way to train that the advice names (there is no model if every encoder may have seen the test images), or those of all ways, or none. With `none`, the networks of end-to-end finetuning are thrown away."
     )
     similarity: Similarity
     resources: Resources
