@@ -399,7 +399,7 @@ def _sharing(card: ModelCard) -> list[str]:
             "of it. Ask the owner of the data before you pass the model on; this page contains only counts."
         )
     else:
-        text = "All images that trained it in this run may be shared, and so may the model."
+        text = "All images that trained it in this run may be shared. If it starts from weights of others, their licence counts too."
     if first["others"]:
         text += " The weights that it started from are the work of others: their licence counts as well."
     return [text]
