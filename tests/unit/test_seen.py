@@ -97,6 +97,7 @@ def test_what_the_initial_weights_have_seen_every_source_from_there_has_seen():
         (dataset("image_folder", "/data/knee"), True),
         (dataset("table", "/data/hip"), False),
         (dataset("mimic_cxr_jpg", "/data/mimic"), False),
+        (dataset("mimic_cxr_jpg", "/data/knee"), True),
     ],
 )
 def test_another_name_for_the_same_images_is_noticed(other, same):
@@ -118,6 +119,29 @@ def test_two_datasets_of_one_release_are_the_same_images_unless_their_views_or_o
     assert not found({"views": ["AP"]}, {"views": ["PA"]})
     official = {"split": {"unit": "patient", "train": 1.0, "validation": "official", "test": "official"}}
     assert not found(official, official) and found(official, {})
+
+
+@pytest.mark.parametrize(("column", "same"), [("fold", True), ("other_fold", False)])
+def test_official_tests_of_tables_are_the_same_only_in_one_column(column, same):
+    official = {"unit": "patient", "train": 0.8, "validation": 0.2, "test": "official"}
+    tables = {
+        name: dataset("table", "/data/knee", split=official, table=TABLE | {"official_split": each})
+        for name, each in {"knee": "fold", "joints": column}.items()
+    }
+    config = knee("joints", tables["joints"])
+    config.datasets["knee"] = configured({"datasets": {"knee": tables["knee"]}}).datasets["knee"]
+    assert may_have_seen(config, "theirs", "knee")
+    assert bool(may_have_seen(config, "joints", "knee")) != same
+
+
+def test_a_dataset_with_the_name_of_a_release_does_not_hide_it():
+    config = configured(
+        {
+            "datasets": {"mimic_cxr_jpg": dataset("table", "/data/hip")},
+            "sources": {"xrv": encoder("mimic_cxr_jpg")},
+        }
+    )
+    assert may_have_seen(config, "xrv", "chest")
 
 
 def test_moco_on_the_target_itself_sees_its_training_split_only():
