@@ -144,6 +144,16 @@ def test_a_dataset_with_the_name_of_a_release_does_not_hide_it():
     assert may_have_seen(config, "xrv", "chest")
 
 
+def test_no_encoder_learns_all_the_labels_of_a_target():
+    config = knee("joints", dataset("table", "/data/joints")).model_dump(exclude_unset=True)
+    weights = {"epochs": 1, "batch": 2, "lr": 0.1}
+    config["sources"]["learnt"] = encoder(weights=weights | {"classes_of": "joints"})
+    check(config)
+    config["sources"]["learnt"] = encoder(weights=weights | {"classes_of": "knee"})
+    with pytest.raises(UserError, match=r"sources.learnt.weights.classes_of: 'knee' is a target"):
+        check(config)
+
+
 def test_moco_on_the_target_itself_sees_its_training_split_only():
     assert not may_have_seen(configured(), "chest", "chest")
     assert not may_have_seen(configured(), "limited", "chest")
