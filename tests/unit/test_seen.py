@@ -14,7 +14,7 @@ from made_up_predictions import independent_aurocs
 
 from moco_transfer.config.experiment import Config, check, merge
 from moco_transfer.errors import UserError
-from moco_transfer.experiment import all_sources, has_ranked_sources, may_have_seen, seen_tests
+from moco_transfer.experiment import all_sources, has_ranked_sources, kept_models, may_have_seen, seen_tests
 from moco_transfer.report.names import weights_text
 from moco_transfer.statistics.claims import claims_table
 from moco_transfer.statistics.controls import control_questions, controls_table
@@ -142,6 +142,14 @@ def test_a_dataset_with_the_name_of_a_release_does_not_hide_it():
         }
     )
     assert may_have_seen(config, "xrv", "chest")
+
+
+def test_no_model_is_kept_where_every_way_may_have_seen_the_test_images():
+    leak = {"model": {"initial_weights": encoder("spine")}}
+    models = kept_models(configured(leak))
+    assert models and not any(folder.startswith("spine/") for folder in models)
+    assert "spine/1pct" in kept_models(configured(leak, {"sources": {"lite0": encoder()}}))
+    assert "spine/1pct/none/linear" in kept_models(configured(leak, {"models": "all"}))
 
 
 def test_no_encoder_learns_all_the_labels_of_a_target():

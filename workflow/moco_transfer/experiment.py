@@ -233,13 +233,15 @@ def ways_to_train(config: Config, target: str, percent: str) -> list[tuple[str, 
 
 
 def kept_models(config: Config) -> list[str]:
-    """Return the folders of the models that are kept, below ``models/``."""
-    folders = []
+    """Return the folders of the models that are kept, below ``models/``; where the advice leaves out every way, there are none."""
+    folders, seen = [], seen_tests(config)
     for target, chosen in config.targets.items() if config.models != "none" else ():
         for percent in chosen.percents:
-            folder = f"{target}/{percent}pct"
-            ways = ways_to_train(config, target, percent) if config.models == "all" else [()]
-            folders += ["/".join([folder, *way]) for way in ways]
+            folder, ways = f"{target}/{percent}pct", ways_to_train(config, target, percent)
+            if config.models == "all":
+                folders += ["/".join([folder, *way]) for way in ways]
+            elif any(source not in seen.get(target, {}) for source, _ in ways):
+                folders.append(folder)
     return folders
 
 

@@ -509,7 +509,7 @@ def choose(advice: pd.DataFrame, facts: Mapping[str, Any], path: str) -> pd.Seri
     best = ways[ways["best"].eq(True) & ways["auroc"].notna()]
     if best.empty:
         raise UserError(
-            f"{path}: no way to train on {target} at {percent}% has a test AUROC, so none is the best; set models to all, which "
+            f"{path}: no way to train on {target} at {percent}% has a test AUROC that counts, so none is the best; set models to all, which "
             "keeps every way, or to none"
         )
     return best.iloc[0]
