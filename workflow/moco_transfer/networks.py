@@ -125,7 +125,6 @@ def resolve(encoder: Encoder, crop: int) -> Network:
         size=given.size or size,
         mean=_per_channel(given.mean or mean, channels),
         std=_per_channel(given.std or std, channels),
-        taps=encoder.taps,
     )
 
 
