@@ -170,7 +170,7 @@ def read_network(about: Mapping[str, Any], path: Path) -> Network:
     """Return the network that the file ``path`` names in ``about``; raises UserError if it names none."""
     try:
         return Network.model_validate(about["network"])
-    except (KeyError, ValidationError):
+    except (KeyError, TypeError, ValidationError):
         raise UserError(
             f"{path}: not an encoder of this package; import it as a source first (docs/encoders.md)"
         ) from None
