@@ -264,7 +264,7 @@ def test_input_is_the_crop_in_the_networks_size_channels_and_scale(stored, chann
             {"encoder": "densenet121", "channels": 1, "input": {"size": 320, "mean": 0, "std": [0.5]}},
             (320, [0.0], [0.5]),
         ),
-        ({"encoder": "resnet18", "input": {"mean": [0, 0.5, 1], "std": 2}}, (224, [0, 0.5, 1], [2.0] * 3)),
+        ({"encoder": "resnet18", "input": {"mean": [0, 0.5, 1], "std": 1}}, (224, [0, 0.5, 1], [1.0] * 3)),
     ],
 )
 def test_what_the_configuration_leaves_open_is_timms(given, expected):

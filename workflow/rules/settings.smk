@@ -10,7 +10,6 @@ from snakemake.io import IOFile
 from moco_transfer.config import stages
 from moco_transfer.data.releases import describe_missing, find_tables
 from moco_transfer.files import content_digest
-from moco_transfer.tensors import read_about
 
 
 def as_json(settings):
@@ -215,14 +214,6 @@ def weights_file(wildcards):
     if encoder.kind == "file" and not Path(encoder.weights).is_file():
         where = "model.initial_weights" if wildcards.source == INITIAL else f"sources.{wildcards.source}"
         raise WorkflowError(f"{encoder.weights}: no such file of weights; correct {where}.weights")
-    made = Path(f"results/{CONFIG.run}/encoders/{wildcards.source}/replicate1/encoder.safetensors")
-    if encoder.kind == "address" and encoder.sha256 and made.exists():
-        # Another hash imports nothing again, because it is only a check; but what lies there must not contradict it.
-        digest = read_about(made).get("weights_sha256", "")
-        if not digest.startswith(encoder.sha256):
-            raise WorkflowError(
-                f"{made}: it holds weights with SHA-256 {digest[:8]}, not {encoder.sha256}; delete it to import them again"
-            )
     return []
 
 
