@@ -31,9 +31,6 @@ def test_only_what_depends_on_a_value_runs_again(finished):
     assert not others & counts.keys()
 
 
-<<<<<<< HEAD
-@pytest.mark.parametrize("models, kept", [("none", set()), ("all", {"model_of_way"})])
-=======
 def test_what_is_said_of_an_encoder_trains_nothing_again(finished):
     said = 'model={"initial_weights": {"trained_on": ["chest"], "taps": {"CV1": "features.conv0"}}}'
     counts = planned(snakemake("-n", *TINY, "--config", said, directory=finished).stdout)
@@ -42,8 +39,7 @@ def test_what_is_said_of_an_encoder_trains_nothing_again(finished):
     assert not (trained | {"evaluate"}) & counts.keys()
 
 
-@pytest.mark.parametrize("models, kept", [("none", {}), ("all", {"model_of_way": 20})])
->>>>>>> r-enc
+@pytest.mark.parametrize("models, kept", [("none", set()), ("all", {"model_of_way"})])
 def test_which_models_are_kept_trains_nothing_again(finished, models, kept):
     counts = planned(snakemake("-n", *TINY, "--config", f"models={models}", directory=finished).stdout)
     assert counts.keys() - {"all", "total"} == kept
