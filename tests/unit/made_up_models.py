@@ -10,8 +10,8 @@ from torch import nn
 from moco_transfer.config.datasets import Store
 from moco_transfer.config.encoders import Network
 from moco_transfer.config.models import About, Made
-from moco_transfer.model import Classifier, write_model
-from moco_transfer.networks import build_network, seeded
+from moco_transfer.model import Classifier
+from moco_transfer.networks import build_network, seeded, write_weights
 
 MADE = Made(run="r", target="t", source="s", mode="linear", percent="10", subset=1, epochs=2)
 
@@ -36,5 +36,5 @@ def write_random_model(
     about = About(
         network=encoder, crop=crop, store=store, classes=classes, thresholds=list(thresholds), made=MADE
     )
-    write_model(path, model.state_dict(), about)
+    write_weights(path, model.state_dict(), about.model_dump())
     return model.eval()

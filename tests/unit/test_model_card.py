@@ -4,10 +4,11 @@ import numpy as np
 import pandas as pd
 import pytest
 from made_up_cards import PERCENTILES, model_card, results, scored
-from model_card import SHOWN, choose, draw, page
+from model_card import choose, draw
 from scipy.special import expit
 from sklearn.metrics import brier_score_loss, roc_auc_score
 
+from moco_transfer.report.model_page import SHOWN, page
 from moco_transfer.statistics.scorecard import FEWEST, average_result, class_results
 
 NOTE = "Phantom data: generated images, not radiographs"

@@ -84,6 +84,11 @@ def test_what_the_initial_weights_have_seen_every_source_from_there_has_seen():
         found["spine"]
     )
     assert set(found["chest"]) == {"xrv"}
+    assert seen_tests(config, ["none", "xrv"]) == {
+        "spine": {"none": found["spine"]["none"]},
+        "chest": found["chest"],
+    }
+    assert seen_tests(config, ["lite0"]) == {}
     assert has_ranked_sources(config)
     assert not has_ranked_sources(configured({"model": {"initial_weights": encoder("spine", "chest")}}))
 

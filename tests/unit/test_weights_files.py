@@ -14,7 +14,6 @@ import tarfile
 import threading
 import types
 import zipfile
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +24,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from moco_transfer import hub
+from moco_transfer.config.encoders import Encoder
 from moco_transfer.errors import UserError
 from moco_transfer.networks import build_network, save_encoder
 from moco_transfer.weights_files import read_state
@@ -542,13 +542,8 @@ def test_settings_of_packages_that_are_not_installed_do_not_matter(tmp_path, mon
 # Fetching
 
 
-@dataclass
-class Source:
-    kind: str
-    weights: str = ""
-    file: str | None = None
-    sha256: str | None = None
-    encoder: str = "densenet121.tv_in1k"
+def weights(place, encoder="densenet121.tv_in1k", **keys):
+    return Encoder(encoder=encoder, weights=place, **keys)
 
 
 @pytest.fixture
@@ -597,28 +592,28 @@ def test_a_file_is_compared_with_its_hash(tmp_path, caplog):
     path.write_bytes(torch_file(STATE))
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
     with caplog.at_level("INFO"):
-        assert hub.fetch(Source("file", str(path), sha256=digest[:8])) == path
+        assert hub.fetch(weights(str(path), sha256=digest[:8])) == path
     assert digest in caplog.text
-    assert digest[:8] in refused(Source("file", str(path), sha256="0" * 8))
+    assert digest[:8] in refused(weights(str(path), sha256="0" * 8))
 
 
 def test_a_download_is_kept_and_addresses_do_not_share_names(web):
     web.files.update({"/a/model.safetensors": b"one", "/b/model.safetensors?x=1": b"two"})
-    first = hub.fetch(Source("address", f"{web.address}/a/model.safetensors"))
-    second = hub.fetch(Source("address", f"{web.address}/b/model.safetensors?x=1"))
+    first = hub.fetch(weights(f"{web.address}/a/model.safetensors"))
+    second = hub.fetch(weights(f"{web.address}/b/model.safetensors?x=1"))
     assert (first.read_bytes(), second.read_bytes(), first.name) == (b"one", b"two", "model.safetensors")
-    assert hub.fetch(Source("address", f"{web.address}/a/model.safetensors")) == first
+    assert hub.fetch(weights(f"{web.address}/a/model.safetensors")) == first
     assert len(web.asked) == 2
 
 
 def test_a_failed_download_says_why_and_leaves_nothing(web, tmp_path):
     web.files.update({"/cut.pth": (200, {"Content-Length": "900"}), "/closed.pth": (401, {})})
     for name, said in {"cut.pth": "0 of 900", "closed.pth": "login", "gone.pth": "no such file"}.items():
-        assert said in refused(Source("address", f"{web.address}/{name}"))
-    assert "set weights" in refused(Source("address", "http://127.0.0.1:1/weights.pth"))
+        assert said in refused(weights(f"{web.address}/{name}"))
+    assert "set weights" in refused(weights("http://127.0.0.1:1/weights.pth"))
     assert not [path for path in tmp_path.rglob("*") if path.is_file()]
     web.files["/other.pth"] = b"other"
-    assert "delete" in refused(Source("address", f"{web.address}/other.pth", sha256="0"))
+    assert "delete" in refused(weights(f"{web.address}/other.pth", sha256="0"))
 
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
@@ -653,17 +648,17 @@ def test_the_hub_gives_the_named_or_the_usual_file_of_a_revision(hugging_face, c
     files["/ORG/NAME/resolve/v1/pytorch_model.bin"] = hub_file(b"usual")
     files["/ORG/NAME/resolve/v1/special.pth"] = hub_file(b"special")
     with caplog.at_level("INFO"):
-        assert hub.fetch(Source("hub", "hf-hub:ORG/NAME@v1")).read_bytes() == b"usual"
+        assert hub.fetch(weights("hf-hub:ORG/NAME@v1")).read_bytes() == b"usual"
     assert COMMIT in caplog.text
-    assert hub.fetch(Source("hub", "hf-hub:ORG/NAME@v1", file="special.pth")).read_bytes() == b"special"
+    assert hub.fetch(weights("hf-hub:ORG/NAME@v1", file="special.pth")).read_bytes() == b"special"
 
 
 def test_a_commit_in_the_cache_needs_no_network(hugging_face):
     files = hugging_face.files
     files[f"/ORG/NAME/resolve/{COMMIT}/model.safetensors"] = hub_file(b"weights")
-    first = hub.fetch(Source("hub", f"hf-hub:ORG/NAME@{COMMIT}"))
+    first = hub.fetch(weights(f"hf-hub:ORG/NAME@{COMMIT}"))
     asked = len(hugging_face.asked)
-    assert hub.fetch(Source("hub", f"hf-hub:ORG/NAME@{COMMIT}")) == first
+    assert hub.fetch(weights(f"hf-hub:ORG/NAME@{COMMIT}")) == first
     assert len(hugging_face.asked) == asked
 
 
@@ -680,12 +675,8 @@ def test_a_commit_in_the_cache_needs_no_network(hugging_face):
 def test_what_the_hub_refuses_is_one_line(status, code, said, hugging_face):
     answer = (status, {"X-Error-Code": code})
     hugging_face.files.update({f"/ORG/NAME/resolve/v1/{name}": answer for name in hub.USUAL_FILES})
-    line = refused(Source("hub", "hf-hub:ORG/NAME@v1"))
+    line = refused(weights("hf-hub:ORG/NAME@v1"))
     assert line.startswith("hf-hub:ORG/NAME@v1: ") and said in line and "set weights" in line
-
-
-def test_a_revision_is_required():
-    assert "REVISION" in refused(Source("hub", "hf-hub:ORG/NAME"))
 
 
 def test_without_a_network_the_line_says_so(hugging_face, monkeypatch):
@@ -694,7 +685,7 @@ def test_without_a_network_the_line_says_so(hugging_face, monkeypatch):
     monkeypatch.setattr(
         constants, "HUGGINGFACE_CO_URL_TEMPLATE", "http://127.0.0.1:1/{repo_id}/{revision}/{filename}"
     )
-    for source in (Source("hub", "hf-hub:ORG/NAME@v1"), Source("pretrained")):
+    for source in (weights("hf-hub:ORG/NAME@v1"), weights("pretrained")):
         line = refused(source)
         assert "cannot be reached" in line and "set weights" in line
 
@@ -702,6 +693,6 @@ def test_without_a_network_the_line_says_so(hugging_face, monkeypatch):
 def test_timms_weights_of_a_name(hugging_face):
     published = timm.get_pretrained_cfg("densenet121.tv_in1k").hf_hub_id
     hugging_face.files[f"/{published}/resolve/main/model.safetensors"] = hub_file(b"weights")
-    assert hub.fetch(Source("pretrained", encoder="densenet121.tv_in1k")).read_bytes() == b"weights"
-    assert "timm has no weights" in refused(Source("pretrained", encoder="densenet121.nobody"))
-    assert "timm has no weights" in refused(Source("pretrained", encoder="resnet10"))
+    assert hub.fetch(weights("pretrained", encoder="densenet121.tv_in1k")).read_bytes() == b"weights"
+    assert "timm has no weights" in refused(weights("pretrained", encoder="densenet121.nobody"))
+    assert "timm has no weights" in refused(weights("pretrained", encoder="resnet200"))

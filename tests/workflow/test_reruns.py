@@ -31,11 +31,10 @@ def test_only_what_depends_on_a_value_runs_again(finished):
     assert not others & counts.keys()
 
 
-@pytest.mark.parametrize("models, kept", [("none", {}), ("all", {"model_of_way": 20})])
+@pytest.mark.parametrize("models, kept", [("none", set()), ("all", {"model_of_way"})])
 def test_which_models_are_kept_trains_nothing_again(finished, models, kept):
-    run = snakemake("-n", *TINY, "--config", f"models={models}", directory=finished)
-    counts = planned(run.stdout)
-    assert {rule: count for rule, count in counts.items() if rule not in ("all", "total")} == kept
+    counts = planned(snakemake("-n", *TINY, "--config", f"models={models}", directory=finished).stdout)
+    assert counts.keys() - {"all", "total"} == kept
 
 
 def test_what_an_encoder_depends_on_trains_it_again(finished):

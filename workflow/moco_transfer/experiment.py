@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import chain
 from pathlib import Path
 from typing import Literal
@@ -74,10 +74,14 @@ def may_have_seen(config: Config, source: str, target: str) -> str:
     return ""
 
 
-def seen_tests(config: Config) -> dict[str, dict[str, str]]:
-    """Return why encoders may have seen test images: the reason by target and source, for those that may."""
+def seen_tests(config: Config, sources: Iterable[str] | None = None) -> dict[str, dict[str, str]]:
+    """Return why encoders may have seen test images: the reason by target and source, for those of ``sources`` that may.
+
+    By default, all sources are asked.
+    """
+    asked = list(all_sources(config) if sources is None else sources)
     reasons = {
-        target: {source: may_have_seen(config, source, target) for source in all_sources(config)}
+        target: {source: may_have_seen(config, source, target) for source in asked}
         for target in config.targets
     }
     found = {target: {s: why for s, why in each.items() if why} for target, each in reasons.items()}

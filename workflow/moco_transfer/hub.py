@@ -10,9 +10,9 @@ import urllib.error
 import urllib.parse
 import urllib.request
 from pathlib import Path
-from typing import Protocol
 
 from moco_transfer.checksums import file_sha256
+from moco_transfer.config.encoders import Encoder
 from moco_transfer.errors import UserError
 from moco_transfer.files import replacing
 
@@ -29,48 +29,31 @@ USUAL_FILES = (
 INSTEAD = "or fetch it elsewhere and set weights to the path of the file"
 
 
-class Source(Protocol):
-    """What must be known to fetch weights; ``config.encoders.Encoder`` has it."""
+def fetch(wanted: Encoder) -> Path:
+    """Return the path of the weights of ``wanted`` on this machine.
 
-    encoder: str
-    weights: str
-    file: str | None
-    sha256: str | None
-
-    @property
-    def kind(self) -> str: ...
-
-
-def fetch(source: Source) -> Path:
-    """Return the path of the weights of ``source`` on this machine; what is not here yet is downloaded into the cache of
-    torch.hub or huggingface_hub.
-
-    The SHA-256 of the file goes to the log, and is compared with the first digits that ``source.sha256`` gives.
+    What is not here yet is downloaded into the cache of torch.hub or huggingface_hub. The SHA-256 of the file goes to the log,
+    and is compared with the first digits that ``wanted.sha256`` gives.
 
     Raises UserError if the file cannot be had, or is another file.
     """
-    if source.kind == "file":
-        path = Path(source.weights)
+    if wanted.kind == "file":
+        path = Path(wanted.weights)
         if not path.is_file():
             return path  # whoever reads it says what is wrong
-    elif source.kind == "address":
-        path = _from_address(source.weights)
-    elif source.kind == "hub":
-        repository, _, revision = source.weights.removeprefix("hf-hub:").partition("@")
-        if not revision:
-            raise UserError(
-                f"{source.weights}: which revision? Weights may change, so write {source.weights}@REVISION, where REVISION is the commit "
-                "that the model's page shows under 'Files and versions', 'History'"
-            )
-        path = _from_hub(repository, revision, [source.file] if source.file else USUAL_FILES)
+    elif wanted.kind == "address":
+        path = _from_address(wanted.weights)
+    elif wanted.kind == "hub":
+        repository, _, revision = wanted.weights.removeprefix("hf-hub:").partition("@")
+        path = _from_hub(repository, revision, [wanted.file] if wanted.file else USUAL_FILES)
     else:
-        path = _of_timm(source.encoder)
+        path = _of_timm(wanted.encoder)
 
     digest = file_sha256(path)
-    if source.sha256 is not None and not digest.startswith(source.sha256):
-        again = "" if source.kind == "file" else "delete it and run again, "
+    if wanted.sha256 is not None and not digest.startswith(wanted.sha256):
+        again = "" if wanted.kind == "file" else "delete it and run again, "
         raise UserError(
-            f"{path}: SHA-256 begins with {digest[:8]}, not {source.sha256}, so the file is damaged or another one; {again}get it "
+            f"{path}: SHA-256 begins with {digest[:8]}, not {wanted.sha256}, so the file is damaged or another one; {again}get it "
             "again, or correct sha256"
         )
     log.info(f"{path}: SHA-256 {digest}")
@@ -125,9 +108,8 @@ def _from_hub(repository: str, revision: str | None, names: list[str] | tuple[st
             why = "the hub has no such repository, or it is private; correct weights, log in with 'hf auth login' or HF_TOKEN"
         except refused.RevisionNotFoundError:
             why = f"the repository has no such revision; take the commit from {page}/commits/main"
-        except (
-            refused.EntryNotFoundError
-        ) as error:  # also if the hub cannot be reached: another name may be in the cache
+        except refused.EntryNotFoundError as error:
+            # It is raised too if the hub cannot be reached; another name may be in the cache.
             absent = error if absent is None or isinstance(error, refused.LocalEntryNotFoundError) else absent
             continue
         except (OSError, ValueError, refused.HTTPError) as error:

@@ -1,6 +1,7 @@
 """A finetuned model: an encoder with its head, in one file that says everything needed to use it.
 
-Trainers write it, so nothing here reads images: ``transform.load_model`` is for whoever uses the model.
+``scripts/model_card.py`` writes the file. Nothing here reads images, so that trainers need no decoder: ``transform.load_model`` is for
+whoever uses the model.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from torch import Tensor, nn
 
 from moco_transfer.config.models import About
 from moco_transfer.errors import UserError
-from moco_transfer.networks import build_network, load_state, read_weights, write_weights
+from moco_transfer.networks import build_network, load_state, read_weights
 
 
 class Classifier(nn.Sequential):
@@ -22,11 +23,6 @@ class Classifier(nn.Sequential):
 
     def __init__(self, encoder: nn.Module, classes: int) -> None:
         super().__init__(OrderedDict(encoder=encoder, head=nn.Linear(encoder.width, classes)))
-
-
-def write_model(path: Path, weights: Mapping[str, Tensor], about: About) -> None:
-    """Write the ``weights`` of a Classifier (``encoder.*``, ``head.weight``, ``head.bias``) to ``path``, whole or not at all."""
-    write_weights(path, weights, about.model_dump())
 
 
 def read_about(path: Path, found: Mapping) -> About:

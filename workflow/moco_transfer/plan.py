@@ -73,7 +73,14 @@ LOGGED_SPEED = re.compile(r"(\d+) images/s, (\d+) s, ")
 
 
 def plan(*, config: list[Path], images_per_second: float | None = None) -> None:
-    """Print jobs, steps, images, disk and hours of a run before anything is computed."""
+    """Print jobs, steps, images, disk and hours of a run before anything is computed.
+
+    Parameters
+    ----------
+    config : config/config.yaml and the overlays on it, in order
+    images_per_second : images that end-to-end training processes on one of your GPUs per second, as its log prints it; if not
+        given, the logs of this run tell, if there are any
+    """
     if images_per_second is not None and not images_per_second > 0:
         raise UserError(f"IMAGES_PER_SECOND: a number above 0 was expected, found {images_per_second:g}")
     print(plan_text(read_config(config), images_per_second), end="")

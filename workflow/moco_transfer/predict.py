@@ -61,7 +61,7 @@ def predict(
 
     Parameters
     ----------
-    model : a finetuned model, results/RUN/models/TARGET/PERCENT/model.safetensors
+    model : a finetuned model, results/RUN/models/TARGET/PERCENTpct/model.safetensors
     images : a folder, with all DICOM, JPEG and PNG files in it and in its subfolders; or a CSV or Parquet table with a
         column of paths, absolute or relative to the table's folder; or one image
     out : the CSV file to write; a result of an earlier prediction is replaced
@@ -78,7 +78,8 @@ def predict(
     quarantine = out.with_suffix(".quarantine.csv")
     _check_out(out, quarantine, images)
     where = _device(device)
-    log.info("%d images, %d classes, on %s", len(paths), len(about.classes), where.type)
+    classes = "1 class" if len(about.classes) == 1 else f"{len(about.classes)} classes"
+    log.info("%d images, %s, on %s", len(paths), classes, where.type)
     workers = workers or len(os.sched_getaffinity(0))
     logits, reasons = _predict(classifier.to(where), about, paths, str(images), where, batch, workers)
     table["reason"] = reasons
@@ -184,7 +185,7 @@ def _in_folder(folder: Path) -> list[str]:
             else:
                 others += 1
     if others:
-        log.info("%s: %d other files are left out", folder, others)
+        log.info("other files in the folder, which are left out: %d", others)
     return sorted(found)
 
 

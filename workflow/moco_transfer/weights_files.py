@@ -1,7 +1,7 @@
 """Read a file of weights, whatever training code wrote it.
 
-A file may be a plain state dict, a checkpoint with the weights in one of its entries, or safetensors under any name. Everything else
-is refused with what it is, by its content, and what to do. Nothing is unpickled: files of PyTorch are read with
+A file may be a plain state dict, a checkpoint with the weights in one of its entries, or safetensors under any name. Everything
+else is refused with what it is, by its content, and what to do. Nothing is unpickled: files of PyTorch are read with
 ``weights_only=True``. ``weights_fit`` then finds a network's weights among the tensors.
 """
 

@@ -186,9 +186,8 @@ def _filtered(tensors: dict[str, Tensor], module: nn.Module) -> dict[str, Tensor
             return convert(dict(tensors), module)
         except TypeError:
             return convert(dict(tensors))
-    except (
-        Exception
-    ):  # it is made for files of its family, and may fail in any way on the tensors of another prefix or file
+    except Exception:
+        # It is made for files of its family, and may fail in any way on the tensors of another prefix or file.
         return tensors
 
 
@@ -225,9 +224,8 @@ def _adapted(value: Tensor, wanted: Tensor) -> Tensor | None:
     """
     if value.is_floating_point() != wanted.is_floating_point():
         return None
-    if (
-        value.squeeze().shape == wanted.squeeze().shape
-    ):  # a linear layer may be a convolution of one pixel elsewhere
+    # A linear layer may be a convolution of one pixel elsewhere.
+    if value.squeeze().shape == wanted.squeeze().shape:
         return value.reshape(wanted.shape)
     if value.ndim == wanted.ndim == 4 and {value.shape[1], wanted.shape[1]} == {1, 3}:
         value = value.float()

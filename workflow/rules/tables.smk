@@ -7,6 +7,10 @@ EVIDENCE = {
     "covariance": estimate_files(["covariance"]),
     "extra": extra_subset_aurocs(),
 }
+# The claims, the controls and the ranks of sources compare no other encoders than those of MoCo and the initial weights.
+EVIDENCE_PARAMS = RESULT_PARAMS | {
+    "seen": seen_tests(CONFIG, [name for name in ALL_SOURCES if name not in CONFIG.encoders])
+}
 
 
 localrules:
@@ -143,7 +147,7 @@ rule claims:
     conda:
         ENVIRONMENT
     params:
-        **RESULT_PARAMS,
+        **EVIDENCE_PARAMS,
         margin=CONFIG.evaluation.margin,
         level=CONFIG.evaluation.level,
     message:
@@ -162,7 +166,7 @@ rule controls:
     conda:
         ENVIRONMENT
     params:
-        **RESULT_PARAMS,
+        **EVIDENCE_PARAMS,
         controls=CONFIG.controls.model_dump(),
         percents={name: target.percents for name, target in CONFIG.targets.items()},
         sources_of_one={seen[0]: name for name, seen in CONFIG.moco_sources.items() if len(seen) == 1},
@@ -225,7 +229,7 @@ rule similarity_ranks:
     conda:
         ENVIRONMENT
     params:
-        **RESULT_PARAMS,
+        **EVIDENCE_PARAMS,
         datasets=compared_sources(CONFIG),
         level=CONFIG.evaluation.level,
         sources=PAPER_SOURCES,

@@ -28,11 +28,11 @@ def main(inputs, outputs, params) -> None:
     write_table(
         encoder_summary(records),
         outputs,
-        "The encoders. What every source starts from: no MoCo and every source of MoCo from the initial "
-        "weights, other encoders from weights of their own. Images become the input of each encoder by "
-        "resizing and normalising the same centre crop; means and standard deviations are for values from 0 "
-        "to 1. The last column names the datasets that the configuration declares (trained_on); if it is "
-        "empty, nothing is declared. SHA-256 is that of the file of weights.",
+        "The encoders. No MoCo and every source of MoCo start from the initial weights, other encoders from "
+        "weights of their own. Each takes the same centre crop of an image, resized and normalised; means "
+        "and standard deviations are for values from 0 to 1. The last column names the datasets that the "
+        "weights are declared to have seen (trained_on); if it is empty, nothing is declared. SHA-256 is that "
+        "of the file of weights.",
         params.note,
         records,
     )

@@ -57,7 +57,7 @@ def draw(
     tests : target to the number of test images
     examples : dataset to one image, [height, width] or [height, width, 3], or to None if its images must not
         be shown: its tile then says so. Other datasets have no tile.
-    encoders : further sources, encoders without MoCo, to the lines on their cards
+    encoders : further sources, encoders without MoCo, to their architecture and where their weights come from
     """
     texts = [*titles.values(), *unlabeled, *examples]
     cards = [_source_card(source, seen, unlabeled) for source, seen in sources.items()]
@@ -105,8 +105,10 @@ def _initial_card(initial: Sequence[str], weights: str, titles: Mapping[str, str
 
 
 def _encoder_card(source: str, lines: Sequence[str]) -> Card:
-    room = WIDTH - 2 * EDGE
-    return Card([], source_label(source, "encoder"), [fitted(line, room, 6, most_lines=2) for line in lines])
+    architecture, weights = lines
+    lines = [architecture, "random weights" if weights == "random" else weights]
+    lines = [fitted(line, WIDTH - 2 * EDGE, 6, most_lines=2) for line in lines]
+    return Card([], source_label(source, "encoder"), lines)
 
 
 def _source_card(source: str, seen: Sequence[str], unlabeled: Mapping[str, int]) -> Card:

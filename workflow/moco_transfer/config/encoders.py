@@ -67,7 +67,8 @@ class Input(Section):
     )
     mean: PerChannel | None = Field(
         None,
-        description="Mean of each channel (or one for all), for values from 0 to 1. If null, that of timm's published weights for the name, in most cases ImageNet's (#19).",
+        description="Mean of each channel (or one for all), for values from 0 to 1. If null, that of timm's published weights for the "
+        "name, in most cases ImageNet's (#19).",
     )
     std: Deviations | None = Field(None, description="Standard deviation, in the same way.")
 
@@ -114,8 +115,8 @@ class Encoder(Section):
         Annotated[Text, AfterValidator(_place), Tag("<text>")] | Annotated[Classes, Tag("<section>")],
         Discriminator(section_or("<text>")),
     ] = Field(
-        description="A file, an address (https://), `hf-hub:ORG/NAME@REVISION`, `pretrained` for those that timm publishes for the name, `random`, or a section "
-        "`{classes_of: DATASET, epochs, batch, lr}` to train them on the classes of a dataset."
+        description="A file, an address (https://), `hf-hub:ORG/NAME@REVISION`, `pretrained` for those that timm publishes for the name, "
+        "`random`, or a section `{classes_of: DATASET, epochs, batch, lr}` to train them on the classes of a dataset."
     )
     file: Text | None = Field(
         None, description="For `hf-hub:`: the file in the repository. If null, the usual ones are tried."
@@ -129,7 +130,8 @@ class Encoder(Section):
     )
     channels: Channels = Field(
         3,
-        description="Channels of its input. Grey images are repeated to three channels. If the first layer of the weights has another number, it is converted.",
+        description="Channels of its input. Grey images are repeated to three channels. If the first layer of the weights has another "
+        "number, it is converted.",
     )
     input: Input = Input()
     taps: Taps = Field(
@@ -139,7 +141,8 @@ class Encoder(Section):
     )
     trained_on: list[Name] = Field(
         [],
-        description="The datasets of this configuration, or the adapters of releases, whose images the weights have seen. If a target is among them, its results are marked and the advice leaves them out.",
+        description="The datasets of this configuration, or the adapters of releases, whose images the weights have seen. If a target is "
+        "among them, its results are marked and the advice leaves them out.",
     )
 
     @property

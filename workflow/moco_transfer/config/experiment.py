@@ -51,7 +51,7 @@ class Similarity(Section):
     datasets: list[Name] = Field(min_length=2, description="The datasets that are compared, pair by pair.")
     images: Annotated[int, Field(ge=10)] = Field(description="Number of images drawn from each dataset.")
     network: Name = Field(
-        description="The source whose encoder computes the activations; `none` is the ImageNet network (#18)."
+        description="The source whose encoder computes the activations; `none` is the one with the initial weights (#18)."
     )
     variance: Annotated[float, Field(gt=0, le=1)] = Field(
         description="Share of the variance that the SVD keeps."

@@ -20,11 +20,15 @@ from moco_transfer.files import map_array, read_parquet
 
 
 def verify(*, store: Path, root: Path | None = None, sample: int = 100) -> str:
-    """Check the store and return one line that says what was checked.
+    """Check a packed dataset, and print one line that says what was checked or the first difference.
 
-    Compares the hashes of the files and the counts. With ``root``, the folder of the release, ``sample``
-    images evenly spread over the store are decoded again and compared byte by byte. Raises UserError for the
-    first difference; it names an image by its row number.
+    The hashes of the files and the counts are compared. A difference names an image by its row number.
+
+    Parameters
+    ----------
+    store : the folder of the packed dataset, results/data/DATA/DATASET/store
+    root : the folder of the release; if given, some images are decoded again and compared byte by byte
+    sample : the number of these images, evenly spread over the store
     """
     manifest = read_manifest(store)
     for name in FILES:

@@ -1,4 +1,4 @@
-"""A linear probe: how well a linear classifier on a backbone's frozen features predicts a dataset's labels.
+"""A linear probe: how well a linear classifier on an encoder's frozen features predicts a dataset's labels.
 
 Contrast accuracy alone does not show that a pretraining works: without a slow key encoder it is high although the features
 are worse. Therefore some labelled images are embedded every few epochs, and one logistic regression per class scores them.
@@ -22,7 +22,7 @@ FOLDS = 3
 
 
 class LinearProbe:
-    """Labelled training and validation images, drawn once; ``auroc`` scores a backbone on them.
+    """Labelled training and validation images, drawn once; ``auroc`` scores an encoder on them.
 
     Parameters
     ----------
@@ -56,20 +56,18 @@ class LinearProbe:
         self._labels = {role: labels[rows] for role, rows in self.rows.items()}
         self._pools = {role: ImagePool([(images, rows)]) for role, rows in self.rows.items()}
 
-    def auroc(self, backbone: torch.nn.Module, device: torch.device) -> float:
-        """Return the validation AUROC of a probe on ``backbone``'s features, averaged over classes by their positives.
+    def auroc(self, encoder: torch.nn.Module, device: torch.device) -> float:
+        """Return the validation AUROC of a probe on ``encoder``'s features, averaged over classes by their positives.
 
-        The backbone computes in evaluation mode, and its modes are restored afterwards. A class is left out if it has fewer
+        The encoder computes in evaluation mode, and its modes are restored afterwards. A class is left out if it has fewer
         than two positive or two negative training images, or if all validation images have the same label. The AUROC is
         NaN if no class is left, or if a feature is not finite.
         """
         if not all(len(pool) for pool in self._pools.values()):
             return float("nan")
-        modes = {module: module.training for module in backbone.modules()}
+        modes = {module: module.training for module in encoder.modules()}
         try:
-            features = {
-                role: predict(backbone, pool, self.view, device) for role, pool in self._pools.items()
-            }
+            features = {role: predict(encoder, pool, self.view, device) for role, pool in self._pools.items()}
         finally:
             for module, training in modes.items():
                 module.training = training

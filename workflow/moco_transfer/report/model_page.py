@@ -1,0 +1,405 @@
+"""The page of a model card: what a finetuned model is, how good it is, and what it must not be used for.
+
+``scripts/model_card.py`` collects what a card says. Titles, names of classes and all other text of a user are escaped for
+Markdown here or by ``tables.markdown``.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from scipy.special import expit
+
+from moco_transfer import escape
+from moco_transfer.config.experiment import INITIAL, LIMITED, LIMITED_STEPS, NONE_LONGER
+from moco_transfer.config.models import About
+from moco_transfer.data.labels import SPLITS
+from moco_transfer.report.names import TRAINED_LAYERS
+from moco_transfer.report.tables import auroc_text, effect_text, markdown
+from moco_transfer.statistics.scorecard import FEWEST, Area, ClassResult
+
+SHOWN = 20
+"""A card shows only the most frequent classes; a dataset of many folders may have thousands."""
+NO_MOCO = ("none", NONE_LONGER)
+ON_LABELLED = (LIMITED, LIMITED_STEPS)
+
+
+@dataclass(frozen=True)
+class ModelCard:
+    """What a card says.
+
+    Attributes
+    ----------
+    about : what the model's file says of itself
+    way : its row of the advice: source, mode, epochs, auroc (the mean over the labelled subsets), n_subsets, n_labeled
+    ways : the number of ways to train that were compared
+    results, average : of the test images; ``average`` is None if there are too few
+    labelled, validation, test : labels [n, classes] of 0, 1 or NaN
+    images : numbers of images and patients by dataset and split
+    facts : the run's settings (``model_facts`` in settings.smk)
+    titles : dataset to title
+    versions : of the packages that trained the model
+    """
+
+    about: About
+    way: Mapping[str, Any]
+    ways: int
+    results: Sequence[ClassResult]
+    average: Area | None
+    labelled: np.ndarray
+    validation: np.ndarray
+    test: np.ndarray
+    images: Mapping[str, pd.DataFrame]
+    facts: Mapping[str, Any]
+    titles: Mapping[str, str]
+    versions: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def title(self) -> str:
+        """The target's title, escaped."""
+        return _title(self, self.about.made.target)
+
+    @property
+    def interval(self) -> str:
+        """The name of its intervals: '90% interval'."""
+        lower, upper = self.facts["evaluation"]["percentiles"]
+        return f"{upper - lower:g}% interval"
+
+
+def frequent(results: Sequence[ClassResult]) -> list[ClassResult]:
+    """Return the SHOWN classes with the most positive test images, in their order."""
+    kept = sorted(range(len(results)), key=lambda k: -results[k].test[0])[:SHOWN]
+    return [results[k] for k in sorted(kept)]
+
+
+def page(card: ModelCard, note: str = "") -> str:
+    """Return the card as Markdown; ``note`` comes first."""
+    made = card.about.made
+    parts = [f"# Model card: {card.title}, {made.percent}% of the labels", ""]
+    parts += [f"**{escape.markdown(note)}**", ""] if note else []
+    for heading, section in (
+        ("What it is", _what_it_is),
+        ("What trained it", _data),
+        ("How it was trained", _training),
+        ("How good it is", _results),
+        ("Calibration", _calibration),
+        ("What it must not be used for", _limits),
+        ("How to use it", _use),
+        ("Passing it on", _sharing),
+    ):
+        parts += [f"## {heading}", "", *section(card), ""]
+    return "\n".join(parts).rstrip() + "\n"
+
+
+def _what_it_is(card: ModelCard) -> list[str]:
+    made, network = card.about.made, card.about.network
+    count, classes = len(card.about.classes), ", ".join(map(escape.markdown, card.about.classes[:SHOWN]))
+    more = f" and {count - SHOWN} more" if count > SHOWN else ""
+    gives = "a logit of the class" if count == 1 else f"{count:,} logits, one for each of the classes"
+    lines = [
+        f"A network that looks at one image and gives {gives} {classes}{more}. The sigmoid of a logit is the probability that the "
+        "image is positive.",
+        "",
+        f"- Encoder: {escape.markdown(network.name)}, {network.channels} x {network.size} x {network.size} pixels.",
+        f"- It starts from {_start(card)}.",
+        f"- Then {TRAINED_LAYERS[made.mode]} {'was' if made.mode == 'linear' else 'were'} trained for "
+        f"{made.epochs:,} epoch{'s' if made.epochs > 1 else ''} on {len(card.labelled):,} labelled images.",
+        "",
+    ]
+    if card.facts["advised"]:
+        subsets = card.way["n_subsets"]
+        over = f", the mean over {subsets} labelled subsets" if subsets > 1 else ""
+        why = (
+            f"Of {card.ways} ways to train, this one has the highest test AUROC, {card.way['auroc']:.3f}{over} (`tables/advice.md`). "
+            "The luckiest way is chosen too, so this number, and those below, are too high on average."
+        )
+    else:
+        why = f"It is one of {card.ways} ways to train that were compared; `tables/advice.md` ranks them."
+    lines.append(
+        f"{why} The file contains the network of labelled subset {made.subset}, which was fixed in advance, and the numbers below "
+        "are those of this one network."
+    )
+    if card.way.get("may_have_seen"):
+        reason = escape.markdown(str(card.way["may_have_seen"]))
+        lines += [
+            "",
+            f"**Its encoder may have seen the test images ({reason}): the numbers below are no evidence.**",
+        ]
+    return lines
+
+
+def _start(card: ModelCard) -> str:
+    """Return what finetuning started from, in words."""
+    source, facts = card.about.made.source, card.facts
+    own = INITIAL if source not in facts["encoders"] else source
+    name, weights = (escape.markdown(facts["encoders"][own][key]) for key in ("name", "weights"))
+    if own != INITIAL:
+        return f"the encoder '{source}' ({name}, weights: {weights})"
+    initial = f"the initial weights of {name} ({weights})"
+    if source in NO_MOCO:
+        return initial
+    if source in ON_LABELLED:
+        seen = f"only the {len(card.labelled):,} labelled images"
+    else:
+        seen = " and ".join(
+            f"{_seen(card, name):,} images of {_title(card, name)}" for name in facts["sources"][source]
+        )
+    return f"MoCo (contrastive pretraining, which sees no labels) on {seen}, which started from {initial}"
+
+
+def _seen(card: ModelCard, dataset: str) -> int:
+    """Return how many images of a dataset MoCo saw."""
+    counts = card.images[dataset]["images"]
+    return int(sum(counts.get(split, 0) for split in card.facts["pretraining"]["images"].split("+")))
+
+
+def _title(card: ModelCard, dataset: str) -> str:
+    return escape.markdown(card.titles.get(dataset, dataset))
+
+
+def _data(card: ModelCard) -> list[str]:
+    made, facts = card.about.made, card.facts
+    counts = card.images[made.target]
+    split = pd.DataFrame(
+        {
+            "split": SPLITS,
+            "images": [f"{counts['images'].get(name, 0):,}" for name in SPLITS],
+            "patients": [f"{counts['patients'].get(name, 0):,}" for name in SPLITS],
+        }
+    )
+    names = [each.name for each in frequent(card.results)]
+    columns = [card.about.classes.index(name) for name in names]
+    sides = {"labelled images": card.labelled, "validation": card.validation, "test": card.test}
+    labels = pd.DataFrame(
+        {"class": names}
+        | {side: [_prevalence(values[:, k]) for k in columns] for side, values in sides.items()}
+    )
+    target = card.titles.get(made.target, made.target)  # ``markdown`` escapes it
+    uncertain = {"zero": "negative", "one": "positive", "mask": "unknown, and left out"}[facts["uncertain"]]
+    return [
+        markdown(split, f"{target}, by split; no {facts['split']['unit']} is in two splits."),
+        f"{len(card.labelled):,} of the training images ({made.percent}%) were labelled for this model. Their labels, and those of "
+        "the images that chose and scored it:",
+        "",
+        markdown(
+            labels, f"Positive images, by class. An uncertain label counts as {uncertain}.{_left_out(card)}"
+        ),
+    ]
+
+
+def _left_out(card: ModelCard) -> str:
+    left = len(card.results) - SHOWN
+    return f" The {SHOWN} most frequent of {len(card.results):,} classes." if left > 0 else ""
+
+
+def _prevalence(labels: np.ndarray) -> str:
+    positive, known = int((labels == 1).sum()), int((~np.isnan(labels)).sum())
+    return f"{positive:,} of {known:,}" + (f" ({positive / known:.1%})" if known else "")
+
+
+def _training(card: ModelCard) -> list[str]:
+    about, facts = card.about, card.facts
+    made, network, store = about.made, about.network, about.store
+    optimizer, finetune = facts["optimizer"], facts["finetune"]
+    rows = {
+        "run, seed": f"{made.run}, {facts['seed']}",
+        "labelled subset": f"{made.subset}, {len(card.labelled):,} images",
+        "trained layers": TRAINED_LAYERS[made.mode],
+        "epochs": made.epochs,
+        "optimiser": _settings(optimizer),
+        "schedule": "cosine, from the learning rate to 0",
+        "augmentation": _augmentation(finetune, made.mode),
+        "weights of": "the last epoch"
+        if finetune["checkpoint"] == "last"
+        else "the best epoch on the validation images",
+        "stored images": f"{store.size} x {store.size} pixels, {'colour' if store.colour else 'grey'}, fit '{store.fit}'",
+        "crop": f"the middle {about.crop} x {about.crop} pixels",
+        "input of the network": f"{network.channels} x {network.size} x {network.size}, mean {_numbers(network.mean)}, "
+        f"standard deviation {_numbers(network.std)}, of values from 0 to 1",
+    }
+    moco = facts["sources"].get(made.source) or made.source in ON_LABELLED
+    if moco:
+        schedule = facts["pretraining"]["schedules"][
+            made.target if made.source in ON_LABELLED else made.source
+        ]
+        if made.source == LIMITED_STEPS:
+            schedule = schedule | {"epochs": "as many as give the steps of all images"}
+        rows["MoCo"] = _settings(schedule | facts["moco"])
+    rows["packages"] = _settings(card.versions)
+    frame = pd.DataFrame({"setting": rows.keys(), "value": map(str, rows.values())})
+    return [
+        markdown(frame, "The training in full."),
+        "`config/README.md` explains the settings. The packages are those of the finetuning.",
+    ]
+
+
+def _settings(values: Mapping[str, Any]) -> str:
+    """Return 'name adam, batch 16, lr 0.01'; what is not set is left out."""
+    return ", ".join(f"{key} {_value(value)}" for key, value in values.items() if value is not None)
+
+
+def _value(value: Any) -> str:
+    return json.dumps(value) if isinstance(value, list | dict) else str(value)
+
+
+def _numbers(values: Sequence[float]) -> str:
+    return ", ".join(f"{value:.6g}" for value in values)
+
+
+def _augmentation(finetune: Mapping[str, Any], mode: str) -> str:
+    views = finetune["linear"]["views"]
+    if finetune["augment"] == "none" or (mode == "linear" and views == 1):
+        return "none"
+    named = _value(finetune["augment"])
+    return f"{named}, {views - 1} views besides the image itself" if mode == "linear" else named
+
+
+def _results(card: ModelCard) -> list[str]:
+    evaluation = card.facts["evaluation"]
+    rows = [
+        {
+            "class": each.name,
+            "test AUROC": _area(each.auroc) if each.auroc else _too_few(each.test, "test"),
+            "sensitivity": _share(each.sensitivity) if each.sensitivity else _no_decision(each),
+            "specificity": _share(each.specificity) if each.specificity else _no_decision(each),
+            "threshold": "" if each.threshold is None else f"{expit(each.threshold):.3f}",
+        }
+        for each in frequent(card.results)
+    ]
+    if len(card.results) > 1:
+        kind = {"weighted": "average, weighted by positives", "macro": "average"}[evaluation["average"]]
+        blank = dict.fromkeys(("sensitivity", "specificity", "threshold"), "")
+        rows.append(
+            {"class": kind, "test AUROC": _area(card.average) if card.average else "too few images"} | blank
+        )
+    if evaluation["unit"] == "patient":
+        wilson = "Wilson's for the number of images divided by the design effect of patients. Images of one patient count as dependent."
+    else:
+        wilson = (
+            "Wilson's. Every test image counts as independent, also of one patient, which makes intervals too narrow if patients have "
+            "several images (`evaluation.unit: patient` corrects this)."
+        )
+    return [
+        markdown(
+            pd.DataFrame(rows),
+            f"Scores of the {len(card.test):,} test images, with {card.interval}s.{_left_out(card)}",
+        ),
+        f"The interval of an AUROC is computed on the logit scale from influence functions; those of sensitivity and specificity are "
+        f"{wilson} The encoder and the labelled images are taken as fixed: another training would give other numbers. "
+        f"A class with fewer than {FEWEST} positive or {FEWEST} negative images gets no number.",
+        "",
+        "The threshold is the probability from which an image counts as positive. It was chosen on the validation images: where "
+        "Youden's J = sensitivity + specificity - 1 is largest. This weighs a missed positive as much as a false alarm. For a use in "
+        "which one of them is worse, choose another threshold, on images other than the test images.",
+    ]
+
+
+def _area(area: Area) -> str:
+    unknown = "; interval unknown" if np.isnan(area.lower) else ""
+    return auroc_text(area.value, area.lower, area.upper) + unknown
+
+
+def _share(share) -> str:
+    return f"{share.value:.3f} ({share.lower:.3f}–{share.upper:.3f}), {share.images:,} images"
+
+
+def _too_few(counts: tuple[int, int], split: str) -> str:
+    """Return what images a number lacks, in words."""
+    for count, kind in zip(counts, ("positive", "negative"), strict=True):
+        if count == 0:
+            return f"none: no {kind} {split} image"
+    return f"too few images: {counts[0]:,} positive, {counts[1]:,} negative ({split})"
+
+
+def _no_decision(result: ClassResult) -> str:
+    if min(result.validation) < FEWEST:
+        return _too_few(result.validation, "validation")
+    if result.threshold is None:
+        return "no threshold is better than chance (validation)"
+    return _too_few(result.test, "test")
+
+
+def _calibration(card: ModelCard) -> list[str]:
+    rows = [
+        {
+            "class": each.name,
+            "Brier score": f"{each.calibration.brier:.4f}",
+            "always the prevalence": f"{each.calibration.reference:.4f}",
+            "mean probability - prevalence": effect_text(each.calibration.excess, np.nan, np.nan),
+        }
+        if each.calibration
+        else {"class": each.name, "Brier score": _too_few(each.test, "test")}
+        for each in frequent(card.results)
+    ]
+    return [
+        "![Reliability curves](reliability.svg)",
+        "",
+        markdown(
+            pd.DataFrame(
+                rows,
+                columns=["class", "Brier score", "always the prevalence", "mean probability - prevalence"],
+            ),
+            f"Calibration on the test images.{_left_out(card)}",
+        ),
+        "The Brier score is the mean squared difference between probability and label; lower is better. A model whose score is not "
+        "below that of always answering with the prevalence of the test images gives probabilities that help nobody, however well it "
+        "ranks images. Nothing was recalibrated. Where the disease is rarer than here, probabilities are too high, and where it is "
+        "more frequent, too low.",
+    ]
+
+
+def _limits(card: ModelCard) -> list[str]:
+    generated = [name for name, each in card.facts["datasets"].items() if each["phantom"]]
+    lines = [
+        "- It is no medical device. It was made to compare ways of training, and nobody has tested it in care. No decision about a "
+        "patient may rest on it.",
+        f"- It knows images of {card.title} alone. With other scanners, hospitals, populations, views or labels its results are unknown; "
+        "measure them first.",
+        "- It says nothing about classes other than those above, nor about images of something else: it gives probabilities for any "
+        "picture.",
+        "- Labels that come from reports or from several readers contain errors, which the model learns and the numbers above include.",
+    ]
+    if card.about.made.target in generated:
+        lines.insert(
+            0,
+            "- **It was trained and tested on generated images. It knows nothing about patients and is good for trying out only.**",
+        )
+    elif generated:
+        names = " and ".join(_title(card, name) for name in generated)
+        lines.insert(0, f"- Part of its training used generated images: {names}.")
+    return lines
+
+
+def _use(card: ModelCard) -> list[str]:
+    return [
+        "`model.safetensors` beside this page contains the encoder, the head, and how images are decoded, resized and scaled:",
+        "",
+        "```",
+        "moco-transfer predict --model model.safetensors --images FOLDER_OR_TABLE --out predictions.csv",
+        "```",
+        "",
+        "Feed it images as they leave the scanner (DICOM, JPEG, PNG), not resized ones.",
+    ]
+
+
+def _sharing(card: ModelCard) -> list[str]:
+    made, facts = card.about.made, card.facts
+    first = facts["encoders"][made.source if made.source in facts["encoders"] else INITIAL]
+    used = {made.target, first["classes_of"], *facts["sources"].get(made.source, [])}
+    closed = [name for name, each in facts["datasets"].items() if name in used and not each["shareable"]]
+    if closed:
+        names = " and ".join(_title(card, name) for name in closed)
+        text = (
+            f"It was trained on images that may not be shared: {names}. Weights can reveal whether an image was among them, and parts "
+            "of it. Ask the owner of the data before you pass the model on; this page contains only counts."
+        )
+    else:
+        text = "All images that trained it in this run may be shared. If it starts from weights of others, their licence counts too."
+    if first["others"]:
+        text += " The weights that it started from are the work of others: their licence counts as well."
+    return [text]
