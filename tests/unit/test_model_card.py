@@ -1,5 +1,7 @@
 """Model cards: the numbers are those of scikit-learn, what too few images cannot tell is not told, and nothing is hidden."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -94,12 +96,20 @@ def test_a_card_says_what_was_trained_on_what(source, mode):
 def test_a_card_warns_of_what_must_be_known():
     closed = page(model_card(shareable=False))
     assert "may not be shared: A &amp; B &lt;spines&gt; and Chests." in closed
-    assert "and so may the model" in page(model_card(source="none"))
+    assert "may not be shared" not in page(model_card(source="none"))
     assert "generated images" in page(model_card(phantom=True)) and NOTE in page(model_card(), NOTE)
     assert "generated" not in page(model_card())
     seen = page(model_card(way={"may_have_seen": "trained on spine"}, advised=False))
     assert "no evidence" in seen and "ways to train that were compared" not in seen
     assert "highest test AUROC" not in page(model_card(advised=False))
+
+
+def test_a_card_says_that_patients_with_several_images_make_intervals_too_narrow():
+    card = model_card(300)
+    assert "300 test images are of 100 patients" in page(card) and "too narrow" in page(card)
+    assert "too narrow" not in page(model_card(300, unit="patient"))
+    alone = card.images["spine"].assign(patients=card.images["spine"]["images"])
+    assert "too narrow" not in page(replace(card, images={**card.images, "spine": alone}))
 
 
 def test_a_card_shows_no_image_and_no_patient():

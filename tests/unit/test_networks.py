@@ -185,7 +185,7 @@ class NoCheckpoint:
 
 ENCODERS = [
     NETWORK,
-    network_of("densenet_small", 40, channels=1, mean=[0.5], std=[0.25], taps={"early": "features.conv0"}),
+    network_of("densenet_small", 40, channels=1, mean=[0.5], std=[0.25]),
     network_of("mobilenetv3_small_050", 64, channels=1, mean=[0.5], std=[0.5]),
     network_of("vit_tiny_patch16_224", 48),
 ]

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import safetensors.torch
 import torch
 from dicom_files import dicom, pixels12
 from made_up_images import pack
@@ -159,6 +160,9 @@ def test_if_no_image_can_be_read_it_fails_and_says_why(release, capsys):
         ({"images": "old.csv", "out": "old.csv"}, "is there and is no prediction"),
         ({"out": "other.csv/p.csv"}, "cannot be written"),
         ({"out": "folder.csv"}, "cannot be written"),
+        ({"out": "."}, ".csv"),
+        ({"images": "semicolons.csv"}, "found path;x"),
+        ({"model": "list.safetensors"}, "not a finetuned model"),
         ({"batch": 0}, "--batch"),
     ],
 )
@@ -168,6 +172,10 @@ def test_a_mistake_is_one_line_before_an_image_is_read(release, capsys, monkeypa
     (release / "other.csv").write_text("name,x\n1,2\n")
     (release / "blank.csv").write_text("path,x\na.png,2\n,3\n")
     (release / "old.csv").write_text("path,logit_one\nimages/studies/b,0.5\n")
+    (release / "semicolons.csv").write_text("path;x\na.png;2\n")
+    safetensors.torch.save_file(
+        {"x": torch.zeros(1)}, release / "list.safetensors", metadata={"about": "[1]"}
+    )
     torch.save({}, release / "weights.pth")
     model = release / "model.safetensors"
     content = bytearray(model.read_bytes())
@@ -182,6 +190,14 @@ def test_a_mistake_is_one_line_before_an_image_is_read(release, capsys, monkeypa
     error = capsys.readouterr().err
     assert error.startswith("error: ") and error.count("\n") == 1 and message in error
     assert before == {path: path.stat().st_mtime_ns for path in release.rglob("*")}
+
+
+def test_ctrl_c_while_the_package_is_imported_is_no_traceback(monkeypatch):
+    def interrupted(name):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cli.importlib, "import_module", interrupted)
+    assert run() == 130
 
 
 def test_a_gpu_that_is_not_there_is_one_line(release, capsys, monkeypatch):

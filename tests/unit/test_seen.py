@@ -111,6 +111,7 @@ def test_where_every_way_is_left_out_no_model_is_advised():
         (dataset("image_folder", "/data/knee"), True),
         (dataset("table", "/data/hip"), False),
         (dataset("mimic_cxr_jpg", "/data/mimic"), False),
+        (dataset("mimic_cxr_jpg", "/data/knee"), True),
     ],
 )
 def test_another_name_for_the_same_images_is_noticed(other, same):
@@ -132,6 +133,47 @@ def test_two_datasets_of_one_release_are_the_same_images_unless_their_views_or_o
     assert not found({"views": ["AP"]}, {"views": ["PA"]})
     official = {"split": {"unit": "patient", "train": 1.0, "validation": "official", "test": "official"}}
     assert not found(official, official) and found(official, {})
+
+
+@pytest.mark.parametrize(("column", "same"), [("fold", True), ("other_fold", False)])
+def test_official_tests_of_tables_are_the_same_only_in_one_column(column, same):
+    official = {"unit": "patient", "train": 0.8, "validation": 0.2, "test": "official"}
+    tables = {
+        name: dataset("table", "/data/knee", split=official, table=TABLE | {"official_split": each})
+        for name, each in {"knee": "fold", "joints": column}.items()
+    }
+    config = knee("joints", tables["joints"])
+    config.datasets["knee"] = configured({"datasets": {"knee": tables["knee"]}}).datasets["knee"]
+    assert may_have_seen(config, "theirs", "knee")
+    assert bool(may_have_seen(config, "joints", "knee")) != same
+
+
+def test_a_dataset_with_the_name_of_a_release_does_not_hide_it():
+    config = configured(
+        {
+            "datasets": {"mimic_cxr_jpg": dataset("table", "/data/hip")},
+            "sources": {"xrv": encoder("mimic_cxr_jpg")},
+        }
+    )
+    assert may_have_seen(config, "xrv", "chest")
+
+
+def test_no_model_is_kept_where_every_way_may_have_seen_the_test_images():
+    leak = {"model": {"initial_weights": encoder("spine")}}
+    models = kept_models(configured(leak))
+    assert models and not any(folder.startswith("spine/") for folder in models)
+    assert "spine/1pct" in kept_models(configured(leak, {"sources": {"lite0": encoder()}}))
+    assert "spine/1pct/none/linear" in kept_models(configured(leak, {"models": "all"}))
+
+
+def test_no_encoder_learns_all_the_labels_of_a_target():
+    config = knee("joints", dataset("table", "/data/joints")).model_dump(exclude_unset=True)
+    weights = {"epochs": 1, "batch": 2, "lr": 0.1}
+    config["sources"]["learnt"] = encoder(weights=weights | {"classes_of": "joints"})
+    check(config)
+    config["sources"]["learnt"] = encoder(weights=weights | {"classes_of": "knee"})
+    with pytest.raises(UserError, match=r"sources.learnt.weights.classes_of: 'knee' is a target"):
+        check(config)
 
 
 def test_moco_on_the_target_itself_sees_its_training_split_only():

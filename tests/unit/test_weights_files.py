@@ -65,6 +65,24 @@ def torchvision_resnet():
     return resnet18()
 
 
+def torchvision_resnet34():
+    from torchvision.models import resnet34
+
+    return resnet34()
+
+
+def with_registers():
+    module = dino()
+    module.register_tokens = nn.Parameter(torch.zeros(1, 4, 48))
+    return module
+
+
+def with_lora():
+    module = vit()
+    module.blocks[0].attn.qkv.lora_A = nn.Parameter(torch.zeros(4, 48))
+    return module
+
+
 def timm_resnet18():
     return timm.create_model("resnet18", num_classes=0).eval()
 
@@ -87,6 +105,11 @@ def wrapped_in_sequential(module):
 def dinov2_names(module):
     """The names of DINOv2's own code are timm's, and it has a token for masks."""
     return module.state_dict() | {"mask_token": torch.zeros(1, 48)}
+
+
+def dinov2_chunks(module):
+    """DINOv2's trainings store the blocks in chunks, here of one: blocks.CHUNK.BLOCK."""
+    return {re.sub(r"^blocks\.(\d+)", r"blocks.\1.\1", name): v for name, v in module.state_dict().items()}
 
 
 HEAD = {"fc.weight": torch.ones(5, 512), "fc.bias": torch.ones(5)}
@@ -138,6 +161,11 @@ LAYOUTS = {
         vit,
     ),
     "DINOv2's own code": (dino, dinov2_names, dino),
+    "DINOv2's trainings": (
+        dino,
+        lambda m: {"teacher": {f"backbone.{name}": v for name, v in dinov2_chunks(m).items()}},
+        dino,
+    ),
     "encoder": (
         resnet,
         lambda m: {"encoder": m.state_dict(), "classifier": {"weight": torch.ones(3, 512)}},
@@ -296,6 +324,25 @@ def test_another_network_is_refused_with_a_count_and_the_nearest_names():
     assert "encoder." in str(refusal.value)
 
 
+@pytest.mark.parametrize(
+    "other, built, said",
+    [
+        (
+            torchvision_resnet34,
+            timm_resnet18,
+            "layer1.2.conv1.weight",
+        ),  # the shallower network's names are among the deeper one's
+        (dino, lambda: vit(patch_size=14), "blocks.0.ls1.gamma"),
+        (lambda: vit(patch_size=8), vit, "patch_embed.proj.weight"),
+        (with_registers, dino, "register_tokens"),
+        (with_lora, vit, "blocks.0.attn.qkv.lora_A"),
+    ],
+)
+def test_a_network_with_more_inside_is_not_cut_to_fit(other, built, said):
+    with pytest.raises(UserError, match=said):
+        fit_state(other().state_dict(), built(), "name", "weights.pth")
+
+
 def test_the_layout_of_transformers_is_named():
     """The hub's usual file of a DINOv2 network, such as RAD-DINO, has other names and three matrices for one of timm's."""
     state = {f"encoder.layer.{i}.attention.attention.query.weight": torch.ones(48, 48) for i in range(2)}
@@ -317,6 +364,10 @@ def test_by_order_names_do_not_count_and_a_classifier_may_follow(tmp_path):
     assert torch.equal(module(IMAGES), trained(IMAGES))
 
 
+def swapped(names, one, other):
+    return [{one: other, other: one}.get(name, name) for name in names]
+
+
 @pytest.mark.parametrize(
     "spoil",
     [
@@ -329,6 +380,7 @@ def test_by_order_names_do_not_count_and_a_classifier_may_follow(tmp_path):
             names[1],
             *names[3:],
         ],  # weight and bias have one shape, but tell by their names
+        lambda names: swapped(names, "layer4.0.bn1.running_mean", "layer4.0.bn2.running_mean"),
     ],
 )
 def test_by_order_other_counts_shapes_and_kinds_are_refused(spoil):

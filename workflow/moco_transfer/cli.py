@@ -73,10 +73,10 @@ def main(arguments: list[str] | None = None) -> int:
     )
     parser.add_argument("stage", choices=STAGES, metavar="COMMAND", help=argparse.SUPPRESS)
     stage = parser.parse_args(arguments[:1]).stage
-    function = getattr(importlib.import_module(f"moco_transfer.{STAGES[stage]}"), stage.replace("-", "_"))
-    options = vars(_options(stage, function).parse_args(arguments[1:]))
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
-    try:
+    try:  # from here, because the import takes seconds, in which people press Ctrl-C
+        function = getattr(importlib.import_module(f"moco_transfer.{STAGES[stage]}"), stage.replace("-", "_"))
+        options = vars(_options(stage, function).parse_args(arguments[1:]))
+        logging.basicConfig(level=logging.INFO, format="%(message)s")
         # For what is not written by ``files.replacing``, which names the folder.
         with writing_to(Path("results")):
             answer = function(**options)

@@ -63,7 +63,7 @@ def may_have_seen(config: Config, source: str, target: str) -> str:
     encoder = own or config.model.initial_weights
     whose = "its weights" if own else "the initial weights"
     for name in encoder.trained_on:
-        if _may_share_images(config, name, target):
+        if name == config.datasets[target].adapter or _may_share_images(config, name, target):
             return f"{whose} were trained on {_described(name, target)}"
     if encoder.kind == "supervised" and _is_copy(config, encoder.weights.classes_of, target):
         return f"{whose} were trained on {_described(encoder.weights.classes_of, target)}"
@@ -94,8 +94,19 @@ def _described(name: str, target: str) -> str:
 
 def _is_copy(config: Config, name: str, target: str) -> bool:
     """Return whether the training split of the dataset ``name`` may hold test images of another dataset, ``target``."""
-    official = all(config.datasets[each].split.test == "official" for each in (name, target))
-    return name != target and not official and _may_share_images(config, name, target)
+    tests = [_official_test(config.datasets[each]) for each in (name, target)]
+    same = tests[0] == tests[1] is not None
+    return name != target and not same and _may_share_images(config, name, target)
+
+
+def _official_test(dataset: Dataset) -> tuple[str, ...] | None:
+    """Return who says which images are for testing, if it is not a draw of this run: a release, or a column of a table."""
+    if dataset.split.test != "official":
+        return None
+    return (
+        dataset.adapter,
+        *([dataset.table.file, str(dataset.table.official_split)] if dataset.table else []),
+    )
 
 
 def _may_share_images(config: Config, name: str, target: str) -> bool:
@@ -107,7 +118,7 @@ def _may_share_images(config: Config, name: str, target: str) -> bool:
         return name == of_target.adapter
     if other.views and of_target.views and not set(other.views) & set(of_target.views):
         return False
-    if other.adapter in ("image_folder", "table"):
+    if {other.adapter, of_target.adapter} & {"image_folder", "table"}:
         return bool(_places(other) & _places(of_target))
     return other.adapter == of_target.adapter and bool(other.phantom) == bool(of_target.phantom)
 

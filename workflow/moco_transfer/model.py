@@ -29,7 +29,7 @@ def read_about(path: Path, found: Mapping) -> About:
     """Return what the file ``path`` says about its model; raises UserError if it holds none."""
     try:
         return About.model_validate({key: found[key] for key in About.model_fields})
-    except (KeyError, ValidationError):
+    except (KeyError, TypeError, ValidationError):
         raise UserError(
             f"{path}: not a finetuned model of this package; those are results/<run>/models/**/model.safetensors"
         ) from None

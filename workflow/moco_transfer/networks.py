@@ -125,7 +125,6 @@ def resolve(encoder: Encoder, crop: int) -> Network:
         size=given.size or size,
         mean=_per_channel(given.mean or mean, channels),
         std=_per_channel(given.std or std, channels),
-        taps=encoder.taps,
     )
 
 
@@ -171,7 +170,7 @@ def read_network(about: Mapping[str, Any], path: Path) -> Network:
     """Return the network that the file ``path`` names in ``about``; raises UserError if it names none."""
     try:
         return Network.model_validate(about["network"])
-    except (KeyError, ValidationError):
+    except (KeyError, TypeError, ValidationError):
         raise UserError(
             f"{path}: not an encoder of this package; import it as a source first (docs/encoders.md)"
         ) from None

@@ -75,8 +75,7 @@ def predict(
             raise UserError(f"{option}: expected a number from 1, found {value}")
     classifier, about = load_classifier(model)
     table, paths = _listed(images, path_column)
-    quarantine = out.with_suffix(".quarantine.csv")
-    _check_out(out, quarantine, images)
+    quarantine = _checked(out, images)
     where = _device(device)
     classes = "1 class" if len(about.classes) == 1 else f"{len(about.classes)} classes"
     log.info("%d images, %s, on %s", len(paths), classes, where.type)
@@ -208,7 +207,8 @@ def _rows(table: Path, column: str | None) -> tuple[pd.DataFrame, str]:
     present = [name for name in PATH_COLUMNS if name in names]
     if column is None and names and not present:
         raise UserError(
-            f"{table}: no column is called {' or '.join(PATH_COLUMNS)}; name the one with paths: --path-column NAME"
+            f"{table}: no column is called {' or '.join(PATH_COLUMNS)}; found {printable(', '.join(names))[:200]}; name the one "
+            "with paths: --path-column NAME (columns are separated by commas)"
         )
     column = column or (present or PATH_COLUMNS)[0]
     rows = read_table(table, list(dict.fromkeys([*(["image_id"] if "image_id" in names else []), column])))
@@ -216,10 +216,14 @@ def _rows(table: Path, column: str | None) -> tuple[pd.DataFrame, str]:
     return rows, column
 
 
-def _check_out(out: Path, quarantine: Path, images: Path) -> None:
-    """Raise UserError unless both files can be written, without loss of a file that ``predict`` did not write."""
+def _checked(out: Path, images: Path) -> Path:
+    """Return the path of the quarantine file of ``out``.
+
+    Raises UserError unless both files can be written, without loss of a file that ``predict`` did not write.
+    """
     if out.suffix != ".csv":
         raise UserError(f"--out {out}: expected a name that ends with .csv")
+    quarantine = out.with_suffix(".quarantine.csv")
     try:
         for path, last in ((out, "logit_"), (quarantine, "reason")):
             if not path.exists():
@@ -231,6 +235,7 @@ def _check_out(out: Path, quarantine: Path, images: Path) -> None:
             pass
     except OSError as error:
         raise UserError(f"--out {out}: cannot be written ({error.strerror}); give another name") from None
+    return quarantine
 
 
 def _is_result(path: Path, column: str) -> bool:

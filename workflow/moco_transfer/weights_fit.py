@@ -59,7 +59,7 @@ def fit_state(
 
     By name, the prefix is found, old names are renamed by the filter that timm has for the family, position embeddings of another
     input size are resampled (Dosovitskiy et al. 2021), and children with numbers for names (``nn.Sequential``) are the network's in
-    their order. By order, names are ignored, and only one linear layer may follow the last weight. A first layer of one or three
+    their order. A file with more layers inside the network is that of another network. By order, names are ignored, and only one linear layer may follow the last weight. A first layer of one or three
     channels is converted. If two prefixes fit, ``teacher`` and ``ema`` are preferred to others, and those to ``encoder_k``,
     ``momentum``, ``target`` and ``student``. Heads are left over.
 
@@ -119,6 +119,8 @@ def _by_name(
     children = [name for name, child in module.named_children() if child.state_dict()]
     ways = [{name: name for name in under}]
     numbers = list(dict.fromkeys(name.split(".")[0] for name in under if name.split(".")[0].isdigit()))
+    # DINOv2's trainings store blocks in chunks: blocks.CHUNK.BLOCK
+    ways.append({re.sub(r"\bblocks\.\d+\.(\d+)\.", r"blocks.\1.", name): name for name in under})
     if numbers:
         # nn.Sequential(*network.children()): numbers in place of the names of the children that have weights
         renamed = dict(zip(numbers, children, strict=False))
@@ -149,6 +151,10 @@ def _matched(
 ) -> _Match:
     """Match ``tensors``, whose names in the file are ``origins``, after the filter of the network's family."""
     filtered = _filtered(tensors, module)
+    for name in filtered.keys() & tensors.keys():
+        # The filter also resamples the kernel of the patches, which would make another network of it.
+        if name.endswith(".weight") and tensors[name].ndim == filtered[name].ndim == 4:
+            filtered[name] = tensors[name]
     unused = {id(value) for name, value in filtered.items() if name not in wanted}
     found, problem = {}, ""
     for name, value in wanted.items():
@@ -157,14 +163,33 @@ def _matched(
         if fitted is not None:
             found[name] = fitted
         elif not problem:
-            shape = "is missing" if given is None else f"is {list(given.shape)}, not {list(value.shape)}"
+            shape = "is missing" if given is None else f"is {_form(given)}, not {_form(value)}"
             problem = f"{name} {shape}"
+    problem = problem or _other_layer(filtered, wanted)
     used = {
         prefix + origins[name]
         for name, value in tensors.items()
         if id(value) not in unused or name.endswith(COUNTER)
     }
     return _Match(prefix, found, used, problem)
+
+
+def _other_layer(filtered: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> str:
+    """Return that the file has a layer inside the network that the network lacks, as that of a deeper one has, or nothing.
+
+    Inside are the parts with numbers, such as ``layer1`` and ``blocks.0``; a head is outside.
+    """
+
+    def parts(name: str) -> set[str]:
+        words = re.sub(r"\d+", "#", name).split(".")
+        return {".".join(words[:i]) for i in range(1, len(words)) if "#" in "".join(words[:i])}
+
+    inside = {part for name in wanted for part in parts(name)}
+    for name in filtered:
+        own = name not in wanted and not name.endswith(COUNTER)
+        if own and (parts(name) & inside or name in ("reg_token", "register_tokens")):
+            return f"{name} is in the file, but not in this network"
+    return ""
 
 
 def _filtered(tensors: dict[str, Tensor], module: nn.Module) -> dict[str, Tensor]:
@@ -199,8 +224,10 @@ def _by_order(
     for (name, value), (own, tensor) in zip(wanted.items(), given.items(), strict=False):
         fitted = _adapted(tensor, value)
         kinds = own.rsplit(".", 1)[-1], name.rsplit(".", 1)[-1]
-        if fitted is None or (
-            kinds[0] != kinds[1] and set(kinds) <= {"weight", "bias", "running_mean", "running_var"}
+        if (
+            fitted is None
+            or (kinds[0] != kinds[1] and set(kinds) <= {"weight", "bias", "running_mean", "running_var"})
+            or (own in wanted and own != name)
         ):
             at = len(found) + 1
             problem = f"tensor {at} of the file is {own} {list(tensor.shape)}, of the network {name} {list(value.shape)}"
@@ -235,11 +262,12 @@ def _adapted(value: Tensor, wanted: Tensor) -> Tensor | None:
 
 
 def _advice(match: str, best: _Match, state: Mapping[str, Tensor]) -> str:
-    if match == "order":
+    first = best.prefix + best.problem.split()[0]
+    if match == "order" or first in state:
         return ""
     if any(re.search(r"\bencoder\.layer\.\d+\.attention\.", name) for name in state):
         return ", which has the names of the library Transformers; take the file that goes with the authors' own code"
-    near = difflib.get_close_matches(best.prefix + best.problem.split()[0], list(state), n=3, cutoff=0.5)
+    near = difflib.get_close_matches(first, list(state), n=3, cutoff=0.5)
     return f", which has {', '.join(near or list(state)[:3])} (or match: order, if only the names differ)"
 
 
@@ -248,6 +276,10 @@ def _name(module: nn.Module) -> str:
     if network is not None:
         return network.name
     return (getattr(module, "pretrained_cfg", None) or {}).get("architecture") or type(module).__name__
+
+
+def _form(value: Tensor) -> str:
+    return f"{list(value.shape)}" if value.is_floating_point() else f"{list(value.shape)} of {value.dtype}"
 
 
 def _under(prefix: str) -> str:

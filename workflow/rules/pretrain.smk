@@ -31,7 +31,7 @@ rule import_encoder:
         settings=command_json(encoder_import),
         imported=as_json(imported_encoder),
         weights=weights_digest,
-        version=1,
+        version=2,
     message:
         "Importing the encoder {wildcards.source}"
     shell:
@@ -62,7 +62,7 @@ rule train_weights:
     params:
         settings=as_json(
             lambda wildcards: stages.TrainWeights(
-                encoder=CONFIG.encoders[wildcards.source].model_copy(update={"trained_on": []}),
+                encoder=weights_of(wildcards.source),
                 crop=CONFIG.model.crop,
                 computing=COMPUTING,
                 seed=CONFIG.seed,
@@ -70,7 +70,7 @@ rule train_weights:
             )
         ),
         store=subpath(input.images, parent=True),
-        version=1,
+        version=2,
     message:
         "Training the encoder {wildcards.source} on the classes of a dataset"
     shell:

@@ -10,6 +10,7 @@ from snakemake.io import IOFile
 from moco_transfer.config import stages
 from moco_transfer.data.releases import describe_missing, find_tables
 from moco_transfer.files import content_digest
+from moco_transfer.tensors import read_about
 
 
 def as_json(settings):
@@ -214,6 +215,14 @@ def weights_file(wildcards):
     if encoder.kind == "file" and not Path(encoder.weights).is_file():
         where = "model.initial_weights" if wildcards.source == INITIAL else f"sources.{wildcards.source}"
         raise WorkflowError(f"{encoder.weights}: no such file of weights; correct {where}.weights")
+    made = Path(f"results/{CONFIG.run}/encoders/{wildcards.source}/replicate1/encoder.safetensors")
+    if encoder.kind == "address" and encoder.sha256 and made.exists():
+        # Another hash imports nothing again, because it is only a check; but what lies there must not contradict it.
+        digest = read_about(made).get("weights_sha256", "")
+        if not digest.startswith(encoder.sha256):
+            raise WorkflowError(
+                f"{made}: it holds weights with SHA-256 {digest[:8]}, not {encoder.sha256}; delete it to import them again"
+            )
     return []
 
 
@@ -223,10 +232,14 @@ def weights_digest(wildcards):
     return content_digest([encoder.weights]) if encoder.kind == "file" else ""
 
 
+def weights_of(source):
+    """Return the settings of an encoder that its weights depend on: not the layers that are compared, nor what it has seen."""
+    return CONFIG.encoders[source].model_copy(update={"taps": None, "trained_on": []})
+
+
 def encoder_import(wildcards):
-    encoder = CONFIG.encoders[wildcards.source].model_copy(update={"trained_on": []})
     return stages.ImportEncoder(
-        encoder=encoder,
+        encoder=weights_of(wildcards.source),
         crop=CONFIG.model.crop,
         seed=CONFIG.seed,
         stream=encoder_stream(wildcards.source),
@@ -234,12 +247,10 @@ def encoder_import(wildcards):
 
 
 def imported_encoder(wildcards):
-    """Return the settings of an imported encoder that its file depends on: not the place of the weights."""
+    """Return the settings of an imported encoder that its file depends on: not the place of a file, nor its hash."""
     found = encoder_import(wildcards)
-    if found.encoder.kind == "file":
-        anywhere = {"weights": "random", "sha256": None}
-        return found.model_copy(update={"encoder": found.encoder.model_copy(update=anywhere)})
-    return found
+    anywhere = {"sha256": None} | ({"weights": "random"} if found.encoder.kind == "file" else {})
+    return found.model_copy(update={"encoder": found.encoder.model_copy(update=anywhere)})
 
 
 def encoder_stream(source):

@@ -18,6 +18,7 @@ rule activations:
         settings=as_json(
             lambda wildcards: stages.RecordActivations(
                 crop=CONFIG.model.crop,
+                taps=CONFIG.encoders.get(CONFIG.similarity.network, CONFIG.model.initial_weights).taps,
                 datasets=CONFIG.similarity.datasets,
                 images=CONFIG.similarity.images,
                 seed=CONFIG.seed,
@@ -76,6 +77,7 @@ rule compare_networks:
         settings=as_json(
             lambda wildcards: stages.CompareNetworks(
                 crop=CONFIG.model.crop,
+                taps=CONFIG.model.initial_weights.taps,
                 sources=COMPARED_NETWORKS,
                 targets=list(CONFIG.targets),
                 images=CONFIG.similarity.images,

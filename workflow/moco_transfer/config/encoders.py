@@ -34,7 +34,6 @@ class Network(Section):
     name : a name of timm, or ``densenet_small``
     size : side of the square input, in pixels
     mean, std : one value per channel, for values from 0 to 1
-    taps : the layers that are compared, name to path; None for the usual ones
     """
 
     name: str
@@ -42,7 +41,6 @@ class Network(Section):
     size: Side
     mean: list[float]
     std: list[float]
-    taps: dict[str, str] | None = None
 
 
 class Classes(Section):
@@ -56,8 +54,11 @@ def _one_or_three(value: object) -> object:
     return [value] if isinstance(value, int | float) and not isinstance(value, bool) else value
 
 
-PerChannel = Annotated[list[float], BeforeValidator(_one_or_three), Field(min_length=1, max_length=3)]
-Deviations = Annotated[list[Rate], BeforeValidator(_one_or_three), Field(min_length=1, max_length=3)]
+# In units of 0 to 255, such as 127.5, they would make all images equal.
+Mean = Annotated[float, Field(ge=0, le=1)]
+Deviation = Annotated[float, Field(gt=0, le=1)]
+PerChannel = Annotated[list[Mean], BeforeValidator(_one_or_three), Field(min_length=1, max_length=3)]
+Deviations = Annotated[list[Deviation], BeforeValidator(_one_or_three), Field(min_length=1, max_length=3)]
 
 
 class Input(Section):
@@ -95,6 +96,8 @@ def _place(weights: str) -> str:
 
 def _architecture(name: str) -> str:
     known = architectures()
+    if name.startswith(f"{SMALL}."):
+        raise ValueError(f"{SMALL} has no tags; write {SMALL}")
     if known and name.split(".")[0] not in known:
         near = difflib.get_close_matches(name.split(".")[0], known, n=3)
         hint = (

@@ -270,6 +270,11 @@ class Config(Section):
                     f"{where}: the images of '{name}' do not have exactly one class each; "
                     "name a dataset with the adapter image_folder or table"
                 )
+            if name in self.targets:
+                raise ValueError(
+                    f"{where}: '{name}' is a target, and would be learnt with all its training labels whatever their percentage; "
+                    "name another dataset"
+                )
             if self.datasets[name].split.train == 0:
                 raise ValueError(f"{where}: datasets.{name}.split leaves no image for training")
         return self

@@ -25,7 +25,7 @@ from moco_transfer.config import (
 )
 from moco_transfer.config.augmentation import OptionalAugmentation
 from moco_transfer.config.datasets import Labels, Phantom, Split, Store, Table
-from moco_transfer.config.encoders import Encoder, Side
+from moco_transfer.config.encoders import Encoder, Side, Taps
 from moco_transfer.config.experiment import Evaluation, Similarity
 from moco_transfer.config.training import Moco, Optimizer, Probe, Schedule
 
@@ -228,6 +228,7 @@ class SimulateCoverage(Section):
 
 class RecordActivations(Section):
     crop: Side
+    taps: Taps = None
     datasets: list[Name]
     images: Positive
     seed: Seed
@@ -240,6 +241,7 @@ class CompareDatasets(Section):
 
 class CompareNetworks(Section):
     crop: Side
+    taps: Taps = None
     sources: list[Name]
     targets: list[Name]
     images: Positive

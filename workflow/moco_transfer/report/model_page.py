@@ -182,9 +182,12 @@ def _data(card: ModelCard) -> list[str]:
         | {side: [_prevalence(values[:, k]) for k in columns] for side, values in sides.items()}
     )
     target = card.titles.get(made.target, made.target)  # ``markdown`` escapes it
+    undivided = f"no {facts['split']['unit']} is in two splits"
+    if facts["split"]["unit"] != "patient":
+        undivided += ", but a patient may be"
     uncertain = {"zero": "negative", "one": "positive", "mask": "unknown, and left out"}[facts["uncertain"]]
     return [
-        markdown(split, f"{target}, by split; no {facts['split']['unit']} is in two splits."),
+        markdown(split, f"{target}, by split; {undivided}."),
         f"{len(card.labelled):,} of the training images ({made.percent}%) were labelled for this model. Their labels, and those of "
         "the images that chose and scored it:",
         "",
@@ -282,10 +285,13 @@ def _results(card: ModelCard) -> list[str]:
     if evaluation["unit"] == "patient":
         wilson = "Wilson's for the number of images divided by the design effect of patients. Images of one patient count as dependent."
     else:
-        wilson = (
-            "Wilson's. Every test image counts as independent, also of one patient, which makes intervals too narrow if patients have "
-            "several images (`evaluation.unit: patient` corrects this)."
-        )
+        wilson = "Wilson's."
+        images, patients = card.images[card.about.made.target].loc["test", ["images", "patients"]]
+        if patients < images:
+            wilson += (
+                f" The {images:,} test images are of {patients:,} patients, but each counts as independent, which makes intervals too "
+                "narrow (`evaluation.unit: patient` corrects this)."
+            )
     return [
         markdown(
             pd.DataFrame(rows),
@@ -401,7 +407,7 @@ def _sharing(card: ModelCard) -> list[str]:
             "of it. Ask the owner of the data before you pass the model on; this page contains only counts."
         )
     else:
-        text = "All images that trained it in this run may be shared. If it starts from weights of others, their licence counts too."
+        text = "All images that trained it in this run may be shared."
     if first["others"]:
         text += " The weights that it started from are the work of others: their licence counts as well."
     return [text]

@@ -39,7 +39,7 @@ def activations(
 ) -> None:
     """Record a network's activations for random images of each dataset."""
     network = load_encoder(encoder)
-    taps, view = choose_taps(network), View(settings.crop, network.network)
+    taps, view = choose_taps(network, settings.taps), View(settings.crop, network.network)
     where = open_device(device)
     network.to(where)
     for dataset, store, path in zip(settings.datasets, images, activations, strict=True):

@@ -49,7 +49,7 @@ def compare_networks(
     layers = {}
     for source, path in zip(settings.sources, encoders, strict=True):
         encoder = load_encoder(path).to(where)
-        taps, view = choose_taps(encoder), View(settings.crop, encoder.network)
+        taps, view = choose_taps(encoder, settings.taps), View(settings.crop, encoder.network)
         for target, pool in pools.items():
             layers[target, source] = layer_activations(encoder, taps, pool, view, where)
     initial, *others = settings.sources

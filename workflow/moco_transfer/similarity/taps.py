@@ -8,6 +8,7 @@ these are the layers of figure 3.
 from __future__ import annotations
 
 import difflib
+from collections.abc import Mapping
 
 from torch import Tensor, nn
 
@@ -17,12 +18,11 @@ from moco_transfer.errors import UserError
 DENSENET_TAPS = {"CV1": "features.conv0"} | {f"DB{i}": f"features.denseblock{i}" for i in range(1, 5)}
 
 
-def choose_taps(encoder: nn.Module) -> dict[str, str]:
-    """Return the taps of ``encoder``, name to path, in the figures' order.
+def choose_taps(encoder: nn.Module, configured: Mapping[str, str] | None) -> dict[str, str]:
+    """Return the taps of ``encoder``, name to path, in the figures' order: the usual ones if none are ``configured``.
 
     Raises UserError for a configured path that does not exist, with the paths nearest to it.
     """
-    configured = encoder.network.taps
     if configured is None:
         return _usual_taps(encoder)
     paths = [path for path, _ in encoder.named_modules() if path]
