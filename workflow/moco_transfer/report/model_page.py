@@ -118,6 +118,8 @@ def _what_it_is(card: ModelCard) -> list[str]:
             f"Of {card.ways} ways to train, this one has the highest test AUROC, {card.way['auroc']:.3f}{over} (`tables/advice.md`). "
             "The luckiest way is chosen too, so this number, and those below, are too high on average."
         )
+    elif card.way.get("may_have_seen"):
+        why = "The advice leaves it out, and it was compared with no other way to train."
     else:
         why = f"It is one of {card.ways} ways to train that were compared; `tables/advice.md` ranks them."
     lines.append(
