@@ -11,6 +11,7 @@ import torch
 from made_up_models import network, write_random_model
 from torch import nn
 
+import moco_transfer
 from moco_transfer import cli
 from moco_transfer.config.datasets import Store
 from moco_transfer.networks import build_network, save_encoder
@@ -89,6 +90,9 @@ def test_onnx_gives_the_same_outputs_for_any_number_of_images(tmp_path, capsys, 
         with torch.no_grad():
             outputs = session.run([output], {"images": images.numpy()})[0]
             torch.testing.assert_close(torch.from_numpy(outputs), expected(images), rtol=1e-4, atol=1e-4)
+    assert (
+        str(Path(moco_transfer.__file__).parent).encode() not in out.read_bytes()
+    )  # nor any other folder of this machine
     known = {key: json.loads(value) for key, value in session.get_modelmeta().custom_metadata_map.items()}
     assert known["name"] == name and known["size"] == size
     assert known["mean"] == network(name, 1 if head else 3).mean

@@ -212,7 +212,7 @@ def test_an_encoder_can_be_read_by_whom_other_files_can(tmp_path):
     "content, message",
     [
         (b"no encoder", "damaged"),
-        (save({"a": torch.ones(2)}), "not an encoder of this package"),
+        (save({"a": torch.ones(2)}), "not an encoder"),
         (save({"a": torch.ones(2)}, {"about": '{"network": {"name": "resnet18"}}'}), "not an encoder"),
         (save({"a": torch.ones(2)}, {"about": f'{{"network": {NETWORK.model_dump_json()}}}'}), "do not fit"),
     ],

@@ -166,6 +166,8 @@ def _to_onnx(module: nn.Module, network: Network, about: About | None, out: Path
             f"PyTorch cannot export {network.name} to ONNX ({reason}); choose --to timm"
         ) from None
     described = network.model_dump() | (about.model_dump(exclude={"network"}) if about else {})
+    for node in program.model.graph.all_nodes():  # PyTorch's stack traces: names of folders of this machine
+        node.metadata_props.clear()
     program.model.metadata_props.update({key: json.dumps(value) for key, value in described.items()})
     with replacing(out) as temporary:
         program.save(temporary)

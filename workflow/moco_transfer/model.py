@@ -31,7 +31,7 @@ def read_about(path: Path, found: Mapping) -> About:
         return About.model_validate({key: found[key] for key in About.model_fields})
     except (KeyError, TypeError, ValidationError):
         raise UserError(
-            f"{path}: not a finetuned model of this package; those are results/<run>/models/**/model.safetensors"
+            f"{path}: not a finetuned model of this version of the package; those are results/<run>/models/**/model.safetensors"
         ) from None
 
 

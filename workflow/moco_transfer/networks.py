@@ -172,7 +172,7 @@ def read_network(about: Mapping[str, Any], path: Path) -> Network:
         return Network.model_validate(about["network"])
     except (KeyError, TypeError, ValidationError):
         raise UserError(
-            f"{path}: not an encoder of this package; import it as a source first (docs/encoders.md)"
+            f"{path}: not an encoder of this version of the package; import it as a source first (docs/encoders.md)"
         ) from None
 
 
