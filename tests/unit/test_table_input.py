@@ -528,8 +528,8 @@ PAGE = (ROOT / "docs/own-data.md").read_text(encoding="utf-8")
 
 
 def block(language: str) -> str:
-    (found,) = re.findall(rf"^```{language}\n(.*?)^```", PAGE, flags=re.MULTILINE | re.DOTALL)
-    return found
+    """Return the first block of the page in that language."""
+    return re.findall(rf"^```{language}\n(.*?)^```", PAGE, flags=re.MULTILINE | re.DOTALL)[0]
 
 
 @pytest.fixture(scope="module")
