@@ -115,7 +115,7 @@ def _what_it_is(card: ModelCard) -> list[str]:
         subsets = card.way["n_subsets"]
         over = f", the mean over {subsets} labelled subsets" if subsets > 1 else ""
         why = (
-            f"Of {card.ways} ways to train, this one has the highest test AUROC, {card.way['auroc']:.3f}{over} (`tables/advice.md`). "
+            f"Of {card.ways} ways to train, this one has the highest test AUROC, {card.way['auroc']:.3f}{over} (`tables/advice.md` says how sure that is). "
             "The luckiest way is chosen too, so this number, and those below, are too high on average."
         )
     elif card.way.get("may_have_seen"):
