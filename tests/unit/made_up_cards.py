@@ -10,7 +10,7 @@ import pandas as pd
 from made_up_settings import NETWORK
 
 from moco_transfer.config.datasets import Store
-from moco_transfer.config.models import About, Made
+from moco_transfer.config.encoders import About, Made
 from moco_transfer.report.model_page import ModelCard
 from moco_transfer.statistics.predictions import Scored
 from moco_transfer.statistics.scorecard import ClassResult, average_result, class_results

@@ -8,8 +8,7 @@ from pathlib import Path
 from torch import nn
 
 from moco_transfer.config.datasets import Store
-from moco_transfer.config.encoders import Network
-from moco_transfer.config.models import About, Made
+from moco_transfer.config.encoders import About, Made, Network
 from moco_transfer.model import Classifier
 from moco_transfer.networks import build_network, seeded, write_weights
 

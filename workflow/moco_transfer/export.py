@@ -16,8 +16,7 @@ import torch
 from safetensors.torch import save
 from torch import Tensor, nn
 
-from moco_transfer.config.encoders import SMALL, Network
-from moco_transfer.config.models import About
+from moco_transfer.config.encoders import SMALL, About, Network
 from moco_transfer.errors import UserError
 from moco_transfer.files import replacing
 from moco_transfer.model import load_classifier, read_file

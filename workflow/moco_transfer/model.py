@@ -13,7 +13,7 @@ from pathlib import Path
 from pydantic import ValidationError
 from torch import Tensor, nn
 
-from moco_transfer.config.models import About
+from moco_transfer.config.encoders import About
 from moco_transfer.errors import UserError
 from moco_transfer.networks import build_network, load_state, read_weights
 
@@ -25,7 +25,7 @@ class Classifier(nn.Sequential):
         super().__init__(OrderedDict(encoder=encoder, head=nn.Linear(encoder.width, classes)))
 
 
-def read_about(path: Path, found: Mapping) -> About:
+def _about(path: Path, found: Mapping) -> About:
     """Return what the file ``path`` says about its model; raises UserError if it holds none."""
     try:
         return About.model_validate({key: found[key] for key in About.model_fields})
@@ -62,7 +62,7 @@ def load_classifier(path: Path) -> tuple[Classifier, About]:
     Raises UserError if the file is missing, is damaged or is something else.
     """
     weights, found = read_file(path)
-    about = read_about(path, found)
+    about = _about(path, found)
     model = Classifier(build_network(about.network, 0), len(about.classes))
     load_state(model, weights, path)
     return model.eval(), about

@@ -23,7 +23,7 @@ import torch
 from torch import nn
 from tqdm import tqdm
 
-from moco_transfer.config.models import About
+from moco_transfer.config.encoders import About
 from moco_transfer.data.adapters.tables import header, read_table, refuse
 from moco_transfer.data.decode import dataset_start
 from moco_transfer.data.image_file import open_image

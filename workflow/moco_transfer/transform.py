@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from moco_transfer.config.models import About
+from moco_transfer.config.encoders import About
 from moco_transfer.data.decode import Decoded, decode, fit
 from moco_transfer.model import Classifier, load_classifier
 from moco_transfer.training.images import View, channels_first

@@ -10,8 +10,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from moco_transfer.config.encoders import Network
-from moco_transfer.config.models import About, Made
+from moco_transfer.config.encoders import About, Made, Network
 from moco_transfer.data.labels import read_targets, subset_rows
 from moco_transfer.errors import in_one_line
 from moco_transfer.files import read_csv, read_parquet, write_text

@@ -1,4 +1,4 @@
-"""The keys of an encoder: its architecture, where its weights come from, and what input it expects.
+"""The keys of an encoder, and what the files of encoders and finetuned models say about themselves.
 
 PyTorch and timm are not imported here, because importing them takes seconds and Snakemake reads this module at every start.
 """
@@ -15,6 +15,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, Tag, model_validator
 
 from moco_transfer.config import Name, Positive, Rate, Section, Text, expanded, section_or
+from moco_transfer.config.datasets import Store
 
 SMALL = "densenet_small"
 """The demo's network. It is defined here, because importing timm takes longer than most of the demo's jobs."""
@@ -43,6 +44,39 @@ class Network(Section):
     std: list[float]
 
 
+class Made(Section):
+    """Which training made a model: the names of the results' paths."""
+
+    run: str
+    target: str
+    source: str
+    mode: str
+    percent: str
+    subset: int
+    epochs: int
+
+
+class About(Section):
+    """What must be known to use a model.
+
+    Attributes
+    ----------
+    network : the encoder, how it is built and fed
+    crop : side of the middle of a stored image that it sees, in pixels
+    store : how an image file becomes a stored image
+    classes : names of the outputs, in order
+    thresholds : for each class, the logit from which an image counts as positive, chosen on validation images; None if unknown
+    made : which training made it
+    """
+
+    network: Network
+    crop: int
+    store: Store
+    classes: list[str]
+    thresholds: list[float | None]
+    made: Made
+
+
 class Classes(Section):
     classes_of: Name = Field(description="The dataset whose classes the network learns.")
     epochs: Positive = Field(description="Passes over its training images.")
@@ -50,15 +84,15 @@ class Classes(Section):
     lr: Rate = Field(description="Learning rate at the start; it then follows a cosine.")
 
 
-def _one_or_three(value: object) -> object:
+def _as_list(value: object) -> object:
     return [value] if isinstance(value, int | float) and not isinstance(value, bool) else value
 
 
 # In units of 0 to 255, such as 127.5, they would make all images equal.
 Mean = Annotated[float, Field(ge=0, le=1)]
 Deviation = Annotated[float, Field(gt=0, le=1)]
-PerChannel = Annotated[list[Mean], BeforeValidator(_one_or_three), Field(min_length=1, max_length=3)]
-Deviations = Annotated[list[Deviation], BeforeValidator(_one_or_three), Field(min_length=1, max_length=3)]
+PerChannel = Annotated[list[Mean], BeforeValidator(_as_list), Field(min_length=1, max_length=3)]
+Deviations = Annotated[list[Deviation], BeforeValidator(_as_list), Field(min_length=1, max_length=3)]
 
 
 class Input(Section):

@@ -16,8 +16,8 @@ import pandas as pd
 from scipy.special import expit
 
 from moco_transfer import escape
+from moco_transfer.config.encoders import About
 from moco_transfer.config.experiment import INITIAL, LIMITED, LIMITED_STEPS, NONE_LONGER
-from moco_transfer.config.models import About
 from moco_transfer.data.labels import SPLITS
 from moco_transfer.report.names import TRAINED_LAYERS
 from moco_transfer.report.tables import auroc_text, effect_text, markdown
