@@ -26,15 +26,6 @@ def write_tensors(path: str | Path, tensors: Mapping[str, np.ndarray], about: Ma
         temporary.write_bytes(save(arrays, {"about": entry}))
 
 
-def read_about(path: str | Path) -> dict[str, Any]:
-    """Return what is known of the tensors in ``path``, which are not read; raises UserError if the file is damaged."""
-    try:
-        with safe_open(path, framework="np") as file:
-            return json.loads((file.metadata() or {}).get("about", "{}"))
-    except (SafetensorError, ValueError):
-        raise damaged(path) from None
-
-
 def read_tensors(path: str | Path, prefix: str = "") -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     """Return what ``write_tensors`` wrote: the tensors whose names begin with ``prefix``, without it, and what is known of them.
 

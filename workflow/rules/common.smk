@@ -48,7 +48,6 @@ from moco_transfer.experiment import (
 )
 from moco_transfer.plan import refuse_too_few
 from moco_transfer.report.names import weights_text
-from moco_transfer.tensors import read_about
 from moco_transfer.training.attempt import forget_finished
 
 # Jobs must find the package and this Python in every environment and container, whether or not the environment is activated.
@@ -69,15 +68,6 @@ config.update(merge(protocol, config))
 try:
     CONFIG = check(config)
     refuse_too_few(CONFIG)
-    for source, encoder in CONFIG.encoders.items():
-        # Another hash imports nothing again, because it is only a check; but what was imported must not contradict it.
-        made = Path(f"results/{CONFIG.run}/encoders/{source}/replicate1/encoder.safetensors")
-        if encoder.kind == "address" and encoder.sha256 and made.exists():
-            digest = read_about(made).get("weights_sha256", "")
-            if not digest.startswith(encoder.sha256):
-                raise UserError(
-                    f"{made}: imported from weights with SHA-256 {digest[:8]}, not {encoder.sha256}; correct sha256, or delete it"
-                )
 except UserError as error:
     sys.exit(f"error: {error}")
 

@@ -159,7 +159,8 @@ class Encoder(Section):
         None, description="For `hf-hub:`: the file in the repository. If null, the usual ones are tried."
     )
     sha256: Annotated[str, AfterValidator(_digest)] | None = Field(
-        None, description="The first characters of the file's SHA-256, which is then checked."
+        None,
+        description="The first characters of the file's SHA-256, which is compared when the encoder is imported.",
     )
     match: Literal["name", "order"] = Field(
         "name",
