@@ -59,7 +59,7 @@ def fit_state(
 
     By name, the prefix is found, old names are renamed by the filter that timm has for the family, position embeddings of another
     input size are resampled (Dosovitskiy et al. 2021), and children with numbers for names (``nn.Sequential``) are the network's in
-    their order. A file with more layers inside the network is that of another network. By order, names are ignored, and only one
+    their order. A file that has more layers than the network belongs to another one. By order, names are ignored, and only one
     linear layer may follow the last weight. A first layer of one or three channels is converted. If two prefixes fit, ``teacher``
     and ``ema`` come first, and ``encoder_k``, ``momentum``, ``target`` and ``student`` last. Heads are left over.
 
