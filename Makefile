@@ -47,7 +47,7 @@ real: $(READY)
 	@echo "Figures: results/nih-sample/figures/  Tables: results/nih-sample/tables/"
 
 plan: $(READY)
-	@$(BIN)/python -m moco_transfer plan --config config/config.yaml $(CONFIG) $(if $(IMAGES_PER_SECOND),--images-per-second $(IMAGES_PER_SECOND))
+	@$(BIN)/python -m moco_transfer plan $(if $(CONFIG),--config $(CONFIG)) $(if $(IMAGES_PER_SECOND),--images-per-second $(IMAGES_PER_SECOND))
 
 test: lint
 	# One thread per test process: they share the cores.

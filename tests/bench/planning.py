@@ -12,9 +12,9 @@ import sys
 import tempfile
 from pathlib import Path
 
-import yaml
 from measure import Measure, best_seconds
 
+from moco_transfer.config.composition import composed
 from moco_transfer.data.releases import RELEASES
 
 ROOT = Path(__file__).parents[2]
@@ -58,7 +58,7 @@ def measure() -> list[Measure]:
 
 def make_up_releases(folder: Path) -> None:
     """Make in ``folder`` the empty files and folders that the adapters of config.yaml look for."""
-    config = yaml.safe_load((ROOT / "config/config.yaml").read_text(encoding="utf-8"))
+    config = composed({})
     for dataset in config["datasets"].values():
         for pattern in RELEASES[dataset["adapter"]].tables:
             path = folder / dataset["root"] / pattern.format(labeler="chexpert").replace("*", "0")

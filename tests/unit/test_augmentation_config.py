@@ -1,16 +1,16 @@
 """Augmentations in the configuration: lists stay as written, and mistakes are reported in one line."""
 
 import json
-from pathlib import Path
 
 import pytest
 import yaml
 
 from moco_transfer.config.augmentation import PRESETS, operations_of
+from moco_transfer.config.composition import composed
 from moco_transfer.config.experiment import check
 from moco_transfer.errors import UserError
 
-PAPER = yaml.safe_load((Path(__file__).parents[2] / "config/config.yaml").read_text())
+PAPER = composed({})
 LISTED = """
 - {rotate: 10}
 - {flip: 0.5}

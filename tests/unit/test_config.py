@@ -13,11 +13,12 @@ from pathlib import Path
 import pytest
 import yaml
 
+from moco_transfer.config.composition import composed, merge, read_yaml
 from moco_transfer.config.encoders import architectures
-from moco_transfer.config.experiment import check, merge
+from moco_transfer.config.experiment import check
 from moco_transfer.config.reference import reference
 from moco_transfer.errors import UserError
-from moco_transfer.experiment import all_sources, finetuning_jobs
+from moco_transfer.experiment import all_sources, figure_names, finetuning_jobs
 from moco_transfer.training.schedule import epochs_for_steps
 
 CONFIG = Path(__file__).parents[2] / "config"
@@ -29,7 +30,7 @@ def overlay(name: str) -> dict:
 
 def raw(*overlays: dict) -> dict:
     """Return the paper's configuration with ``overlays``, merged as Snakemake merges them."""
-    return functools.reduce(merge, overlays, overlay("config"))
+    return composed(functools.reduce(merge, overlays, {}))
 
 
 @pytest.mark.parametrize("overlays", [[], ["nih"], ["demo"], ["demo", "nih-sample"]], ids="+".join)
@@ -77,12 +78,14 @@ def changed(base, path, value):
         ("sources.hip", ["hip"], "sources.hip: 'hip' is not a dataset"),
         ("sources.limited", ["spine"], "'limited' is built in"),
         ("datasets.spine.root", None, "either 'root' or 'phantom'"),
-        ("model.crop", 300, "store.size must be at least model.crop"),
+        ("model.crop", 300, "store.size .or model.stored. must be at least model.crop"),
         ("evaluation.percentiles", [5], "evaluation.percentiles"),
         ("evaluation.percentiles", [95, 5], "smaller percentile must come first"),
         ("pretraining.schedules.chest.bn_groups", 200, "too small for 200 bn_groups"),
         ("targets.spine.percents", ["1", "10", "1.0"], "is listed twice"),
-        ("targets.natural", {"percents": ["10"], "limited": []}, "finetune.optimizers"),
+        ("finetune.optimizers.default", KeyError, "'default' is missing"),
+        ("pretraining.schedules.default", KeyError, "'default' is missing"),
+        ("sources.default", ["chest"], "'default' stands for"),
         ("datasets.chest.store.size", 320, "sources.spine.chest: all its datasets need the same store.size"),
         ("run", "My run", "'run': a name has up to 63 characters a-z"),
         ("data", "../x", "'data': a name has"),
@@ -146,7 +149,7 @@ def origin(name: str, *overlays: dict) -> tuple[str, bool]:
         # a root over phantoms, phantoms over a root, another adapter over a release
         ("chest", ["demo", {"root": "/mimic"}], ("MIMIC-CXR", False)),
         ("chest", ["demo", {"root": "/mimic", "phantom": None}], ("MIMIC-CXR", False)),
-        ("natural", ["nih", {"root": "/photos"}], ("ImageNet", False)),
+        ("natural", ["nih", {"root": "/photos"}], ("natural", False)),
         ("chest", ["demo", TABLE], ("chest", False)),
         ("chest", [TABLE], ("chest", False)),
         ("chest", ["demo", "nih-sample", TABLE], ("chest", False)),
@@ -164,7 +167,7 @@ def test_a_title_and_shareable_belong_to_the_images(name, overlays, expected):
 
 
 def test_no_shipped_phantom_says_its_title_or_that_it_is_shareable():
-    for file in ("demo", "nih", "nih-sample"):
+    for file in ("demo", "nih-sample", "data/natural-phantoms"):
         for dataset in overlay(file)["datasets"].values():
             assert not (dataset and "phantom" in dataset and {"title", "shareable"} & dataset.keys())
 
@@ -350,7 +353,6 @@ def test_controls_add_their_cells_and_their_sources(controls):
         ({"controls": {"steps": {"spine": ["7"]}}}, "controls.steps.spine: '7' is not in targets.spine.percents"),
         ({"controls": {"budget": {"knee": ["1"]}}}, "controls.budget: 'knee' is not a target"),
         ({"controls": {"size": {"small": {"dataset": "chest", "as_many_as": "knee"}}}, "pretraining": {"schedules": {"small": {"epochs": 1, "batch": 8, "lr": 1, "bn_groups": 1}}}}, "'knee' is not a dataset"),
-        ({"controls": {"size": {"small": {"dataset": "chest", "as_many_as": "spine"}}}}, "pretraining.schedules: 'small' is missing"),
         ({"controls": {"size": {"chest": {"dataset": "chest", "as_many_as": "spine"}}}}, "a source already has this name"),
         ({"sources": {"none-longer": []}}, "'none-longer' is built in"),
         ({"pretraining": {"ranks": 3}}, "bn_groups is 2, not a multiple of pretraining.ranks, 3"),
@@ -378,3 +380,78 @@ def test_a_control_is_taken_out_by_null(controls):
 )
 def test_epochs_for_steps(epochs, batch, images, fewer, expected):
     assert epochs_for_steps(epochs, batch, images, fewer) == expected
+
+
+def test_a_new_dataset_needs_no_line_for_its_schedule_optimizer_and_size():
+    dataset = TABLE | {
+        "root": "/hips",
+        "store": {"fit": "pad"},
+        "labels": {"uncertain": "zero", "unlabeled": "drop"},
+    }
+    dataset["split"] = {"unit": "patient", "train": 0.6, "validation": 0.2, "test": 0.2}
+    mine = {
+        "uses": ["protocol.yaml", "size/cpu.yaml"],
+        "run": "mine",
+        "data": "mine",
+        "datasets": {"hip": dataset},
+        "targets": {"hip": {"percents": ["10"], "limited": ["10"]}},
+        "sources": {"none": [], "hip": ["hip"]},
+    }
+    config = check(composed(mine))
+    assert list(config.datasets) == list(config.targets) == ["hip"] and config.similarity.datasets is None
+    assert config.datasets["hip"].store.size == config.model.stored == 112
+    assert config.pretraining.schedule("hip") == config.pretraining.schedules["default"]
+    assert config.finetune.optimizer("hip") == config.finetune.optimizers["default"]
+    own = {"pretraining": {"schedules": {"hip": {"epochs": 3, "batch": 8, "lr": 1, "bn_groups": 1}}}}
+    assert check(composed(merge(mine, own))).pretraining.schedule("hip").epochs == 3
+    # Two datasets can be compared; one cannot.
+    assert "figure3" not in figure_names(config)
+    both = {"uses": [*mine["uses"], "data/natural-phantoms.yaml"], "sources": {"natural": ["natural"]}}
+    both["datasets"] = {"natural": {"store": {"colour": False}}}
+    assert "figure3" in figure_names(check(composed(merge(mine, both))))
+
+
+def test_every_size_goes_with_every_dataset():
+    for size in sorted((CONFIG / "size").glob("*.yaml")):
+        for data in sorted((CONFIG / "data").glob("*.yaml")):
+            (name,) = read_yaml(data)["datasets"]
+            parts = ["protocol.yaml", f"size/{size.name}", f"data/{data.name}"]
+            split = {"train": 0.6, "validation": 0.2, "test": 0.2}
+            own = {"datasets": {name: {"store": {"colour": False}, "split": split}}, "run": "a", "data": "a"}
+            own |= {
+                "targets": {name: {"percents": ["10"], "limited": ["10"]}},
+                "sources": {"none": [], name: [name]},
+            }
+            check(composed({"uses": parts} | own))
+
+
+@pytest.mark.parametrize(
+    "uses, message",
+    [
+        ("size/cpu.yaml", "expected a list of files"),
+        ([1], "expected a list of files"),
+        (["size/cpuu.yaml"], "there is no file size/cpuu.yaml in .*choose from config.yaml, .*size/cpu.yaml"),
+        (["{folder}/wrong.yaml"], "wrong.yaml: expected keys and values in YAML"),
+        (["{folder}/itself.yaml"], "itself.yaml uses itself"),
+    ],
+)
+def test_parts_that_cannot_be_used_are_one_line(tmp_path, uses, message):
+    (tmp_path / "wrong.yaml").write_text("a: [")
+    (tmp_path / "itself.yaml").write_text(f"uses: [{tmp_path}/itself.yaml]")
+    uses = (
+        [str(each).format(folder=tmp_path) if isinstance(each, str) else each for each in uses]
+        if isinstance(uses, list)
+        else uses
+    )
+    with pytest.raises(UserError, match=message) as caught:
+        composed({"uses": uses})
+    assert "\n" not in str(caught.value)
+
+
+def test_weights_of_an_installed_package_are_a_file():
+    encoder = check(raw({"model": read_yaml(CONFIG / "size" / "cpu.yaml")["model"]})).model.initial_weights
+    assert encoder.kind == "file" and Path(encoder.weights).is_file()
+    with pytest.raises(UserError, match="no Python package nowhere is installed"):
+        check(
+            raw({"model": {"initial_weights": {"encoder": "resnet18", "weights": "package:nowhere/a.pth"}}})
+        )

@@ -8,12 +8,12 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-import yaml
 from made_up_settings import EMBED, END_TO_END, NETWORK, changed
 from made_up_stores import made_up_labels, write_store, write_subset
 
 from moco_transfer.config import stages
-from moco_transfer.config.experiment import check, merge
+from moco_transfer.config.composition import composed
+from moco_transfer.config.experiment import check
 from moco_transfer.experiment import compared_networks
 from moco_transfer.finetune.embed import embed
 from moco_transfer.finetune.end_to_end import end_to_end
@@ -130,5 +130,5 @@ def test_only_networks_with_the_same_layers_are_compared():
         "taps": random | {"encoder": "densenet121", "taps": {"CV1": "features.conv0"}},
         "other": random | {"encoder": "vit_tiny_patch16_224"},
     }
-    config = check(merge(yaml.safe_load(CONFIG.read_text()), {"sources": sources}))
+    config = check(composed({"sources": sources}))
     assert compared_networks(config) == ["none", "spine", "chest", "spine+chest", "same"]

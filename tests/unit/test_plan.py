@@ -13,6 +13,7 @@ import pandas as pd
 import pytest
 from made_up_settings import NETWORK
 
+from moco_transfer.config.composition import read_config
 from moco_transfer.errors import UserError
 from moco_transfer.image_counts import count_images
 from moco_transfer.plan import (
@@ -21,13 +22,11 @@ from moco_transfer.plan import (
     plan,
     plan_text,
     planned_jobs,
-    read_config,
     refuse_too_few,
 )
 from moco_transfer.training.log import MetricsLog
 
 CONFIG = Path(__file__).parents[2] / "config"
-PAPER = CONFIG / "config.yaml"
 
 
 @pytest.fixture(autouse=True)
@@ -44,7 +43,7 @@ def written(name: str, text: str) -> Path:
 
 def sides(*overlays: Path) -> dict[str, tuple[int, int, int]]:
     """Return how many images of each dataset train, validate and test."""
-    images = count_images(read_config([PAPER, *overlays]))
+    images = count_images(read_config(overlays))
     return {
         name: tuple(found.sides[s] for s in ("train", "validation", "test")) for name, found in images.items()
     }
@@ -52,12 +51,12 @@ def sides(*overlays: Path) -> dict[str, tuple[int, int, int]]:
 
 def jobs_of(rule: str, *overlays: Path) -> list:
     rules = (rule, f"{rule}_kept")
-    config = read_config([PAPER, *overlays])
+    config = read_config(overlays)
     return [job for job in planned_jobs(config, count_images(config)) if job.rule in rules]
 
 
 def text_of(*overlays: Path, speed: float | None = None) -> str:
-    return plan_text(read_config([PAPER, *overlays]), speed)
+    return plan_text(read_config(overlays), speed)
 
 
 def hours(text: str) -> float:
@@ -68,18 +67,18 @@ def hours(text: str) -> float:
 def test_overlays_merge_among_themselves_before_they_meet_the_first_file():
     without = written("without.yaml", "n_subsets: 4\ntargets: {spine: null}")
     again = written("again.yaml", "n_subsets: 5\ntargets: {spine: {limited: []}}")
-    config = read_config([PAPER, without, again])
+    config = read_config([without, again])
     # One after the other, spine would have come back without percents.
     assert config.n_subsets == 5 and config.targets["spine"].percents == ["1", "10", "100"]
     assert config.targets["spine"].limited == []
-    assert "spine" not in read_config([PAPER, again, without]).targets
+    assert "spine" not in read_config([again, without]).targets
 
 
 @pytest.mark.parametrize("text", [None, "just words", "a: [", "sede: 1"])
 def test_a_wrong_file_is_one_line(text):
     path = Path("mine.yaml") if text is None else written("mine.yaml", text)
     with pytest.raises(UserError, match=r"^.*(mine\.yaml|did you mean 'seed').*\Z"):
-        read_config([PAPER, path])
+        read_config([path])
 
 
 def test_the_papers_datasets_without_any_file():
@@ -140,7 +139,7 @@ def test_files_of_a_run_tell_more_than_releases():
     pd.DataFrame({"split": ["train"] * 5 + ["validation"] * 2 + ["test"] * 2 + [None]}).to_parquet(splits)
     # One image is in no split, but packed.
     assert sides()["chest"] == (5, 2, 2)
-    found = count_images(read_config([PAPER]))["chest"]
+    found = count_images(read_config([]))["chest"]
     assert found.sides.total() == 10 and found.basis == str(splits)
 
 
@@ -201,21 +200,21 @@ def test_nothing_to_train_on_is_an_error():
     ],
 )  # fmt: skip
 def test_too_few_images_are_known_from_the_configuration(overlay, message):
-    config = read_config([PAPER, written("mine.yaml", overlay)])
+    config = read_config([written("mine.yaml", overlay)])
     with pytest.raises(UserError, match=message) as caught:
         refuse_too_few(config)
     assert "\n" not in str(caught.value)
 
 
 def test_a_release_may_be_there_in_part_so_its_size_does_not_refuse_a_control():
-    config = read_config([PAPER, CONFIG / "demo.yaml", written("m.yaml", "datasets: {spine: {root: /part}}")])
+    config = read_config([CONFIG / "demo.yaml", written("m.yaml", "datasets: {spine: {root: /part}}")])
     refuse_too_few(config)
     assert planned_jobs(config, count_images(config))
 
 
 @pytest.mark.parametrize("files", [[], ["controls"], ["demo"], ["demo", "nih-sample"], ["nih"]], ids="+".join)
 def test_the_configurations_of_the_repository_have_enough_images(files):
-    refuse_too_few(read_config([PAPER, *(CONFIG / f"{name}.yaml" for name in files)]))
+    refuse_too_few(read_config([*(CONFIG / f"{name}.yaml" for name in files)]))
 
 
 @pytest.mark.parametrize("name", NETWORK_SIZES)
@@ -264,7 +263,7 @@ sources:
 
 
 def test_hours_at_a_given_speed():
-    config = read_config([PAPER])
+    config = read_config([])
     jobs = planned_jobs(config, count_images(config))
     # An image that only passes forward costs a third of one trained.
     images = sum(job.trained for job in jobs) + sum(job.forward for job in jobs) / 3
@@ -272,12 +271,12 @@ def test_hours_at_a_given_speed():
     assert "GPU-hours" in text_of() and "GPU-hours" not in text_of(CONFIG / "demo.yaml")
     for wrong in (0, -1, math.nan):
         with pytest.raises(UserError, match="IMAGES_PER_SECOND"):
-            plan(config=[PAPER], images_per_second=wrong)
+            plan(config=[], images_per_second=wrong)
 
 
 def test_hours_at_the_speed_of_the_logs(capsys):
     two_ranks = written("ranks.yaml", "pretraining: {ranks: 2}")
-    config = read_config([PAPER, two_ranks])
+    config = read_config([two_ranks])
     assert measured_speed(config) is None and "IMAGES_PER_SECOND" in text_of()
 
     def train(name: str, images: int, seconds: float) -> None:
@@ -303,7 +302,7 @@ def test_the_command_runs_without_pytorch():
     command = (
         "import sys; from moco_transfer.cli import main; assert not main(); print('torch' in sys.modules)"
     )
-    options = ["plan", "--config", str(PAPER), str(CONFIG / "demo.yaml"), "--images-per-second", "1e3"]
+    options = ["plan", "--config", str(CONFIG / "demo.yaml"), "--images-per-second", "1e3"]
     arguments = [sys.executable, "-c", command, *options]
     run = subprocess.run(arguments, capture_output=True, text=True, check=True)
     assert run.stdout.startswith("Plan of results/demo/") and run.stdout.endswith("False\n")

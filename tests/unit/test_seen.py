@@ -12,7 +12,8 @@ import pytest
 import yaml
 from made_up_predictions import independent_aurocs
 
-from moco_transfer.config.experiment import Config, check, merge
+from moco_transfer.config.composition import composed, merge
+from moco_transfer.config.experiment import Config, check
 from moco_transfer.errors import UserError
 from moco_transfer.experiment import all_sources, has_ranked_sources, kept_models, may_have_seen, seen_tests
 from moco_transfer.report.names import weights_text
@@ -20,7 +21,7 @@ from moco_transfer.statistics.claims import claims_table
 from moco_transfer.statistics.controls import control_questions, controls_table
 from moco_transfer.statistics.evidence import Evidence
 
-PAPER = yaml.safe_load((Path(__file__).parents[2] / "config" / "config.yaml").read_text())
+PAPER = composed({})
 CONTROLS = yaml.safe_load((Path(__file__).parents[2] / "config" / "controls.yaml").read_text())
 TABLE = {"file": "labels.csv", "path": "file", "labels": ["sick"]}
 

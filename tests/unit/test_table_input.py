@@ -18,7 +18,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from made_up_releases import read_release, touch, write_chest, write_nih
 
-from moco_transfer.config import experiment
+from moco_transfer.config import composition, experiment
 from moco_transfer.config.datasets import Table
 from moco_transfer.data.adapters import tables
 from moco_transfer.data.adapters.tables import read_table
@@ -534,14 +534,8 @@ def block(language: str) -> str:
 
 @pytest.fixture(scope="module")
 def example() -> experiment.Config:
-    raw: dict = {}
-    for text in (
-        (ROOT / "config/config.yaml").read_text(encoding="utf-8"),
-        (ROOT / "config/nih.yaml").read_text(encoding="utf-8"),
-        block("yaml"),
-    ):
-        raw = experiment.merge(raw, yaml.safe_load(text))
-    return experiment.check(raw)
+    nih = composition.read_yaml(ROOT / "config/nih.yaml")
+    return experiment.check(composition.composed(composition.merge(nih, yaml.safe_load(block("yaml")))))
 
 
 def test_the_example_pretrains_on_chest_and_hip_and_scores_hip(example):

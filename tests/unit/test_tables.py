@@ -12,7 +12,6 @@ from types import SimpleNamespace
 import numpy as np
 import pandas as pd
 import pytest
-import yaml
 from budgets import budget_records, budget_summary
 from claims import claims_summary
 from classes import class_records, class_summary
@@ -21,7 +20,7 @@ from jinja2 import Template
 from table1 import hyperparameters
 from table_aurocs import auroc_records, auroc_summary
 
-from moco_transfer.config.experiment import check
+from moco_transfer.config.composition import read_config
 from moco_transfer.report.names import MODE_HEADINGS, interval_name
 from moco_transfer.report.tables import with_seen, write_table
 from moco_transfer.statistics.evidence import read_reference
@@ -108,9 +107,11 @@ def test_the_same_table_gives_the_same_bytes(tmp_path, estimates):
 
 
 def test_table_1_of_the_papers_configuration_is_the_papers():
-    paper = check(yaml.safe_load((ROOT / "config" / "config.yaml").read_text()))
+    paper = read_config([])
     titles = {name: dataset.title for name, dataset in paper.datasets.items()}
-    table = hyperparameters(paper.model_dump(), titles)
+    schedules = {name: paper.pretraining.schedule(name).model_dump() for name in paper.sources}
+    optimizers = {name: paper.finetune.optimizer(name).model_dump() for name in paper.targets}
+    table = hyperparameters(paper.model_dump() | {"schedules": schedules, "optimizers": optimizers}, titles)
     joint = table["Dataset"].str.contains("+", regex=False)
     assert table[~joint].agg("|".join, axis=1).tolist() == [
         "MoCo pretraining|VinDr-SpineXR|500|64|0.002|SGD (Weight Decay=1e-4, momentum=0.9)|Cosine Annealing",

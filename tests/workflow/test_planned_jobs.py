@@ -12,11 +12,11 @@ import pyarrow.parquet as pq
 import pytest
 from running import ROOT, TINY, planned, snakemake
 
-from moco_transfer.plan import LOGIT_BYTES, NAME_BYTES, RESULTS, count_images, planned_jobs, read_config
+from moco_transfer.config.composition import read_config
+from moco_transfer.plan import LOGIT_BYTES, NAME_BYTES, RESULTS, count_images, planned_jobs
 from moco_transfer.tensors import read_tensors
 
 pytestmark = pytest.mark.workflow
-PAPER = ROOT / "config/config.yaml"
 GRIDS = {
     "paper": [],
     "demo": ["config/demo.yaml"],
@@ -48,7 +48,7 @@ def inside(folder):
 def plan(folder, files):
     """Return the configuration of the Snakefile and ``files``, and the jobs of a run in ``folder``."""
     with inside(folder):
-        config = read_config([PAPER, *files])
+        config = read_config(files)
         return config, planned_jobs(config, count_images(config))
 
 
@@ -85,11 +85,11 @@ def test_as_many_steps_as_a_finished_run_took(finished):
         source, _, *subset = path.relative_to(run / "pretrain").parent.parts
         rule = "pretrain_subset" if subset else "pretrain"
         rule = "pretrain_sample" if source in config.controls.size else rule
-        taken[rule] += steps_of(path, config.pretraining.schedules[subset[0] if subset else source].lr)
+        taken[rule] += steps_of(path, config.pretraining.schedule(subset[0] if subset else source).lr)
     for path in run.glob("finetune/**/metrics.csv"):
         target, _, _, mode, *_ = path.relative_to(run / "finetune").parts
         rule = {"linear": "linear", "end_to_end": "end_to_end_kept"}[mode]  # there is one labelled subset
-        taken[rule] += steps_of(path, config.finetune.optimizers[target].lr)
+        taken[rule] += steps_of(path, config.finetune.optimizer(target).lr)
     expected = Counter()
     for job in jobs:
         expected[job.rule] += job.steps

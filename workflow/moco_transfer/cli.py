@@ -100,9 +100,10 @@ def _options(stage: str, function: Callable) -> argparse.ArgumentParser:
     for name, annotation in typing.get_type_hints(function).items():
         if name == "return":
             continue
+        if type(None) in typing.get_args(annotation):
+            annotation = next(part for part in typing.get_args(annotation) if part is not type(None))
         choices = typing.get_args(annotation) if typing.get_origin(annotation) is typing.Literal else None
-        inner = [part for part in typing.get_args(annotation) if part is not type(None)] or [annotation]
-        kind = str if choices else inner[0]
+        kind = str if choices else (typing.get_args(annotation) or [annotation])[0]
         required = name not in defaults
         text = help_texts.get(name)
         if text and defaults.get(name) is not None:

@@ -164,9 +164,17 @@ def shown_datasets(config: Config) -> list[str]:
     return [name for name in named if name in config.datasets]
 
 
+def similar_datasets(config: Config) -> list[str]:
+    """Return the datasets whose similarity is computed: those that are named, or all that the results rest on; none if there is only one."""
+    named = config.similarity.datasets or list(
+        dict.fromkeys([*learnt_datasets(config), *shown_datasets(config)])
+    )
+    return named if len(named) > 1 else []
+
+
 def carded_datasets(config: Config) -> list[str]:
     """Return the datasets that the results rest on or show: each has a data card."""
-    named = [*learnt_datasets(config), *shown_datasets(config), *config.similarity.datasets]
+    named = [*learnt_datasets(config), *shown_datasets(config), *similar_datasets(config)]
     return list(dict.fromkeys(named))
 
 
@@ -182,7 +190,7 @@ def compared_sources(config: Config) -> dict[str, str]:
     initial = ["natural" if name == "ImageNet" else name for name in initial_datasets(config)]
     behind = {source: seen or initial for source, seen in config.moco_sources.items()}
     alone = {source: seen[0] for source, seen in behind.items() if len(seen) == 1}
-    return {source: name for source, name in alone.items() if name in config.similarity.datasets}
+    return {source: name for source, name in alone.items() if name in similar_datasets(config)}
 
 
 def has_ranked_sources(config: Config) -> bool:
@@ -194,7 +202,7 @@ def has_ranked_sources(config: Config) -> bool:
         others = {source for source, name in compared.items() if name != target}
         return "none" not in excluded and len(others - excluded.keys()) > 1
 
-    known = [target for target in config.targets if target in config.similarity.datasets]
+    known = [target for target in config.targets if target in similar_datasets(config)]
     return "none" in config.moco_sources and any(map(may_be_ranked, known))
 
 
@@ -274,9 +282,9 @@ def result_tables(config: Config) -> dict[str, str]:
 def figure_names(config: Config) -> list[str]:
     """Return every figure: the paper's, and ours if there is something to show."""
     return [
-        *("figure1", "figure2", "figure3"),
+        *("figure1", "figure2"),
+        *(["figure3", "similarity_measures"] if similar_datasets(config) else []),
         *epoch_figures(config),
-        "similarity_measures",
         *(["similarity_ranks"] if has_ranked_sources(config) else []),
         *(["networks"] if len(compared_networks(config)) > 1 else []),
         *("augmentations", "training_curves"),

@@ -9,19 +9,17 @@ runs on a login node.
 
 from __future__ import annotations
 
-import functools
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import yaml
 
-from moco_transfer.config.experiment import INITIAL, LIMITED, LIMITED_STEPS, NONE_LONGER, Config, check, merge
+from moco_transfer.config.composition import read_config
+from moco_transfer.config.experiment import INITIAL, LIMITED, LIMITED_STEPS, NONE_LONGER, Config
 from moco_transfer.config.training import Schedule
 from moco_transfer.data.counts import (
     LEAST_IMAGES,
@@ -40,6 +38,7 @@ from moco_transfer.experiment import (
     figure_names,
     finetuning_jobs,
     kept_models,
+    similar_datasets,
     stored_datasets,
     table_names,
 )
@@ -72,39 +71,18 @@ LOGIT_BYTES, NAME_BYTES = 5, 16
 LOGGED_SPEED = re.compile(r"(\d+) images/s, (\d+) s, ")
 
 
-def plan(*, config: list[Path], images_per_second: float | None = None) -> None:
+def plan(*, config: list[Path] | None = None, images_per_second: float | None = None) -> None:
     """Print jobs, steps, images, disk and hours of a run before anything is computed.
 
     Parameters
     ----------
-    config : config/config.yaml and the overlays on it, in order
+    config : the files that Snakemake gets as --configfile, in order; if not given, the paper's experiment is planned
     images_per_second : images that end-to-end training processes on one of your GPUs per second, as its log prints it; if not
         given, the logs of this run tell, if there are any
     """
     if images_per_second is not None and not images_per_second > 0:
         raise UserError(f"IMAGES_PER_SECOND: a number above 0 was expected, found {images_per_second:g}")
-    print(plan_text(read_config(config), images_per_second), end="")
-
-
-def read_config(files: Sequence[Path]) -> Config:
-    """Return the configuration of ``files``: first the Snakefile's own, then overlays in the order given.
-
-    Raises UserError if a file is missing or is not YAML, or if the configuration is wrong.
-    """
-    config, *overlays = map(_read_yaml, files)
-    # As Snakemake does: merge the overlays first, then the result into the Snakefile's configuration.
-    return check(merge(config, functools.reduce(merge, overlays, {})))
-
-
-def _read_yaml(file: Path) -> dict[str, Any]:
-    try:
-        content = yaml.safe_load(file.read_text(encoding="utf-8"))
-        return dict(content or {})
-    except (yaml.YAMLError, ValueError, TypeError, OSError) as error:
-        reason = " ".join(str(error).split())
-        raise UserError(
-            f"{file}: expected keys and values in YAML ({reason}); correct the file, or name another in CONFIG"
-        ) from None
+    print(plan_text(read_config(config or []), images_per_second), end="")
 
 
 @dataclass(frozen=True)
@@ -186,10 +164,10 @@ class _Jobs:
 
     def pretraining(self) -> Iterator[Job]:
         """Yield MoCo on whole datasets, on samples as large as another dataset, and on labelled images."""
-        schedules = self.config.pretraining.schedules
+        schedule = self.config.pretraining.schedule
         for source, seen in self.config.moco_sources.items():
             if seen:
-                yield self.moco("pretrain", source, schedules[source], sum(map(self.moco_images, seen)))
+                yield self.moco("pretrain", source, schedule(source), sum(map(self.moco_images, seen)))
         for source, control in self.config.controls.size.items():
             there, needed = map(self.moco_images, (control.dataset, control.as_many_as))
             drawn_from, as_many_as = self.images[control.dataset], self.images[control.as_many_as]
@@ -197,18 +175,18 @@ class _Jobs:
             comparable = drawn_from.may_be_fewer or not as_many_as.may_be_fewer
             if needed < UNKNOWN and comparable and self.are_few(control.dataset, there, needed):
                 check_sample(f"config: controls.size.{source}", needed, there)
-            yield self.moco("pretrain_sample", source, schedules[source], needed)
+            yield self.moco("pretrain_sample", source, schedule(source), needed)
         for target in self.config.targets:
             jobs = finetuning_jobs(self.config, target)
             # Linear and end-to-end jobs of one subset share their pretraining.
             subsets = {(source, *subset) for source, _, *subset in jobs if source in (LIMITED, LIMITED_STEPS)}
             for source, percent, _ in sorted(subsets):
-                n, schedule = self.labelled(target, percent), schedules[target]
+                n, own = self.labelled(target, percent), schedule(target)
                 if source == LIMITED_STEPS:
                     whole = self.moco_images(target)
-                    epochs = epochs_for_steps(schedule.epochs, schedule.batch, whole, n)
-                    schedule = schedule.model_copy(update={"epochs": epochs})
-                yield self.moco("pretrain_subset", f"{source} {target} {percent}%", schedule, n)
+                    epochs = epochs_for_steps(own.epochs, own.batch, whole, n)
+                    own = own.model_copy(update={"epochs": epochs})
+                yield self.moco("pretrain_subset", f"{source} {target} {percent}%", own, n)
 
     def moco(self, rule: str, name: str, schedule: Schedule, images: int) -> Job:
         check_moco_images(name, images)
@@ -240,7 +218,7 @@ class _Jobs:
             yield Job(rule, forward=rows, size=4 * rows * network_size(self.config, source)[0])
 
     def linear(self, target: str) -> Iterator[Job]:
-        epochs, batch = self.config.finetune.linear.epochs, self.config.finetune.optimizers[target].batch
+        epochs, batch = self.config.finetune.linear.epochs, self.config.finetune.optimizer(target).batch
         steps = {
             percent: epochs * _epoch_steps(self.labelled(target, percent), batch)
             for percent in self.config.targets[target].percents
@@ -251,11 +229,11 @@ class _Jobs:
             yield from [Job("linear_subsets", extra * sum(steps.values()))] * len(self.shared_encoders)
 
     def end_to_end(self, target: str) -> Iterator[Job]:
-        settings, batch = self.config.finetune, self.config.finetune.optimizers[target].batch
+        settings, batch = self.config.finetune, self.config.finetune.optimizer(target).batch
         for source, _, percent, subset in finetuning_jobs(self.config, target, ["end_to_end"]):
             n, budgets = self.labelled(target, percent), settings.end_to_end.budgets
             if source == NONE_LONGER:
-                epochs = self.config.pretraining.schedules[target].epochs
+                epochs = self.config.pretraining.schedule(target).epochs
                 budgets = [longer_budget(budgets, epochs, self.moco_images(target), n)]
             epochs = sum(budgets)
             forward = len(budgets) * self.scored(target)
@@ -271,8 +249,9 @@ class _Jobs:
         config = self.config
         most = config.similarity.images
         drawn = {name: min(most, found.sides.total()) for name, found in self.images.items()}
-        yield Job("activations", forward=sum(drawn[name] for name in config.similarity.datasets))
-        yield Job("compare_datasets")
+        if similar := similar_datasets(config):
+            yield Job("activations", forward=sum(drawn[name] for name in similar))
+            yield Job("compare_datasets")
         networks = compared_networks(config)
         if len(networks) > 1:
             yield Job("compare_networks", forward=len(networks) * sum(drawn[name] for name in config.targets))

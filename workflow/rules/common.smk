@@ -7,7 +7,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import yaml
 from snakemake.exceptions import WorkflowError
 
 # The folder that holds the Snakefile, even if another workflow imports this one as a module.
@@ -20,7 +19,8 @@ if str(HOME / "workflow") not in sys.path:
     sys.path.insert(0, str(HOME / "workflow"))
 
 from moco_transfer.config import stages
-from moco_transfer.config.experiment import INITIAL, check, merge
+from moco_transfer.config.composition import composed
+from moco_transfer.config.experiment import INITIAL, check
 from moco_transfer.config.augmentation import PRESETS
 from moco_transfer.errors import UserError
 from moco_transfer.escape import script_json
@@ -40,6 +40,7 @@ from moco_transfer.experiment import (
     result_tables,
     seen_tests,
     shown_datasets,
+    similar_datasets,
     stored_datasets,
     table_names,
     used_datasets,
@@ -62,10 +63,10 @@ os.environ.setdefault("MALLOC_TRIM_THRESHOLD_", str(256 * 2**20))
 os.environ.setdefault("MALLOC_TOP_PAD_", str(64 * 2**20))
 os.environ.setdefault("GLIBC_TUNABLES", "glibc.malloc.hugetlb=1")
 
-# Configuration files and an importing workflow give overlays on config/config.yaml, the paper's protocol.
-protocol = yaml.safe_load((HOME / "config" / "config.yaml").read_text(encoding="utf-8"))
-config.update(merge(protocol, config))
+# Configuration files and an importing workflow name the parts of config/ that they use, or are overlays on config/config.yaml.
 try:
+    config.update(composed(config, HOME / "config"))
+    config.pop("uses", None)
     CONFIG = check(config)
     refuse_too_few(CONFIG)
 except UserError as error:
@@ -83,6 +84,7 @@ PAPER_SOURCES = {name: kind for name, kind in ALL_SOURCES.items() if name in (*C
 SHARED_SOURCES = [*CONFIG.sources, *CONFIG.controls.size]
 SUBSET_SOURCES = ["limited", "limited-steps"]
 COMPARED_NETWORKS = compared_networks(CONFIG)
+SIMILAR_DATASETS = similar_datasets(CONFIG)
 PHANTOMS = [name for name, dataset in CONFIG.datasets.items() if dataset.phantom]
 EPOCH_FIGURES, RESULT_TABLES = epoch_figures(CONFIG), result_tables(CONFIG)
 # The paper's own numbers, by target and the adapter of the paper's dataset.

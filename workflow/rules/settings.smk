@@ -33,7 +33,7 @@ def pretraining(schedule, datasets, stream, match="epochs"):
     return stages.Pretrain(
         crop=CONFIG.model.crop,
         moco=CONFIG.moco,
-        schedule=CONFIG.pretraining.schedules[schedule],
+        schedule=CONFIG.pretraining.schedule(schedule),
         match=match,
         datasets=[
             stages.LabelledDataset(name=name, uncertain=CONFIG.datasets[name].labels.uncertain)
@@ -45,6 +45,16 @@ def pretraining(schedule, datasets, stream, match="epochs"):
         seed=CONFIG.seed,
         stream=stream,
     )
+
+
+def moco_schedules():
+    """Return the schedule of MoCo on each source, and on the labelled images of each target."""
+    names = dict.fromkeys([*CONFIG.moco_sources, *CONFIG.controls.size, *CONFIG.targets])
+    return {name: CONFIG.pretraining.schedule(name).model_dump() for name in names}
+
+
+def target_optimizers():
+    return {name: CONFIG.finetune.optimizer(name).model_dump() for name in CONFIG.targets}
 
 
 def moco_on_source(wildcards):
@@ -80,7 +90,7 @@ def finetuning(wildcards, stream):
     best = CONFIG.finetune.checkpoint == "best"
     return {
         "uncertain": dataset_of(wildcards).labels.uncertain,
-        "optimizer": CONFIG.finetune.optimizers[wildcards.target],
+        "optimizer": CONFIG.finetune.optimizer(wildcards.target),
         "checkpoint": CONFIG.finetune.checkpoint,
         "average": CONFIG.evaluation.average if best else None,
         "seed": CONFIG.seed,
@@ -170,9 +180,10 @@ def model_facts(wildcards):
                 for name, encoder in CONFIG.encoders.items()
             },
             "moco": CONFIG.moco.model_dump(),
-            "pretraining": CONFIG.pretraining.model_dump(include={"images", "schedules"}),
+            "pretraining": CONFIG.pretraining.model_dump(include={"images"}),
+            "schedules": moco_schedules(),
             "finetune": CONFIG.finetune.model_dump(exclude={"optimizers"}),
-            "optimizer": CONFIG.finetune.optimizers[target].model_dump(),
+            "optimizer": target_optimizers()[target],
             "evaluation": CONFIG.evaluation.model_dump(include={"average", "percentiles", "unit"}),
             # The datasets that may show in the weights, and whether their images are generated or may be shared.
             "datasets": {

@@ -4,9 +4,9 @@
 rule activations:
     input:
         encoder=encoder_of(CONFIG.similarity.network),
-        images=[store(name, "images.npy") for name in CONFIG.similarity.datasets],
+        images=[store(name, "images.npy") for name in SIMILAR_DATASETS],
     output:
-        expand("<run>/similarity/activations/{name}.safetensors", name=CONFIG.similarity.datasets),
+        expand("<run>/similarity/activations/{name}.safetensors", name=SIMILAR_DATASETS),
     log:
         "<run>/logs/activations.log",
     conda:
@@ -19,7 +19,7 @@ rule activations:
             lambda wildcards: stages.RecordActivations(
                 crop=CONFIG.model.crop,
                 taps=CONFIG.encoders.get(CONFIG.similarity.network, CONFIG.model.initial_weights).taps,
-                datasets=CONFIG.similarity.datasets,
+                datasets=SIMILAR_DATASETS,
                 images=CONFIG.similarity.images,
                 seed=CONFIG.seed,
             )
@@ -34,7 +34,7 @@ rule activations:
 
 rule compare_datasets:
     input:
-        expand("<run>/similarity/activations/{name}.safetensors", name=CONFIG.similarity.datasets),
+        expand("<run>/similarity/activations/{name}.safetensors", name=SIMILAR_DATASETS),
     output:
         "<run>/similarity/similarity.parquet",
     log:
@@ -48,7 +48,10 @@ rule compare_datasets:
         runtime=minutes(120),
     params:
         settings=as_json(
-            lambda wildcards: stages.CompareDatasets(similarity=CONFIG.similarity, seed=CONFIG.seed)
+            lambda wildcards: stages.CompareDatasets(
+                similarity=CONFIG.similarity.model_copy(update={"datasets": SIMILAR_DATASETS}),
+                seed=CONFIG.seed,
+            )
         ),
         version=3,
     message:

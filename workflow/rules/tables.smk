@@ -35,8 +35,8 @@ rule table1:
         ENVIRONMENT
     params:
         **RESULT_PARAMS,
-        config=CONFIG.model_dump(include={"targets", "pretraining", "moco", "finetune"})
-        | {"sources": CONFIG.moco_sources},
+        config=CONFIG.model_dump(include={"targets", "moco", "finetune"})
+        | {"sources": CONFIG.moco_sources, "schedules": moco_schedules(), "optimizers": target_optimizers()},
     message:
         "Table 1: hyperparameters"
     script:
@@ -138,7 +138,7 @@ rule budgets:
 rule claims:
     input:
         **EVIDENCE,
-        similarity="<run>/similarity/similarity.parquet",
+        similarity=["<run>/similarity/similarity.parquet"] if SIMILAR_DATASETS else [],
         reference=[f"{HOME}/workflow/reference/{name}.csv" for name in ("table2", "table3")],
     output:
         **table_outputs("claims", "the paper's claims, tested"),

@@ -14,7 +14,7 @@ def main(inputs, outputs, params) -> None:
     _, evidence = read_run(inputs.estimates, inputs.covariance, inputs.subsets, inputs.extra, params.seen)
     claims = claims_table(
         evidence,
-        read_parquet(inputs.similarity),
+        read_parquet(inputs.similarity[0]) if inputs.similarity else None,
         Evidence.from_tables(read_reference(*inputs.reference)),
         params.margin,
         params.level,

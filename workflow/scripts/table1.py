@@ -26,7 +26,7 @@ def main(outputs, params) -> None:
 def hyperparameters(config: Mapping[str, Any], titles: Mapping[str, str]) -> pd.DataFrame:
     """Return one row per training, in the paper's columns and wording.
 
-    ``config`` holds the sections sources, targets, pretraining, moco and finetune. Unlike in the paper, a
+    ``config`` holds the sections sources, targets, moco and finetune, and the schedules and optimizers by source and target. Unlike in the paper, a
     source of several datasets has a row as well. As in the paper, finetuning rows list the end-to-end
     budgets.
     """
@@ -34,12 +34,12 @@ def hyperparameters(config: Mapping[str, Any], titles: Mapping[str, str]) -> pd.
     sgd = _optimizer_text("sgd", moco["weight_decay"], moco["sgd_momentum"])
     for source, datasets in config["sources"].items():
         if datasets:
-            training = config["pretraining"]["schedules"][source]
+            training = config["schedules"][source]
             title = " + ".join(titles[name] for name in datasets)
             rows.append(_row("MoCo pretraining", title, str(training["epochs"]), training, sgd))
     budgets = ", ".join(map(str, finetune["end_to_end"]["budgets"]))
     for target in config["targets"]:
-        training = finetune["optimizers"][target]
+        training = config["optimizers"][target]
         optimizer = _optimizer_text(training["name"], training["weight_decay"], training["momentum"])
         rows.append(_row("Finetuning", titles[target], budgets, training, optimizer))
     return pd.DataFrame(rows, columns=COLUMNS)

@@ -39,7 +39,9 @@ class Phantom(Section):
 
 
 class Store(Section):
-    size: Annotated[int, Field(ge=16)] = Field(description="Side of the stored square images, in pixels.")
+    size: Annotated[int, Field(ge=16)] = Field(
+        description="Side of the stored square images, in pixels. If it is not given, `model.stored`."
+    )
     fit: Literal["stretch", "pad", "center_crop"] = Field(description="How an image becomes square (#6).")
     colour: bool = Field(
         False,
@@ -181,8 +183,8 @@ def _is_blank(value: Any) -> bool:
     return value is None or (isinstance(value, str) and not value.strip())
 
 
-def implied(name: str, dataset: dict[str, Any]) -> dict[str, Any]:
-    """Return the raw section of the dataset ``name`` with what the origin of its images implies.
+def implied(name: str, dataset: dict[str, Any], stored: Any) -> dict[str, Any]:
+    """Return the raw section of the dataset ``name`` with what the origin of its images implies, and the size ``stored``.
 
     An overlay may give a dataset other images, and must not have to undo what was said of the former ones. So a phantom
     beside a root does not count, and the title of a release names only that release.
@@ -200,4 +202,6 @@ def implied(name: str, dataset: dict[str, Any]) -> dict[str, Any]:
         for key in own
         if not _is_blank(dataset.get(key)) and not (key == "title" and dataset[key] in others)
     }
+    if isinstance(store := dataset.get("store"), dict) and stored is not None:
+        own["store"] = {"size": stored} | store
     return dataset | own | given | {"phantom": phantom}

@@ -115,7 +115,7 @@ def _digest(digits: str) -> str:
 
 
 def _place(weights: str) -> str:
-    """Return where weights come from; ``~`` and variables in a path are replaced."""
+    """Return where weights come from; ``~``, variables and packages in a path are replaced."""
     if weights in ("random", "pretrained") or re.match(r"(https?|ftp)://.", weights):
         return weights
     if weights.startswith("hf-hub:"):
@@ -125,6 +125,14 @@ def _place(weights: str) -> str:
                 "the weights stay the same"
             )
         return weights
+    if weights.startswith("package:"):
+        package, _, file = weights.removeprefix("package:").partition("/")
+        found = find_spec(package) if package.isidentifier() else None
+        if found is None or not found.submodule_search_locations:
+            raise ValueError(
+                f"expected package:NAME/FILE, and no Python package {package} is installed; run make install"
+            )
+        return str(Path(found.submodule_search_locations[0], file))
     return expanded(weights)
 
 
@@ -152,7 +160,7 @@ class Encoder(Section):
         Annotated[Text, AfterValidator(_place), Tag("<text>")] | Annotated[Classes, Tag("<section>")],
         Discriminator(section_or("<text>")),
     ] = Field(
-        description="A file, an address (https://), `hf-hub:ORG/NAME@REVISION`, `pretrained` for those that timm publishes for the name, "
+        description="A file, an address (https://), `hf-hub:ORG/NAME@REVISION`, `package:NAME/FILE` for a file of an installed Python package, `pretrained` for those that timm publishes for the name, "
         "`random`, or a section `{classes_of: DATASET, epochs, batch, lr}` to train them on the classes of a dataset."
     )
     file: Text | None = Field(

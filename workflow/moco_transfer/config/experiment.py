@@ -13,12 +13,12 @@ from collections.abc import Collection, Iterable, Sequence
 from datetime import date
 from typing import Annotated, Any, Literal
 
-from pydantic import Discriminator, Field, Tag, ValidationError, field_validator, model_validator
+from pydantic import Discriminator, Field, Tag, ValidationError, model_validator
 
 from moco_transfer.config import Average, Name, Percent, Positive, Precision, Sampling, Section, section_or
 from moco_transfer.config.datasets import Dataset, implied
 from moco_transfer.config.encoders import Encoder
-from moco_transfer.config.training import Finetune, Moco, Model, Pretraining
+from moco_transfer.config.training import DEFAULT, Finetune, Moco, Model, Pretraining
 from moco_transfer.data.releases import RELEASES
 from moco_transfer.errors import UserError
 
@@ -48,7 +48,9 @@ class Evaluation(Section):
 
 
 class Similarity(Section):
-    datasets: list[Name] = Field(min_length=2, description="The datasets that are compared, pair by pair.")
+    datasets: Annotated[list[Name], Field(min_length=2)] | None = Field(
+        description="The datasets that are compared, pair by pair. If null, the targets and all datasets that train a network are, if there are two."
+    )
     images: Annotated[int, Field(ge=10)] = Field(description="Number of images drawn from each dataset.")
     network: Name = Field(
         description="The source whose encoder computes the activations; `none` is the one with the initial weights (#18)."
@@ -72,8 +74,7 @@ class SizeControl(Section):
 
 class Controls(Section):
     size: dict[Name, SizeControl] = Field(
-        description="Extra sources by name: MoCo on as many images of one dataset as another dataset has. Each needs its own line in "
-        "`pretraining.schedules`. It is finetuned linearly on every target."
+        description="Extra sources by name: MoCo on as many images of one dataset as another dataset has. Each is finetuned linearly on every target."
     )
     steps: dict[Name, list[Percent]] = Field(
         description="For each target: the percentages at which MoCo on only the labelled images is also run for as many steps as MoCo on "
@@ -165,22 +166,27 @@ class Config(Section):
         given = {name: seen for name, seen in self.sources.items() if isinstance(seen, Encoder)}
         return {INITIAL: self.model.initial_weights, **given}
 
-    @field_validator("datasets", mode="before")
+    @model_validator(mode="before")
     @classmethod
-    def _say_what_is_implied(cls, datasets: Any) -> Any:
-        if not isinstance(datasets, dict):
-            return datasets
-        return {
-            name: implied(str(name), dataset) if isinstance(dataset, dict) else dataset
-            for name, dataset in datasets.items()
+    def _say_what_is_implied(cls, raw: Any) -> Any:
+        if not isinstance(raw, dict) or not isinstance(raw.get("datasets"), dict):
+            return raw
+        model = raw.get("model")
+        stored = model.get("stored") if isinstance(model, dict) else None
+        datasets = {
+            name: implied(str(name), dataset, stored) if isinstance(dataset, dict) else dataset
+            for name, dataset in raw["datasets"].items()
         }
+        return raw | {"datasets": datasets}
 
     @model_validator(mode="after")
     def _sources_fit(self) -> Config:
-        trained = [source for source, seen in self.moco_sources.items() if seen]
         for name in (*self.sources, *self.controls.size):
             if name in BUILT_IN_SOURCES:
                 raise ValueError(f"sources: '{name}' is built in; choose another name")
+        for name in (*self.datasets, *self.sources, *self.controls.size):
+            if name == DEFAULT:
+                raise ValueError(f"'{name}' stands for all schedules and optimizers; choose another name")
         named = {"none", "spine", "chest", *self.datasets}
         for name in self.encoders:
             if set(name.split("+")) <= named:
@@ -194,8 +200,6 @@ class Config(Section):
             self._require_grey(f"sources.{source}", seen)
             if len({self.datasets[name].store.size for name in seen}) > 1:
                 raise ValueError(f"sources.{source}: all its datasets need the same store.size")
-        for source in (*trained, *self.controls.size):
-            self._require_schedule(source, "for this source")
         for source, schedule in self.pretraining.schedules.items():
             if schedule.bn_groups % self.pretraining.ranks:
                 raise ValueError(
@@ -208,8 +212,6 @@ class Config(Section):
     def _targets_fit(self) -> Config:
         _require("targets", self.targets, self.datasets, "a dataset")
         for name, target in self.targets.items():
-            if name not in self.finetune.optimizers:
-                raise ValueError(f"finetune.optimizers: '{name}' is missing; add it for this target")
             split = self.datasets[name].split
             if 0 in (split.train, split.validation, split.test):
                 raise ValueError(
@@ -221,7 +223,6 @@ class Config(Section):
             )
             if target.limited:
                 self._require_grey(f"targets.{name}.limited", [name])
-                self._require_schedule(name, f"for targets.{name}.limited")
         return self
 
     @model_validator(mode="after")
@@ -239,19 +240,19 @@ class Config(Section):
                 if kind == "steps":
                     self._require_grey(f"controls.steps.{target}", [target])
                 _require(f"controls.{kind}.{target}", percents, known, f"in targets.{target}.percents")
-                self._require_schedule(target, f"for controls.{kind}")
         return self
 
     @model_validator(mode="after")
     def _images_fit(self) -> Config:
-        _require("similarity.datasets", self.similarity.datasets, self.datasets, "a dataset")
-        _require_once("similarity.datasets", self.similarity.datasets)
+        compared = self.similarity.datasets or []
+        _require("similarity.datasets", compared, self.datasets, "a dataset")
+        _require_once("similarity.datasets", compared)
         _require_once("finetune.end_to_end.budgets", self.finetune.end_to_end.budgets)
         _require("similarity.network", [self.similarity.network], self.sources, "a source")
         for name, dataset in self.datasets.items():
             if dataset.store.size < self.model.crop:
                 raise ValueError(
-                    f"datasets.{name}.store.size must be at least model.crop, the side of the crop from it"
+                    f"datasets.{name}.store.size (or model.stored) must be at least model.crop, the side of the crop from it"
                 )
         return self
 
@@ -286,10 +287,6 @@ class Config(Section):
                     f"{where}: MoCo's augmentations need grey images; set datasets.{name}.store.colour to false"
                 )
 
-    def _require_schedule(self, name: str, why: str) -> None:
-        if name not in self.pretraining.schedules:
-            raise ValueError(f"pretraining.schedules: '{name}' is missing; add it {why}")
-
 
 def _require(where: str, names: Iterable[str], among: Collection[str], what: str) -> None:
     for name in names:
@@ -301,18 +298,6 @@ def _require_once(where: str, values: Sequence[Any]) -> None:
     twice = [value for value, count in Counter(values).items() if count > 1]
     if twice:
         raise ValueError(f"{where}: {twice[0]} is listed twice; remove one")
-
-
-def merge(base: dict[str, Any], overlay: dict[str, Any]) -> dict[str, Any]:
-    """Return ``base`` with ``overlay`` merged into it: mappings key by key; any other value replaces the one in ``base``.
-
-    A mapping that names an ``encoder`` also replaces the one in ``base``, whose other keys belong to another encoder.
-    """
-    both = {}
-    for key, value in overlay.items():
-        mapped = isinstance(base.get(key), dict) and isinstance(value, dict) and "encoder" not in value
-        both[key] = merge(base[key], value) if mapped else value
-    return base | both
 
 
 def check(raw: dict[str, Any]) -> Config:

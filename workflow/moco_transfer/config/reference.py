@@ -14,19 +14,27 @@ from moco_transfer.config.experiment import Config
 
 HEAD = """# Every key of the configuration
 
-A configuration is `config.yaml` and any number of overlays on it:
+A configuration is a file of yours, built on parts of this folder. `make new FOLDER=...` writes one for your images. It names its parts:
+
+```yaml
+uses: [protocol.yaml, size/cpu.yaml] # merged in this order, and the file itself last
+```
 
 | file | what it is for |
 | --- | --- |
-| `config.yaml` | the paper's protocol on the real datasets, with the reason for each value |
-| `controls.yaml` | adds the controls |
+| `protocol.yaml` | what the paper does, whatever the data and the size, with the reason for each value |
+| `size/paper.yaml`, `size/small-gpu.yaml`, `size/cpu.yaml` | network, input size, epochs and resources |
+| `data/*.yaml` | one public dataset each: where it is, how it is split and stored |
+| `config.yaml` | the paper's experiment: the protocol, the paper's size and its three datasets |
 | `nih.yaml` | the full experiment on NIH ChestX-ray14 alone |
 | `demo.yaml` | everything on phantom data, in minutes |
 | `nih-sample.yaml` | an overlay on the demo with some real chest radiographs |
+| `controls.yaml` | adds the controls |
 
-An overlay contains only what differs. Mappings are merged key by key; lists and values are replaced. To remove a dataset, target or
-source, set it to `null`. Give overlays in order, after the targets: `snakemake figures --configfile config/demo.yaml my.yaml`. To change
-a single value, use `snakemake --config n_subsets=5`.
+A file without `uses` is an overlay on `config.yaml` and contains only what differs. Mappings are merged key by key; lists and values are
+replaced. To remove a dataset, target or source, set it to `null`. Give several files in order, after the targets:
+`snakemake figures --configfile config/demo.yaml my.yaml`. To change a single value, use `snakemake --config n_subsets=5`. A part is a file
+of this folder, or a full path.
 
 If a key is unknown, a value is out of bounds or a name does not exist, Snakemake stops before anything runs. It prints one line that says
 where the mistake is. `#n` is the number of a decision in [docs/decisions.md](../docs/decisions.md) on a choice that the paper leaves

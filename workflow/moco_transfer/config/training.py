@@ -10,8 +10,14 @@ from moco_transfer.config import CheckpointChoice, Name, Positive, Rate, Section
 from moco_transfer.config.augmentation import Augmentation, OptionalAugmentation
 from moco_transfer.config.encoders import Encoder, Side
 
+DEFAULT = "default"
+"""The schedule of every source, and the optimiser of every target, without a line of its own."""
+
 
 class Model(Section):
+    stored: Annotated[int, Field(ge=16)] = Field(
+        description="Side of the stored square images of every dataset without a `store.size` of its own, in pixels."
+    )
     crop: Side = Field(
         description="Side of the centre crop of a stored image that all networks see, in pixels (#6). A network with another input size gets it resized."
     )
@@ -64,8 +70,20 @@ class Pretraining(Section):
         description="A linear classifier on frozen features, which only monitors the training (`metrics.csv`). If null, there is none. A finished training is not repeated for another probe."
     )
     schedules: dict[Name, Schedule] = Field(
-        description="For each source; `limited` uses the schedule of its target."
+        description="For each source; `default` is for those without a line of their own. `limited` uses the schedule of its target."
     )
+
+    @model_validator(mode="after")
+    def _has_a_default(self) -> Pretraining:
+        if DEFAULT not in self.schedules:
+            raise ValueError(
+                f"schedules: '{DEFAULT}' is missing; add it for sources without a line of their own"
+            )
+        return self
+
+    def schedule(self, source: str) -> Schedule:
+        """Return the schedule of MoCo on ``source``."""
+        return self.schedules.get(source, self.schedules[DEFAULT])
 
 
 class Optimizer(Section):
@@ -94,13 +112,27 @@ class EndToEnd(Section):
 class Finetune(Section):
     linear: Linear
     end_to_end: EndToEnd
-    optimizers: dict[Name, Optimizer] = Field(description="For each target.")
+    optimizers: dict[Name, Optimizer] = Field(
+        description="For each target; `default` is for those without a line of their own."
+    )
     augment: OptionalAugmentation = Field(
         description="The augmentation of end-to-end training, and of all `linear.views` but the first. A list is written as in `moco.augment` (#12)."
     )
     checkpoint: CheckpointChoice = Field(
         description="The epoch that makes the predictions: the last, or the best on the validation images (#13)."
     )
+
+    def optimizer(self, target: str) -> Optimizer:
+        """Return the optimiser of finetuning on ``target``."""
+        return self.optimizers.get(target, self.optimizers[DEFAULT])
+
+    @model_validator(mode="after")
+    def _has_a_default(self) -> Finetune:
+        if DEFAULT not in self.optimizers:
+            raise ValueError(
+                f"optimizers: '{DEFAULT}' is missing; add it for targets without a line of their own"
+            )
+        return self
 
     @model_validator(mode="after")
     def _views_are_augmented(self) -> Finetune:

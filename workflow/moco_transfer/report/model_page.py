@@ -229,9 +229,7 @@ def _training(card: ModelCard) -> list[str]:
     }
     moco = facts["sources"].get(made.source) or made.source in ON_LABELLED
     if moco:
-        schedule = facts["pretraining"]["schedules"][
-            made.target if made.source in ON_LABELLED else made.source
-        ]
+        schedule = facts["schedules"][made.target if made.source in ON_LABELLED else made.source]
         if made.source == LIMITED_STEPS:
             schedule = schedule | {"epochs": "as many as give the steps of all images"}
         rows["MoCo"] = _settings(schedule | facts["moco"])

@@ -286,11 +286,11 @@ TEXTS = {
 
 
 def claims_table(
-    run: Evidence, similarity: pd.DataFrame, reference: Evidence, margin: float, level: float
+    run: Evidence, similarity: pd.DataFrame | None, reference: Evidence, margin: float, level: float
 ) -> pd.DataFrame:
     """Return all claims: claim, text, cell, effect, lower, upper, p, p_against, verdict, remark.
 
-    ``similarity`` is the frame of the similarity stage. ``reference`` holds the paper's tables; their
+    ``similarity`` is the frame of the similarity stage; None if there are no two datasets to compare. ``reference`` holds the paper's tables; their
     findings are in additional columns ``paper_...``. ``margin`` (in AUROC) is the margin of the equivalence
     and non-inferiority tests. ``level`` is the level of every one-sided test; intervals cover 1 - 2
     ``level``. A verdict is 'supported' (by ``p``), 'not supported' (the opposite is shown, by ``p_against``),
@@ -299,7 +299,8 @@ def claims_table(
     rows = []
     for number, text in TEXTS.items():
         if number not in CLAIMS:  # claim 10, about similarity
-            found = {cell: NO_NUMBERS | finding for cell, finding in judge_claim(similarity).items()}
+            judged = {} if similarity is None else judge_claim(similarity)
+            found = {cell: NO_NUMBERS | finding for cell, finding in judged.items()} or {"all": NOT_RUN}
             published = {"all": NOT_PUBLISHED}
         else:
             found = _findings(CLAIMS[number], run, margin, level) or {"all": NOT_RUN}
