@@ -57,7 +57,9 @@ def guess_roles(rows: pd.DataFrame, path: str, notes: Notes) -> Roles:
     if roles.study:
         notes.found.append(f"studies are in column '{roles.study}': {rows[roles.study].nunique():,}")
     if roles.view:
-        notes.found.append(f"views are in column '{roles.view}': {rows[roles.view].nunique():,}; all are kept")
+        notes.found.append(
+            f"views are in column '{roles.view}': {rows[roles.view].nunique():,}; all are kept"
+        )
     if split:
         _judge_split(rows, split, roles, notes)
     return roles
@@ -81,7 +83,9 @@ def _patient(rows: pd.DataFrame, names: list[str], notes: Notes) -> str | None:
         values = rows[name].dropna()
         repeats = len(values) / max(1, values.nunique())
         if words.words_of(name)[-1:] == ["id"] and 1.1 < repeats < 50 and values.nunique() > 10:
-            notes.check.append(f"column '{name}' is taken for the patient, because its values repeat; if it is not, remove it")
+            notes.check.append(
+                f"column '{name}' is taken for the patient, because its values repeat; if it is not, remove it"
+            )
             return name
     return None
 
@@ -105,4 +109,6 @@ def _judge_split(rows: pd.DataFrame, split: str, roles: Roles, notes: Notes) -> 
     roles.split = split
     notes.found.append(f"official splits are in column '{split}': " + ", ".join(sorted(set(sides))))
     if not roles.patient:
-        notes.check.append(f"nobody knows whether patients are in two splits of column '{split}', as no column names the patient")
+        notes.check.append(
+            f"nobody knows whether patients are in two splits of column '{split}', as no column names the patient"
+        )

@@ -140,7 +140,9 @@ def _binary(name: str, counts: pd.Series, blank: int) -> Candidate:
     if {value.casefold() for value in counts.index} <= words.READ_AS_THEY_ARE or all(
         sides[value] in ("1", "0", "-1") for value in counts.index
     ):
-        return Candidate(name, "plain", {name: _rule(name, positive, negative, uncertain)}, told, False, bool(negative))
+        return Candidate(
+            name, "plain", {name: _rule(name, positive, negative, uncertain)}, told, False, bool(negative)
+        )
     rule = _rule(name, positive, negative, uncertain)
     return Candidate(name, "rule", {name: rule}, told, False, bool(negative))
 
@@ -159,7 +161,9 @@ def _of_two(name: str, counts: pd.Series) -> Candidate | None:
         if plain(other) in words.NEGATIVE or plain(value) in words.POSITIVE:
             reason = f"two values; '{value}' counts as positive ({counts[value]:,} of {counts.sum():,})"
             return Candidate(name, "rule", {name: {"from": name, "positive": [value]}}, reason)
-    reason = f"two values; the rarer one, '{second}', counts as positive ({counts[second]:,} of {counts.sum():,})"
+    reason = (
+        f"two values; the rarer one, '{second}', counts as positive ({counts[second]:,} of {counts.sum():,})"
+    )
     return Candidate(name, "rule", {name: {"from": name, "positive": [second]}}, reason, check=True)
 
 
@@ -176,9 +180,7 @@ def _grade(name: str, numbers: list[float], counts: pd.Series) -> Candidate | No
     lowest, highest = int(numbers[0]), int(numbers[-1])
     limit = lowest + -(-(highest - lowest) // 2)
     at_least = pd.to_numeric(pd.Series(counts.index)).ge(limit).to_numpy()
-    reason = (
-        f"grades {lowest} to {highest}; {limit} and above counts as positive ({counts[at_least].sum():,} of {counts.sum():,})"
-    )
+    reason = f"grades {lowest} to {highest}; {limit} and above counts as positive ({counts[at_least].sum():,} of {counts.sum():,})"
     rules = {f"{name} from {limit}": {"from": name, "at_least": limit}}
     return Candidate(name, "grade", rules, reason, check=True)
 
@@ -191,7 +193,11 @@ def _findings(name: str, values: pd.Series) -> Candidate | None:
             continue
         parts = values.str.split(separator).explode().str.strip()
         counts = parts[parts != ""].value_counts()
-        if not 2 <= len(counts) <= MOST_FINDINGS or counts.index.str.len().max() > 60 or len(values) < 2 * len(counts):
+        if (
+            not 2 <= len(counts) <= MOST_FINDINGS
+            or counts.index.str.len().max() > 60
+            or len(values) < 2 * len(counts)
+        ):
             continue
         found = sorted(value for value in counts.index if plain(value) not in words.NEGATIVE)
         reason = f"cells list several of {len(counts)} values, separated by '{separator}', so one label each"

@@ -65,7 +65,9 @@ def stem(name: str) -> str:
 def look(root: Path, notes: Notes) -> Folder:
     """Return what is in the folder ``root``; raises UserError if it has no images or may not be read."""
     if not root.is_dir():
-        raise UserError(f"{root}: {'not a folder' if root.exists() else 'no such folder'}; give the folder of the images")
+        raise UserError(
+            f"{root}: {'not a folder' if root.exists() else 'no such folder'}; give the folder of the images"
+        )
     try:
         images, others = list_files(root)
         unnamed = sum(bool(UNPRINTABLE.search(name)) for name in images)
@@ -75,7 +77,11 @@ def look(root: Path, notes: Notes) -> Folder:
             )
         if not images:
             unread = sum(name.lower().endswith(OTHER_IMAGES) for name in others)
-            what = f"{unread} images in formats that are not read (such as TIFF); convert them to PNG" if unread else ""
+            what = (
+                f"{unread} images in formats that are not read (such as TIFF); convert them to PNG"
+                if unread
+                else ""
+            )
             raise UserError(
                 f"{root}: no image in it or below; expected DICOM, JPEG or PNG files; found {what or f'{len(others)} other files'}"
             )
@@ -106,7 +112,9 @@ def look(root: Path, notes: Notes) -> Folder:
         )
     unread = Counter(Path(name).suffix.lower() for name in others if name.lower().endswith(OTHER_IMAGES))
     for suffix, count in unread.items():
-        notes.check.append(f"{count:,} files *{suffix} are not read; convert them to PNG if they belong to the dataset")
+        notes.check.append(
+            f"{count:,} files *{suffix} are not read; convert them to PNG if they belong to the dataset"
+        )
     folder = Folder(root, images, others, colour, int(median(sides)) if sides else 0)
     if folder.dicoms:
         _note_modality(read_headers(root, [name for name in sample if kind(name) == "DICOM"]), notes)
@@ -135,7 +143,9 @@ def _note_modality(headers: pd.DataFrame, notes: Notes) -> None:
             "these are slices of volumes (CT, MR or PET); each slice counts as an image, and a patient's slices must stay together"
         )
     if (pd.to_numeric(headers["NumberOfFrames"], errors="coerce") > 1).any():
-        notes.check.append("some DICOMs have several frames; only single images are read, so they will be left out")
+        notes.check.append(
+            "some DICOMs have several frames; only single images are read, so they will be left out"
+        )
 
 
 def read_headers(root: Path, names: list[str]) -> pd.DataFrame:
@@ -149,7 +159,7 @@ def read_headers(root: Path, names: list[str]) -> pd.DataFrame:
             with open_image(root / name) as file:
                 header = dcmread(file, stop_before_pixels=True, force=True, specific_tags=list(TAGS))
                 found = {tag: str(header.get(tag) or "").strip() or None for tag in TAGS}
-        except Exception:  # noqa: BLE001 (a broken file can make a parser raise anything; packing will say what is wrong)
+        except Exception:
             pass
         rows.append(found)
     return pd.DataFrame(rows, columns=list(TAGS), dtype=object)

@@ -67,12 +67,16 @@ def find_table(folder: Folder, notes: Notes) -> tuple[Table, Match] | None:
         best = [each for each, count in zip(candidates, counts, strict=True) if count == max(counts)]
         if len(best) > 1:
             names = ", ".join(table.file.name for table, _ in best)
-            raise UserError(f"{folder.root}: several tables describe these images: {names}; name one: TABLE=FILE")
+            raise UserError(
+                f"{folder.root}: several tables describe these images: {names}; name one: TABLE=FILE"
+            )
         if best:
             notes.found.append(f"table {best[0][0].file}, the only one whose paths fit best")
             return best[0]
         if place is here and any(path.name.lower().endswith(WORKBOOKS) for path in here):
-            notes.check.append(f"there is an Excel workbook in the folder, which is not read; if it describes the images: {EXPORT}")
+            notes.check.append(
+                f"there is an Excel workbook in the folder, which is not read; if it describes the images: {EXPORT}"
+            )
     return None
 
 
@@ -95,7 +99,11 @@ def read_any(path: Path) -> Table:
     told = re.fullmatch(r'"?sep=(.)"?', first.strip())  # a line that Excel writes
     separator = told[1] if told else _separator(text)
     try:
-        records = [record for record in csv.reader(io.StringIO(rest if told else text, newline=""), delimiter=separator) if "".join(record).strip()]
+        records = [
+            record
+            for record in csv.reader(io.StringIO(rest if told else text, newline=""), delimiter=separator)
+            if "".join(record).strip()
+        ]
     except csv.Error as error:
         raise UserError(f"{path}: not a readable table ({error}); save it again as CSV") from None
     if len(records) < 2:
@@ -185,15 +193,23 @@ def match_images(table: Table, folder: Folder) -> Match:
             found |= {value: finder.find(value) for value in distinct if value not in found}
         paths = rows[column].map(lambda value, found=found: found.get(value, []))
         if direct is not None:
-            root, start = direct
+            start = direct[1]
             paths = rows[column].map(
-                lambda value, start=start: [value[len(start) :]] if value and value[len(start) :] in exact else []
+                lambda value, start=start: (
+                    [value[len(start) :]] if value and value[len(start) :] in exact else []
+                )
             )
         matched = paths.map(bool).sum()
         several = sum(len(each) > 1 for each in found.values())
         if matched < max(1, needed):
             continue
-        how = "paths" if direct is not None else "folders or first parts of file names" if several else "file names"
+        how = (
+            "paths"
+            if direct is not None
+            else "folders or first parts of file names"
+            if several
+            else "file names"
+        )
         match = Match(column, paths, how, direct is not None, direct[0] if direct else folder.root)
         rank = (matched, direct is not None, not several, bool(PATH_NAMES.search(plain(column))))
         if best is None or rank > best[0]:

@@ -50,7 +50,8 @@ def is_patient(name: str) -> bool:
         return False
     return (
         has(name, stems="patient pacient pazient subject sujet proband participant person")
-        or plain(name).replace("-", "") in ("pid", "mrn", "nhc", "case", "caseid", "fall", "fallnr", "fallnummer", "pat", "patid")
+        or plain(name).replace("-", "")
+        in ("pid", "mrn", "nhc", "case", "caseid", "fall", "fallnr", "fallnummer", "pat", "patid")
         or has(name, words="pid mrn nhc pat patid patnr ptid")
     )
 
@@ -58,18 +59,26 @@ def is_patient(name: str) -> bool:
 def is_study(name: str) -> bool:
     if has(name, words="date datum fecha time description type"):
         return False
-    return has(name, words="study exam encounter", stems="studyid studyinstance accession untersuchung estudio akzession examen")
+    return has(
+        name,
+        words="study exam encounter",
+        stems="studyid studyinstance accession untersuchung estudio akzession examen",
+    )
 
 
 def is_view(name: str) -> bool:
-    return has(name, words="view incidence", stems="projection projektion proyeccion ansicht viewposition") or plain(name) in (
+    return has(
+        name, words="view incidence", stems="projection projektion proyeccion ansicht viewposition"
+    ) or plain(name) in (
         "appa",
         "frontallateral",
     )
 
 
 def is_split(name: str) -> bool:
-    return has(name, words="split set partition subset fold usage", stems="aufteilung dataset datensatz particion")
+    return has(
+        name, words="split set partition subset fold usage", stems="aufteilung dataset datensatz particion"
+    )
 
 
 def is_class(name: str) -> bool:
@@ -83,18 +92,26 @@ def is_class(name: str) -> bool:
 
 def is_grade(name: str) -> bool:
     return has(
-        name, words="kl kellgren level birads rads severity score stadium stufe", stems="grad stage estadio schwere gravedad"
+        name,
+        words="kl kellgren level birads rads severity score stadium stufe",
+        stems="grad stage estadio schwere gravedad",
     )
 
 
-POSITIVE = set(
+def _all(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
+POSITIVE = _all(
     "1 true yes y ja j si oui sim x positive pos positiv positivo positif present vorhanden abnormal pathological pathologisch "
-    "malignant maligne maligno bosartig disease diseased krank sick tumor tumour cancer pneumonia affected presente".split()
+    "malignant maligne maligno bosartig disease diseased krank sick tumor tumour cancer pneumonia affected presente"
 )
-NEGATIVE = set(
+NEGATIVE = _all(
     "0 false no n nein non nao none negative neg negativ negativo negatif absent normal healthy gesund benign benigne benigno "
-    "gutartig control kontrolle sano sain nofinding nofindings unremarkable ohnebefund unauffallig ausente nichtvorhanden".split()
+    "gutartig control kontrolle sano sain nofinding nofindings unremarkable ohnebefund unauffallig ausente nichtvorhanden"
 )
-UNCERTAIN = set("-1 uncertain unclear maybe equivocal fraglich unsicher unklar dudoso incierto".split())
+UNCERTAIN = _all("-1 uncertain unclear maybe equivocal fraglich unsicher unklar dudoso incierto")
 # What the table adapter reads as 1, 0 and -1 without a rule.
-READ_AS_THEY_ARE = set("1 0 -1 true false yes no".split())
+READ_AS_THEY_ARE = _all("1 0 -1 true false yes no")
+# What the parts of a file's name say of the view or the side.
+VIEWS = _all("ap pa lat lateral frontal ll l r left right links rechts")
