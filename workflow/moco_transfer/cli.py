@@ -32,7 +32,7 @@ COMMANDS = {
 }
 # Only the module of the requested stage is imported, because importing PyTorch takes longer than most stages.
 STAGES = {
-    "new": "new",
+    "new": "new.command",
     "plan": "plan",
     "phantom": "phantom",
     "index": "data.adapters",

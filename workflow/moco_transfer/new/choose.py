@@ -19,7 +19,7 @@ from moco_transfer.errors import UserError
 from moco_transfer.image_counts import Images
 from moco_transfer.new.look import Notes
 from moco_transfer.new.machine import Machine
-from moco_transfer.new.reading import Reading
+from moco_transfer.new.understand import Understanding
 from moco_transfer.plan import TRAINING_PASSES, planned_jobs
 
 SHARES = {"train": 0.6, "validation": 0.2, "test": 0.2}
@@ -29,6 +29,7 @@ PERCENTS = ("0.01", "0.1", "1", "10", "100")
 OTHER_PERCENTS = ("30", "50")
 # Images that one core trains on per second: EfficientNet-Lite0 at 96 pixels, from config/size/cpu.yaml.
 SPEED = 65
+MEMORY_MB = 3000  # of a training, from the same file
 SECONDS_PER_JOB = 8  # to start Python and read the data
 MOST_HOURS = 3
 # Epochs of MoCo and budgets of end-to-end training, from thorough to quick, for a run on CPUs.
@@ -62,17 +63,19 @@ class Choice:
     n_subsets: int = 3
 
 
-def choose(index: pd.DataFrame, reading: Reading, machine: Machine, seed: int, notes: Notes) -> Choice:
+def choose(
+    index: pd.DataFrame, understood: Understanding, machine: Machine, seed: int, notes: Notes
+) -> Choice:
     """Return the choices for the images in ``index``. What is not enough to learn from is noted, not refused.
 
     Raises UserError if there are too few images or patients for three splits.
     """
     several = bool(index["patient_id"].duplicated().any())
-    split, reason, sides = _split(index, reading, several, seed, notes)
+    split, reason, sides = _split(index, understood, several, seed, notes)
     train = int((sides == "train").sum())
-    percents = _percents(index, sides, reading.multiclass)
+    percents = _percents(index, sides, understood.multiclass)
     labelled = {percent: subset_size(percent, train) for percent in percents}
-    _warn_of_few(index, sides, reading, notes)
+    _warn_of_few(index, sides, understood, notes)
     size = "cpu"
     if machine.gpu_mb:
         large = machine.gpu_mb >= GPU_FOR_PAPER and len(index) >= IMAGES_FOR_PAPER
@@ -87,18 +90,24 @@ def choose(index: pd.DataFrame, reading: Reading, machine: Machine, seed: int, n
         labelled,
         several,
         max(1, min(64, -(-len(index) // 5000))),
-        max(1, min(8, machine.cores // 2)),
+        _threads(machine),
     )
 
 
+def _threads(machine: Machine) -> int:
+    """Return the threads of a training, so that two run side by side if the memory allows it."""
+    side_by_side = max(1, min(2, machine.memory_mb // MEMORY_MB))
+    return max(1, min(8, machine.cores // side_by_side))
+
+
 def _split(
-    index: pd.DataFrame, reading: Reading, several: bool, seed: int, notes: Notes
+    index: pd.DataFrame, understood: Understanding, several: bool, seed: int, notes: Notes
 ) -> tuple[dict[str, Any], str, pd.Series]:
     """Return the section ``split``, its reason, and the split of each image that it gives."""
-    labels = Labels(uncertain="zero", unlabeled=reading.unlabeled if reading.has_labels else "zero")
-    unit = "patient" if reading.has_patients else "image"
+    labels = Labels(uncertain="zero", unlabeled=understood.unlabeled if understood.has_labels else "zero")
+    unit = "patient" if understood.has_patients else "image"
     shared = {"unit": unit, **SHARES}
-    who = "no patient is in two of them" if reading.has_patients else "nobody knows the patients"
+    who = "no patient is in two of them" if understood.has_patients else "nobody knows the patients"
     options = [(shared, f"shares of the {unit}s; {who}")]
     official = set(index["official_split"].dropna())
     if {"train", "test"} <= official and index["official_split"].notna().all():
@@ -114,7 +123,7 @@ def _split(
     for number, (split, reason) in enumerate(options):
         try:
             sides = assign_splits(index, Split(**split), labels, seed)["split"]
-            if reading.has_labels:
+            if understood.has_labels:
                 check_classes("config", index, sides, "zero")
             return split, reason, sides
         except UserError as error:
@@ -144,13 +153,13 @@ def _percents(index: pd.DataFrame, sides: pd.Series, multiclass: bool) -> list[s
     return fitting
 
 
-def _warn_of_few(index: pd.DataFrame, sides: pd.Series, reading: Reading, notes: Notes) -> None:
+def _warn_of_few(index: pd.DataFrame, sides: pd.Series, understood: Understanding, notes: Notes) -> None:
     """Note what cannot be learned or measured with so few images."""
     if len(index) < LEAST_IMAGES:
         notes.check.append(
             f"{len(index)} images are too few: differences between networks will be noise; expect to need hundreds"
         )
-    if not reading.has_labels:
+    if not understood.has_labels:
         return
     test = index[(sides == "test").to_numpy()]
     names = label_columns(index.columns)

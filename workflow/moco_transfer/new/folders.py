@@ -10,10 +10,12 @@ import pandas as pd
 
 from moco_transfer.data.adapters.tables import SPLIT_NAMES
 from moco_transfer.new import words
-from moco_transfer.new.look import Folder, Notes, stem
+from moco_transfer.new.look import Notes, stem
 from moco_transfer.new.words import plain
 
-MOST_CLASSES = 20
+MOST_CLASSES = 50
+# With more names, a class has more images on average than a patient.
+MANY_CLASSES, LEAST_OF_MANY = 20, 30
 LEAST_IMAGES = 5  # on average, of a folder that is a class
 # A part of a name is a patient's if so many images share it, on average.
 LEAST_SHARED = 1.2
@@ -37,9 +39,9 @@ class Names:
     labels: list[str] = field(default_factory=list)  # the columns that may be labels
 
 
-def read_names(folder: Folder, notes: Notes) -> Names:
-    """Return what the folders and the names of the images say."""
-    paths = [path.split("/") for path in folder.images]
+def read_names(images: list[str], notes: Notes) -> Names:
+    """Return what the folders and the names of the ``images`` (paths) say."""
+    paths = [path.split("/") for path in images]
     depth = min(map(len, paths)) - 1
     even = all(len(parts) == depth + 1 for parts in paths)
     columns, pieces, labels = {}, [], []
@@ -85,12 +87,14 @@ def _role(names: pd.Series, taken: dict, notes: Notes, level: int) -> str:
     grades = all(re.fullmatch(r"\d{1,2}", name) and int(name) <= 10 for name in counts.index)
     average = len(names) / len(counts)
     graded = numbered and alike and any(map(words.is_grade, counts.index))
-    few = 2 <= len(counts) <= MOST_CLASSES and average >= LEAST_IMAGES
+    least = LEAST_IMAGES if len(counts) <= MANY_CLASSES else LEAST_OF_MANY
+    few = 2 <= len(counts) <= MOST_CLASSES and average >= least
     if few and (grades or graded or not (numbered and alike)):
         role = "grade" if grades or graded else "class"
         role = role if role not in taken else f"{role}{level + 1}"
-        notes.found.append(
-            f"{where} are {'grades' if role.startswith('grade') else 'classes'}: {len(counts)} names"
+        known = {plain(name) for name in counts.index} & (words.POSITIVE | words.NEGATIVE)
+        (notes.found if known else notes.check).append(
+            f"{where} are taken for {'grades' if role.startswith('grade') else 'classes'}: {len(counts)} names"
         )
         return role
     if numbered and alike and len(counts) <= MOST_CLASSES and average > 100:

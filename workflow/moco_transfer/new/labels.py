@@ -11,7 +11,8 @@ from moco_transfer.new import words
 from moco_transfer.new.look import Notes
 from moco_transfer.new.words import plain
 
-MOST_CLASSES, MOST_FINDINGS = 20, 40
+# More classes are believed of a column whose name says that it holds classes.
+MOST_VALUES, MOST_CLASSES, MOST_FINDINGS = 20, 50, 40
 # Values are shown only if so many images share each: others may identify a patient.
 SHARED = 5
 SEPARATORS = "|;,"
@@ -112,7 +113,8 @@ def _candidate(column: pd.Series) -> Candidate | None:
         return found
     if len(counts) == 2:
         return _of_two(name, counts)
-    if len(counts) <= MOST_CLASSES and len(values) >= 2 * len(counts) and counts.index.str.len().max() <= 60:
+    most = MOST_CLASSES if words.is_class(name) else MOST_VALUES
+    if len(counts) <= most and len(values) >= 2 * len(counts) and counts.index.str.len().max() <= 60:
         shown = ", ".join(counts.index) if counts.min() >= SHARED else f"{len(counts)} values"
         rules = {"from": name, "values": sorted(counts.index)}
         return Candidate(name, "classes", rules, f"{len(counts)} values, so one class each: {shown}")
@@ -144,6 +146,7 @@ def _binary(name: str, counts: pd.Series, blank: int) -> Candidate:
             name, "plain", {name: _rule(name, positive, negative, uncertain)}, told, False, bool(negative)
         )
     rule = _rule(name, positive, negative, uncertain)
+    told = f"{' and '.join(map(repr, positive))} counts as positive: {told}"
     return Candidate(name, "rule", {name: rule}, told, False, bool(negative))
 
 

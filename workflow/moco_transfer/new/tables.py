@@ -51,7 +51,7 @@ class Match:
 def find_table(folder: Folder, notes: Notes) -> tuple[Table, Match] | None:
     """Return the table in the folder, or one level up, whose paths match most images; None if there is none.
 
-    Raises UserError if there are only Excel workbooks, or if two tables match the images equally well.
+    Raises UserError if two tables match the images equally well.
     """
     here = [folder.root / name for name in folder.others if "/" not in name]
     above = sorted(path for path in folder.root.absolute().parent.glob("*") if path.is_file())
@@ -73,10 +73,6 @@ def find_table(folder: Folder, notes: Notes) -> tuple[Table, Match] | None:
         if best:
             notes.found.append(f"table {best[0][0].file}, the only one whose paths fit best")
             return best[0]
-        if place is here and any(path.name.lower().endswith(WORKBOOKS) for path in here):
-            notes.check.append(
-                f"there is an Excel workbook in the folder, which is not read; if it describes the images: {EXPORT}"
-            )
     return None
 
 

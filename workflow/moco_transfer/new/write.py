@@ -11,7 +11,7 @@ from moco_transfer.escape import printable
 from moco_transfer.new.choose import Choice
 from moco_transfer.new.look import Folder, Notes
 from moco_transfer.new.machine import Machine
-from moco_transfer.new.reading import Reading
+from moco_transfer.new.understand import Understanding
 
 WIDTH = 120
 SIZES = {
@@ -54,9 +54,9 @@ def comment(text: str) -> str:
     return f" # {printable(text)}" if text else ""
 
 
-def raw_config(name: str, title: str, reading: Reading, choice: Choice) -> dict[str, Any]:
+def raw_config(name: str, title: str, understood: Understanding, choice: Choice) -> dict[str, Any]:
     """Return the configuration as a mapping, without what says how long is trained."""
-    colour = {"colour": True} if reading.colour else {}
+    colour = {"colour": True} if understood.colour else {}
     target: dict[str, Any] = {"percents": choice.percents, "limited": choice.limited}
     raw = {
         "uses": ["protocol.yaml", f"size/{choice.size}.yaml"],
@@ -65,24 +65,24 @@ def raw_config(name: str, title: str, reading: Reading, choice: Choice) -> dict[
         "datasets": {
             name: {
                 "title": title,
-                **reading.section,
+                **understood.section,
                 "shareable": False,
                 "store": {"fit": "pad", **colour, "shards": choice.shards},
                 "split": choice.split,
-                "labels": {"uncertain": "zero", "unlabeled": reading.unlabeled},
+                "labels": {"uncertain": "zero", "unlabeled": understood.unlabeled},
             }
         },
-        "targets": {name: target | ({"task": "multiclass"} if reading.multiclass else {})},
+        "targets": {name: target | ({"task": "multiclass"} if understood.multiclass else {})},
         "sources": {"none": [], name: [name]},
         "evaluation": {"unit": "patient" if choice.several else "image"},
     }
-    return raw | ({"moco": {"augment": "moco_v2"}} if reading.colour else {})
+    return raw | ({"moco": {"augment": "moco_v2"}} if understood.colour else {})
 
 
 def config_text(
     name: str,
     raw: dict[str, Any],
-    reading: Reading,
+    understood: Understanding,
     choice: Choice,
     folder: Folder,
     machine: Machine,
@@ -108,15 +108,19 @@ def config_text(
         f"    title: {value(dataset['title'])}",
         f"    adapter: {value(dataset['adapter'])}",
         f"    root: {value(dataset['root'])}",
-        *_listing(dataset, reading),
+        *_listing(dataset, understood),
         "    shareable: false # no image and no identifier enters a figure, a table or the report",
-        f"    store: {value(dataset['store'])}{comment(_store_reason(reading, folder))}",
+        f"    store: {value(dataset['store'])}{comment(_store_reason(understood, folder))}",
         f"    split: {value(dataset['split'])}{comment(choice.split_reason + '; ' + ', '.join(f'{count:,} {side}' for side, count in sizes.items()))}",
-        f"    labels: {value(dataset['labels'])}{comment(_labels_reason(reading))}",
+        f"    labels: {value(dataset['labels'])}{comment(_labels_reason(understood))}",
         "",
         "targets: # what is finetuned and scored",
         f"  {value(name)}:",
-        *(["    task: multiclass # each image has exactly one of the classes"] if reading.multiclass else []),
+        *(
+            ["    task: multiclass # each image has exactly one of the classes"]
+            if understood.multiclass
+            else []
+        ),
         f"    percents: {value(choice.percents)}{comment('of the training images are labelled: ' + percents)}",
         f"    limited: {value(choice.limited)}{comment('MoCo is also trained on only these labelled images; it needs some 30')}",
         "",
@@ -130,7 +134,7 @@ def config_text(
         f"  # chest+{name}: [chest, {name}]",
         "",
     ]
-    if reading.colour:
+    if understood.colour:
         lines += ["moco:", "  augment: moco_v2 # the augmentation for colour photos", ""]
     lines += _effort_lines(choice, machine)
     unit = (
@@ -142,7 +146,7 @@ def config_text(
     return "\n".join(lines) + "\n"
 
 
-def _listing(dataset: dict[str, Any], reading: Reading) -> list[str]:
+def _listing(dataset: dict[str, Any], understood: Understanding) -> list[str]:
     """Return the lines of the section ``table`` or ``folders``, if there is one."""
     section = dataset.get(dataset["adapter"])
     if not section:
@@ -153,32 +157,32 @@ def _listing(dataset: dict[str, Any], reading: Reading) -> list[str]:
             lines.append("      labels:")
             for label, rule in entry.items():
                 lines.append(
-                    f"        {value(label)}: {value(rule)}{comment(reading.comments.get(label, ''))}"
+                    f"        {value(label)}: {value(rule)}{comment(understood.comments.get(label, ''))}"
                 )
         elif key == "labels":
             lines.append("      labels:")
             lines += [
-                f"        - {value(label)}{comment(reading.comments.get(label, ''))}" for label in entry
+                f"        - {value(label)}{comment(understood.comments.get(label, ''))}" for label in entry
             ]
         elif key == "classes":
-            lines.append(f"      classes: {value(entry)}{comment(reading.comments.get('', ''))}")
+            lines.append(f"      classes: {value(entry)}{comment(understood.comments.get('', ''))}")
         else:
             lines.append(f"      {key}: {value(entry)}")
     return lines
 
 
-def _store_reason(reading: Reading, folder: Folder) -> str:
+def _store_reason(understood: Understanding, folder: Folder) -> str:
     text = "whole images, with black borders to make them square"
     return text + (
         "; three channels, because a sample has colours"
-        if reading.colour
+        if understood.colour
         else "; grey, as the images of a sample are"
     )
 
 
-def _labels_reason(reading: Reading) -> str:
+def _labels_reason(understood: Understanding) -> str:
     dropped = (
-        "images without any label are left out" if reading.unlabeled == "drop" else "a blank counts as 0"
+        "images without any label are left out" if understood.unlabeled == "drop" else "a blank counts as 0"
     )
     return f"uncertain labels (-1) count as 0; {dropped}"
 

@@ -25,7 +25,7 @@ KNOWN = ("mimic_cxr_jpg", "vindr_spinexr", "nih_chestxray14")
 
 
 @dataclass
-class Reading:
+class Understanding:
     """``section`` has the keys of the dataset that say where its images and labels are; ``comments`` are by key.
 
     ``copy`` is the table that is written beside the configuration, if there must be one.
@@ -41,19 +41,19 @@ class Reading:
     colour: bool = False
 
 
-def read_release(folder: Folder, notes: Notes) -> Reading | None:
-    """Return the reading of a release that is known by its files, or None."""
+def understand_release(folder: Folder, notes: Notes) -> Understanding | None:
+    """Return what is understood of a release that is known by its files, or None."""
     for adapter in KNOWN:
         if not find_tables(adapter, folder.root)[1]:
             notes.found.append(f"this is {RELEASES[adapter].name}, by its files; its own tables are used")
-            return Reading(
+            return Understanding(
                 {"adapter": adapter, "root": str(folder.root)}, has_patients=adapter != "vindr_spinexr"
             )
     return None
 
 
-def read_table(folder: Folder, table: Table, match: Match, name: str, notes: Notes) -> Reading:
-    """Return the reading of a table. ``name`` is the configuration's; a table that must be cleaned is copied to ``name``.csv."""
+def understand_table(folder: Folder, table: Table, match: Match, name: str, notes: Notes) -> Understanding:
+    """Return what is understood of a table. ``name`` is the configuration's; a table that must be cleaned is copied to ``name``.csv."""
     column = match.column
     known = match.paths.map(bool)
     notes.found.append(
@@ -101,6 +101,12 @@ def read_table(folder: Folder, table: Table, match: Match, name: str, notes: Not
             f"{table.file}: no column looks like a label; its columns are {', '.join(table.rows.columns)[:300]}; add a column of 1 "
             "(present) and 0 (absent), or one with a few classes"
         )
+    if not roles.patient and (told := _patients_of(folder, rows[column].tolist(), notes)) is not None:
+        reasons.append("patients are added")
+        roles.patient = next(
+            name for name in ("patient_id", "patient of the image") if name not in rows.columns
+        )
+        rows[roles.patient] = told
     if not roles.patient:
         notes.check.append(
             "no column names the patient: each image counts as a patient, so scores are too high if some patients have several"
@@ -123,7 +129,27 @@ def read_table(folder: Folder, table: Table, match: Match, name: str, notes: Not
         "view": roles.view,
         "official_split": roles.split,
     }
-    return _reading("table", {k: v for k, v in section.items() if v}, root, labels, copy, bool(roles.patient))
+    return _understood(
+        "table", {k: v for k, v in section.items() if v}, root, labels, copy, bool(roles.patient)
+    )
+
+
+def _patients_of(folder: Folder, images: list[str], notes: Notes) -> list[str] | None:
+    """Return the patient of each image, if DICOM headers or the paths tell, or None."""
+    unheard = Notes()
+    patients = read_names(images, unheard).columns.get("patient_id")
+    source = "folders or file names seem to hold the patient"
+    if all(map(set(folder.dicoms).__contains__, images)):
+        headers = read_headers(folder.root, images)["PatientID"]
+        if headers.nunique() > 1:
+            patients, source = headers, "DICOM headers hold the patient"
+    if patients is None:
+        return None
+    patients = patients.fillna(pd.Series(images))
+    notes.check.append(
+        f"no column names the patient, but {source}: {patients.nunique():,} for {len(images):,} images, which are kept together"
+    )
+    return patients.tolist()
 
 
 def _path_column(rows: pd.DataFrame) -> str:
@@ -152,9 +178,9 @@ def _joined(rows: pd.DataFrame, path: str, notes: Notes) -> pd.DataFrame:
     return pd.concat([rows[~repeated], joined[rows.columns]], ignore_index=True).astype(object)
 
 
-def read_folders(folder: Folder, name: str, notes: Notes) -> Reading:
-    """Return the reading of a folder without a table; DICOM headers and names that fit no pattern become a table ``name``.csv."""
-    names = read_names(folder, notes)
+def understand_folders(folder: Folder, name: str, notes: Notes) -> Understanding:
+    """Return what is understood of a folder without a table; DICOM headers and names that fit no pattern become a table ``name``.csv."""
+    names = read_names(folder.images, notes)
     columns = names.columns
     labels = guess_labels(columns, names.labels, notes)
     if len(folder.dicoms) == len(folder.images):
@@ -166,8 +192,14 @@ def read_folders(folder: Folder, name: str, notes: Notes) -> Reading:
             if "split" in columns or "split" not in names.columns
             else names.pattern.replace("{split}", "{folder}")
         )
-        return _reading("folders", {"pattern": pattern}, folder.root, labels, None, "patient_id" in columns)
+        return _understood(
+            "folders", {"pattern": pattern}, folder.root, labels, None, "patient_id" in columns
+        )
     columns = _judged_split(columns, notes)
+    if len(folder.dicoms) < len(folder.images) and {"patient_id", "study_id"} <= set(columns):
+        columns["study_id"] = (
+            columns["patient_id"] + "/" + columns["study_id"]
+        )  # two patients may have a folder 'study1'
     copy = columns.assign(path=folder.images)
     if "patient_id" in copy:
         copy["patient_id"] = copy["patient_id"].fillna(copy["path"])
@@ -191,9 +223,9 @@ def read_folders(folder: Folder, name: str, notes: Notes) -> Reading:
     if "split" in copy:
         section["official_split"] = "split"
     used = ["path", *(each for each in (*roles, "split") if each in copy), *labels.columns]
-    reading = _reading("table", section, folder.root, labels, copy[used], "patient_id" in copy)
-    reading.has_labels = bool(has_labels)
-    return reading
+    understood = _understood("table", section, folder.root, labels, copy[used], "patient_id" in copy)
+    understood.has_labels = bool(has_labels)
+    return understood
 
 
 def _judged_split(columns: pd.DataFrame, notes: Notes) -> pd.DataFrame:
@@ -239,21 +271,21 @@ def _with_headers(folder: Folder, columns: pd.DataFrame, notes: Notes) -> pd.Dat
     return columns
 
 
-def _reading(
+def _understood(
     adapter: str,
     section: dict[str, Any],
     root: Path,
     labels: Labels,
     copy: pd.DataFrame | None,
     has_patients: bool,
-) -> Reading:
+) -> Understanding:
     rules = labels.rules
     if isinstance(rules, list) and set(rules) & set(COLUMNS):  # the index has columns of these names
         rules = {f"{name} label": {"from": name, "positive": ["1"]} for name in rules}
     elif isinstance(rules, dict) and not labels.classes:
         rules = {f"{name} label" if name in COLUMNS else name: rule for name, rule in rules.items()}
     section["classes" if labels.classes else "labels"] = rules
-    reading = Reading({"adapter": adapter, "root": str(root), adapter: section})
-    reading.comments, reading.copy, reading.unlabeled = labels.reasons, copy, labels.unlabeled
-    reading.multiclass, reading.has_patients = labels.classes, has_patients
-    return reading
+    understood = Understanding({"adapter": adapter, "root": str(root), adapter: section})
+    understood.comments, understood.copy, understood.unlabeled = labels.reasons, copy, labels.unlabeled
+    understood.multiclass, understood.has_patients = labels.classes, has_patients
+    return understood
