@@ -66,6 +66,6 @@ def make(capsys, *arguments: object) -> Made:
     config = read_config([path])
     (dataset,) = config.datasets.values()
     settings = stages.Index(**{key: getattr(dataset, key) for key in stages.Index.model_fields})
-    index = adapters.read_release(settings, Path(dataset.root), dataset.store.max_quarantined)
+    index, _ = adapters.read_release(settings, Path(dataset.root), dataset.store.max_quarantined)
     text = path.read_text(encoding="utf-8")
     return Made(yaml.safe_load(text), config, index, text, out)

@@ -1,18 +1,11 @@
-"""Find the images in a folder: by their suffix, or by their first bytes where the suffix does not tell.
-
-PACS write many DICOMs without a suffix, or with the last number of an identifier as one (``1.2.840.113``).
-"""
+"""Find the images in a folder, and count the other files."""
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
 
-from moco_transfer.data.decode import dataset_start
-from moco_transfer.data.image_file import open_image
-from moco_transfer.errors import UnreadableImage
-
-SUFFIXES = (".dcm", ".dicom", ".ima", ".jpg", ".jpeg", ".png")
+from moco_transfer.data.image_file import SUFFIXES, is_image
 
 
 def list_files(folder: Path) -> tuple[list[str], list[str]]:
@@ -27,26 +20,11 @@ def list_files(folder: Path) -> tuple[list[str], list[str]]:
     images, others = [], []
     for top, folders, files in os.walk(folder, onerror=stop):
         folders[:] = [name for name in folders if not name.startswith(".")]
-        below = Path(top).relative_to(folder).as_posix()
+        below = os.path.relpath(top, folder)
         start = "" if below == "." else f"{below}/"
         for name in files:
             if not name.startswith("."):
-                (images if is_image(f"{top}/{name}") else others).append(start + name)
+                # Most files have a suffix that tells, and a Path takes longer to make than that.
+                known = name.lower().endswith(SUFFIXES) or is_image(Path(top, name))
+                (images if known else others).append(start + name)
     return sorted(images), sorted(others)
-
-
-def is_image(path: str | Path) -> bool:
-    """Return whether ``path`` has the suffix of an image, or is a DICOM of another name.
-
-    Raises OSError if its first bytes are needed and it may not be read.
-    """
-    name = os.path.basename(path)  # noqa: PTH119 (a Path takes longer to make than most files to look at)
-    if name.lower().endswith(SUFFIXES):
-        return True
-    if name == "DICOMDIR":  # the directory of a CD, which is a DICOM too
-        return False
-    try:
-        with open_image(Path(path)) as file:
-            return dataset_start(file.read(132)) is not None
-    except UnreadableImage:
-        return False

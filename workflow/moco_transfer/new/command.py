@@ -161,7 +161,7 @@ def _index(name: str, title: str, understood: Understanding) -> pd.DataFrame:
         checked = check(composed(raw)).datasets[name]
         settings = stages.Index(**{key: getattr(checked, key) for key in stages.Index.model_fields})
         try:
-            return adapters.read_release(settings, Path(checked.root), checked.store.max_quarantined)
+            return adapters.read_release(settings, Path(checked.root), checked.store.max_quarantined)[0]
         except UserError as error:
             where = f"the cleaned copy of the table, {name}.csv"
             raise UserError(f"nothing was written: {str(error).replace(file, where)}") from None

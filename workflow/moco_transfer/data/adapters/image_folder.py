@@ -16,7 +16,7 @@ from moco_transfer.config import stages
 from moco_transfer.data import index
 from moco_transfer.data.adapters import layout
 from moco_transfer.data.adapters.tables import BLANKS
-from moco_transfer.data.listing import SUFFIXES
+from moco_transfer.data.image_file import SUFFIXES
 from moco_transfer.errors import UserError
 from moco_transfer.escape import UNPRINTABLE
 
