@@ -26,7 +26,7 @@ from tqdm import tqdm
 from moco_transfer.config.encoders import About
 from moco_transfer.data.adapters.tables import header, read_table, refuse
 from moco_transfer.data.image_file import SUFFIXES, is_image
-from moco_transfer.data.listing import list_files
+from moco_transfer.data.image_list import list_files
 from moco_transfer.data.packing import read_all
 from moco_transfer.errors import UserError
 from moco_transfer.escape import FORMULA, printable

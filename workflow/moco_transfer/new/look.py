@@ -13,7 +13,7 @@ import pandas as pd
 
 from moco_transfer.data.decode import decode
 from moco_transfer.data.image_file import SUFFIXES, open_image
-from moco_transfer.data.listing import list_files
+from moco_transfer.data.image_list import list_files
 from moco_transfer.errors import UnreadableImage, UserError
 from moco_transfer.escape import UNPRINTABLE
 
