@@ -126,9 +126,8 @@ def numbered_labels(kind, numbered, shows):
 
 
 def augmented_examples():
-    """Return the dataset whose images show the augmentations: the first shareable one with grey images, or none."""
-    used = {name: CONFIG.datasets[name] for name in used_datasets(CONFIG)}
-    return [name for name, dataset in used.items() if dataset.shareable and not dataset.store.colour][:1]
+    """Return the dataset whose images show the augmentations: the first shareable one, or none."""
+    return [name for name in used_datasets(CONFIG) if CONFIG.datasets[name].shareable][:1]
 
 
 def shown_augmentations():

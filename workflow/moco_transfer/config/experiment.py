@@ -197,7 +197,6 @@ class Config(Section):
         for source, seen in self.moco_sources.items():
             _require_once(f"sources.{source}", seen)
             _require(f"sources.{source}", seen, self.datasets, "a dataset")
-            self._require_grey(f"sources.{source}", seen)
             if len({self.datasets[name].store.size for name in seen}) > 1:
                 raise ValueError(f"sources.{source}: all its datasets need the same store.size")
         for source, schedule in self.pretraining.schedules.items():
@@ -221,8 +220,6 @@ class Config(Section):
             _require(
                 f"targets.{name}.limited", target.limited, target.percents, f"in targets.{name}.percents"
             )
-            if target.limited:
-                self._require_grey(f"targets.{name}.limited", [name])
         return self
 
     @model_validator(mode="after")
@@ -232,13 +229,10 @@ class Config(Section):
             if name in self.sources:
                 raise ValueError(f"{where}: a source already has this name; choose another")
             _require(where, [control.dataset, control.as_many_as], self.datasets, "a dataset")
-            self._require_grey(where, [control.dataset])
         for kind in ("steps", "budget"):
             for target, percents in getattr(self.controls, kind).items():
                 _require(f"controls.{kind}", [target], self.targets, "a target")
                 known = self.targets[target].percents
-                if kind == "steps":
-                    self._require_grey(f"controls.steps.{target}", [target])
                 _require(f"controls.{kind}.{target}", percents, known, f"in targets.{target}.percents")
         return self
 
@@ -279,13 +273,6 @@ class Config(Section):
             if self.datasets[name].split.train == 0:
                 raise ValueError(f"{where}: datasets.{name}.split leaves no image for training")
         return self
-
-    def _require_grey(self, where: str, names: Iterable[str]) -> None:
-        for name in names:
-            if self.datasets[name].store.colour:
-                raise ValueError(
-                    f"{where}: MoCo's augmentations need grey images; set datasets.{name}.store.colour to false"
-                )
 
 
 def _require(where: str, names: Iterable[str], among: Collection[str], what: str) -> None:
