@@ -90,6 +90,8 @@ EPOCH_FIGURES, RESULT_TABLES = epoch_figures(CONFIG), result_tables(CONFIG)
 # The paper's own numbers, by target and the adapter of the paper's dataset.
 PAPER_TABLES = {("spine", "vindr_spinexr"): "table2", ("chest", "mimic_cxr_jpg"): "table3"}
 COMPUTING = stages.Computing(precision=CONFIG.precision, compile=CONFIG.compile)
+# The targets of which an image has exactly one class.
+MULTICLASS = [name for name, target in CONFIG.targets.items() if target.task == "multiclass"]
 # Encoders that are trained here on the classes of a dataset; the others are imported.
 CLASSIFIERS = [name for name, encoder in CONFIG.encoders.items() if encoder.kind == "supervised"]
 

@@ -11,11 +11,21 @@ import re
 from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
 from datetime import date
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
-from pydantic import Discriminator, Field, Tag, ValidationError, model_validator
+from pydantic import BeforeValidator, Discriminator, Field, Tag, ValidationError, model_validator
 
-from moco_transfer.config import Average, Name, Percent, Positive, Precision, Sampling, Section, section_or
+from moco_transfer.config import (
+    Average,
+    Name,
+    Percent,
+    Positive,
+    Precision,
+    Sampling,
+    Section,
+    Task,
+    section_or,
+)
 from moco_transfer.config.datasets import Dataset, implied
 from moco_transfer.config.encoders import Encoder
 from moco_transfer.config.training import DEFAULT, Finetune, Moco, Model, Pretraining
@@ -102,7 +112,25 @@ Source = Annotated[
 ]
 
 
+# The layouts in which each image can have exactly one class; the releases of radiographs have several findings per image.
+ONE_CLASS_LAYOUTS = ("image_folder", "table")
+
+
+def _known_task(value: Any) -> Any:
+    if value not in get_args(Task):
+        raise ValueError(
+            "expected multilabel or multiclass; a number, such as a grade or an age, is no target: make classes of it in the "
+            "dataset's labels, one from a number on (at_least) or one for each value (classes)"
+        )
+    return value
+
+
 class Target(Section):
+    task: Annotated[Task, BeforeValidator(_known_task)] = Field(
+        "multilabel",
+        description="`multilabel`: each class is present or absent by itself, as in the paper (one output per class, binary cross "
+        "entropy). `multiclass`: each image has exactly one of the classes (softmax). AUROCs compare each class with all others (#17).",
+    )
     percents: list[Percent] = Field(
         min_length=1, description="Percentages of the training labels, as strings."
     )
@@ -220,6 +248,8 @@ class Config(Section):
             _require(
                 f"targets.{name}.limited", target.limited, target.percents, f"in targets.{name}.percents"
             )
+            if target.task == "multiclass":
+                self._require_one_class(name)
         return self
 
     @model_validator(mode="after")
@@ -260,7 +290,7 @@ class Config(Section):
                 continue
             where, name = f"{where}.weights.classes_of", encoder.weights.classes_of
             _require(where, [name], self.datasets, "a dataset")
-            if self.datasets[name].adapter not in ("image_folder", "table"):
+            if self.datasets[name].adapter not in ONE_CLASS_LAYOUTS:
                 raise ValueError(
                     f"{where}: the images of '{name}' do not have exactly one class each; "
                     "name a dataset with the adapter image_folder or table"
@@ -273,6 +303,20 @@ class Config(Section):
             if self.datasets[name].split.train == 0:
                 raise ValueError(f"{where}: datasets.{name}.split leaves no image for training")
         return self
+
+    def _require_one_class(self, name: str) -> None:
+        """Refuse the dataset ``name`` if its images cannot have exactly one class each; the labels themselves are checked later."""
+        where, dataset = f"targets.{name}.task", self.datasets[name]
+        if dataset.adapter not in ONE_CLASS_LAYOUTS:
+            raise ValueError(
+                f"{where}: an image of this release may have several classes; set it to multilabel"
+            )
+        if dataset.table and len(dataset.table.labels) == 1:
+            raise ValueError(f"{where}: multiclass needs several classes; set it to multilabel for one label")
+        if dataset.labels.uncertain != "zero":
+            raise ValueError(
+                f"{where}: with multiclass, no class is uncertain; set datasets.{name}.labels.uncertain to zero"
+            )
 
 
 def _require(where: str, names: Iterable[str], among: Collection[str], what: str) -> None:
