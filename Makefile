@@ -4,10 +4,11 @@ BIN := .venv/bin
 READY := .venv/.ready
 PYTHON_SOURCES := workflow tests
 
-.PHONY: help install plan demo real test test-survival test-cluster bench lint format lock clean
+.PHONY: help install new plan demo real test test-survival test-cluster bench lint format lock clean
 
 help:
 	@echo "make install          install the locked environment into .venv (a minute); nothing is run"
+	@echo "make new FOLDER=DIR   look at a folder of images (TABLE=FILE: and a table of labels) and write a configuration that runs"
 	@echo "make demo             make every figure and table from built-in phantom data (minutes, on two cores)"
 	@echo "make real DATA=DIR    the same, with the NIH ChestX-ray14 images in DIR as the chest dataset"
 	@echo "make plan CONFIG=...  show the jobs, steps, images, disk and hours of a run before it starts"
@@ -31,6 +32,13 @@ $(READY): requirements.txt pyproject.toml
 	VIRTUAL_ENV=.venv $(BIN)/uv pip sync --quiet --compile-bytecode --require-hashes requirements.txt
 	VIRTUAL_ENV=.venv $(BIN)/uv pip install --quiet --no-deps --editable .
 	@touch $@
+
+# A value as one word of the shell, whatever is in it.
+WORD = '$(subst ','\'',$(1))'
+
+new: $(READY)
+	@test -n $(call WORD,$(FOLDER)) || { echo "Which folder? make new FOLDER=DIR, with your images; TABLE=FILE if a table describes them, RUN=NAME to name the run"; exit 1; }
+	@$(BIN)/python -m moco_transfer new $(if $(TABLE),--table=$(call WORD,$(TABLE))) $(if $(RUN),--run=$(call WORD,$(RUN))) $(if $(FORCE),--force) -- $(call WORD,$(FOLDER))
 
 demo: $(READY)
 	$(BIN)/snakemake --configfile config/demo.yaml

@@ -2,7 +2,7 @@
 
 A stage is a function. If Snakemake runs it, its first parameter is its settings, a model of ``config.stages``. Its
 keyword-only parameters become the options of the subcommand: files, and options such as the device that do not change the
-result. If its docstring has a section ``Parameters``, that is their help.
+result; those that are true or false become flags. Any other parameter before them is an argument without a name. If its docstring has a section ``Parameters``, that is their help.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from moco_transfer.files import writing_to
 
 # What people run by hand, and what it is for.
 COMMANDS = {
+    "new": "a configuration for a folder of images, with every choice explained",
     "predict": "what a finetuned model says about the images of a folder or a table",
     "export": "an encoder or a finetuned model for torchvision, timm or ONNX",
     "plan": "jobs, steps, images, disk and hours of a run before it starts",
@@ -31,6 +32,7 @@ COMMANDS = {
 }
 # Only the module of the requested stage is imported, because importing PyTorch takes longer than most stages.
 STAGES = {
+    "new": "new.command",
     "plan": "plan",
     "phantom": "phantom",
     "index": "data.adapters",
@@ -97,6 +99,7 @@ def _options(stage: str, function: Callable) -> argparse.ArgumentParser:
         prog=f"moco-transfer {stage}", description=description, formatter_class=_Paragraphs
     )
     defaults = function.__kwdefaults__ or {}
+    parameters = inspect.signature(function).parameters
     for name, annotation in typing.get_type_hints(function).items():
         if name == "return":
             continue
@@ -106,6 +109,12 @@ def _options(stage: str, function: Callable) -> argparse.ArgumentParser:
         kind = str if choices else (typing.get_args(annotation) or [annotation])[0]
         required = name not in defaults
         text = help_texts.get(name)
+        if annotation is bool:
+            parser.add_argument(f"--{name}".replace("_", "-"), action="store_true", help=text)
+            continue
+        if name != "settings" and parameters[name].kind is inspect.Parameter.POSITIONAL_OR_KEYWORD:
+            parser.add_argument(name, type=annotation, metavar=name.upper(), help=text)
+            continue
         if text and defaults.get(name) is not None:
             text += f" (default: {defaults[name]})"
         parser.add_argument(

@@ -1,0 +1,190 @@
+"""What the names of folders and files say about the images, if no table does."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from dataclasses import dataclass, field
+
+import pandas as pd
+
+from moco_transfer.data.adapters.tables import SPLIT_NAMES
+from moco_transfer.new import words
+from moco_transfer.new.look import Notes, stem
+from moco_transfer.new.words import plain
+
+MOST_CLASSES = 50
+# With more names, a class has more images on average than a patient.
+MANY_CLASSES, LEAST_OF_MANY = 20, 30
+LEAST_IMAGES = 5  # on average, of a folder that is a class
+# A part of a name is a patient's if so many images share it, on average.
+LEAST_SHARED = 1.2
+# Patients in file names: person12_bacteria_3.jpeg, 9003175L.png. The rest of the name must not begin with a digit.
+NAMED = r"(?:person|patient|pat|subject|subj|sub|case|p|s|id)[-_ ]?[0-9]+"
+NAMES = [
+    (rf"(?i:{NAMED})", r"[^0-9/][^/]*"),
+    (r"[0-9]{3,}", r"[LRlr]\.[^/]*"),
+]
+
+
+@dataclass
+class Names:
+    """What each image's path says: ``columns`` by the names that the adapter ``folders`` knows, in the order of ``images``.
+
+    ``pattern`` is that of the adapter, or empty if no pattern fits all images.
+    """
+
+    columns: pd.DataFrame
+    pattern: str
+    labels: list[str] = field(default_factory=list)  # the columns that may be labels
+
+
+def read_names(images: list[str], notes: Notes) -> Names:
+    """Return what the folders and the names of the ``images`` (paths) say."""
+    paths = [path.split("/") for path in images]
+    depth = min(map(len, paths)) - 1
+    even = all(len(parts) == depth + 1 for parts in paths)
+    columns, pieces, labels = {}, [], []
+    for level in range(depth):
+        names = pd.Series([parts[level] for parts in paths])
+        role = _role(names, columns, notes, level)
+        if role == "constant" and not set(names[0]) & set("{}"):
+            pieces.append(names[0])
+            continue
+        if role in ("constant", "part"):
+            role = f"folder{level + 1}"
+        else:
+            columns[role] = names
+            if role.startswith(("class", "grade")):
+                labels.append(role)
+        pieces.append(f"{{{role}}}")
+    stems = pd.Series([stem(parts[-1]) for parts in paths])
+    if not even:
+        pieces.append("{rest,.+}")
+        last = ""
+    else:
+        last = _file_name(stems, [parts[-1] for parts in paths], columns, labels, notes)
+        pieces.append(last or "{file}")
+    if "patient_id" not in columns:
+        _find_patients(stems, pieces, columns, even, notes)
+    pattern = "/".join(pieces)
+    if pattern.endswith("{partial}"):
+        pattern = ""
+    return Names(pd.DataFrame(columns, index=range(len(paths))), pattern, labels)
+
+
+def _role(names: pd.Series, taken: dict, notes: Notes, level: int) -> str:
+    """Return what the folders of one level are: constant, part, split, class, grade, patient_id or study_id."""
+    counts = names.value_counts()
+    where = f"folders of level {level + 1}"
+    if len(counts) == 1:
+        return "constant"
+    if "split" not in taken and {name.lower() for name in counts.index} <= set(SPLIT_NAMES):
+        notes.found.append(f"{where} are splits: " + ", ".join(sorted(counts.index)))
+        return "split"
+    alike = len({re.sub(r"\d+", "#", name) for name in counts.index}) <= max(1, len(counts) // 10)
+    numbered = counts.index.str.contains(r"\d").all()
+    grades = all(re.fullmatch(r"\d{1,2}", name) and int(name) <= 10 for name in counts.index)
+    average = len(names) / len(counts)
+    graded = numbered and alike and any(map(words.is_grade, counts.index))
+    least = LEAST_IMAGES if len(counts) <= MANY_CLASSES else LEAST_OF_MANY
+    few = 2 <= len(counts) <= MOST_CLASSES and average >= least
+    if few and (grades or graded or not (numbered and alike)):
+        role = "grade" if grades or graded else "class"
+        role = role if role not in taken else f"{role}{level + 1}"
+        known = {plain(name) for name in counts.index} & (words.POSITIVE | words.NEGATIVE)
+        (notes.found if known else notes.check).append(
+            f"{where} are taken for {'grades' if role.startswith('grade') else 'classes'}: {len(counts)} names"
+        )
+        return role
+    if numbered and alike and len(counts) <= MOST_CLASSES and average > 100:
+        return "part"  # images_001, part2: downloads in pieces
+    if (
+        any(re.search("stud|exam", name, re.IGNORECASE) for name in counts.index[:20])
+        or "patient_id" in taken
+    ):
+        role = "study_id"
+    else:
+        role = "patient_id"
+    if role in taken or average < 1.01:
+        return "part"
+    what = "patients" if role == "patient_id" else "studies"
+    notes.check.append(
+        f"{where} are taken for {what}: {len(counts):,} names, {average:.1f} images each on average"
+    )
+    return role
+
+
+def _file_name(stems: pd.Series, names: list[str], columns: dict, labels: list[str], notes: Notes) -> str:
+    """Return the pattern of file names that consist of equally many parts with '_' or '-' between them, or ''.
+
+    Adds what the parts are to ``columns`` and ``labels``.
+    """
+    for mark in "_-":
+        tokens = stems.str.split(mark)
+        count = len(tokens.iloc[0])
+        if not 2 <= count <= 8 or not (tokens.str.len() == count).all():
+            continue
+        pieces, useful = [], False
+        for position in range(count):
+            part = tokens.str[position]
+            counts = part.value_counts()
+            role, average = f"part{position + 1}", len(part) / len(counts)
+            is_text = not counts.index.str.contains(r"\d").any()
+            if (
+                position == 0
+                and "patient_id" not in columns
+                and not is_text
+                and average >= LEAST_SHARED
+                and len(counts) > 4
+            ):
+                role = "patient_id"
+                notes.check.append(
+                    f"the first part of file names, before '{mark}', is taken for the patient: {len(counts):,} of {len(part):,} differ"
+                )
+            elif is_text and 2 <= len(counts) <= MOST_CLASSES and average >= LEAST_IMAGES:
+                if {plain(value) for value in counts.index} <= words.VIEWS:
+                    role = "view" if "view" not in columns else role
+                elif not labels:
+                    role = "class"
+                    labels.append(role)
+                    notes.check.append(
+                        f"part {position + 1} of file names is taken for the class: {len(counts)} names"
+                    )
+            if not role.startswith("part"):
+                columns[role] = part
+                useful = True
+            pieces.append(f"{{{role}}}" if position == count - 1 else f"{{{role},[^{mark}/]+}}")
+        if useful:
+            # A name that ends with what is used ends before the suffix.
+            end = "" if pieces[-1] == f"{{part{count}}}" else _suffix(names)
+            return mark.join(pieces) + end
+    return ""
+
+
+def _suffix(names: list[str]) -> str:
+    suffixes = Counter(name[len(stem(name)) :] for name in names)
+    return next(iter(suffixes)) if len(suffixes) == 1 and "" not in suffixes else r"{suffix,(?:\.[^./]+)?}"
+
+
+def _find_patients(stems: pd.Series, pieces: list[str], columns: dict, even: bool, notes: Notes) -> None:
+    """Add the patients that file names tell to ``columns``, and to the pattern if they are in all names."""
+    for regex, rest in NAMES:
+        found = (stems + ".x").str.extract(f"^({regex}){rest}$")[0]
+        known = found.dropna()
+        if len(known) < len(stems) / 2 or known.nunique() < 5 or len(known) / known.nunique() < LEAST_SHARED:
+            continue
+        columns["patient_id"] = found
+        text = f"file names are taken to begin with the patient: {known.nunique():,} patients for {len(known):,} images"
+        if len(known) < len(stems):
+            text += f"; the other {len(stems) - len(known):,} images count as patients of their own"
+            pieces[-1] = "{partial}"
+        elif even and pieces[-1] == "{file}":
+            pieces[-1] = f"{{patient_id,{regex}}}{{rest,{rest}}}"
+        else:
+            pieces[-1] = "{partial}"
+        notes.check.append(text)
+        return
+    notes.check.append(
+        "nobody knows which images are of one patient: each image counts as a patient, so scores are too high if some patients have several"
+    )

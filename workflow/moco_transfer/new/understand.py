@@ -1,0 +1,291 @@
+"""What was understood of a folder, as the section of a dataset: from a table, from names of folders, or from DICOM headers."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from moco_transfer.data.adapters.tables import SPLIT_NAMES
+from moco_transfer.data.labels import COLUMNS
+from moco_transfer.data.releases import RELEASES, find_tables
+from moco_transfer.errors import UserError
+from moco_transfer.new import words
+from moco_transfer.new.columns import guess_roles
+from moco_transfer.new.folders import read_names
+from moco_transfer.new.labels import Labels, guess_labels
+from moco_transfer.new.look import Folder, Notes, read_headers
+from moco_transfer.new.tables import Match, Table
+
+# A release is recognised by its own files; a folder per class is too common to be one.
+KNOWN = ("mimic_cxr_jpg", "vindr_spinexr", "nih_chestxray14")
+
+
+@dataclass
+class Understanding:
+    """``section`` has the keys of the dataset that say where its images and labels are; ``comments`` are by key.
+
+    ``copy`` is the table that is written beside the configuration, if there must be one.
+    """
+
+    section: dict[str, Any]
+    comments: dict[str, str] = field(default_factory=dict)
+    copy: pd.DataFrame | None = None
+    multiclass: bool = False
+    unlabeled: str = "zero"
+    has_labels: bool = True
+    has_patients: bool = True
+    colour: bool = False
+
+
+def understand_release(folder: Folder, notes: Notes) -> Understanding | None:
+    """Return what is understood of a release that is known by its files, or None."""
+    for adapter in KNOWN:
+        if not find_tables(adapter, folder.root)[1]:
+            notes.found.append(f"this is {RELEASES[adapter].name}, by its files; its own tables are used")
+            return Understanding(
+                {"adapter": adapter, "root": str(folder.root)}, has_patients=adapter != "vindr_spinexr"
+            )
+    return None
+
+
+def understand_table(folder: Folder, table: Table, match: Match, name: str, notes: Notes) -> Understanding:
+    """Return what is understood of a table. ``name`` is the configuration's; a table that must be cleaned is copied to ``name``.csv."""
+    column = match.column
+    known = match.paths.map(bool)
+    notes.found.append(
+        f"column '{column}' names the images, by {match.how}: {known.sum():,} of {len(known):,} rows"
+    )
+    reasons = [] if table.direct else [table.why_not]
+    if not match.direct:
+        reasons.append(f"column '{column}' does not hold paths relative to the folder")
+    if not known.all():
+        reasons.append("some rows name no image of the folder")
+        notes.check.append(f"{(~known).sum():,} rows name no image that is in the folder; they are left out")
+    rows = table.rows[known].assign(**{column: match.paths[known]}).explode(column, ignore_index=True)
+    if len(rows) > known.sum():
+        notes.check.append(
+            f"column '{column}' names patients or folders, not images: each row describes all images of its own, {len(rows):,} in all"
+        )
+        if column not in (path_column := _path_column(rows)):
+            rows = rows.assign(
+                **{
+                    path_column: rows[column],
+                    column: table.rows[column][known]
+                    .loc[table.rows.index[known].repeat(match.paths[known].map(len))]
+                    .to_numpy(),
+                }
+            )
+            column = path_column
+    if rows[column].duplicated().any():
+        reasons.append("some images are in several rows")
+        rows = _joined(rows, column, notes)
+    left = len(folder.images) - rows[column].nunique()
+    if left:
+        notes.check.append(f"{left:,} images of the folder are in no row of the table; they are not used")
+    roles = guess_roles(rows, column, notes)
+    if roles.patient and rows[roles.patient].isna().any():
+        reasons.append("some patients are blank")
+        notes.check.append(
+            f"column '{roles.patient}' has {rows[roles.patient].isna().sum():,} blanks; each counts as a patient of its own"
+        )
+        rows[roles.patient] = rows[roles.patient].fillna(rows[column])
+    labels = guess_labels(
+        rows, [each for each in rows.columns if each not in (column, *roles.columns())], notes
+    )
+    if not labels:
+        raise UserError(
+            f"{table.file}: no column looks like a label; its columns are {', '.join(table.rows.columns)[:300]}; add a column of 1 "
+            "(present) and 0 (absent), or one with a few classes"
+        )
+    if not roles.patient and (told := _patients_of(folder, rows[column].tolist(), notes)) is not None:
+        reasons.append("patients are added")
+        roles.patient = next(
+            name for name in ("patient_id", "patient of the image") if name not in rows.columns
+        )
+        rows[roles.patient] = told
+    if not roles.patient:
+        notes.check.append(
+            "no column names the patient: each image counts as a patient, so scores are too high if some patients have several"
+        )
+    used = [column, *roles.columns(), *labels.columns]
+    unused = [each for each in table.rows.columns if each not in used]
+    if unused:
+        notes.found.append("columns that are not used: " + ", ".join(f"'{each}'" for each in unused[:20]))
+    file, copy, root = table.file, None, match.root
+    if reasons:
+        copy, file, root = rows[list(dict.fromkeys(used))], Path.cwd() / f"{name}.csv", folder.root
+        notes.found.append(
+            f"{file} is a copy of the table with the columns that are used, because {' and '.join(reasons)}"
+        )
+    section = {
+        "file": _relative(file, root),
+        "path": column,
+        "patient_id": roles.patient,
+        "study_id": roles.study,
+        "view": roles.view,
+        "official_split": roles.split,
+    }
+    return _understood(
+        "table", {k: v for k, v in section.items() if v}, root, labels, copy, bool(roles.patient)
+    )
+
+
+def _patients_of(folder: Folder, images: list[str], notes: Notes) -> list[str] | None:
+    """Return the patient of each image, if DICOM headers or the paths tell, or None."""
+    unheard = Notes()
+    patients = read_names(images, unheard).columns.get("patient_id")
+    source = "folders or file names seem to hold the patient"
+    if all(map(set(folder.dicoms).__contains__, images)):
+        headers = read_headers(folder.root, images)["PatientID"]
+        if headers.nunique() > 1:
+            patients, source = headers, "DICOM headers hold the patient"
+    if patients is None:
+        return None
+    patients = patients.fillna(pd.Series(images))
+    notes.check.append(
+        f"no column names the patient, but {source}: {patients.nunique():,} for {len(images):,} images, which are kept together"
+    )
+    return patients.tolist()
+
+
+def _path_column(rows: pd.DataFrame) -> str:
+    return next(name for name in ("path", "image_path", "path of the image") if name not in rows.columns)
+
+
+def _relative(file: Path, root: Path) -> str:
+    file = Path(os.path.abspath(file))  # noqa: PTH100 (links stay as they are)
+    return file.relative_to(root).as_posix() if file.is_relative_to(root) else str(file)
+
+
+def _joined(rows: pd.DataFrame, path: str, notes: Notes) -> pd.DataFrame:
+    """Return one row per image: 1 wins over 0, and other values that differ are listed with '|' between them."""
+
+    def join(values: pd.Series) -> str | None:
+        found = list(dict.fromkeys(values.dropna()))
+        if {*map(words.plain, found)} <= words.POSITIVE | words.NEGATIVE and len(found) > 1:
+            return next(value for value in found if words.plain(value) in words.POSITIVE)
+        return "|".join(found) if found else None
+
+    repeated = rows[path].duplicated(keep=False)
+    notes.check.append(
+        f"{rows.loc[repeated, path].nunique():,} images are in several rows; a finding counts as present if one of them says so"
+    )
+    joined = rows[repeated].groupby(path, sort=False, as_index=False).agg(join)
+    return pd.concat([rows[~repeated], joined[rows.columns]], ignore_index=True).astype(object)
+
+
+def understand_folders(folder: Folder, name: str, notes: Notes) -> Understanding:
+    """Return what is understood of a folder without a table; DICOM headers and names that fit no pattern become a table ``name``.csv."""
+    names = read_names(folder.images, notes)
+    columns = names.columns
+    labels = guess_labels(columns, names.labels, notes)
+    if len(folder.dicoms) == len(folder.images):
+        columns = _with_headers(folder, columns, notes)
+    elif labels and names.pattern:
+        columns = _judged_split(columns, notes)
+        pattern = (
+            names.pattern
+            if "split" in columns or "split" not in names.columns
+            else names.pattern.replace("{split}", "{folder}")
+        )
+        return _understood(
+            "folders", {"pattern": pattern}, folder.root, labels, None, "patient_id" in columns
+        )
+    columns = _judged_split(columns, notes)
+    if len(folder.dicoms) < len(folder.images) and {"patient_id", "study_id"} <= set(columns):
+        columns["study_id"] = (
+            columns["patient_id"] + "/" + columns["study_id"]
+        )  # two patients may have a folder 'study1'
+    copy = columns.assign(path=folder.images)
+    if "patient_id" in copy:
+        copy["patient_id"] = copy["patient_id"].fillna(copy["path"])
+    file = Path.cwd() / f"{name}.csv"
+    notes.found.append(
+        f"{file} lists the images, because no table does; it may hold identifiers: do not share it"
+    )
+    if not labels:
+        copy["label"] = None
+        labels = Labels(
+            ["label"],
+            columns=["label"],
+            reasons={"label": "blank: fill in 1 (present) or 0 (absent)"},
+            unlabeled="drop",
+        )
+    has_labels = copy[labels.columns].notna().any(axis=None)
+    roles = ("patient_id", "study_id", "view")
+    section = {"file": _relative(file, folder.root), "path": "path"} | {
+        each: each for each in roles if each in copy
+    }
+    if "split" in copy:
+        section["official_split"] = "split"
+    used = ["path", *(each for each in (*roles, "split") if each in copy), *labels.columns]
+    understood = _understood("table", section, folder.root, labels, copy[used], "patient_id" in copy)
+    understood.has_labels = bool(has_labels)
+    return understood
+
+
+def _judged_split(columns: pd.DataFrame, notes: Notes) -> pd.DataFrame:
+    """Return ``columns`` without a split that lacks training or test images, or that divides patients."""
+    if "split" not in columns:
+        return columns
+    sides = columns["split"].str.lower().map(SPLIT_NAMES)
+    why = "" if {"train", "test"} <= set(sides) else "there are not both train and test"
+    if "patient_id" in columns:
+        crossing = (sides.groupby(columns["patient_id"]).nunique() > 1).sum()
+        why = why or (
+            f"{crossing:,} patients are in two of them, so scores would come out too high" if crossing else ""
+        )
+    if not why:
+        return columns
+    notes.check.append(f"the folders' own splits are not used: {why}")
+    return columns.drop(columns="split")
+
+
+def _with_headers(folder: Folder, columns: pd.DataFrame, notes: Notes) -> pd.DataFrame:
+    """Return ``columns`` with patients, studies and views from the headers of the DICOMs, where these tell them apart."""
+    headers = read_headers(folder.root, folder.images)
+    columns = columns.copy()
+    for tag, role in (
+        ("PatientID", "patient_id"),
+        ("StudyInstanceUID", "study_id"),
+        ("ViewPosition", "view"),
+    ):
+        values = headers[tag]
+        least = 1 if role == "view" else 2
+        if values.nunique() < least or (role == "study_id" and values.isna().any()):
+            if role == "patient_id":
+                notes.check.append(
+                    "the DICOM headers do not tell patients apart (PatientID is blank, or always the same)"
+                )
+            continue
+        columns[role] = values
+        notes.found.append(f"DICOM headers: {tag} has {values.nunique():,} values for {len(values):,} images")
+    if {"patient_id", "study_id"} <= set(columns):
+        several = columns.groupby("study_id")["patient_id"].nunique() > 1
+        if several.any():
+            columns = columns.drop(columns="study_id")
+    return columns
+
+
+def _understood(
+    adapter: str,
+    section: dict[str, Any],
+    root: Path,
+    labels: Labels,
+    copy: pd.DataFrame | None,
+    has_patients: bool,
+) -> Understanding:
+    rules = labels.rules
+    if isinstance(rules, list) and set(rules) & set(COLUMNS):  # the index has columns of these names
+        rules = {f"{name} label": {"from": name, "positive": ["1"]} for name in rules}
+    elif isinstance(rules, dict) and not labels.classes:
+        rules = {f"{name} label" if name in COLUMNS else name: rule for name, rule in rules.items()}
+    section["classes" if labels.classes else "labels"] = rules
+    understood = Understanding({"adapter": adapter, "root": str(root), adapter: section})
+    understood.comments, understood.copy, understood.unlabeled = labels.reasons, copy, labels.unlabeled
+    understood.multiclass, understood.has_patients = labels.classes, has_patients
+    return understood

@@ -1,0 +1,117 @@
+"""The words by which columns, folders and their values are recognised, in English, German, Spanish and French."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+
+
+def plain(text: str) -> str:
+    """Return ``text`` as words are compared: small letters, digits and minus signs, without accents."""
+    letters = unicodedata.normalize("NFKD", text.replace("ß", "ss")).casefold()
+    return "".join(each for each in letters if each.isalnum() or each == "-")
+
+
+def words_of(name: str) -> list[str]:
+    """Return the words of a column's name: 'PatientID_nr' consists of patient, id and nr."""
+    letters = unicodedata.normalize("NFKD", name.replace("ß", "ss"))
+    letters = "".join(each for each in letters if not unicodedata.combining(each))
+    return [word.casefold() for word in re.findall(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|[0-9]+", letters)]
+
+
+def has(name: str, *, words: str = "", stems: str = "") -> bool:
+    """Return whether a column's ``name`` has one of the ``words``, or a word with one of the ``stems`` in it."""
+    own = words_of(name)
+    return any(word in words.split() for word in own) or any(
+        part in word for word in own for part in stems.split()
+    )
+
+
+def is_metadata(name: str) -> bool:
+    """Return whether a column describes the person or the recording, not a finding."""
+    return has(
+        name,
+        words="age alter edad sex sexo sexe date time year jahr dob side seite lado cote site scanner model device bmi kv kvp "
+        "mas dose race ethnicity bits rows columns width height weight size pixel spacing reader rater comment comments note "
+        "notes text report name url license licence hash nr number index count follow up fold type manufacturer modality "
+        "modalitat quality body part region",
+        stems="geschlecht gender genero datum fecha birth geburt lateral hospital institut hersteller ethnic radiolog annotat "
+        "comentari observacion bemerkung kommentar vorname nachname localization localisation lokalis",
+    )
+
+
+def is_sex(name: str) -> bool:
+    return has(name, words="sex sexo sexe", stems="geschlecht gender genero")
+
+
+def is_patient(name: str) -> bool:
+    """Return whether a column names the patient."""
+    if has(name, words="age alter edad sex name weight size race count") or is_sex(name):
+        return False
+    return (
+        has(name, stems="patient pacient pazient subject sujet proband participant person")
+        or plain(name).replace("-", "")
+        in ("pid", "mrn", "nhc", "case", "caseid", "fall", "fallnr", "fallnummer", "pat", "patid")
+        or has(name, words="pid mrn nhc pat patid patnr ptid")
+    )
+
+
+def is_study(name: str) -> bool:
+    if has(name, words="date datum fecha time description type"):
+        return False
+    return has(
+        name,
+        words="study exam encounter",
+        stems="studyid studyinstance accession untersuchung estudio akzession examen",
+    )
+
+
+def is_view(name: str) -> bool:
+    return has(
+        name, words="view incidence", stems="projection projektion proyeccion ansicht viewposition"
+    ) or plain(name) in (
+        "appa",
+        "frontallateral",
+    )
+
+
+def is_split(name: str) -> bool:
+    return has(
+        name, words="split set partition subset fold usage", stems="aufteilung dataset datensatz particion"
+    )
+
+
+def is_class(name: str) -> bool:
+    """Return whether a column names a diagnosis or a class."""
+    return has(
+        name,
+        words="dx label labels class target category finding findings klasse clase classe outcome ziel befund befunde disease",
+        stems="diagnos etiqueta categoria kategorie hallazgo pathology patholog",
+    )
+
+
+def is_grade(name: str) -> bool:
+    return has(
+        name,
+        words="kl kellgren level birads rads severity score stadium stufe",
+        stems="grad stage estadio schwere gravedad",
+    )
+
+
+def _all(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
+POSITIVE = _all(
+    "1 true yes y ja j si oui sim x positive pos positiv positivo positif present vorhanden abnormal pathological pathologisch "
+    "malignant maligne maligno bosartig disease diseased krank sick tumor tumour cancer pneumonia affected presente"
+)
+NEGATIVE = _all(
+    "0 false no n nein non nao none negative neg negativ negativo negatif absent normal healthy gesund benign benigne benigno "
+    "gutartig control kontrolle sano sain nofinding nofindings unremarkable ohnebefund unauffallig ausente nichtvorhanden"
+)
+UNCERTAIN = _all("-1 uncertain unclear maybe equivocal fraglich unsicher unklar dudoso incierto")
+# What the table adapter reads as 1, 0 and -1 without a rule.
+READ_AS_THEY_ARE = _all("1 0 -1 true false yes no")
+# What the parts of a file's name say of the view or the side.
+VIEWS = _all("ap pa lat lateral frontal ll l r left right links rechts")
