@@ -15,7 +15,6 @@ from made_up_settings import END_TO_END, LINEAR, NETWORK, changed
 from made_up_stores import write_store, write_subset
 from scipy.special import expit, logsumexp, softmax
 from sklearn.metrics import accuracy_score, balanced_accuracy_score, confusion_matrix, roc_auc_score
-from table_aurocs import one_vs_rest_note
 from test_config import raw
 
 from moco_transfer.config import stages
@@ -33,6 +32,7 @@ from moco_transfer.networks import build_network, save_encoder, write_weights
 from moco_transfer.predict import predict
 from moco_transfer.report.model_card import SHOWN
 from moco_transfer.report.model_page import page
+from moco_transfer.report.names import one_vs_rest_note
 from moco_transfer.statistics.auroc import average_auroc
 from moco_transfer.statistics.decisions import balanced_accuracy, decisions
 from moco_transfer.tensors import read_tensors
@@ -213,6 +213,19 @@ def test_an_end_to_end_job_writes_what_its_kept_model_then_says(target, checkpoi
 # What is refused
 
 
+def with_a_multiclass_target():
+    """Return the paper's configuration with the folders of natural images as a multiclass target."""
+    return raw(
+        {
+            "datasets": {"natural": {"split": {"train": 0.6, "validation": 0.2, "test": 0.2}}},
+            "targets": {
+                "natural": {"percents": ["10"], "limited": [], "task": "multiclass"},
+            },
+            "finetune": {"optimizers": {"natural": LINEAR.optimizer.model_dump()}},
+        }
+    )
+
+
 @pytest.mark.parametrize(
     ("path", "value", "message"),
     [
@@ -223,15 +236,7 @@ def test_an_end_to_end_job_writes_what_its_kept_model_then_says(target, checkpoi
     ],
 )
 def test_a_task_that_cannot_fit_is_refused_with_the_configuration(path, value, message):
-    config = raw(
-        {
-            "datasets": {"natural": {"split": {"train": 0.6, "validation": 0.2, "test": 0.2}}},
-            "targets": {
-                "natural": {"percents": ["10"], "limited": [], "task": "multiclass"},
-            },
-            "finetune": {"optimizers": {"natural": LINEAR.optimizer.model_dump()}},
-        }
-    )
+    config = with_a_multiclass_target()
     assert check(config).targets["natural"].task == "multiclass"
     assert check(config).targets["chest"].task == "multilabel"
     *sections, key = path.split(".")
@@ -242,6 +247,18 @@ def test_a_task_that_cannot_fit_is_refused_with_the_configuration(path, value, m
     with pytest.raises(UserError, match=message) as refused:
         check(config)
     assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize("labels", [["cyst"], ["cyst", "scar"]])
+def test_a_table_with_one_label_is_no_choice_between_classes(labels):
+    config = with_a_multiclass_target()
+    table = {"file": "table.csv", "path": "path", "labels": labels}
+    config["datasets"]["natural"] |= {"adapter": "table", "root": "/data", "table": table}
+    if len(labels) > 1:
+        assert check(config)
+        return
+    with pytest.raises(UserError, match=r"targets\.natural\.task: multiclass needs several classes"):
+        check(config)
 
 
 SHARES = Split(unit="image", train=0.6, validation=0.2, test=0.2)
@@ -307,7 +324,7 @@ def test_predict_names_the_most_probable_class_and_gives_its_probability(tmp_pat
     path, out = tmp_path / "model.safetensors", tmp_path / "out.csv"
     plain = write_random_model(path, store, network(), thresholds=(0.0, None, -2.0))
     _, about = load_classifier(path)
-    weights = {f"{name}": values for name, values in plain.state_dict().items()}
+    weights = plain.state_dict()
     write_weights(path, weights, about.model_copy(update={"task": "multiclass"}).model_dump())
     (tmp_path / "images").mkdir()
     pixels = np.random.default_rng(5).integers(0, 256, (6, 40, 40), dtype=np.uint8)
