@@ -21,7 +21,7 @@ from moco_transfer.seeds import stream
 
 IMAGES, STUDIES, PATIENTS = 377_110, 227_835, 65_379
 VIEWS = ("AP", "PA", "LATERAL", "LL", "")
-SETTINGS = stages.Index(adapter="mimic_cxr_jpg", labeler="chexpert", views=None, table=None)
+SETTINGS = stages.Index(adapter="mimic_cxr_jpg", labeler="chexpert", views=None, table=None, folders=None)
 STAGE = "from moco_transfer.cli import main; assert not main()"
 
 
@@ -86,7 +86,16 @@ def _write_tables(root: Path, studies: pd.DataFrame, images: pd.DataFrame, draw:
 
 def _index(release: Path, index: Path) -> tuple[float, float]:
     """Return the seconds that the stage takes from start to end, and its peak memory in gigabytes."""
-    options = ["--root", release, "--index", index, "--max-quarantined", 0]
+    options = [
+        "--root",
+        release,
+        "--index",
+        index,
+        "--reading",
+        index.with_suffix(".json"),
+        "--max-quarantined",
+        0,
+    ]
     start = time.perf_counter()
     peak = peak_of(STAGE, "index", "--settings", SETTINGS.model_dump_json(), *options)
     seconds = time.perf_counter() - start

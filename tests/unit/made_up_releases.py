@@ -10,13 +10,13 @@ from moco_transfer.config import stages
 from moco_transfer.data import adapters
 from moco_transfer.data.adapters.mimic_cxr_jpg import LABELS
 
-DEFAULTS = {"labeler": "chexpert", "views": None, "table": None}
+DEFAULTS = {"labeler": "chexpert", "views": None, "table": None, "folders": None}
 
 
 def read_release(adapter: str, root: Path, max_quarantined: float = 0.01, **settings: object) -> pd.DataFrame:
     """Index the release in ``root``, with ``settings`` instead of the defaults."""
     chosen = stages.Index(adapter=adapter, **DEFAULTS | settings)
-    return adapters.read_release(chosen, root, max_quarantined)
+    return adapters.read_release(chosen, root, max_quarantined)[0]
 
 
 def touch(path: Path) -> None:

@@ -13,6 +13,8 @@ from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 from matplotlib.text import Text
 
+from moco_transfer.config.listing import Folders, Listing, Table
+from moco_transfer.data.adapters.reading import Reading, read_as
 from moco_transfer.data.card import NOT_USED, SHOWN_LABELS, DataCard, data_card
 from moco_transfer.data.index import build
 from moco_transfer.errors import UserError
@@ -277,3 +279,80 @@ def test_thousands_of_sizes_become_few_dots() -> None:
     dots = draw(card).axes[3].collections[0].get_offsets()
     assert len(card.sizes) > 1900 and 100 < len(dots) < 1000
     assert dots.min() > 1450 and dots.max() < 3550
+
+
+def read_of(tables: Tables, listing: Listing, **texts) -> Reading:
+    return read_as(listing, tables.index, pd.DataFrame(texts))
+
+
+GRADE = {"label 0": {"from": "grade", "at_least": 2}, "label 1": {"from": "<b>", "positive": ["x", "|"]}}
+
+
+def graded(tables: Tables, **keys) -> Reading:
+    listing = Table(file="my table.csv", path="file", labels=GRADE, **keys)
+    return read_of(
+        tables, listing, grade=["0", "1", "2", "3"] * 100, **{"<b>": [f"id{n}" for n in range(400)]}
+    )
+
+
+def test_the_card_says_how_a_table_was_read() -> None:
+    tables = Tables()
+    reading = graded(tables, patient_id="person", view="projection")
+    card = tables.card(reading=reading)
+    page = script.page(card, "A dataset", "a.svg", SPLIT, LABELS, shareable=False)
+    section = page[page.index("## How the table was read") : page.index("## The images")]
+    counts = tables.index["patient_id"].value_counts()
+    assert (
+        f"The file is my table.csv. 400 images of {len(counts)} patients, {counts.median():g} per patient "
+        f"(median; at most {counts.max()})"
+    ) in section
+    for row in ("path | file", "patient | person", "view | projection", "official split | none"):
+        assert f"| {row} |" in section
+    assert "| study | none (each image counts as a study) |" in section
+    values = tables.index["label 0"]
+    cells = [(values == 1).sum(), (values == 0).sum(), (values == -1).sum(), values.isna().sum()]
+    assert f"| label 0 | grade | at least 2 | {' | '.join(map(str, cells))} |" in section
+    assert "| grade | 0: 100; 1: 100; 2: 100; 3: 100 | 0 |" in section
+    assert "| &lt;b&gt; | x: 0; \\|: 0; 400 other values | 0 |" in section and "id1" not in section
+    # a figure has its own words, and a title says what comes first
+    drawn = " ".join(" ".join(text.get_text() for text in draw(card).findobj(Text)).split())
+    assert "patient: person" in drawn and "'label 0' is 1 if grade is at least 2" in drawn
+    assert page.index("## How") < page.index("![The card as a figure]")
+
+
+def test_a_table_without_patients_or_positives_is_a_warning() -> None:
+    tables = Tables()
+    tables.index["patient_id"] = tables.index["image_id"]
+    tables.index["label 0"] = np.where(np.arange(400) < 4, 1, 0)
+    reading = graded(tables)
+    card = tables.card(reading=reading)
+    page = script.page(card, "A dataset", "a.svg", SPLIT, LABELS, shareable=False)
+    drawn = " ".join(" ".join(text.get_text() for text in draw(card).findobj(Text)).split())
+    for warning in (
+        "No patient is named: each image counts as a patient.",
+        "Fewer than 5 images with the value 1: 'label 0' (4).",
+        "The configuration names values that '<b>' never has: 'x', '|'.",
+    ):
+        assert warning in " ".join(card.warnings) and warning in drawn
+    assert "**Warning:** No patient is named" in page
+    assert "400 images; each image counts as a patient" in page
+    assert not [each for each in tables.card(reading=reading, uncertain=None).warnings if "Fewer" in each]
+
+
+def test_the_card_says_how_folders_were_read() -> None:
+    tables = Tables()
+    listing = Folders(
+        pattern="{kl}/{patient_id}_{n}.png",
+        classes={"from": "kl", "values": ["label 0", "label 1", "label 2"]},
+    )
+    texts = {"kl": ["label 0", "label 1"] * 200, "patient_id": tables.index["patient_id"], "n": ["1"] * 400}
+    card = tables.card(reading=read_of(tables, listing, **texts))
+    page = script.page(card, "A dataset", "a.svg", SPLIT, LABELS, shareable=False)
+    assert "## How the folders were read" in page and "| path | the pattern |" in page
+    assert "The pattern is {kl}/{patient\\_id}\\_{n}.png." in page and "| not used | n |" in page
+    assert "| kl | label 0: 200; label 1: 200; label 2: 0 | 0 |" in page
+
+
+def test_a_release_has_no_section_on_its_reading(card: DataCard) -> None:
+    page = script.page(card, "A dataset", "a.svg", SPLIT, LABELS, shareable=False)
+    assert "## " not in page

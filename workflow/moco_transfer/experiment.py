@@ -19,6 +19,7 @@ from typing import Literal
 from moco_transfer.config.datasets import Dataset
 from moco_transfer.config.encoders import Encoder
 from moco_transfer.config.experiment import LIMITED, LIMITED_STEPS, NONE_LONGER, Config
+from moco_transfer.data.releases import OWN_LAYOUTS
 
 MODES = ("linear", "end_to_end")
 
@@ -100,13 +101,12 @@ def _is_copy(config: Config, name: str, target: str) -> bool:
 
 
 def _official_test(dataset: Dataset) -> tuple[str, ...] | None:
-    """Return who says which images are for testing, if it is not a draw of this run: a release, or a column of a table."""
+    """Return who says which images are for testing, if it is not a draw of this run: a release, a column of a table, or folders."""
     if dataset.split.test != "official":
         return None
-    return (
-        dataset.adapter,
-        *([dataset.table.file, str(dataset.table.official_split)] if dataset.table else []),
-    )
+    table, folders = dataset.table, dataset.folders
+    named = [table.file, str(table.official_split)] if table else [folders.pattern] if folders else []
+    return dataset.adapter, *named
 
 
 def _may_share_images(config: Config, name: str, target: str) -> bool:
@@ -118,7 +118,7 @@ def _may_share_images(config: Config, name: str, target: str) -> bool:
         return name == of_target.adapter
     if other.views and of_target.views and not set(other.views) & set(of_target.views):
         return False
-    if {other.adapter, of_target.adapter} & {"image_folder", "table"}:
+    if {other.adapter, of_target.adapter} & set(OWN_LAYOUTS):
         return bool(_places(other) & _places(of_target))
     return other.adapter == of_target.adapter and bool(other.phantom) == bool(of_target.phantom)
 

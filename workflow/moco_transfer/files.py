@@ -15,6 +15,7 @@ import logging
 import os
 import shutil
 import socket
+import stat
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -44,15 +45,14 @@ def content_digest(paths: Iterable[str | Path]) -> str:
     What is neither, such as a pipe, or cannot be read counts as empty: the job that needs it says what is wrong.
     """
     digest = hashlib.sha256()
-    for path in map(Path, paths):
+    for path in paths:
         part = b""
         with suppress(OSError):
-            if path.is_dir():
-                part = "\0".join(sorted(entry.name for entry in path.iterdir())).encode(
-                    "utf-8", "surrogateescape"
-                )
-            elif path.is_file():
-                with path.open("rb") as file:
+            mode = os.stat(path).st_mode  # noqa: PTH116 (there may be 10,000 folders; Path takes three times as long)
+            if stat.S_ISDIR(mode):
+                part = "\0".join(sorted(os.listdir(path))).encode("utf-8", "surrogateescape")  # noqa: PTH208
+            elif stat.S_ISREG(mode):
+                with Path(path).open("rb") as file:
                     part = hashlib.file_digest(file, "sha256").digest()
         digest.update(hashlib.sha256(part).digest())
     return digest.hexdigest()

@@ -71,6 +71,13 @@ def _official_splits(config: Config, name: str) -> Images:
         total, basis = dataset.phantom.images, "the configuration (phantoms)"
     elif index.is_file():
         return Images(_column(index, "official_split"), str(index))
+    elif dataset.folders:
+        from moco_transfer.data.adapters.folders import find_images
+        from moco_transfer.data.adapters.tables import split_values
+
+        images = find_images(Path(dataset.root), dataset.folders.pattern)
+        splits = split_values(images["split"], dataset.root) if "split" in images else [None] * len(images)
+        return Images(Counter(splits), f"the images in {dataset.root}/")
     elif dataset.table:
         from moco_transfer.data.adapters.tables import read_table, split_values
 

@@ -290,7 +290,9 @@ class _Jobs:
     def prediction_bytes(self, target: str) -> int:
         """Return the size of one training's predictions; one class is assumed if the classes are unknown."""
         dataset = self.config.datasets[target]
-        classes = len(dataset.table.labels) if dataset.table else RELEASES[dataset.adapter].classes or 1
+        classes = (
+            len(dataset.listing.label_names) if dataset.listing else RELEASES[dataset.adapter].classes or 1
+        )
         return self.scored(target) * (LOGIT_BYTES * classes + NAME_BYTES)
 
 

@@ -25,17 +25,15 @@ from tqdm import tqdm
 
 from moco_transfer.config.encoders import About
 from moco_transfer.data.adapters.tables import header, read_table, refuse
-from moco_transfer.data.decode import dataset_start
-from moco_transfer.data.image_file import open_image
+from moco_transfer.data.image_file import SUFFIXES, is_image
 from moco_transfer.data.packing import read_all
-from moco_transfer.errors import UnreadableImage, UserError
+from moco_transfer.errors import UserError
 from moco_transfer.escape import FORMULA, printable
 from moco_transfer.files import write_csv
 from moco_transfer.model import load_classifier
 from moco_transfer.training.device import open_device
 from moco_transfer.training.images import View, channels_first
 
-SUFFIXES = (".dcm", ".dicom", ".ima", ".jpg", ".jpeg", ".png")
 PATH_COLUMNS = ("path", "file")
 ANYWHERE = Path("/")
 
@@ -151,7 +149,7 @@ def _listed(images: Path, column: str | None) -> tuple[pd.DataFrame, list[str]]:
             names = _in_folder(folder)
         elif not images.exists():
             raise UserError(f"--images {images}: no such folder, table or image")
-        elif _is_image(images):
+        elif is_image(images):
             folder, names = folder.parent, [images.name]
         else:
             rows, column = _rows(images, column)
@@ -179,26 +177,13 @@ def _in_folder(folder: Path) -> list[str]:
     for top, folders, files in os.walk(folder, onerror=stop):
         folders[:] = [name for name in folders if not name.startswith(".")]
         for path in (Path(top, name) for name in files if not name.startswith(".")):
-            if _is_image(path):
+            if is_image(path):
                 found.append(path.relative_to(folder).as_posix())
             else:
                 others += 1
     if others:
         log.info("other files in the folder, which are left out: %d", others)
     return sorted(found)
-
-
-def _is_image(path: Path) -> bool:
-    """Return whether ``path`` has the suffix of an image, or is a DICOM of another name: PACS write many without a suffix."""
-    if path.suffix.lower() in SUFFIXES:
-        return True
-    if path.name == "DICOMDIR":  # the directory of a CD, which is a DICOM too
-        return False
-    try:
-        with open_image(path) as file:
-            return dataset_start(file.read(132)) is not None
-    except UnreadableImage:
-        return False
 
 
 def _rows(table: Path, column: str | None) -> tuple[pd.DataFrame, str]:

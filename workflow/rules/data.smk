@@ -33,7 +33,8 @@ rule index:
     input:
         generated_release,
     output:
-        "<data>/{dataset}/index.parquet",
+        index="<data>/{dataset}/index.parquet",
+        reading="<data>/{dataset}/reading.json",
     log:
         "<run>/logs/index/{dataset}.log",
     conda:
@@ -48,6 +49,7 @@ rule index:
                 labeler=dataset_of(wildcards).labeler,
                 views=dataset_of(wildcards).views,
                 table=dataset_of(wildcards).table,
+                folders=dataset_of(wildcards).folders,
             )
         ),
         release=release_digest,
@@ -56,7 +58,8 @@ rule index:
         "Indexing the {wildcards.dataset} release"
     shell:
         "exec python -m moco_transfer index --settings {params.settings:q} --root {resources.root:q}"
-        " --index {output:q} --max-quarantined {resources.max_quarantined} > {log:q} 2>&1"
+        " --index {output.index:q} --reading {output.reading:q} --max-quarantined {resources.max_quarantined}"
+        " > {log:q} 2>&1"
 
 
 # It takes seconds and starts before packing. Neither packing nor splitting waits for its output: another percentage would

@@ -224,6 +224,7 @@ rule data_card:
         sizes=store("{dataset}", "sizes.parquet"),
         quarantine=store("{dataset}", "quarantine.csv"),
         manifest=store("{dataset}", "manifest.json"),
+        reading="<data>/{dataset}/reading.json",
         splits="<run>/splits/{dataset}/fold1.parquet",
         checked="<run>/checks/{dataset}.txt",
         # The script does not even get pixels that must not be shown.
@@ -259,8 +260,8 @@ rule data_card:
         # Without this column, each study or image counts as a patient.
         identified=lambda wildcards: (
             dataset_of(wildcards).shareable
-            or dataset_of(wildcards).adapter != "table"
-            or dataset_of(wildcards).table.patient_id is not None
+            or dataset_of(wildcards).listing is None
+            or dataset_of(wildcards).listing.roles["patient_id"] is not None
         ),
         note=lambda wildcards: (
             "Phantom data: generated images, not radiographs" if wildcards.dataset in PHANTOMS else ""

@@ -16,11 +16,12 @@ from matplotlib.ticker import PercentFormatter
 from numpy.typing import NDArray
 
 from moco_transfer import escape
+from moco_transfer.data.adapters.reading import read_reading
 from moco_transfer.data.card import NOT_USED, SHOWN_LABELS, DataCard, data_card, frequent_labels
 from moco_transfer.data.manifest import read_manifest
 from moco_transfer.errors import in_one_line
 from moco_transfer.files import map_array, read_csv, read_parquet, write_text
-from moco_transfer.report import style
+from moco_transfer.report import reading_page, style
 from moco_transfer.report.lettering import SPACING, fitted, width
 from moco_transfer.report.tables import markdown
 from moco_transfer.seeds import stream
@@ -45,7 +46,7 @@ def draw(card: DataCard, title: str, examples: Sequence[NDArray[np.uint8]] | Non
     """
     labels = frequent_labels(card.labels)
     splits = list(card.counts["split"][:-1])
-    texts = [title, *labels, *card.views["view"], *card.warnings]
+    texts = [title, *labels, *card.views["view"], *_facts(card), *card.warnings]
     examples_height = 0.95 if examples else 0.2
     heights = [0.5, 0.35 + 0.2 * len(splits), 0.5 + 0.18 * max(len(labels), 2), 2.1, examples_height]
     figure = style.new_figure(style.TWO_COLUMNS, sum(heights) + 0.5, note, texts)
@@ -96,7 +97,7 @@ def _facts(card: DataCard) -> list[str]:
     ]
     if len(card.repairs):
         facts.append(f"repaired: {_counted(card.repairs)}")
-    return facts
+    return facts + (reading_page.facts(card.reading) if card.reading else [])
 
 
 def _counted(frequencies: pd.DataFrame) -> str:
@@ -229,6 +230,7 @@ def page(
         f"{card.indexed:,} images indexed = {card.stored:,} stored + {quarantined:,} quarantined. {examples}",
         "",
         *(f"**Warning:** {escape.markdown(text)}\n" for text in card.warnings),
+        *([*reading_page.section(card.reading), "## The images", ""] if card.reading else ()),
         f"![The card as a figure]({figure})",
         "",
         *(markdown(frame, caption) for frame, caption in tables),
@@ -288,6 +290,7 @@ def main(inputs, outputs, params) -> None:
         params.labels["uncertain"] if params.learned else None,
         params.declared,
         params.identified,
+        read_reading(Path(inputs.reading)),
     )
     examples = None
     if params.shareable:  # otherwise the images are not even an input

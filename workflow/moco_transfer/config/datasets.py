@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import shlex
 from typing import Annotated, Any, Literal
 
 from pydantic import (
     Field,
-    StringConstraints,
     ValidationError,
     ValidatorFunctionWrapHandler,
     WrapValidator,
@@ -15,10 +13,8 @@ from pydantic import (
 )
 
 from moco_transfer.config import Positive, Section, Share, Text, UserPath
+from moco_transfer.config.listing import Folders, Listing, Table
 from moco_transfer.data.releases import PHANTOMS, RELEASES
-
-# The name of a column as a table is read: without the blanks around it.
-Column = Annotated[Text, StringConstraints(strip_whitespace=True, min_length=1)]
 
 
 def _share_or_official(value: Any, check: ValidatorFunctionWrapHandler) -> Any:
@@ -29,8 +25,6 @@ def _share_or_official(value: Any, check: ValidatorFunctionWrapHandler) -> Any:
 
 
 HeldOut = Annotated[Share | Literal["official"], WrapValidator(_share_or_official)]
-# Linux allows a command of 128 KiB, and a table's keys are a part of one.
-MOST_COMMAND_BYTES = 100_000
 
 
 class Phantom(Section):
@@ -84,48 +78,16 @@ class Labels(Section):
     )
 
 
-class Table(Section):
-    """The columns of a user's own CSV or Parquet file."""
-
-    file: Column = Field(description="The CSV or Parquet file, relative to `root`.")
-    path: Column = Field(description="The column with each image's path, relative to `root`.")
-    labels: Annotated[list[Column], Field(min_length=1)] = Field(
-        description="The columns with labels: 1, 0, -1 or blank."
-    )
-    image_id: Column | None = Field(
-        None, description="The column with a unique name of each image. If null, the path is the name."
-    )
-    patient_id: Column | None = Field(
-        None,
-        description="The column with the patient. If null, each study (or image) counts as a separate patient.",
-    )
-    study_id: Column | None = Field(
-        None, description="The column with the study. If null, each image counts as a separate study."
-    )
-    official_split: Column | None = Field(
-        None,
-        description="The column with `train`, `validation` or `test`; `val`, `valid`, `dev`, `training`, `testing` and capitals are read too.",
-    )
-    view: Column | None = Field(None, description="The column with the view, for `views` and the data card.")
-
-    @model_validator(mode="after")
-    def _fits_a_command(self) -> Table:
-        size = len(shlex.quote(self.model_dump_json()).encode())
-        if size > MOST_COMMAND_BYTES:
-            raise ValueError(
-                f"its {len(self.labels)} labels and other names are {size:,} bytes, more than the "
-                f"{MOST_COMMAND_BYTES:,} that fit into a command; choose fewer labels, or shorter names of columns"
-            )
-        return self
-
-
 class Dataset(Section):
     title: Text = Field(
         description="Its name in figures and tables. If it is not given, phantoms have a title of their own, and other datasets "
         "the name of their section."
     )
-    adapter: Literal["vindr_spinexr", "mimic_cxr_jpg", "nih_chestxray14", "image_folder", "table"] = Field(
-        description="The layout of `root`: that of a release, or `table` for a CSV or Parquet file of your own."
+    adapter: Literal[
+        "vindr_spinexr", "mimic_cxr_jpg", "nih_chestxray14", "image_folder", "table", "folders"
+    ] = Field(
+        description="The layout of `root`: that of a release, `table` for a CSV or Parquet file of your own, or `folders` for images whose "
+        "folders and names say what they are."
     )
     root: UserPath | None = Field(
         description="The folder that contains the unpacked release. `~` and variables such as `$HOME` are replaced."
@@ -137,6 +99,9 @@ class Dataset(Section):
         None, description="The views to keep, with the release's names. If null, all are kept."
     )
     table: Table | None = Field(None, description="For the adapter `table`: its columns.")
+    folders: Folders | None = Field(
+        None, description="For the adapter `folders`: the pattern of the paths, and the labels."
+    )
     shareable: bool = Field(
         False,
         description="Whether its images and identifiers may enter figures, tables and the report. If it is not given, only those of "
@@ -156,27 +121,39 @@ class Dataset(Section):
             raise ValueError("it has no images; give either 'root' or 'phantom'")
         if self.phantom and self.adapter not in PHANTOMS:
             raise ValueError(f"there are no phantoms in this layout; choose from {', '.join(PHANTOMS)}")
-        if (self.adapter == "table") != (self.table is not None):
-            raise ValueError("the adapter 'table' needs the section 'table'; no other adapter may have it")
+        for kind in ("table", "folders"):
+            if (self.adapter == kind) != (getattr(self, kind) is not None):
+                raise ValueError(
+                    f"the adapter '{kind}' needs the section '{kind}'; no other adapter may have it"
+                )
         return self
 
     @model_validator(mode="after")
     def _names_what_it_uses(self) -> Dataset:
         known = RELEASES[self.adapter].images
+        cures = {
+            "table": "table.{0} names no column; name it",
+            "folders": "folders.pattern has no wildcard {{{1}}}; add it",
+        }
         for side in ("validation", "test"):
             if getattr(self.split, side) == "official":
-                if self.table and self.table.official_split is None:
-                    raise ValueError(
-                        f"split.{side} is 'official', but table.official_split names no column; name it, or give a share"
-                    )
-                if not self.table and side not in known:
+                if self.listing and self.listing.roles["official_split"] is None:
+                    cure = cures[self.adapter].format("official_split", "split")
+                    raise ValueError(f"split.{side} is 'official', but {cure}, or give a share")
+                if not self.listing and side not in known:
                     raise ValueError(
                         f"split.{side} is 'official', but this release has no official {side} images; give a share"
                     )
-        if self.views and (self.table.view is None if self.table else not RELEASES[self.adapter].views):
-            hint = "name their column in table.view, or " if self.table else ""
+        has_views = self.listing.roles["view"] if self.listing else RELEASES[self.adapter].views
+        if self.views and not has_views:
+            hint = f"{cures[self.adapter].format('view', 'view')}, or " if self.listing else ""
             raise ValueError(f"views: this dataset names no views; {hint}set views to null")
         return self
+
+    @property
+    def listing(self) -> Listing | None:
+        """What lists the images and their labels, if it is no release."""
+        return self.table or self.folders
 
 
 def _is_blank(value: Any) -> bool:

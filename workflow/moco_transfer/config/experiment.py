@@ -19,7 +19,7 @@ from moco_transfer.config import Average, Name, Percent, Positive, Precision, Sa
 from moco_transfer.config.datasets import Dataset, implied
 from moco_transfer.config.encoders import Encoder
 from moco_transfer.config.training import DEFAULT, Finetune, Moco, Model, Pretraining
-from moco_transfer.data.releases import RELEASES
+from moco_transfer.data.releases import OWN_LAYOUTS, RELEASES
 from moco_transfer.errors import UserError
 
 
@@ -260,16 +260,16 @@ class Config(Section):
     def _encoders_fit(self) -> Config:
         for source, encoder in self.encoders.items():
             where = "model.initial_weights" if source == INITIAL else f"sources.{source}"
-            known = [*self.datasets, *(name for name in RELEASES if name not in ("image_folder", "table"))]
+            known = [*self.datasets, *(name for name in RELEASES if name not in OWN_LAYOUTS)]
             _require(f"{where}.trained_on", encoder.trained_on, known, "a dataset or an adapter")
             if isinstance(encoder.weights, str):
                 continue
             where, name = f"{where}.weights.classes_of", encoder.weights.classes_of
             _require(where, [name], self.datasets, "a dataset")
-            if self.datasets[name].adapter not in ("image_folder", "table"):
+            if self.datasets[name].adapter not in OWN_LAYOUTS:
                 raise ValueError(
                     f"{where}: the images of '{name}' do not have exactly one class each; "
-                    "name a dataset with the adapter image_folder or table"
+                    f"name a dataset with the adapter {' or '.join(OWN_LAYOUTS)}"
                 )
             if name in self.targets:
                 raise ValueError(
@@ -330,7 +330,7 @@ def _one_line(error: dict[str, Any]) -> str:
     where = ".".join(map(str, path))
     key = f"'{where}': " if where else ""
     if error["type"] == "extra_forbidden":
-        keys = {name for section in Section.__subclasses__() for name in section.model_fields}
+        keys = {field.alias or name for each in _sections() for name, field in each.model_fields.items()}
         if len(path) == 1:
             keys = set(Config.model_fields)
         near = difflib.get_close_matches(str(path[-1]), sorted(keys - {path[-1]}), n=1)
@@ -348,6 +348,11 @@ def _one_line(error: dict[str, Any]) -> str:
     if path[:1] == ["sources"] and len(path) == 2 and error["type"] == "list_type":
         wanted = "expected a list of datasets, or a section that names an encoder"
     return f"config: {key}{wanted}{shown}"
+
+
+def _sections(above: type[Section] = Section) -> list[type[Section]]:
+    """Return all kinds of sections."""
+    return [each for below in above.__subclasses__() for each in (below, *_sections(below))]
 
 
 def _how_to_quote(found: Any) -> str:

@@ -55,7 +55,9 @@ def reference() -> str:
         for name, field in section.model_fields.items():
             inner = _section_of(field.annotation)
             what = field.description or (f"see below, `{_join(path, name)}`" if inner else "")
-            parts.append(f"| `{name}` | {_type_name(field.annotation, field.metadata)} | {what} |")
+            parts.append(
+                f"| `{field.alias or name}` | {_type_name(field.annotation, field.metadata)} | {what} |"
+            )
     return "\n".join(parts) + "\n"
 
 
@@ -64,9 +66,13 @@ def _sections(section: type[Section], path: str) -> list[tuple[str, type[Section
     for name, field in section.model_fields.items():
         inner = _section_of(field.annotation)
         if inner:
-            below = "NAME" if get_origin(field.annotation) is dict else ""
+            below = "NAME" if _is_by_name(field.annotation) else ""
             found += _sections(inner, _join(_join(path, name), below))
     return found
+
+
+def _is_by_name(annotation: Any) -> bool:
+    return get_origin(annotation) is dict or any(map(_is_by_name, get_args(annotation)))
 
 
 def _join(path: str, name: str) -> str:

@@ -24,7 +24,7 @@ from moco_transfer.config import (
     Section,
 )
 from moco_transfer.config.augmentation import OptionalAugmentation
-from moco_transfer.config.datasets import Labels, Phantom, Split, Store, Table
+from moco_transfer.config.datasets import Folders, Labels, Phantom, Split, Store, Table
 from moco_transfer.config.encoders import Encoder, Side, Taps
 from moco_transfer.config.experiment import Evaluation, Similarity
 from moco_transfer.config.training import Moco, Optimizer, Probe, Schedule
@@ -48,6 +48,7 @@ class Index(Section):
     labeler: str
     views: list[str] | None
     table: Table | None
+    folders: Folders | None
 
 
 class Pack(Section):

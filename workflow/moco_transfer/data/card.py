@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from moco_transfer.data.adapters.reading import Reading
 from moco_transfer.data.labels import SPLITS, label_columns
 from moco_transfer.errors import UserError
 
@@ -37,7 +38,8 @@ class DataCard:
     ``labels`` are split, label, images, present (value 1), uncertain (-1), blank and prevalence (present /
     images). ``views`` has view and images, ``sizes`` width, height and images, ``quarantined`` reason and
     images, ``repairs`` repair and images, the most frequent first. ``settings`` are the store's. ``warnings``
-    are sentences about splits in which a class has no positives or no negatives.
+    are sentences about splits in which a class has no positives or no negatives, and on the ``reading`` of a user's own table
+    or folders (else None).
     """
 
     indexed: int
@@ -50,6 +52,7 @@ class DataCard:
     settings: Mapping[str, Any]
     repairs: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=["repair", "images"]))
     warnings: Sequence[str] = ()
+    reading: Reading | None = None
 
 
 def data_card(
@@ -61,6 +64,7 @@ def data_card(
     uncertain: str | None = "zero",
     declared: bool = True,
     identified: bool = True,
+    reading: Reading | None = None,
 ) -> DataCard:
     """Return the numbers of the card of a store.
 
@@ -71,7 +75,7 @@ def data_card(
     learns the labels, and then they need no warnings. Classes have names on the card only if these are
     ``declared``, by a release or a configuration: names of folders may be identifiers. Views have names only
     if patients are ``identified``: otherwise each study or image counts as a patient, and a view may be one.
-    Raises
+    ``reading`` says how a user's own table or folders were read. Raises
     UserError if the counts do not reconcile.
     """
     indexed, stored, quarantined = (manifest[key] for key in ("indexed", "stored", "quarantined"))
@@ -108,7 +112,11 @@ def data_card(
         quarantined=_frequencies(quarantine[["reason"]]),
         settings=manifest["settings"],
         repairs=_most_frequent(pd.Series(manifest.get("repairs", {}), dtype="int64"), ["repair"]),
-        warnings=one_sided(labels, uncertain, named) if uncertain else (),
+        warnings=[
+            *(reading.warnings(learned=uncertain is not None) if reading else ()),
+            *(one_sided(labels, uncertain, named) if uncertain else ()),
+        ],
+        reading=reading,
     )
 
 

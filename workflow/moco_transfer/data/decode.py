@@ -16,7 +16,7 @@ from typing import BinaryIO, NamedTuple
 import numpy as np
 from PIL import Image
 
-from moco_transfer.data.image_file import is_of_the_machine, open_image
+from moco_transfer.data.image_file import dataset_start, is_of_the_machine, open_image
 from moco_transfer.data.picture import read_picture
 from moco_transfer.errors import UnreadableImage
 
@@ -114,14 +114,6 @@ def fit(image: Decoded, size: int, how: str, colour: bool) -> np.ndarray:
     square = Image.new(mode, (size, size))
     square.paste(resized(inner, whole), ((size - inner[0]) // 2, (size - inner[1]) // 2))
     return np.asarray(square)
-
-
-def dataset_start(head: bytes) -> int | None:
-    """Return where the data elements start in a file that begins with ``head``; None for other formats."""
-    if head[128:] == b"DICM":
-        return 132
-    # without preamble: the first element is of group 2 (file meta) or 8, in either byte order
-    return 0 if head[:2] in (b"\x02\x00", b"\x08\x00", b"\x00\x08") else None
 
 
 def _reason(error: Exception) -> str:

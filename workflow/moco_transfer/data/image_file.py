@@ -1,4 +1,4 @@
-"""Open the image files of a release, and tell the errors of the machine from those of a file.
+"""Find and open the image files of a release, and tell the errors of the machine from those of a file.
 
 An image that is missing or broken goes to quarantine. Every other error (too many open files, a network disk
 that does not answer) says nothing about the image, so it stops the job.
@@ -14,6 +14,8 @@ from typing import BinaryIO
 
 from moco_transfer.errors import UnreadableImage, UserError
 
+# How the names of images end, in any capitals. DICOMs often have other names.
+SUFFIXES = (".dcm", ".dicom", ".ima", ".jpg", ".jpeg", ".png")
 MISSING = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG)
 # What decoders meet if a broken file sends them to a position that no file has.
 IMPOSSIBLE_POSITION = (errno.EINVAL, errno.EOVERFLOW)
@@ -58,6 +60,27 @@ def open_image(path: Path, root: Path | None = None) -> BinaryIO:
         os.close(descriptor)
         raise UnreadableImage("not a regular file")
     return os.fdopen(descriptor, "rb")
+
+
+def is_image(path: Path) -> bool:
+    """Return whether ``path`` has the suffix of an image, or is a DICOM of another name: PACS write many without a suffix."""
+    if path.suffix.lower() in SUFFIXES:
+        return True
+    if path.name == "DICOMDIR":  # the directory of a CD, which is a DICOM too
+        return False
+    try:
+        with open_image(path) as file:
+            return dataset_start(file.read(132)) is not None
+    except UnreadableImage:
+        return False
+
+
+def dataset_start(head: bytes) -> int | None:
+    """Return where the data elements start in a file that begins with ``head``; None for other formats."""
+    if head[128:] == b"DICM":
+        return 132
+    # without preamble: the first element is of group 2 (file meta) or 8, in either byte order
+    return 0 if head[:2] in (b"\x02\x00", b"\x08\x00", b"\x00\x08") else None
 
 
 def is_of_the_machine(error: Exception) -> bool:

@@ -16,10 +16,9 @@ from moco_transfer.config import stages
 from moco_transfer.data import index
 from moco_transfer.data.adapters import layout
 from moco_transfer.data.adapters.tables import BLANKS
+from moco_transfer.data.image_file import SUFFIXES
 from moco_transfer.errors import UserError
 from moco_transfer.escape import UNPRINTABLE
-
-SUFFIXES = {".jpg", ".jpeg", ".png", ".dcm", ".dicom"}
 
 log = logging.getLogger(__name__)
 
@@ -50,7 +49,7 @@ def _images(folder: Path, where: str) -> list[str]:
     images = [name for name in files if Path(name).suffix.lower() in SUFFIXES]
     if not images:
         raise UserError(
-            f"{where}: no image in this class ({', '.join(sorted(SUFFIXES))}) among its {len(files)} entries"
+            f"{where}: no image in this class ({', '.join(SUFFIXES)}) among its {len(files)} entries"
         )
     if len(images) < len(files):
         log.warning("%s: entries left out because they are not images: %d", where, len(files) - len(images))

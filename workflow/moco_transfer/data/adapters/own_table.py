@@ -2,7 +2,7 @@
 
 It needs a column of paths and at least one of labels. Without a column of studies, each image counts as a
 separate study; without a column of patients, each study counts as a separate patient. Labels are 1, 0, -1 or
-blank (``tables.label_values`` accepts some words too).
+blank (``tables.label_values`` accepts some words too), or made from other columns by rules (``label_rules``).
 """
 
 from __future__ import annotations
@@ -17,10 +17,12 @@ from pathlib import Path
 import pandas as pd
 
 from moco_transfer.config import stages
-from moco_transfer.config.datasets import Table
+from moco_transfer.config.listing import Table
 from moco_transfer.data import index
+from moco_transfer.data.adapters.identity import checked
+from moco_transfer.data.adapters.label_rules import made_labels
 from moco_transfer.data.adapters.layout import places_of
-from moco_transfer.data.adapters.tables import label_values, read_table, refuse, refuse_blanks, split_values
+from moco_transfer.data.adapters.tables import read_table, refuse, refuse_blanks
 from moco_transfer.errors import UserError
 
 # How spreadsheets write a long number.
@@ -33,8 +35,8 @@ LOST_DIGITS = (
 log = logging.getLogger(__name__)
 
 
-def read(root: Path, settings: stages.Index) -> pd.DataFrame:
-    """Return the index of the images that the file ``settings.table.file`` lists, in its order.
+def read(root: Path, settings: stages.Index) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Return the index of the images that the file ``settings.table.file`` lists, in its order, and the file's columns as text.
 
     Raises UserError that names the line of a CSV, or the row of a Parquet file, for a blank or duplicate
     identifier, a path that leaves ``root`` or occurs twice, an unknown label or split, a study of several
@@ -43,7 +45,9 @@ def read(root: Path, settings: stages.Index) -> pd.DataFrame:
     table = settings.table
     path = root / table.file
     roles = _columns_by_role(table, path)
-    rows = read_table(path, list(dict.fromkeys([*roles.values(), *table.labels])))
+    identity = dict.fromkeys([*roles.values(), *(table.labels if not table.rules else ())])
+    ruled = [column for column in table.ruled_columns if column not in identity]
+    rows = read_table(path, [*identity, *ruled], as_written=ruled)
     columns = pd.DataFrame({role: rows[column] for role, column in roles.items()})
     columns["path"] = _checked_paths(columns["path"], path, table.path, root)
     identifiers = dict.fromkeys(roles[role] for role in ("image_id", "study_id", "patient_id"))
@@ -51,20 +55,8 @@ def read(root: Path, settings: stages.Index) -> pd.DataFrame:
     refuse_blanks(rows, identifiers, path)
     for column in identifiers:
         refuse(rows[column].str.fullmatch(SCIENTIFIC), path, LOST_DIGITS, column)
-    kind = rows.index.name
-    for role in ("image_id", "path"):
-        message = f"it is also on an earlier {kind}; expected one {kind} per image"
-        refuse(columns[role].duplicated(), path, message, roles[role])
-    for role in ("patient_id", "study_id"):
-        if roles[role] != roles["image_id"]:
-            refuse(index.respelled(columns[role]), path, index.RESPELLED, roles[role])
-    if roles["patient_id"] != roles["study_id"]:
-        patient = columns.groupby("study_id", sort=False)["patient_id"].transform("first")
-        message = f"this study has another patient on an earlier {kind}; make studies unique across patients"
-        refuse(patient != columns["patient_id"], path, message, roles["study_id"])
-    if "official_split" in roles:
-        columns["official_split"] = _check_splits(columns, path, roles)
-    return index.build(columns, label_values(rows, table.labels, path), str(path))
+    columns = checked(columns, roles, path)
+    return index.build(columns, made_labels(rows, table, path), str(path)), rows
 
 
 def _columns_by_role(table: Table, path: Path) -> dict[str, str]:
@@ -77,7 +69,7 @@ def _columns_by_role(table: Table, path: Path) -> dict[str, str]:
         "study_id": study,
         "path": table.path,
     }
-    both = set(table.labels) & set(roles.values())
+    both = set() if table.rules else set(table.labels) & set(roles.values())
     if both:
         raise UserError(
             f"{path}: column '{min(both)}' is given as a label and as a path or identifier; "
@@ -119,12 +111,3 @@ def _respelled(
     if len(changed):
         log.warning("paths read with %s, because no such files are there as written: %d", how, len(changed))
     return changed.reindex(paths.index).fillna(paths)
-
-
-def _check_splits(columns: pd.DataFrame, path: Path, roles: dict[str, str]) -> pd.Series:
-    """Return the official splits by their names here; raises UserError if a patient is in two of them."""
-    split = split_values(columns["official_split"].rename(roles["official_split"]), path)
-    first = split.groupby(columns["patient_id"]).transform("first")
-    message = "this patient is also in another official split; keep each in one"
-    refuse(split.notna() & (split != first), path, message, roles["patient_id"])
-    return split

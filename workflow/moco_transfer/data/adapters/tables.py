@@ -18,12 +18,13 @@ import csv
 import difflib
 import gzip
 import io
+import json
 import logging
 import os
 import stat
 import unicodedata
 import zlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -34,6 +35,7 @@ import pyarrow.compute as pc
 import pyarrow.csv
 import pyarrow.parquet as pq
 
+from moco_transfer.config.listing import MISSING
 from moco_transfer.data.index import LABEL_VALUES
 from moco_transfer.data.labels import SPLITS
 from moco_transfer.errors import UserError
@@ -50,8 +52,6 @@ BLANKS = "".join(
     for letter in map(chr, range(0x10000))
     if unicodedata.category(letter) in ("Zs", "Zl", "Zp", "Cc", "Cf")
 )
-# What programs write for a missing value, in any capitals. A patient of that name would be many patients.
-MISSING = ("na", "n/a", "#n/a", "<na>", "nan", "none", "null")
 # How files of other formats begin.
 FORMATS = {
     b"PK\x03\x04": "an Excel workbook or a zip archive",
@@ -73,11 +73,11 @@ SPLIT_NAMES = {
 log = logging.getLogger(__name__)
 
 
-def read_table(path: Path, columns: Sequence[str]) -> pd.DataFrame:
+def read_table(path: Path, columns: Sequence[str], as_written: Collection[str] = ()) -> pd.DataFrame:
     """Return the ``columns`` of the CSV or Parquet file at ``path``, all as text without blanks around it; a blank is null.
 
     A CSV may be gzipped, whatever its name says; it is UTF-8, with or without a byte order mark, or else Latin-1, with a
-    warning. Numbers of a Parquet file are written as a CSV would have them: patient 17 is '17', also if pandas made it a
+    warning. ``MISSING`` words are blanks too, but not in the columns ``as_written``. Numbers of a Parquet file are written as a CSV would have them: patient 17 is '17', also if pandas made it a
     float because of blanks among the others, and True is '1'.
 
     Raises UserError if the file is missing, damaged, empty or too large, if a column is missing or occurs twice, if a
@@ -85,10 +85,10 @@ def read_table(path: Path, columns: Sequence[str]) -> pd.DataFrame:
     """
     content = read_content(path)
     if content.startswith(b"PAR1"):
-        return _read_parquet(content, columns, path)
+        return _read_parquet(content, columns, path, as_written)
     while content.startswith(b"\xef\xbb\xbf"):
         content = content[3:]
-    return _read_csv(content, columns, path)
+    return _read_csv(content, columns, path, as_written)
 
 
 def header(path: Path) -> list[str]:
@@ -146,10 +146,10 @@ def _require_size(size: int, rows: int, path: Path) -> None:
             )
 
 
-def stripped(column: pa.ChunkedArray) -> pa.ChunkedArray:
-    """Return a ``column`` of text without the ``BLANKS`` around each value; what is empty then, or ``MISSING``, is null."""
+def stripped(column: pa.ChunkedArray, missing: Sequence[str] = MISSING) -> pa.ChunkedArray:
+    """Return a ``column`` of text without the ``BLANKS`` around each value; what is empty then, or ``missing``, is null."""
     text = pc.utf8_trim(column, characters=BLANKS)
-    blank = pc.is_in(pc.utf8_lower(text), value_set=pa.array(["", *MISSING]))
+    blank = pc.is_in(pc.utf8_lower(text), value_set=pa.array(["", *missing]))
     return pc.if_else(blank, None, text)
 
 
@@ -167,12 +167,11 @@ def label_values(table: pd.DataFrame, columns: Sequence[str], path: Path) -> pd.
             numbers = numbers.fillna(table[column].str.lower().map(TRUTH).astype(np.float64))
             bad &= ~numbers.isin(LABEL_VALUES)
         if bad.any():
-            found = "text; write 1 for present and 0 for absent"
+            rule = "positive: [its values that count as 1]"
+            found = "text; write 1 for present and 0 for absent, or make a label of it by a rule"
             if numbers[bad].notna().any():
-                found = (
-                    "another number; if it is a grade, add a column of 1 and 0, such as 1 from grade 2 on, and name "
-                    "that column in table.labels"
-                )
+                found, rule = "another number; if it is a grade, make a label of it", "at_least: 2"
+            found += f", such as labels: {{NAME: {{from: {json.dumps(column, ensure_ascii=False)}, {rule}}}}}"
             refuse(bad, path, f"expected 1, 0, -1 or a blank, found {found}", column)
         values[column] = numbers.to_numpy(dtype=np.float32)
     return pd.DataFrame(values, index=table.index)
@@ -205,16 +204,20 @@ def refuse_duplicates(table: pd.DataFrame, columns: list[str], path: Path) -> No
 def refuse(bad: pd.Series, path: Path, message: str, column: str | None = None) -> None:
     """Raise UserError with ``message`` and the place of the first row at which ``bad`` (bool [rows]) is true, if any is.
 
-    ``bad`` has the index of the table, which was read from ``path``; ``column`` is a part of the place if given.
+    ``bad`` has the index of the table, which was read from ``path``, or of the images in the folder ``path``; ``column`` is a
+    part of the place if given.
     """
     if bad.any():
         rows, kind = bad.index[bad.to_numpy(dtype=bool)], bad.index.name
-        place = f"{path}, {kind} {rows[0]}" + (f", column '{column}'" if column else "")
+        text = "wildcard" if kind == "image" else "column"
+        place = f"{path}, {kind} {rows[0]}" + (f", {text} '{column}'" if column else "")
         others = f" ({len(rows)} such {kind}s)" if len(rows) > 1 else ""
         raise UserError(f"{place}: {message}{others}")
 
 
-def _read_csv(content: bytes, columns: Sequence[str], path: Path) -> pd.DataFrame:
+def _read_csv(
+    content: bytes, columns: Sequence[str], path: Path, as_written: Collection[str]
+) -> pd.DataFrame:
     _require_size(len(content), max(content.count(b"\n"), content.count(b"\r")), path)
     head = content[:100].lstrip()
     for start, what in FORMATS.items():
@@ -246,7 +249,10 @@ def _read_csv(content: bytes, columns: Sequence[str], path: Path) -> pd.DataFram
     if not lines:
         raise UserError(f"{path}: the table has no rows; download it again")
     frame = pd.DataFrame(
-        {name: stripped(table[old]).to_pandas() for name, old in zip(columns, written, strict=True)}
+        {
+            name: stripped(table[old], () if name in as_written else MISSING).to_pandas()
+            for name, old in zip(columns, written, strict=True)
+        }
     )
     frame.index = pd.Index(lines, name="line")
     return frame
@@ -362,7 +368,9 @@ def _suggestions(missing: Sequence[str], present: Sequence[str], cutoff: float) 
     return f"; did you mean {', '.join(hints)}?" if hints else ""
 
 
-def _read_parquet(content: bytes, columns: Sequence[str], path: Path) -> pd.DataFrame:
+def _read_parquet(
+    content: bytes, columns: Sequence[str], path: Path, as_written: Collection[str]
+) -> pd.DataFrame:
     try:
         with pq.ParquetFile(pa.BufferReader(content)) as file:
             schema, stored = file.schema_arrow, file.metadata
@@ -380,7 +388,9 @@ def _read_parquet(content: bytes, columns: Sequence[str], path: Path) -> pd.Data
             pa.BufferReader(content), read_dictionary=texts, page_checksum_verification=True
         ) as file:
             for column, name in written.items():
-                table[column] = _as_text(file.read(columns=[name], use_threads=False)[name], column, path)
+                stored_column = file.read(columns=[name], use_threads=False)[name]
+                missing = () if column in as_written else MISSING
+                table[column] = _as_text(stored_column, column, path, missing)
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         reason = " ".join(str(error).split())[:120]
         raise UserError(f"{path}: not a readable Parquet file ({reason}); write it again") from None
@@ -392,7 +402,7 @@ def _is_text(kind: pa.DataType) -> bool:
     return pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)
 
 
-def _as_text(column: pa.ChunkedArray, name: str, path: Path) -> pd.Series:
+def _as_text(column: pa.ChunkedArray, name: str, path: Path, missing: Sequence[str]) -> pd.Series:
     kind = column.type
     if pa.types.is_dictionary(kind):
         kind = kind.value_type
@@ -414,4 +424,4 @@ def _as_text(column: pa.ChunkedArray, name: str, path: Path) -> pd.Series:
         column = column.cast(pa.int8())
     elif not (_is_text(kind) or pa.types.is_integer(kind) or pa.types.is_null(kind)):
         raise UserError(f"{path}: column '{name}' holds {kind}; expected text or numbers: write it as text")
-    return stripped(column.cast(pa.string())).to_pandas().astype("str")
+    return stripped(column.cast(pa.string()), missing).to_pandas().astype("str")
