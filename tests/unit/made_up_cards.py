@@ -11,7 +11,7 @@ from made_up_settings import NETWORK
 
 from moco_transfer.config.datasets import Store
 from moco_transfer.config.encoders import About, Made
-from moco_transfer.report.model_page import ModelCard
+from moco_transfer.report.model_card import ModelCard
 from moco_transfer.statistics.predictions import Scored
 from moco_transfer.statistics.scorecard import ClassResult, average_result, class_results
 
@@ -79,6 +79,7 @@ def model_card(
         ways=8,
         results=found,
         average=average_result(test, unit, PERCENTILES, "weighted"),
+        decisions=None,
         labelled=test.labels[:60],
         validation=validation.labels,
         test=test.labels,

@@ -31,6 +31,7 @@ CASES = {
     "four groups": (32, 16, 4),
     "uneven groups": (58, 58, 4),
     "uneven ranks": (45, 15, 2),
+    "colour": (32, 16, 2),
 }
 STEPS = 10
 
@@ -53,8 +54,9 @@ class LastState:
 
 
 def write_inputs(folder: Path) -> None:
-    """Write noise images to ``folder``."""
+    """Write noise images in grey and in colour to ``folder``."""
     write_store(folder / "store", (64, 36, 36))
+    write_store(folder / "colour", (64, 36, 36, 3))
 
 
 class DoubleMoCo(moco.MoCo):
@@ -87,10 +89,11 @@ def train(folder: Path, case: str, ranks: Ranks = ALONE) -> dict[str, Any]:
         changed(
             PRETRAIN,
             moco__queue=48,
+            moco__augment="moco_v2" if case == "colour" else "moco_cxr",
             schedule={"epochs": epochs, "batch": batch, "lr": 0.002, "bn_groups": groups},
         ),
         build_network(NETWORK, 1),
-        ImagePool([(folder / "store" / "images.npy", np.arange(images))]),
+        ImagePool([(folder / ("colour" if case == "colour" else "store") / "images.npy", np.arange(images))]),
         {},
         torch.device("cpu"),
         checkpoint,

@@ -68,11 +68,16 @@ class Job:
         return found
 
 
-def small_trainings(folder: Path, epochs: int) -> dict[str, Job]:
-    """Make 64 labelled noise images in ``folder`` and return the jobs that train on them, by stage."""
+def small_trainings(folder: Path, epochs: int, colour: bool = False) -> dict[str, Job]:
+    """Make 64 labelled noise images in ``folder``, in grey or ``colour``, and return the jobs that train on them, by stage."""
     half, quarter = IMAGES // 2, IMAGES // 4
     labels = {"abnormal": np.tile([0, 1], half)}
-    store = write_store(folder / "store", (IMAGES, 40, 40), labels, (half, quarter, quarter))
+    store = write_store(
+        folder / "store",
+        (IMAGES, 40, 40, 3) if colour else (IMAGES, 40, 40),
+        labels,
+        (half, quarter, quarter),
+    )
     weights = folder / "initial.safetensors"
     save_encoder(build_network(NETWORK, 1), weights)
     pretrain = Job(
@@ -80,6 +85,7 @@ def small_trainings(folder: Path, epochs: int) -> dict[str, Job]:
         changed(
             PRETRAIN,
             moco__queue=48,
+            moco__augment="moco_v2" if colour else "moco_cxr",
             schedule={"epochs": epochs, "batch": 16, "lr": 0.03, "bn_groups": 2},
             images="train+validation",
             datasets=[{"name": "noise", "uncertain": "zero"}],
@@ -94,7 +100,7 @@ def small_trainings(folder: Path, epochs: int) -> dict[str, Job]:
             END_TO_END,
             optimizer={"batch": 16, "lr": 0.01, "name": "adam", "momentum": None, "weight_decay": 0},
             budgets=[epochs // 2, epochs],
-            augment="chexclusion",
+            augment="moco_v2" if colour else "chexclusion",
             checkpoint="best",
         ),
         {

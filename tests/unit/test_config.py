@@ -115,7 +115,6 @@ def changed(base, path, value):
         ("model.initial_weights.encoder", "densenet999", "'model.initial_weights.encoder': .*did you mean"),
         ("model.initial_weights.trained_on", ["hip"], "model.initial_weights.trained_on: 'hip' is not"),
         ("model.initial_weights.sha256", "A639", "expected up to 64 digits"),
-        ("sources.natural", ["natural"], "sources.natural: MoCo's augmentations need grey images"),
         ("datasets.spine.split.validation", "official", "the shares add up"),
         ("datasets.spine.views", ["AP"], "this dataset names no views; set views to null"),
         ("datasets.chest.views", [], "'datasets.chest.views'"),

@@ -302,8 +302,9 @@ def test_the_card_says_how_a_table_was_read() -> None:
     page = script.page(card, "A dataset", "a.svg", SPLIT, LABELS, shareable=False)
     section = page[page.index("## How the table was read") : page.index("## The images")]
     counts = tables.index["patient_id"].value_counts()
+    studies = card.counts["studies"].iloc[-1]
     assert (
-        f"The file is my table.csv. 400 images of {len(counts)} patients, {counts.median():g} per patient "
+        f"The file is my table.csv: 400 images, {studies} studies, {len(counts)} patients, {counts.median():g} images each "
         f"(median; at most {counts.max()})"
     ) in section
     for row in ("path | file", "patient | person", "view | projection", "official split | none"):
@@ -331,11 +332,11 @@ def test_a_table_without_patients_or_positives_is_a_warning() -> None:
     for warning in (
         "No patient is named: each image counts as a patient.",
         "Fewer than 5 images with the value 1: 'label 0' (4).",
-        "The configuration names values that '<b>' never has: 'x', '|'.",
+        "The configuration names values that never occur: 'x' (label 'label 1' from <b>), '|' (label 'label 1' from <b>).",
     ):
         assert warning in " ".join(card.warnings) and warning in drawn
     assert "**Warning:** No patient is named" in page
-    assert "400 images; each image counts as a patient" in page
+    assert "400 studies, no patients: each image counts as a patient" in page
     assert not [each for each in tables.card(reading=reading, uncertain=None).warnings if "Fewer" in each]
 
 
@@ -349,7 +350,7 @@ def test_the_card_says_how_folders_were_read() -> None:
     card = tables.card(reading=read_of(tables, listing, **texts))
     page = script.page(card, "A dataset", "a.svg", SPLIT, LABELS, shareable=False)
     assert "## How the folders were read" in page and "| path | the pattern |" in page
-    assert "The pattern is {kl}/{patient\\_id}\\_{n}.png." in page and "| not used | n |" in page
+    assert "The pattern is {kl}/{patient\\_id}\\_{n}.png: 400" in page and "| not used | n |" in page
     assert "| kl | label 0: 200; label 1: 200; label 2: 0 | 0 |" in page
 
 

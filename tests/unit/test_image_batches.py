@@ -17,22 +17,25 @@ BATCHES = [np.array([4, 0, 2]), np.array([1]), np.array([3, 3, 8, 6, 7]), np.arr
 needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 
 
-@pytest.fixture(params=["grey", "colour", "two stores"])
+@pytest.fixture(params=["grey", "colour", "two stores", "grey and colour", "colour and grey"])
 def parts(request, tmp_path):
     random = np.random.default_rng(0)
-    shape = (12, 9, 7, 3) if request.param == "colour" else (12, 9, 7)
     rows = [np.array([11, 3, 4]), np.array([0, 9, 10, 2, 1, 7, 8])]
-    paths = [tmp_path / "a.npy", tmp_path / ("b.npy" if request.param == "two stores" else "a.npy")]
-    for path in set(paths):
-        np.save(path, random.integers(0, 256, shape, dtype=np.uint8))
-    if request.param != "two stores":
+    kinds = {"two stores": ["grey", "grey"]}.get(request.param, request.param.split(" and "))
+    paths = [tmp_path / f"{number}.npy" for number in range(len(kinds))]
+    for path, kind in zip(paths, kinds, strict=True):
+        np.save(path, random.integers(0, 256, (12, 9, 7, 3) if kind == "colour" else (12, 9, 7), np.uint8))
+    if len(kinds) == 1:
         return [(paths[0], np.concatenate(rows))]
     return list(zip(paths, rows, strict=True))
 
 
 def expected(parts, numbers):
-    """Return the images ``numbers`` straight from the files, [n, c, h, w]."""
-    chosen = np.concatenate([np.load(path)[rows] for path, rows in parts])[numbers]
+    """Return the images ``numbers`` straight from the files, [n, c, h, w]; beside colour, grey has three channels."""
+    stores = [np.load(path)[rows] for path, rows in parts]
+    if len({store.ndim for store in stores}) > 1:
+        stores = [np.stack([store] * 3, axis=3) if store.ndim == 3 else store for store in stores]
+    chosen = np.concatenate(stores)[numbers]
     return chosen[:, None] if chosen.ndim == 3 else np.moveaxis(chosen, 3, 1)
 
 

@@ -247,7 +247,7 @@ def test_values_that_may_be_identifiers_are_only_counted(release):
     assert "DOE 4" not in written(found) and '"DOE"' not in written(found)
     assert found.warnings() == [
         "Fewer than 5 images with the value 1: 'l' (1).",
-        "The configuration names values that 'name' never has: 'Smith'.",
+        "The configuration names values that never occur: 'Smith' (label 'l' from name).",
     ]
     assert found.warnings(learned=False) == []
 
@@ -284,3 +284,9 @@ def test_a_reading_that_is_damaged_is_an_error_and_a_release_has_none(tmp_path):
     path.write_text('{"source": "table"')
     with pytest.raises(UserError, match="damaged"):
         read_reading(path)
+
+
+def test_a_value_in_one_of_several_columns_occurs(release):
+    rule = {"from": ["finding", "grade"], "positive": ["implant", "4", "5"], "separator": ";"}
+    (label,) = reading(release, labels={"l": rule}).labels
+    assert label.never == ["5"]

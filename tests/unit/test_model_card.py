@@ -10,7 +10,8 @@ from model_card import choose, draw
 from scipy.special import expit
 from sklearn.metrics import brier_score_loss, roc_auc_score
 
-from moco_transfer.report.model_page import SHOWN, page
+from moco_transfer.report.model_card import SHOWN
+from moco_transfer.report.model_page import page
 from moco_transfer.statistics.scorecard import FEWEST, average_result, class_results
 
 NOTE = "Phantom data: generated images, not radiographs"

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 import torch
 from made_up_settings import NETWORK, PRETRAIN, changed
-from made_up_stores import write_subset
+from made_up_stores import write_manifest, write_subset
 
 from moco_transfer import moco
 from moco_transfer import pretrain as module
@@ -51,10 +51,24 @@ def test_few_images_clamp_the_batch_and_say_so(stores, tmp_path, capsys):
     assert "12 images: batch 64 -> 12, queue 64 -> 12" in capsys.readouterr().out
 
 
-def test_colour_images_are_refused_as_a_source(stores, tmp_path):
-    with pytest.raises(UserError, match="grey"):
-        run(stores, tmp_path, ("colour",))
-    assert not (tmp_path / "encoder.safetensors").exists()
+@pytest.mark.parametrize("datasets", [("colour",), ("a", "colour")], ids=["colour", "grey and colour"])
+def test_colour_images_are_seen_in_colour(stores, tmp_path, datasets):
+    path = stores / "colour" / "images.npy"
+    probe = {"probe": {"every": 1, "images": 8}} if "a" in datasets else {}
+    first, again = (
+        run(stores, tmp_path / name, datasets, moco__augment="moco_v2", **probe) for name in ("one", "again")
+    )
+    assert first == again
+    assert ("probe_a" in pd.read_csv(tmp_path / "one" / "metrics.csv")) == ("a" in datasets)
+    np.save(path, np.load(path)[..., [2, 0, 1]])
+    write_manifest(path.parent)
+    assert run(stores, tmp_path / "other", datasets, moco__augment="moco_v2")[0] != first[0]
+    grey = np.load(path)[..., :1]
+    np.save(path, np.repeat(grey, 3, axis=3))
+    in_three = run(stores, tmp_path / "three", ("colour",))
+    np.save(path, grey[..., 0])
+    in_one = run(stores, tmp_path / "grey", ("colour",))
+    assert in_three == in_one  # the geometry draws the same for both
 
 
 def test_groups_that_the_ranks_cannot_share_are_refused(stores):

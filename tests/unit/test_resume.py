@@ -76,6 +76,15 @@ def test_a_training_killed_at_any_step_ends_in_the_same_bytes(
     assert run(jobs[stage], tmp_path / "killed") == undisturbed[stage]
 
 
+@pytest.mark.parametrize(("stage", "kills"), [("pretrain", [2, 4]), ("end-to-end", [1, 4])])
+def test_trainings_on_colour_images_resume_as_well(tmp_path, monkeypatch, stage, kills):
+    job = small_trainings(tmp_path / "inputs", EPOCHS, colour=True)[stage]
+    undisturbed = run(job, tmp_path / "undisturbed")
+    for saves in kills:
+        killed_after(monkeypatch, saves, job, tmp_path / "killed")
+    assert run(job, tmp_path / "killed") == undisturbed
+
+
 def test_sgd_and_the_last_epoch_resume_as_well(jobs, tmp_path, monkeypatch):
     optimizer = {"batch": 8, "lr": 0.05, "name": "sgd", "momentum": 0.9, "weight_decay": 1e-4}
     settings = {"optimizer": optimizer, "checkpoint": "last", "budgets": [2]}

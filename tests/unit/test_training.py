@@ -285,5 +285,8 @@ def test_a_stand_in_for_published_weights_learns_the_classes_of_a_dataset(tmp_pa
     assert load_encoder(tmp_path / "out" / "encoder.safetensors").network == NETWORK
     index = pd.read_parquet(store / "index.parquet")
     index.assign(dog=np.float32(1)).to_parquet(store / "index.parquet")
-    with pytest.raises(UserError, match=r"index\.parquet: some images have no class or several"):
+    with pytest.raises(
+        UserError,
+        match=r"index\.parquet: 10 of 20 images .* exactly one class: 10 with several \(first: row 2\)",
+    ):
         train()

@@ -35,7 +35,7 @@ def test_folders_are_read_and_the_card_shows_how(tmp_path):
     snakemake(card, *TINY, mine, directory=tmp_path)
     page = (tmp_path / card).read_text()
     assert "## How the folders were read" in page
-    assert "40 images of 20 patients, 2 per patient (median; at most 2)" in page
+    assert "40 images, 40 studies, 20 patients, 2 images each (median; at most 2)" in page
     assert "| osteoarthritis | grade | '2', '3' or '4' | 12 | 28 | 0 | 0 |" in page
     assert "| not used | side |" in page and "9000" not in page
     assert "Nothing to be done" in snakemake("-n", card, *TINY, mine, directory=tmp_path).stdout

@@ -9,8 +9,7 @@ from torch import nn
 from moco_transfer.checksums import file_sha256
 from moco_transfer.config import stages
 from moco_transfer.config.training import Optimizer
-from moco_transfer.data.labels import read_targets, split_rows
-from moco_transfer.errors import UserError
+from moco_transfer.data.labels import read_targets, require_one_class, split_rows
 from moco_transfer.hub import fetch
 from moco_transfer.networks import build_network, resolve, save_encoder, seeded
 from moco_transfer.seeds import stream_key
@@ -45,14 +44,11 @@ def train_weights(
 ) -> None:
     """Train an encoder as a classifier of the classes of a dataset, a stand-in for published weights.
 
-    Raises UserError unless each image has exactly one class.
+    Raises UserError unless each training image has exactly one class.
     """
     index = store / "index.parquet"
     rows, labels = split_rows(splits, ["train"]), read_targets(index, "zero")[1]
-    if (labels.sum(axis=1) != 1).any():
-        raise UserError(
-            f"{index}: some images have no class or several; weights.classes_of needs exactly one per image"
-        )
+    require_one_class(labels, rows, index, "weights.classes_of needs one")
     classes = labels.argmax(axis=1)
     weights, network = settings.encoder.weights, resolve(settings.encoder, settings.crop)
     recipe = Recipe(

@@ -54,7 +54,8 @@ def predict(
     """Write what a finetuned model says about each image of a folder or a table.
 
     The result has one row per image: its path, and for each class the logit, the probability and, if the model has a
-    threshold, whether the image is positive. Images that cannot be read are listed with the reason in a second file beside
+    threshold, whether the image is positive. If an image has exactly one of the classes, the column predicted names the most
+    probable one. Images that cannot be read are listed with the reason in a second file beside
     it, OUT.quarantine.csv. Nothing leaves this machine. The model's card (model.md beside the model) says what the numbers
     mean and what they must not be used for.
 
@@ -120,8 +121,10 @@ def _predict(
 
 
 def _columns(logits: np.ndarray, about: About) -> dict[str, np.ndarray]:
-    """Return the columns of each class by name, one value per image."""
-    columns = {}
+    """Return the columns of each class by name, one value per image; of one-of-many classes, first the most probable one."""
+    columns: dict[str, np.ndarray] = {}
+    if about.task == "multiclass":
+        columns["predicted"] = np.array(about.classes, dtype=object)[logits.argmax(axis=1)]
     probabilities = torch.from_numpy(logits).sigmoid().numpy()
     for number, (name, threshold) in enumerate(zip(about.classes, about.thresholds, strict=True)):
         columns[f"logit_{name}"] = logits[:, number]

@@ -104,7 +104,7 @@ def train_moco(
     log : gets one row per epoch: loss, learning rate, contrast accuracy, alignment, uniformity, probes; None on ranks above 0
     ranks : the processes that share every batch; all of them call this
 
-    Raises UserError for colour images, for fewer than two images, for batches that the ranks cannot share, and for a loss
+    Raises UserError for fewer than two images, for batches that the ranks cannot share, and for a loss
     that is not finite, with its step.
     """
     schedule, names = settings.schedule, (settings.seed, "moco", *settings.stream)
@@ -172,10 +172,6 @@ def _build_moco(
     settings: stages.Pretrain, backbone: nn.Module, pool: ImagePool, device: torch.device, ranks: Ranks
 ) -> moco.MoCo:
     """Return MoCo with a new head on ``device``; its queue and groups fit the images of ``pool`` and the ranks (#9, #10)."""
-    if len(pool.shape) != 2:
-        raise UserError(
-            "MoCo's augmentations need grey images; a dataset of colour images cannot be a source"
-        )
     if len(pool) < 2:
         raise UserError(
             f"MoCo needs at least two images, and this source has {len(pool)}; raise the percentage"
@@ -265,8 +261,8 @@ def _draw_views(
 
     Parameters and order are drawn for the whole batch, so that every rank draws the same.
     """
-    n, _, height, width = images.shape
-    query, key = (draw_view(operations, n, height, width, view.crop, random) for _ in range(2))
+    n = len(images)
+    query, key = (draw_view(operations, images.shape, view.crop, random) for _ in range(2))
     order = random.permutation(n) if network.bn_groups > 1 else np.arange(n)
     start, stop = network.ranks.shares(n, network.bn_groups)[network.ranks.rank]
     rows, on_device = np.arange(start, stop), torch.from_numpy(order).to(images.device)

@@ -76,7 +76,7 @@ def load_model(path: str | os.PathLike) -> tuple[Classifier, Transform]:
     """Return a finetuned model and the transform of its images.
 
     The model is a ``torch.nn.Module`` in evaluation mode on the CPU, from network input [n, channels, size, size] to
-    logits [n, classes]. ``transform(image)`` returns the input of one image, and ``transform.about.classes`` the names.
+    logits [n, classes], whose sigmoid is the probability of the class. ``transform(image)`` returns the input of one image, and ``transform.about.classes`` the names.
 
     Raises UserError if ``path`` is missing, damaged, or not a finetuned model.
     """

@@ -90,6 +90,8 @@ EPOCH_FIGURES, RESULT_TABLES = epoch_figures(CONFIG), result_tables(CONFIG)
 # The paper's own numbers, by target and the adapter of the paper's dataset.
 PAPER_TABLES = {("spine", "vindr_spinexr"): "table2", ("chest", "mimic_cxr_jpg"): "table3"}
 COMPUTING = stages.Computing(precision=CONFIG.precision, compile=CONFIG.compile)
+# The targets of which an image has exactly one class.
+MULTICLASS = [name for name, target in CONFIG.targets.items() if target.task == "multiclass"]
 # Encoders that are trained here on the classes of a dataset; the others are imported.
 CLASSIFIERS = [name for name, encoder in CONFIG.encoders.items() if encoder.kind == "supervised"]
 
@@ -126,9 +128,8 @@ def numbered_labels(kind, numbered, shows):
 
 
 def augmented_examples():
-    """Return the dataset whose images show the augmentations: the first shareable one with grey images, or none."""
-    used = {name: CONFIG.datasets[name] for name in used_datasets(CONFIG)}
-    return [name for name, dataset in used.items() if dataset.shareable and not dataset.store.colour][:1]
+    """Return the dataset whose images show the augmentations: the first shareable one, or none."""
+    return [name for name in used_datasets(CONFIG) if CONFIG.datasets[name].shareable][:1]
 
 
 def shown_augmentations():

@@ -170,6 +170,7 @@ rule split:
         ENVIRONMENT
     resources:
         scored=scored_labels,
+        task=target_task,
     params:
         settings=as_json(
             lambda wildcards: stages.AssignSplits(
@@ -183,7 +184,8 @@ rule split:
         "Splitting the {wildcards.dataset} images into training, validation and test"
     shell:
         "exec python -m moco_transfer split --settings {params.settings:q} --index {input:q}"
-        " --splits {output:q} --dataset {wildcards.dataset:q} --scored {resources.scored} > {log:q} 2>&1"
+        " --splits {output:q} --dataset {wildcards.dataset:q} --scored {resources.scored}"
+        " --task {resources.task} > {log:q} 2>&1"
 
 
 # A subset takes a second, which is too short for a cluster job. A group of subsets would wait for the slowest dataset.

@@ -169,10 +169,11 @@ rule augmentations:
         note=data_note(),
         dataset="".join(augmented_examples()),
         card_side=next(CONFIG.datasets[target].store.size for target in CONFIG.targets),
+        card_colour=any(CONFIG.datasets[name].store.colour for name in used_datasets(CONFIG)),
         crop=CONFIG.model.crop,
         augmentations=shown_augmentations(),
         seed=CONFIG.seed,
-        code=code_of("scripts", "moco_transfer/report", "moco_transfer/augment"),
+        code=code_of("scripts", "moco_transfer/report", "moco_transfer/augment", "moco_transfer/intensities"),
     message:
         "What the augmentations do to images"
     script:

@@ -89,6 +89,7 @@ def finetuning(wildcards, stream):
     """Return what the settings of all finetuning jobs of a target share."""
     best = CONFIG.finetune.checkpoint == "best"
     return {
+        "task": target_task(wildcards),
         "uncertain": dataset_of(wildcards).labels.uncertain,
         "optimizer": CONFIG.finetune.optimizer(wildcards.target),
         "checkpoint": CONFIG.finetune.checkpoint,
@@ -114,6 +115,12 @@ def scored_labels(wildcards):
     return CONFIG.datasets[wildcards.dataset].labels.uncertain if scored else "no"
 
 
+def target_task(wildcards):
+    """Return what the labels of a target mean; of a dataset that is no target, the default."""
+    target = CONFIG.targets.get(wildcards.get("dataset") or wildcards.target)
+    return target.task if target else "multilabel"
+
+
 def checked_indexes(wildcards):
     names = [wildcards.dataset, *sampled_from(wildcards.dataset).values()]
     return [f"<data>/{name}/index.parquet" for name in names]
@@ -131,6 +138,7 @@ def data_checks(wildcards):
             for name in [wildcards.dataset, *samples.values()]
         ],
         percents=target.percents if target else [],
+        task=target_task(wildcards),
         sources=[source for source, seen in CONFIG.moco_sources.items() if seen == [wildcards.dataset]],
         samples=list(samples),
         images=CONFIG.pretraining.images,
@@ -160,6 +168,7 @@ def model_facts(wildcards):
         {
             "run": CONFIG.run,
             "target": target,
+            "task": target_task(wildcards),
             "percent": wildcards.percent,
             "subset": KEPT_SUBSETS[0],
             "advised": "source" not in wildcards.keys(),

@@ -84,6 +84,7 @@ rule table_aurocs:
         number=lambda wildcards: wildcards.table.removeprefix("table"),
         target=lambda wildcards: RESULT_TABLES[wildcards.table],
         sources=PAPER_SOURCES,
+        multiclass=MULTICLASS,
         percentiles=CONFIG.evaluation.percentiles,
         unit=CONFIG.evaluation.unit,
     message:
@@ -108,6 +109,7 @@ rule classes:
         percentiles=CONFIG.evaluation.percentiles,
         unit=CONFIG.evaluation.unit,
         average=CONFIG.evaluation.average,
+        multiclass=MULTICLASS,
     message:
         "Test AUROC of every class"
     script:

@@ -16,6 +16,7 @@ from moco_transfer.report import style
 from moco_transfer.report.lettering import fitted
 from moco_transfer.report.names import dataset_label
 from moco_transfer.seeds import stream
+from moco_transfer.training.images import channels_first
 
 IMAGES, VIEWS = 8, 6
 GAP = 0.06
@@ -27,8 +28,9 @@ def draw(
 ) -> Figure:
     """Return a column of ``images``, and one panel per augmentation with their views, one row per image.
 
-    ``images`` are grey, [IMAGES, h, w]; ``views`` maps the name of an augmentation to [IMAGES, VIEWS, size,
-    size]. ``shown``, which says what the images are, is written below the panels, ``note`` on the figure.
+    ``images`` are [IMAGES, h, w] or, in colour, [IMAGES, h, w, 3]; ``views`` maps the name of an augmentation to
+    [IMAGES, VIEWS, size, size(, 3)]. ``shown``, which says what the images are, is written below the panels, ``note`` on
+    the figure.
     """
     pictures = [mosaic(images[:, None]), *map(mosaic, views.values())]
     columns = [1, *(tiles.shape[1] for tiles in views.values())]
@@ -48,18 +50,18 @@ def draw(
 
 
 def mosaic(tiles: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Return one picture of ``tiles``, uint8 [rows, columns, h, w], with white lines between them."""
-    rows, columns, height, width = tiles.shape
+    """Return one picture of ``tiles``, uint8 [rows, columns, h, w(, 3)], with white lines between them."""
+    rows, columns, height, width, *colour = tiles.shape
     gap = max(1, round(GAP * width))
-    picture = np.full((rows, height + gap, columns, width + gap), 255, np.uint8)
-    picture[:, :height, :, :width] = tiles.transpose(0, 2, 1, 3)
-    return picture.reshape(rows * (height + gap), columns * (width + gap))
+    picture = np.full((rows, height + gap, columns, width + gap, *colour), 255, np.uint8)
+    picture[:, :height, :, :width] = tiles.swapaxes(1, 2)
+    return picture.reshape(rows * (height + gap), columns * (width + gap), *colour)
 
 
-def drawn_card(side: int) -> NDArray[np.uint8]:
-    """Return a drawn picture, uint8 [side, side], for runs whose images must not be shown.
+def drawn_card(side: int, colour: bool = False) -> NDArray[np.uint8]:
+    """Return a drawn picture, uint8 [side, side] or, in ``colour``, [side, side, 3], for runs whose images must not be shown.
 
-    It has what augmentations change: a ramp of grey levels, coarse and fine stripes, and a hook that tells
+    It has what augmentations change: a ramp of grey levels or hues, coarse and fine stripes, and a hook that tells
     left from right.
     """
     down, across = np.mgrid[:side, :side] / side
@@ -68,15 +70,19 @@ def drawn_card(side: int) -> NDArray[np.uint8]:
     ring = np.abs(np.hypot(across - 0.5, down - 0.62) - 0.3) < 0.02
     stem = (np.abs(across - 0.42) < 0.03) & (np.abs(down - 0.62) < 0.18)
     bar = (np.abs(down - 0.47) < 0.03) & (across > 0.42) & (across < 0.62)
-    return np.where(ring | stem | bar, 240, card).astype(np.uint8)
+    card = np.where(ring | stem | bar, 240, card).astype(np.uint8)
+    if not colour:
+        return card
+    tints = 0.5 + 0.5 * np.cos(2 * np.pi * (across[..., None] - np.arange(3) / 3))
+    return (card[..., None] * (0.4 + 0.6 * tints)).astype(np.uint8)
 
 
 def views_of(images: NDArray[np.uint8], augmentation: list, params, name: str) -> NDArray[np.uint8]:
-    repeated = torch.from_numpy(np.repeat(images, VIEWS, axis=0)[:, None])
+    repeated = channels_first(torch.from_numpy(np.repeat(images, VIEWS, axis=0)))
     random = stream(params.seed, "augmentation views", name)
     views = augment(repeated, operations_of(augmentation), params.crop, random)
-    shape = (len(images), VIEWS, params.crop, params.crop)
-    return views.round().clamp(0, 255).byte().numpy().reshape(shape)
+    views = views.round().clamp(0, 255).byte().permute(0, 2, 3, 1).numpy()
+    return views.reshape(len(images), VIEWS, params.crop, params.crop, *images.shape[3:])
 
 
 def main(inputs, outputs, params) -> None:
@@ -87,10 +93,10 @@ def main(inputs, outputs, params) -> None:
         images = images[np.sort(random.permutation(len(images))[:IMAGES])]
         whose = dataset_label(params.dataset, json.loads(params.titles))
     else:
-        images = np.stack([drawn_card(params.card_side)] * IMAGES)
-        whose = "a drawn test card, as no dataset of grey images is shareable"
+        images = np.stack([drawn_card(params.card_side, params.card_colour)] * IMAGES)
+        whose = "a drawn test card, as no dataset is shareable"
     views = {name: views_of(images, listed, params, name) for name, listed in params.augmentations.items()}
-    height, width = images.shape[1:]
+    height, width = images.shape[1:3]
     shown = f"Images: {whose}, {width} x {height} pixels; views: {params.crop} x {params.crop} pixels"
     style.save(draw(images, views, shown, params.note), *outputs)
 

@@ -8,7 +8,7 @@ import pandas as pd
 
 from moco_transfer.errors import in_one_line
 from moco_transfer.experiment import Kind
-from moco_transfer.report.names import interval_name, seen_note
+from moco_transfer.report.names import interval_name, one_vs_rest_note, seen_note
 from moco_transfer.report.tables import auroc_grid, labeled_text, with_seen, write_table
 from moco_transfer.statistics.auroc import Average
 from moco_transfer.statistics.evidence import read_all
@@ -22,14 +22,17 @@ def main(inputs, outputs, params) -> None:
         for frame in map(read_all, (inputs.classes, inputs.estimates))
     )
     lower, upper = params.percentiles
+    titles, shown = json.loads(params.titles), shown_targets(classes)
     write_table(
-        class_summary(classes, estimates, json.loads(params.titles), params.average, params.sources),
+        class_summary(classes, estimates, titles, params.average, params.sources),
         outputs,
         "Classes. The test AUROC of each class (mean over labelled subsets) with its logit interval "
         f"({upper - lower:g}%, clustered by patient), and the averages over classes on the test set itself. "
         f"The interval of the {params.average} average is that of tables 2 and 3 "
         f"({interval_name(params.percentiles)}, resampled by {params.unit}). Intervals hold only the test "
-        "set's variance, not that between labelled subsets." + seen_note(params.seen, shown_targets(classes)),
+        "set's variance, not that between labelled subsets."
+        + one_vs_rest_note(params.multiclass, shown, titles)
+        + seen_note(params.seen, shown),
         params.note,
         class_records(classes, estimates),
     )

@@ -16,7 +16,9 @@ from moco_transfer.errors import in_one_line
 from moco_transfer.files import read_csv, read_parquet, write_text
 from moco_transfer.report import style
 from moco_transfer.report.lettering import width
-from moco_transfer.report.model_page import ModelCard, frequent, page
+from moco_transfer.report.model_card import ModelCard, frequent
+from moco_transfer.report.model_page import page
+from moco_transfer.statistics.decisions import decisions
 from moco_transfer.statistics.predictions import read_split
 from moco_transfer.statistics.scorecard import FEWEST, ClassResult, average_result, class_results
 from moco_transfer.tensors import read_tensors, write_tensors
@@ -135,6 +137,7 @@ def main(inputs, outputs, params) -> None:
         network=Network.model_validate(known["network"]),
         crop=facts["crop"],
         store=facts["store"],
+        task=facts["task"],
         classes=known["classes"],
         thresholds=[each.threshold for each in results],
         made=Made(
@@ -153,6 +156,9 @@ def main(inputs, outputs, params) -> None:
         ways=int(ranked.sum()),
         results=results,
         average=average_result(test, evaluation["unit"], evaluation["percentiles"], evaluation["average"]),
+        decisions=decisions(test, evaluation["unit"], evaluation["percentiles"])
+        if facts["task"] == "multiclass"
+        else None,
         labelled=read_targets(Path(inputs.index), facts["uncertain"])[1][subset_rows(Path(inputs.subset))],
         validation=validation.labels,
         test=test.labels,

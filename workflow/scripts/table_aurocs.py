@@ -9,13 +9,14 @@ import pandas as pd
 from moco_transfer.errors import in_one_line
 from moco_transfer.experiment import Kind
 from moco_transfer.files import read_parquet
-from moco_transfer.report.names import interval_name, seen_note
+from moco_transfer.report.names import interval_name, one_vs_rest_note, seen_note
 from moco_transfer.report.tables import auroc_grid, labeled_text, with_seen, write_table
 from moco_transfer.statistics.evidence import comparable, read_reference
 
 
 def main(inputs, outputs, params) -> None:
-    title = json.loads(params.titles)[params.target]
+    titles, targets = json.loads(params.titles), [params.target]
+    title = titles[params.target]
     estimates = read_parquet(inputs.estimates)
     estimates = with_seen(estimates[estimates["source"].isin(list(params.sources))], params.seen)
     reference = read_reference(*inputs.reference) if inputs.reference else None
@@ -26,7 +27,9 @@ def main(inputs, outputs, params) -> None:
         "end on different proportions of labelled data: median over bootstrap replicates of the test set "
         f"({interval_name(params.percentiles)}, resampled by {params.unit}). Intervals hold only the test "
         "set's variance, not that between labelled subsets. Rows with a macro average, taken on the test "
-        "set itself, weight all classes equally." + seen_note(params.seen, [params.target]),
+        "set itself, weight all classes equally."
+        + one_vs_rest_note(params.multiclass, targets, titles)
+        + seen_note(params.seen, targets),
         params.note,
         auroc_records(estimates, reference),
     )

@@ -64,6 +64,8 @@ Precision = Literal["auto", "float32", "bfloat16"]
 Average = Literal["weighted", "macro"]
 CheckpointChoice = Literal["last", "best"]
 Sampling = Literal["nested", "stratified"]
+# What the labels of a target mean: each class by itself is there or not, or each image has exactly one of them.
+Task = Literal["multilabel", "multiclass"]
 
 
 def section_or(other: str) -> Callable[[Any], str]:

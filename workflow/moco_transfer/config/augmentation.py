@@ -1,8 +1,8 @@
 """Augmentations in the configuration: a list of operations, or the name of a preset, which stands for such a list.
 
 Geometric operations come first, because they are combined into one warp: rotations, flips, and exactly one crop, which
-gives the view the size of the network's input. Brightness, contrast and blur follow. A list must not name MoCo v2's
-saturation, hue and grayscale, because they would not change a grey image.
+gives the view the size of the network's input. What changes intensities and colours follows: jitter, grayscale and blur.
+Saturation, hue and grayscale are not drawn for grey images, which they would not change.
 """
 
 from __future__ import annotations
@@ -25,7 +25,6 @@ from moco_transfer.config import Section, Share
 from moco_transfer.errors import UserError
 
 GEOMETRY = ("rotate", "flip", "crop", "resized_crop")
-WITHOUT_EFFECT = ("saturation", "hue", "grayscale")
 
 
 def _ascending(bounds: list[float]) -> list[float]:
@@ -41,9 +40,25 @@ Sigma = Annotated[float, Field(gt=0, le=10)]
 class Jitter(Section):
     brightness: Share = Field(0.0, description="The factor is drawn between 1 minus this and 1 plus this.")
     contrast: Share = Field(
-        0.0, description="The same for contrast, about the image's mean. The two are applied in random order."
+        0.0,
+        description="The same for contrast, about the mean of the image in grey. All changes are made in random order.",
+    )
+    saturation: Share = Field(
+        0.0,
+        description="The same for saturation, between the image in grey and the image in colour. No effect on grey images.",
+    )
+    hue: Annotated[float, Field(ge=0, le=0.5)] = Field(
+        0.0,
+        description="Hues are turned by up to this share of a full turn in either direction. No effect on grey images.",
     )
     p: Share = Field(1.0, description="Probability that an image is changed.")
+
+    @model_serializer(mode="wrap")
+    def _without_unused_colour(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        # Settings without saturation and hue stay as they were before these existed, so that nothing runs again.
+        return {
+            name: value for name, value in dump(self).items() if value or name not in ("saturation", "hue")
+        }
 
 
 class Blur(Section):
@@ -72,18 +87,14 @@ class Operation(Section):
         description="Crop a random part of the image, with sides from 3:4 to 4:3, and resize it to `model.crop`. "
         "The two numbers bound its share of the area.",
     )
-    jitter: Jitter | None = Field(None, description="Change brightness and contrast.")
+    jitter: Jitter | None = Field(
+        None, description="Change brightness and contrast and, in colour images, saturation and hue."
+    )
+    grayscale: Share | None = Field(
+        None,
+        description="Replace a colour image by its grey values with this probability. No effect on grey images.",
+    )
     blur: Blur | None = Field(None, description="Apply a Gaussian blur.")
-
-    @model_validator(mode="before")
-    @classmethod
-    def _is_felt_by_grey_images(cls, value: Any) -> Any:
-        if isinstance(value, dict):
-            jitter = value.get("jitter")
-            for name in [*value, *(jitter if isinstance(jitter, dict) else [])]:
-                if name in WITHOUT_EFFECT:
-                    raise ValueError(f"'{name}' changes nothing in a grey image; leave it out")
-        return value
 
     @model_validator(mode="after")
     def _is_one(self) -> Operation:
@@ -113,7 +124,7 @@ def _in_order(operations: list[Operation]) -> list[Operation]:
     geometry = [name in GEOMETRY for name in names]
     if geometry != sorted(geometry, reverse=True):
         raise ValueError(
-            "rotate, flip and crops must come before jitter and blur, because they become one warp"
+            "rotate, flip and crops must come before jitter, grayscale and blur, because they become one warp"
         )
     return operations
 
@@ -128,7 +139,8 @@ PRESETS: dict[str, list[Operation]] = {
         [
             {"resized_crop": [0.2, 1.0]},
             {"flip": 0.5},
-            {"jitter": {"brightness": 0.4, "contrast": 0.4, "p": 0.8}},
+            {"jitter": {"brightness": 0.4, "contrast": 0.4, "saturation": 0.4, "hue": 0.1, "p": 0.8}},
+            {"grayscale": 0.2},
             {"blur": {"sigma": [0.1, 2.0], "p": 0.5}},
         ]
     ),

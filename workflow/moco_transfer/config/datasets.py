@@ -39,7 +39,7 @@ class Store(Section):
     fit: Literal["stretch", "pad", "center_crop"] = Field(description="How an image becomes square (#6).")
     colour: bool = Field(
         False,
-        description="Store three channels. MoCo's augmentations need grey images, so a colour dataset cannot be a source.",
+        description="Store three channels. If a source has datasets in grey and in colour, grey is repeated in three channels.",
     )
     max_quarantined: Share = Field(
         0.01, description="Packing stops if a larger share of the images is unreadable."

@@ -14,7 +14,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, Tag, model_validator
 
-from moco_transfer.config import Name, Positive, Rate, Section, Text, expanded, section_or
+from moco_transfer.config import Name, Positive, Rate, Section, Task, Text, expanded, section_or
 from moco_transfer.config.datasets import Store
 
 SMALL = "densenet_small"
@@ -64,6 +64,7 @@ class About(Section):
     network : the encoder, how it is built and fed
     crop : side of the middle of a stored image that it sees, in pixels
     store : how an image file becomes a stored image
+    task : whether an image may have several of the classes, or has exactly one
     classes : names of the outputs, in order
     thresholds : for each class, the logit from which an image counts as positive, chosen on validation images; None if unknown
     made : which training made it
@@ -72,6 +73,7 @@ class About(Section):
     network: Network
     crop: int
     store: Store
+    task: Task = "multilabel"  # files from before there was another do not say it
     classes: list[str]
     thresholds: list[float | None]
     made: Made

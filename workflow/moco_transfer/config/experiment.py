@@ -11,11 +11,21 @@ import re
 from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
 from datetime import date
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
-from pydantic import Discriminator, Field, Tag, ValidationError, model_validator
+from pydantic import BeforeValidator, Discriminator, Field, Tag, ValidationError, model_validator
 
-from moco_transfer.config import Average, Name, Percent, Positive, Precision, Sampling, Section, section_or
+from moco_transfer.config import (
+    Average,
+    Name,
+    Percent,
+    Positive,
+    Precision,
+    Sampling,
+    Section,
+    Task,
+    section_or,
+)
 from moco_transfer.config.datasets import Dataset, implied
 from moco_transfer.config.encoders import Encoder
 from moco_transfer.config.training import DEFAULT, Finetune, Moco, Model, Pretraining
@@ -102,7 +112,21 @@ Source = Annotated[
 ]
 
 
+def _known_task(value: Any) -> Any:
+    if value not in get_args(Task):
+        raise ValueError(
+            "expected multilabel or multiclass; a number, such as a grade or an age, is no target: make classes of it in the "
+            "dataset's labels, one from a number on (at_least) or one for each value (classes)"
+        )
+    return value
+
+
 class Target(Section):
+    task: Annotated[Task, BeforeValidator(_known_task)] = Field(
+        "multilabel",
+        description="`multilabel`: each class is present or absent by itself, as in the paper (one output per class, binary cross "
+        "entropy). `multiclass`: each image has exactly one of the classes (softmax). AUROCs compare each class with all others (#17).",
+    )
     percents: list[Percent] = Field(
         min_length=1, description="Percentages of the training labels, as strings."
     )
@@ -197,7 +221,6 @@ class Config(Section):
         for source, seen in self.moco_sources.items():
             _require_once(f"sources.{source}", seen)
             _require(f"sources.{source}", seen, self.datasets, "a dataset")
-            self._require_grey(f"sources.{source}", seen)
             if len({self.datasets[name].store.size for name in seen}) > 1:
                 raise ValueError(f"sources.{source}: all its datasets need the same store.size")
         for source, schedule in self.pretraining.schedules.items():
@@ -221,8 +244,8 @@ class Config(Section):
             _require(
                 f"targets.{name}.limited", target.limited, target.percents, f"in targets.{name}.percents"
             )
-            if target.limited:
-                self._require_grey(f"targets.{name}.limited", [name])
+            if target.task == "multiclass":
+                self._require_one_class(name)
         return self
 
     @model_validator(mode="after")
@@ -232,13 +255,10 @@ class Config(Section):
             if name in self.sources:
                 raise ValueError(f"{where}: a source already has this name; choose another")
             _require(where, [control.dataset, control.as_many_as], self.datasets, "a dataset")
-            self._require_grey(where, [control.dataset])
         for kind in ("steps", "budget"):
             for target, percents in getattr(self.controls, kind).items():
                 _require(f"controls.{kind}", [target], self.targets, "a target")
                 known = self.targets[target].percents
-                if kind == "steps":
-                    self._require_grey(f"controls.steps.{target}", [target])
                 _require(f"controls.{kind}.{target}", percents, known, f"in targets.{target}.percents")
         return self
 
@@ -280,12 +300,20 @@ class Config(Section):
                 raise ValueError(f"{where}: datasets.{name}.split leaves no image for training")
         return self
 
-    def _require_grey(self, where: str, names: Iterable[str]) -> None:
-        for name in names:
-            if self.datasets[name].store.colour:
-                raise ValueError(
-                    f"{where}: MoCo's augmentations need grey images; set datasets.{name}.store.colour to false"
-                )
+    def _require_one_class(self, name: str) -> None:
+        """Refuse the dataset ``name`` if its images cannot have exactly one class each; the labels themselves are checked later."""
+        where, dataset = f"targets.{name}.task", self.datasets[name]
+        if dataset.adapter not in OWN_LAYOUTS:
+            raise ValueError(
+                f"{where}: an image of this release may have several classes; set it to multilabel"
+            )
+        listing = dataset.table or dataset.folders
+        if listing and len(listing.label_names) == 1:
+            raise ValueError(f"{where}: multiclass needs several classes; set it to multilabel for one label")
+        if dataset.labels.uncertain != "zero":
+            raise ValueError(
+                f"{where}: with multiclass, no class is uncertain; set datasets.{name}.labels.uncertain to zero"
+            )
 
 
 def _require(where: str, names: Iterable[str], among: Collection[str], what: str) -> None:

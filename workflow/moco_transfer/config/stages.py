@@ -22,6 +22,7 @@ from moco_transfer.config import (
     Precision,
     Sampling,
     Section,
+    Task,
 )
 from moco_transfer.config.augmentation import OptionalAugmentation
 from moco_transfer.config.datasets import Folders, Labels, Phantom, Split, Store, Table
@@ -76,12 +77,13 @@ class SplitDataset(Section):
 class CheckData(Section):
     """What a run needs of a dataset, the first of ``datasets``.
 
-    ``sources`` are those that see only this dataset, ``percents`` those of a target (else none). ``samples`` are the size
+    ``sources`` are those that see only this dataset, ``percents`` and ``task`` those of a target (else no percentage). ``samples`` are the size
     controls that draw from it; the other ``datasets`` set their sizes, in the same order. ``images`` names MoCo's splits.
     """
 
     datasets: Annotated[list[SplitDataset], Field(min_length=1)]
     percents: list[Percent]
+    task: Task = "multilabel"
     sources: list[Name]
     samples: list[Name]
     images: str
@@ -170,6 +172,7 @@ class Embed(Section):
 class Finetune(Section):
     """What linear and end-to-end finetuning share."""
 
+    task: Task = "multilabel"
     uncertain: str
     optimizer: Optimizer
     checkpoint: CheckpointChoice

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from moco_transfer.errors import UserError
 from moco_transfer.files import as_numpy, column_names, read_columns, rows_among
 
 if TYPE_CHECKING:
@@ -61,3 +62,25 @@ def read_targets(index: Path, uncertain: str) -> tuple[list[str], np.ndarray]:
 def has_labels(index: pd.DataFrame) -> np.ndarray:
     """Return whether any label of an image has a value (1, 0 or -1): bool [images]."""
     return index[label_columns(index.columns)].notna().to_numpy().any(axis=1)
+
+
+# What ``require_one_class`` says of targets.
+MULTICLASS = (
+    "targets.*.task: multiclass needs one; leave all labels of an image without a class blank and set "
+    "datasets.*.labels.unlabeled to drop, or set the task to multilabel if several are meant"
+)
+
+
+def require_one_class(labels: np.ndarray, rows: np.ndarray, index: Path, needed: str) -> None:
+    """Raise UserError, which ends with ``needed``, unless each image of ``rows`` has exactly one class.
+
+    ``labels`` are the targets [n, classes] of all images of the table at ``index``.
+    """
+    counts = (labels[rows] == 1).sum(axis=1)
+    wrong = rows[counts != 1]
+    if len(wrong):
+        found = {"none": (counts == 0).sum(), "several": (counts > 1).sum()}
+        what = " and ".join(f"{count} with {kind}" for kind, count in found.items() if count)
+        raise UserError(
+            f"{index}: {len(wrong)} of {len(rows)} images do not have exactly one class: {what} (first: row {wrong.min() + 1}); {needed}"
+        )

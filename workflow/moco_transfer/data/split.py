@@ -21,10 +21,19 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from moco_transfer.config import stages
+from moco_transfer.config import Task, stages
 from moco_transfer.config.datasets import Labels, Split
 from moco_transfer.data.counts import check_moco_images, check_percents, check_sample, side_sizes, subset_size
-from moco_transfer.data.labels import SPLITS, has_labels, label_columns, read_targets, split_rows, targets
+from moco_transfer.data.labels import (
+    MULTICLASS,
+    SPLITS,
+    has_labels,
+    label_columns,
+    read_targets,
+    require_one_class,
+    split_rows,
+    targets,
+)
 from moco_transfer.errors import UserError
 from moco_transfer.files import read_parquet, write_parquet, write_text
 from moco_transfer.seeds import stream, stream_key
@@ -33,16 +42,26 @@ SPLIT_TITLES = {"train": "training", "validation": "validation", "test": "test"}
 UNIT_COLUMNS = {"image": "image_id", "study": "study_id", "patient": "patient_id"}
 
 
-def split(settings: stages.AssignSplits, *, index: Path, splits: Path, dataset: str, scored: str) -> None:
+def split(
+    settings: stages.AssignSplits,
+    *,
+    index: Path,
+    splits: Path,
+    dataset: str,
+    scored: str,
+    task: Task = "multilabel",
+) -> None:
     """Assign every stored image to training, validation or test.
 
     ``scored`` says what uncertain labels count as if networks are scored on the ``dataset``, else ``no``. If they are, each
-    split must have a class with both values.
+    split must have a class with both values, and each image exactly one class if the ``task`` is multiclass.
     """
     table = read_parquet(index)
     frame = assign_splits(table, settings.split, settings.labels, settings.seed)
     if scored != "no":
         check_classes(dataset, table, frame["split"], scored)
+        if task == "multiclass":
+            check_one_class(table, frame["split"], scored, index)
     write_parquet(frame, splits)
 
 
@@ -155,6 +174,12 @@ def check_classes(target: str, index: pd.DataFrame, side: pd.Series, uncertain: 
             )
 
 
+def check_one_class(index: pd.DataFrame, side: pd.Series, uncertain: str, path: Path) -> None:
+    """Raise UserError unless each image in a split has exactly one class; ``index`` was read from ``path``."""
+    values = targets(index[label_columns(index.columns)].to_numpy(), uncertain)
+    require_one_class(values, np.flatnonzero(side.notna()), path, MULTICLASS)
+
+
 def draw_subset(
     splits: pd.DataFrame, labels: np.ndarray, percent: str, number: int, seed: int, sampling: str
 ) -> pd.DataFrame:
@@ -189,6 +214,8 @@ def _counted_sides(
         raise UserError(f"datasets.{dataset.name}.{error}") from None
     if is_target:
         check_classes(dataset.name, table, side, dataset.labels.uncertain)
+        if settings.task == "multiclass":
+            check_one_class(table, side, dataset.labels.uncertain, path)
     return Counter(side.dropna())
 
 

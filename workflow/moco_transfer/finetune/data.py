@@ -15,10 +15,11 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from moco_transfer.config import stages
-from moco_transfer.data.labels import read_targets, split_rows, subset_rows
+from moco_transfer.config import Task, stages
+from moco_transfer.data.labels import MULTICLASS, read_targets, require_one_class, split_rows, subset_rows
 from moco_transfer.errors import UserError
 from moco_transfer.files import read_columns, write_table
+from moco_transfer.finetune.logits import class_logits
 
 Score = Callable[[np.ndarray, np.ndarray], float]
 
@@ -33,6 +34,7 @@ class FinetuningData:
     labels : float32 [n, classes] for all rows of the store; 0, 1 or NaN (masked)
     classes : names of the label columns
     ids : image_id and patient_id of all rows of the store
+    task : whether an image may have several of the classes, or has exactly one
     """
 
     train: np.ndarray
@@ -41,6 +43,7 @@ class FinetuningData:
     labels: np.ndarray
     classes: list[str]
     ids: pa.Table
+    task: Task = "multilabel"
 
     @property
     def scored(self) -> np.ndarray:
@@ -48,8 +51,13 @@ class FinetuningData:
         return np.concatenate([self.validation, self.test])
 
 
-def read_finetuning_data(index: Path, splits: Path, subset: Path, uncertain: str) -> FinetuningData:
-    """Return the data of a job on one labelled subset; raises UserError if the validation or the test split is empty."""
+def read_finetuning_data(
+    index: Path, splits: Path, subset: Path, uncertain: str, task: Task = "multilabel"
+) -> FinetuningData:
+    """Return the data of a job on one labelled subset.
+
+    Raises UserError if the validation or the test split is empty, or if the task is multiclass and an image has no class or several.
+    """
     rows = {name: split_rows(splits, [name]) for name in ("validation", "test")}
     for name, found in rows.items():
         if len(found) == 0:
@@ -57,13 +65,17 @@ def read_finetuning_data(index: Path, splits: Path, subset: Path, uncertain: str
                 f"{splits}: no image is in the {name} split; change datasets.*.split, or add images"
             )
     classes, labels = read_targets(index, uncertain)
+    train = subset_rows(subset)
+    if task == "multiclass":
+        require_one_class(labels, np.concatenate([train, *rows.values()]), index, MULTICLASS)
     return FinetuningData(
-        train=subset_rows(subset),
+        train=train,
         validation=rows["validation"],
         test=rows["test"],
         labels=labels,
         classes=classes,
         ids=read_columns(index, ["image_id", "patient_id"]),
+        task=task,
     )
 
 
@@ -83,21 +95,21 @@ class BestEpoch:
         self.epoch, self.value = 0, -np.inf
         self.state: Any = None
 
-    def offer(self, epoch: int, logits: np.ndarray, copy: Callable[[], Any]) -> None:
-        """Score the validation ``logits`` of ``epoch``; if they are the best so far, keep what ``copy`` returns."""
-        value = self.score(self.labels, logits)
+    def offer(self, epoch: int, outputs: np.ndarray, copy: Callable[[], Any]) -> None:
+        """Score the ``outputs`` for the validation images in ``epoch``; if they are the best so far, keep what ``copy`` returns."""
+        value = self.score(self.labels, outputs)
         if value > self.value:
             self.epoch, self.value, self.state = epoch, value, copy()
 
 
 def validation_score(settings: stages.Finetune) -> Score | None:
-    """Return the AUROC as a function of (labels, logits), both [n, classes]; None if the last epoch predicts (#13)."""
+    """Return the AUROC as a function of (labels, a head's outputs), both [n, classes]; None if the last epoch predicts (#13)."""
     if settings.checkpoint == "last":
         return None
     from moco_transfer.statistics.auroc import average_auroc
 
-    def score(labels: np.ndarray, logits: np.ndarray) -> float:
-        value = average_auroc(labels, logits, settings.average)
+    def score(labels: np.ndarray, outputs: np.ndarray) -> float:
+        value = average_auroc(labels, class_logits(outputs, settings.task), settings.average)
         if np.isnan(value):
             raise UserError(
                 "no class has both positive and negative validation images; set finetune.checkpoint to last"
@@ -112,15 +124,17 @@ def versions_of(packages: Sequence[str]) -> dict[str, str]:
     return {name: version(name) for name in packages}
 
 
-def write_predictions(path: Path, data: FinetuningData, logits: Sequence[tuple[int, np.ndarray]]) -> None:
+def write_predictions(path: Path, data: FinetuningData, outputs: Sequence[tuple[int, np.ndarray]]) -> None:
     """Write the predictions of one job.
 
     Parameters
     ----------
-    logits : pairs (epochs, float32 [validation + test, classes]), one per budget, with the images of ``data.scored``
+    outputs : pairs (epochs, what the head gives, float32 [validation + test, classes]), one per budget, with the images of
+        ``data.scored``
 
     Raises UserError and writes nothing if a logit is not finite.
     """
+    logits = [(epochs, class_logits(values, data.task)) for epochs, values in outputs]
     for epochs, values in logits:
         broken = int((~np.isfinite(values).all(axis=1)).sum())
         if broken:

@@ -58,7 +58,7 @@ def end_to_end(
 
     If ``networks`` is given, the network of every budget is kept in that file: ``<epochs>/encoder.*``, ``<epochs>/head.*``.
     """
-    data = read_finetuning_data(store / "index.parquet", splits, subset, settings.uncertain)
+    data = read_finetuning_data(store / "index.parquet", splits, subset, settings.uncertain, settings.task)
     if settings.longer_by is not None:
         shown = len(split_rows(splits, settings.longer_by.images.split("+")))
         longer = longer_budget(settings.budgets, settings.longer_by.epochs, shown, len(data.train))
@@ -142,7 +142,7 @@ def finetune(
     checkpoint: Checkpoint,
     kept: KeptNetworks | None = None,
 ) -> list[tuple[int, np.ndarray]]:
-    """Return pairs (budget, logits of ``data.scored``, float32 [validation + test, classes]).
+    """Return pairs (budget, the head's outputs for ``data.scored``, float32 [validation + test, classes]).
 
     Every budget starts from the same encoder with the same new head. The epoch that predicts is the last one, or with
     ``checkpoint: best`` the one that scores best on the validation images (#13). ``kept``, if given, keeps the network that
@@ -160,11 +160,11 @@ def finetune(
         saved = None
     if saved is not None:
         log.load_state(saved["log"])
-        results = [(budget, logits.numpy()) for budget, logits in saved["results"]]
+        results = [(budget, outputs.numpy()) for budget, outputs in saved["results"]]
 
     def state() -> dict[str, Any]:
         return {
-            "results": [(budget, torch.from_numpy(logits)) for budget, logits in results],
+            "results": [(budget, torch.from_numpy(outputs)) for budget, outputs in results],
             "training": training.state(),
             "best": None if best is None else (best.epoch, best.value, best.state),
             "log": log.state(),
@@ -184,8 +184,8 @@ def finetune(
             if step.epoch is not None:
                 log.epoch(budget=budget, epoch=step.epoch, loss=step.loss, lr=step.lr)
                 if best is not None:
-                    logits = predict(network, validation, view, device)
-                    best.offer(step.epoch, logits, partial(copy.deepcopy, network.state_dict()))
+                    outputs = predict(network, validation, view, device)
+                    best.offer(step.epoch, outputs, partial(copy.deepcopy, network.state_dict()))
             checkpoint.after_step(state)
         if best is not None:
             network.load_state_dict(best.state)
@@ -217,7 +217,8 @@ def _open_training(
         seed=settings.seed,
         stream=(*settings.stream, budget),
     )
-    return SupervisedTraining(network, pool, data.labels[data.train], masked_bce, recipe, device)
+    loss = {"multilabel": masked_bce, "multiclass": F.cross_entropy}[settings.task]
+    return SupervisedTraining(network, pool, data.labels[data.train], loss, recipe, device)
 
 
 def masked_bce(logits: Tensor, labels: Tensor) -> Tensor:

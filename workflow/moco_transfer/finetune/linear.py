@@ -1,4 +1,4 @@
-"""Linear finetuning: a logistic head on the features of a frozen network.
+"""Linear finetuning: a logistic head (with one-of-many classes, a softmax head) on the features of a frozen network.
 
 The network is in evaluation mode, so the features of a view of an image never change, and ``embed`` computes them once per
 encoder and target. The head is a small matrix and is trained in NumPy, because importing PyTorch alone would take longer
@@ -25,6 +25,7 @@ from moco_transfer.finetune.data import (
     versions_of,
     write_predictions,
 )
+from moco_transfer.finetune.logits import class_logits
 from moco_transfer.seeds import stream
 from moco_transfer.tensors import write_tensors
 from moco_transfer.training.log import MetricsLog
@@ -46,9 +47,9 @@ def linear(
     head: Path,
 ) -> None:
     """Train a linear head on the features of one labelled subset, and predict validation and test."""
-    data = read_finetuning_data(index, splits, subset, settings.uncertain)
+    data = read_finetuning_data(index, splits, subset, settings.uncertain, settings.task)
     log = MetricsLog("linear", settings.epochs, len(data.train))
-    logits, weights = finetune_linear(settings, data, FeatureCache(features, rows), log)
+    outputs, weights = finetune_linear(settings, data, FeatureCache(features, rows), log)
     log.write(metrics)
     # As torch.nn.Linear names and shapes them.
     write_tensors(
@@ -56,7 +57,7 @@ def linear(
         {"weight": weights[1:].T, "bias": weights[0]},
         {"classes": data.classes, "versions": versions_of(["numpy"])},
     )
-    write_predictions(predictions, data, [(settings.epochs, logits)])
+    write_predictions(predictions, data, [(settings.epochs, outputs)])
 
 
 def linear_subsets(
@@ -74,17 +75,18 @@ def linear_subsets(
 
     from moco_transfer.statistics.auroc import average_auroc
 
-    data = read_finetuning_data(index, splits, subsets, settings.uncertain)
+    data = read_finetuning_data(index, splits, subsets, settings.uncertain, settings.task)
     cache, labels = FeatureCache(features, rows), data.labels[data.test]
     found = []
     for (percent, number), subset in read_parquet(subsets).groupby(["percent", "subset"], sort=False):
-        logits, _ = finetune_linear(
+        outputs, _ = finetune_linear(
             settings.model_copy(update={"stream": [*settings.stream, percent, int(number)]}),
             dataclasses.replace(data, train=subset["row"].to_numpy()),
             cache,
             MetricsLog(f"{percent}%, subset {number}", settings.epochs, len(subset)),
         )
-        value = average_auroc(labels, logits[len(data.validation) :], settings.average)
+        logits = class_logits(outputs[len(data.validation) :], settings.task)
+        value = average_auroc(labels, logits, settings.average)
         found.append({"percent": percent, "subset": int(number), "auroc": value})
     names = {"target": settings.target, "source": settings.source, "mode": "linear"}
     write_parquet(pd.DataFrame(found).assign(**names, epochs=settings.epochs), aurocs)
@@ -93,7 +95,7 @@ def linear_subsets(
 def finetune_linear(
     settings: stages.Linear, data: FinetuningData, cache: FeatureCache, log: MetricsLog
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return the logits of ``data.scored``, float32 [validation + test, classes], and the head's weights as ``train_head`` does.
+    """Return the head's outputs for ``data.scored``, float32 [validation + test, classes], and its weights as ``train_head`` does.
 
     If the cache holds several views of the labelled images, the epochs use them in turn. Raises UserError if the cache
     lacks a row, or if the loss is not finite.
@@ -125,7 +127,7 @@ def train_head(
     Parameters
     ----------
     features : float32 [views, n, width]; epochs use the views in turn, starting with view 0
-    labels : float32 [n, classes]; 0, 1 or NaN (left out of the loss)
+    labels : float32 [n, classes]; 0, 1 or NaN (left out of the loss); of a multiclass target exactly one 1 per image
     after_epoch : called with (epoch counted from 1, mean loss, learning rate, weights)
 
     Raises UserError if the loss is not finite.
@@ -136,6 +138,7 @@ def train_head(
     names = (settings.seed, *settings.stream)
     random = stream(*names, "head")
     weights = random.uniform(-bound, bound, (1 + width, labels.shape[1])).astype(np.float32)
+    loss_of = {"multilabel": bce_with_logits, "multiclass": cross_entropy}[settings.task]
     optimizer = settings.optimizer
     move = {"sgd": _sgd, "adam": _adam}[optimizer.name](weights, optimizer)
     epoch_steps = len(all_batches(np.arange(n), optimizer.batch))
@@ -146,7 +149,7 @@ def train_head(
         with np.errstate(over="ignore", invalid="ignore"):
             for batch in all_batches(epoch_order(n, *names, epoch), optimizer.batch):
                 x, y = view[batch], labels[batch]
-                loss, gradient = bce_with_logits(x @ weights, y)
+                loss, gradient = loss_of(x @ weights, y)
                 rate = cosine(optimizer.lr, step, steps)
                 move(weights, x.T @ gradient, rate)
                 total += loss
@@ -160,7 +163,7 @@ def train_head(
 
 
 def apply_head(features: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Return the logits of ``features`` [n, width], float32 [n, classes]."""
+    """Return the head's outputs for ``features`` [n, width], float32 [n, classes]."""
     return features @ weights[1:] + weights[0]
 
 
@@ -174,6 +177,18 @@ def bce_with_logits(logits: np.ndarray, labels: np.ndarray) -> tuple[float, np.n
     sigmoid = 0.5 * (1 + np.tanh(0.5 * logits))
     gradient = np.where(known, sigmoid - targets, 0) / np.float32(count)
     return float(np.sum(terms, where=known) / count), gradient.astype(np.float32)
+
+
+def cross_entropy(outputs: np.ndarray, labels: np.ndarray) -> tuple[float, np.ndarray]:
+    """Return the mean cross entropy of the softmax of ``outputs`` [n, classes], and its gradient [n, classes].
+
+    ``labels`` [n, classes] are 0 and 1, with one 1 per image.
+    """
+    # Without the largest output, exp does not overflow.
+    shifted = outputs - outputs.max(axis=1, keepdims=True)
+    log_softmax = shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
+    gradient = (np.exp(log_softmax) - labels) / np.float32(len(labels))
+    return float(-(log_softmax * labels).sum() / len(labels)), gradient.astype(np.float32)
 
 
 def _sgd(weights: np.ndarray, settings: Optimizer) -> Step:

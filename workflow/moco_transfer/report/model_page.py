@@ -8,73 +8,21 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy.special import expit
 
 from moco_transfer import escape
-from moco_transfer.config.encoders import About
 from moco_transfer.config.experiment import INITIAL, LIMITED, LIMITED_STEPS, NONE_LONGER
 from moco_transfer.data.labels import SPLITS
+from moco_transfer.report.model_card import SHOWN, ModelCard, frequent
+from moco_transfer.report.model_scores import calibration_section, results_section
 from moco_transfer.report.names import TRAINED_LAYERS
-from moco_transfer.report.tables import auroc_text, effect_text, markdown
-from moco_transfer.statistics.scorecard import FEWEST, Area, ClassResult
+from moco_transfer.report.tables import markdown
 
-SHOWN = 20
-"""A card shows only the most frequent classes; a dataset of many folders may have thousands."""
 NO_MOCO = ("none", NONE_LONGER)
 ON_LABELLED = (LIMITED, LIMITED_STEPS)
-
-
-@dataclass(frozen=True)
-class ModelCard:
-    """What a card says.
-
-    Attributes
-    ----------
-    about : what the model's file says of itself
-    way : its row of the advice: source, mode, epochs, auroc (the mean over the labelled subsets), n_subsets, n_labeled
-    ways : the number of ways to train that were compared
-    results, average : of the test images; ``average`` is None if there are too few
-    labelled, validation, test : labels [n, classes] of 0, 1 or NaN
-    images : numbers of images and patients by dataset and split
-    facts : the run's settings (``model_facts`` in settings.smk)
-    titles : dataset to title
-    versions : of the packages that trained the model
-    """
-
-    about: About
-    way: Mapping[str, Any]
-    ways: int
-    results: Sequence[ClassResult]
-    average: Area | None
-    labelled: np.ndarray
-    validation: np.ndarray
-    test: np.ndarray
-    images: Mapping[str, pd.DataFrame]
-    facts: Mapping[str, Any]
-    titles: Mapping[str, str]
-    versions: Mapping[str, str] = field(default_factory=dict)
-
-    @property
-    def title(self) -> str:
-        """The target's title, escaped."""
-        return _title(self, self.about.made.target)
-
-    @property
-    def interval(self) -> str:
-        """The name of its intervals: '90% interval'."""
-        lower, upper = self.facts["evaluation"]["percentiles"]
-        return f"{upper - lower:g}% interval"
-
-
-def frequent(results: Sequence[ClassResult]) -> list[ClassResult]:
-    """Return the SHOWN classes with the most positive test images, in their order."""
-    kept = sorted(range(len(results)), key=lambda k: -results[k].test[0])[:SHOWN]
-    return [results[k] for k in sorted(kept)]
 
 
 def page(card: ModelCard, note: str = "") -> str:
@@ -86,8 +34,8 @@ def page(card: ModelCard, note: str = "") -> str:
         ("What it is", _what_it_is),
         ("What trained it", _data),
         ("How it was trained", _training),
-        ("How good it is", _results),
-        ("Calibration", _calibration),
+        ("How good it is", results_section),
+        ("Calibration", calibration_section),
         ("What it must not be used for", _limits),
         ("How to use it", _use),
         ("Passing it on", _sharing),
@@ -101,9 +49,12 @@ def _what_it_is(card: ModelCard) -> list[str]:
     count, classes = len(card.about.classes), ", ".join(map(escape.markdown, card.about.classes[:SHOWN]))
     more = f" and {count - SHOWN} more" if count > SHOWN else ""
     gives = "a logit of the class" if count == 1 else f"{count:,} logits, one for each of the classes"
+    if card.one_of_many:
+        means = "An image has exactly one of them. The sigmoid of a logit is the probability of its class; the probabilities add up to 1."
+    else:
+        means = "The sigmoid of a logit is the probability that the image is positive."
     lines = [
-        f"A network that looks at one image and gives {gives} {classes}{more}. The sigmoid of a logit is the probability that the "
-        "image is positive.",
+        f"A network that looks at one image and gives {gives} {classes}{more}. {means}",
         "",
         f"- Encoder: {escape.markdown(network.name)}, {network.channels} x {network.size} x {network.size} pixels.",
         f"- It starts from {_start(card)}.",
@@ -149,7 +100,7 @@ def _start(card: ModelCard) -> str:
         seen = f"only the {len(card.labelled):,} labelled images"
     else:
         seen = " and ".join(
-            f"{_seen(card, name):,} images of {_title(card, name)}" for name in facts["sources"][source]
+            f"{_seen(card, name):,} images of {card.title_of(name)}" for name in facts["sources"][source]
         )
     return f"MoCo (contrastive pretraining, which sees no labels) on {seen}, which started from {initial}"
 
@@ -158,10 +109,6 @@ def _seen(card: ModelCard, dataset: str) -> int:
     """Return how many images of a dataset MoCo saw."""
     counts = card.images[dataset]["images"]
     return int(sum(counts.get(split, 0) for split in card.facts["pretraining"]["images"].split("+")))
-
-
-def _title(card: ModelCard, dataset: str) -> str:
-    return escape.markdown(card.titles.get(dataset, dataset))
 
 
 def _data(card: ModelCard) -> list[str]:
@@ -186,20 +133,16 @@ def _data(card: ModelCard) -> list[str]:
     if facts["split"]["unit"] != "patient":
         undivided += ", but a patient may be"
     uncertain = {"zero": "negative", "one": "positive", "mask": "unknown, and left out"}[facts["uncertain"]]
+    meaning = f"Positive images, by class. An uncertain label counts as {uncertain}."
+    if card.one_of_many:
+        meaning = "Images, by class. Each has exactly one."
     return [
         markdown(split, f"{target}, by split; {undivided}."),
         f"{len(card.labelled):,} of the training images ({made.percent}%) were labelled for this model. Their labels, and those of "
         "the images that chose and scored it:",
         "",
-        markdown(
-            labels, f"Positive images, by class. An uncertain label counts as {uncertain}.{_left_out(card)}"
-        ),
+        markdown(labels, f"{meaning}{card.left_out}"),
     ]
-
-
-def _left_out(card: ModelCard) -> str:
-    left = len(card.results) - SHOWN
-    return f" The {SHOWN} most frequent of {len(card.results):,} classes." if left > 0 else ""
 
 
 def _prevalence(labels: np.ndarray) -> str:
@@ -218,6 +161,7 @@ def _training(card: ModelCard) -> list[str]:
         "epochs": made.epochs,
         "optimiser": _settings(optimizer),
         "schedule": "cosine, from the learning rate to 0",
+        **({"loss": "cross entropy of the softmax over the classes"} if card.one_of_many else {}),
         "augmentation": _augmentation(finetune, made.mode),
         "weights of": "the last epoch"
         if finetune["checkpoint"] == "last"
@@ -262,103 +206,6 @@ def _augmentation(finetune: Mapping[str, Any], mode: str) -> str:
     return f"{named}, {views - 1} views besides the image itself" if mode == "linear" else named
 
 
-def _results(card: ModelCard) -> list[str]:
-    evaluation = card.facts["evaluation"]
-    rows = [
-        {
-            "class": each.name,
-            "test AUROC": _area(each.auroc) if each.auroc else _too_few(each.test, "test"),
-            "sensitivity": _share(each.sensitivity) if each.sensitivity else _no_decision(each),
-            "specificity": _share(each.specificity) if each.specificity else _no_decision(each),
-            "threshold": "" if each.threshold is None else f"{expit(each.threshold):.3f}",
-        }
-        for each in frequent(card.results)
-    ]
-    if len(card.results) > 1:
-        kind = {"weighted": "average, weighted by positives", "macro": "average"}[evaluation["average"]]
-        blank = dict.fromkeys(("sensitivity", "specificity", "threshold"), "")
-        rows.append(
-            {"class": kind, "test AUROC": _area(card.average) if card.average else "too few images"} | blank
-        )
-    if evaluation["unit"] == "patient":
-        wilson = "Wilson's for the number of images divided by the design effect of patients. Images of one patient count as dependent."
-    else:
-        wilson = "Wilson's."
-        images, patients = card.images[card.about.made.target].loc["test", ["images", "patients"]]
-        if patients < images:
-            wilson += (
-                f" The {images:,} test images are of {patients:,} patients, but each counts as independent, which makes intervals too "
-                "narrow (`evaluation.unit: patient` corrects this)."
-            )
-    return [
-        markdown(
-            pd.DataFrame(rows),
-            f"Scores of the {len(card.test):,} test images, with {card.interval}s.{_left_out(card)}",
-        ),
-        f"The interval of an AUROC is computed on the logit scale from influence functions; those of sensitivity and specificity are "
-        f"{wilson} The encoder and the labelled images are taken as fixed: another training would give other numbers. "
-        f"A class with fewer than {FEWEST} positive or {FEWEST} negative images gets no number.",
-        "",
-        "The threshold is the probability from which an image counts as positive. It was chosen on the validation images: where "
-        "Youden's J = sensitivity + specificity - 1 is largest. This weighs a missed positive as much as a false alarm. For a use in "
-        "which one of them is worse, choose another threshold, on images other than the test images.",
-    ]
-
-
-def _area(area: Area) -> str:
-    unknown = "; interval unknown" if np.isnan(area.lower) else ""
-    return auroc_text(area.value, area.lower, area.upper) + unknown
-
-
-def _share(share) -> str:
-    return f"{share.value:.3f} ({share.lower:.3f}–{share.upper:.3f}), {share.images:,} images"
-
-
-def _too_few(counts: tuple[int, int], split: str) -> str:
-    """Return what images a number lacks, in words."""
-    for count, kind in zip(counts, ("positive", "negative"), strict=True):
-        if count == 0:
-            return f"none: no {kind} {split} image"
-    return f"too few images: {counts[0]:,} positive, {counts[1]:,} negative ({split})"
-
-
-def _no_decision(result: ClassResult) -> str:
-    if min(result.validation) < FEWEST:
-        return _too_few(result.validation, "validation")
-    if result.threshold is None:
-        return "no threshold is better than chance (validation)"
-    return _too_few(result.test, "test")
-
-
-def _calibration(card: ModelCard) -> list[str]:
-    rows = [
-        {
-            "class": each.name,
-            "Brier score": f"{each.calibration.brier:.4f}",
-            "always the prevalence": f"{each.calibration.reference:.4f}",
-            "mean probability - prevalence": effect_text(each.calibration.excess, np.nan, np.nan),
-        }
-        if each.calibration
-        else {"class": each.name, "Brier score": _too_few(each.test, "test")}
-        for each in frequent(card.results)
-    ]
-    return [
-        "![Reliability curves](reliability.svg)",
-        "",
-        markdown(
-            pd.DataFrame(
-                rows,
-                columns=["class", "Brier score", "always the prevalence", "mean probability - prevalence"],
-            ),
-            f"Calibration on the test images.{_left_out(card)}",
-        ),
-        "The Brier score is the mean squared difference between probability and label; lower is better. A model whose score is not "
-        "below that of always answering with the prevalence of the test images gives probabilities that help nobody, however well it "
-        "ranks images. Nothing was recalibrated. Where the disease is rarer than here, probabilities are too high, and where it is "
-        "more frequent, too low.",
-    ]
-
-
 def _limits(card: ModelCard) -> list[str]:
     generated = [name for name, each in card.facts["datasets"].items() if each["phantom"]]
     lines = [
@@ -376,7 +223,7 @@ def _limits(card: ModelCard) -> list[str]:
             "- **It was trained and tested on generated images. It knows nothing about patients and is good for trying out only.**",
         )
     elif generated:
-        names = " and ".join(_title(card, name) for name in generated)
+        names = " and ".join(card.title_of(name) for name in generated)
         lines.insert(0, f"- Part of its training used generated images: {names}.")
     return lines
 
@@ -399,7 +246,7 @@ def _sharing(card: ModelCard) -> list[str]:
     used = {made.target, first["classes_of"], *facts["sources"].get(made.source, [])}
     closed = [name for name, each in facts["datasets"].items() if name in used and not each["shareable"]]
     if closed:
-        names = " and ".join(_title(card, name) for name in closed)
+        names = " and ".join(card.title_of(name) for name in closed)
         text = (
             f"It was trained on images that may not be shared: {names}. Weights can reveal whether an image was among them, and parts "
             "of it. Ask the owner of the data before you pass the model on; this page contains only counts."

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import PurePath
 from urllib.parse import urlsplit
 
@@ -36,6 +36,14 @@ def seen_note(seen: Seen, targets: Iterable[str]) -> str:
     if not set(targets) & seen.keys():
         return ""
     return f" {MARK} The encoder may have seen the test images of this target (trained_on); the advice leaves it out."
+
+
+def one_vs_rest_note(multiclass: Collection[str], targets: Iterable[str], titles: Mapping[str, str]) -> str:
+    """Return how to read the AUROCs of those ``targets`` that are ``multiclass``, for captions of tables, after a blank, or nothing."""
+    named = [titles.get(target, target) for target in targets if target in multiclass]
+    if not named:
+        return ""
+    return f" In {' and '.join(named)}, an image has exactly one class, and an AUROC compares each class with all others (one-vs-rest)."
 
 
 def left_out_note(seen: Seen) -> str:

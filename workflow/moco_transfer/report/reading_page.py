@@ -40,7 +40,7 @@ def section(reading: Reading) -> list[str]:
     parts = [
         f"## How the {source} {'was' if source == 'table' else 'were'} read",
         "",
-        f"The {name} is {escape.markdown(reading.name)}. {_patients_text(reading)}; {reading.studies:,} studies.",
+        f"The {name} is {escape.markdown(reading.name)}: {reading.images:,} images, {reading.studies:,} studies, {_patients_text(reading)}.",
         "",
         markdown(pd.DataFrame(roles.items(), columns=["role", column]), f"The {column} of each role."),
         markdown(labels, f"What the labels are made from, before images are left out.{shown}"),
@@ -59,14 +59,12 @@ def section(reading: Reading) -> list[str]:
 
 def facts(reading: Reading) -> list[str]:
     """Return in two sentences how the table or the folders were read, for the figure; the page says more."""
+    columns = {"table": "columns of the table", "folders": "wildcards of the folders"}[reading.source]
     roles = ", ".join(f"{what}: {found}" for what, found in _roles(reading).items())
-    first = reading.labels[0]
-    more = f", and {len(reading.labels) - 1:,} more" if len(reading.labels) > 1 else ""
-    rule = f"'{first.label}' is 1 if {' or '.join(first.columns)} is {first.rule}"
-    return [
-        textwrap.shorten(f"{reading.source} read with {roles}", 240, placeholder=" ..."),
-        textwrap.shorten(f"{_patients_text(reading)}; labels: {rule}", 240, placeholder=" ...") + more,
-    ]
+    first, more = reading.labels[0], len(reading.labels) - 1
+    rule = textwrap.shorten(f"{' or '.join(first.columns)} is {first.rule}", 120, placeholder=" ...")
+    others = f"; {more:,} more label{'s' if more > 1 else ''}" if more else ""
+    return [f"{columns}: {roles}", f"{_patients_text(reading)}; '{first.label}' is 1 if {rule}{others}"]
 
 
 def _roles(reading: Reading) -> dict[str, str]:
@@ -85,10 +83,10 @@ def _roles(reading: Reading) -> dict[str, str]:
 
 def _patients_text(reading: Reading) -> str:
     if reading.roles["patient_id"] is None:
-        return f"{reading.images:,} images; {reading.stand_in('patient_id')}"
+        return f"no patients: {reading.stand_in('patient_id')}"
+    images = "image" if reading.median == 1 else "images"
     return (
-        f"{reading.images:,} images of {reading.patients:,} patients, {reading.median:g} per patient "
-        f"(median; at most {reading.most:,})"
+        f"{reading.patients:,} patients, {reading.median:g} {images} each (median; at most {reading.most:,})"
     )
 
 

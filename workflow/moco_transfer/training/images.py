@@ -21,9 +21,7 @@ from torch.nn import functional as F
 
 from moco_transfer.config.encoders import Network
 from moco_transfer.files import map_array
-
-# The weights with which red, green and blue become grey (ITU-R BT.601), as in Pillow.
-LUMINANCE = torch.tensor([0.299, 0.587, 0.114]).view(1, 3, 1, 1)
+from moco_transfer.intensities import luminance
 
 # A pool up to this many bytes is read into memory once; the batches of a larger one are read from the mapped files.
 IN_MEMORY_BYTES = 2 * 2**30
@@ -38,19 +36,21 @@ Delivery = Literal["resident", "pinned", "ahead", "plain"]
 class ImagePool:
     """Images of several stores, numbered from 0 in the given order.
 
+    If one of the stores has colour images, all images get three channels: grey is repeated.
+
     Parameters
     ----------
-    parts : pairs (path of images.npy, rows of it, int [m]); the stores must agree in size and number of channels
+    parts : pairs (path of images.npy, rows of it, int [m]); the stores must agree in size
     """
 
     def __init__(self, parts: Sequence[tuple[Path, np.ndarray]]) -> None:
         # Plain arrays over the maps, because indexing an np.memmap takes twice as long.
         stores = [np.asarray(map_array(path)) for path, _ in parts]
         rows = [np.asarray(rows, dtype=np.int64) for _, rows in parts]
-        self.shape = stores[0].shape[1:]
+        self.shape = max((store.shape[1:] for store in stores), key=len)
         self._offsets = np.cumsum([0, *(len(r) for r in rows)])
         if self._offsets[-1] * int(np.prod(self.shape)) <= IN_MEMORY_BYTES:
-            stores = [np.concatenate([store[r] for store, r in zip(stores, rows, strict=True)])]
+            stores = [np.concatenate([self._shaped(s[r]) for s, r in zip(stores, rows, strict=True)])]
             rows = [np.arange(len(self))]
         self._stores, self._rows = stores, rows
         self._delivered: dict[torch.device, tuple[Delivery, Tensor | None]] = {}
@@ -96,8 +96,14 @@ class ImagePool:
         parts = np.searchsorted(self._offsets, numbers, side="right") - 1
         for part, (store, rows) in enumerate(zip(self._stores, self._rows, strict=True)):
             chosen = parts == part
-            images[chosen] = store[rows[numbers[chosen] - self._offsets[part]]]
+            images[chosen] = self._shaped(store[rows[numbers[chosen] - self._offsets[part]]])
         return torch.from_numpy(images)
+
+    def _shaped(self, images: np.ndarray) -> np.ndarray:
+        """Return ``images`` of one store in the shape of all; grey is repeated without a copy."""
+        if images.ndim - 1 == len(self.shape):
+            return images
+        return np.broadcast_to(images[..., None], (len(images), *self.shape))
 
     def _upload(self, device: torch.device) -> Tensor:
         """Return all images as they are stored, on ``device``."""
@@ -173,7 +179,7 @@ class View:
         """Return network input, float32 [n, channels, size, size], of grey or colour ``views`` with values from 0 to 255."""
         size, channels = self.network.size, self.network.channels
         if channels == 1 and views.shape[1] == 3:
-            views = (views * LUMINANCE.to(views.device)).sum(dim=1, keepdim=True)
+            views = luminance(views)
         if views.shape[2:] != (size, size):
             views = F.interpolate(
                 views.float(), (size, size), mode="bilinear", align_corners=False, antialias=True

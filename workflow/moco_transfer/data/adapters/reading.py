@@ -8,6 +8,7 @@ them, or if they are few and each is of several patients: a column that was chos
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -31,11 +32,15 @@ class _Part(BaseModel):
 
 
 class LabelReading(_Part):
-    """What one label is made from: its ``columns``, when it is 1 in words, and how many images became 1, 0, -1 and blank."""
+    """What one label is made from: its ``columns``, when it is 1 in words, and how many images became 1, 0, -1 and blank.
+
+    ``never`` lists the values that its rule names and none of its columns has.
+    """
 
     label: str
     columns: list[str]
     rule: str
+    never: list[str]
     present: int
     absent: int
     uncertain: int
@@ -78,21 +83,27 @@ class Reading(_Part):
         """Return sentences on what a user should look at before trusting the scores and, if labels are ``learned``, these."""
         found = []
         if self.roles["patient_id"] is None:
+            cure = (
+                "name the column in table.patient_id"
+                if self.source == "table"
+                else "call its wildcard {patient_id}"
+            )
             found.append(
                 f"No patient is named: {self.stand_in('patient_id')}. Images of one patient may then be in both training and "
-                "test, and the scores come out too high."
+                f"test, and the scores come out too high. If the patient is known, {cure}."
             )
         if not learned:
             return found
         few = [f"'{each.label}' ({each.present})" for each in self.labels if each.present < LEAST_POSITIVES]
         if few:
             found.append(f"Fewer than {LEAST_POSITIVES} images with the value 1: {_listed(few)}.")
-        for each in self.columns:
-            never = [f"'{value}'" for value, images in each.values.items() if not images]
-            if never:
-                found.append(
-                    f"The configuration names values that '{each.column}' never has: {_listed(never)}."
-                )
+        never = [
+            f"'{value}' (label '{each.label}' from {', '.join(each.columns)})"
+            for each in self.labels
+            for value in each.never
+        ]
+        if never:
+            found.append(f"The configuration names values that never occur: {_listed(never)}.")
         return found
 
     def stand_in(self, role: str) -> str:
@@ -121,7 +132,7 @@ def read_as(listing: Listing, index: pd.DataFrame, texts: pd.DataFrame) -> Readi
         patients=len(patients),
         median=float(patients.median()),
         most=int(patients.max()),
-        labels=[_label(name, listing.rules.get(name), index[name]) for name in label_columns(index.columns)],
+        labels=_labels(listing, index, texts),
         columns=[_column(column, listing, texts[column], known) for column in listing.ruled_columns],
     )
 
@@ -168,19 +179,36 @@ def _listed(words: Sequence[str]) -> str:
     return ", ".join([*words[:SHOWN_VALUES], *more])
 
 
-def _label(name: str, rule: Label | None, values: pd.Series) -> LabelReading:
-    counts = {
-        "present": values == 1,
-        "absent": values == 0,
-        "uncertain": values == -1,
-        "blank": values.isna(),
-    }
-    return LabelReading(
-        label=name,
-        columns=rule.from_ if rule else [name],
-        rule=in_words(rule),
-        **{kind: int(np.count_nonzero(found)) for kind, found in counts.items()},
-    )
+def _labels(listing: Listing, index: pd.DataFrame, texts: pd.DataFrame) -> list[LabelReading]:
+    rules = listing.rules
+
+    @cache
+    def present(column: str, separator: str | None) -> set[str]:
+        named = set(named_values(listing, column))
+        cells = texts[column].dropna().unique()
+        return {plain(value) for cell in cells for value in values_in(cell, separator, named)}
+
+    found = []
+    for name in label_columns(index.columns):
+        rule, values = rules.get(name), index[name]
+        wanted = [*(rule.positive or ()), *(rule.negative or ())] if rule else []
+        there = set().union(*(present(column, rule.separator) for column in rule.from_)) if wanted else set()
+        counts = {
+            "present": values == 1,
+            "absent": values == 0,
+            "uncertain": values == -1,
+            "blank": values.isna(),
+        }
+        found.append(
+            LabelReading(
+                label=name,
+                columns=rule.from_ if rule else [name],
+                rule=in_words(rule),
+                never=[value for value in wanted if plain(value) not in there],
+                **{kind: int(np.count_nonzero(chosen)) for kind, chosen in counts.items()},
+            )
+        )
+    return found
 
 
 def _by_number(value: str) -> tuple[bool, float, str]:
