@@ -433,3 +433,35 @@ def test_what_a_machine_has_is_asked_without_pytorch():
     found = machine.this_machine()
     assert 1 <= found.cores <= (os.cpu_count() or 1)
     assert found.memory_mb > 100
+
+
+def test_other_tables_beside_the_folder_do_not_count(here, capsys):
+    write_images(here / "s", [f"P{n // 3:03d}_{n}.png" for n in range(90)])
+    other = pd.DataFrame({"patient": [f"P{n:03d}" for n in range(30)], "lesion": [0, 1] * 15})
+    other.to_csv(here / "other.csv", index=False)
+    assert "fill in column 'label'" in make(capsys, here / "s").out
+    assert make(capsys, here / "s", "--run", "x", "--table", here / "other.csv").index["lesion"].sum() == 45
+
+
+def test_three_words_are_classes_even_if_each_says_good_or_bad(here, capsys):
+    words = np.array(["normal", "benign", "malignant"])[ROWS // 3 % 3]
+    spine(here / "s", lesion=None, finding=words).to_csv(here / "s/t.csv", index=False)
+    assert make(capsys, here / "s").section["classes"]["values"] == ["benign", "malignant", "normal"]
+
+
+def test_one_wins_over_uncertain_and_uncertain_over_zero_in_rows_of_an_image(here, capsys):
+    marks = [("0.0", "-1.0"), ("1.0", "0.0"), ("-1.0", "1.0"), ("0.0", "0.0")]
+    rows = [(name, f"P{n // 3}", mark) for n, name in enumerate(NAMES) for mark in marks[n // 3 % 4]]
+    spine(here / "s")
+    pd.DataFrame(rows, columns=["file", "patient", "edema"]).to_csv(here / "s/t.csv", index=False)
+    index = make(capsys, here / "s").index.set_index("path")["edema"].reindex(NAMES)
+    assert index.tolist() == [[-1.0, 1.0, 1.0, 0.0][n // 3 % 4] for n in ROWS]
+
+
+def test_the_patient_is_taken_from_the_path_if_no_column_names_it(here, capsys):
+    names = [f"patient{n // 3:05d}/study{n % 2}/{n}.png" for n in range(120)]
+    write_images(here / "s", names)
+    pd.DataFrame({"Path": names, "edema": ROWS // 3 % 2}).to_csv(here / "s/t.csv", index=False)
+    made = make(capsys, here / "s")
+    assert made.index["patient_id"].tolist() == [name.split("/")[0] for name in names]
+    assert "folders or file names seem to hold the patient" in made.text

@@ -24,7 +24,7 @@ def test_two_class_folders_become_one_label(here, capsys):
     write_images(here / "skin", [f"{kind}/{n}.png" for kind in ("benign", "malignant") for n in range(40)])
     made = make(capsys, here / "skin")
     assert made.section["pattern"] == "{class}/{file}"
-    assert made.index["class"].tolist() == [
+    assert made.index["malignant"].tolist() == [
         float(path.startswith("malignant")) for path in made.index["path"]
     ]
     assert len(made.index) == 80
@@ -44,6 +44,19 @@ def test_three_class_folders_with_splits_become_one_of_many(here, capsys):
     assert (made.index["b"] == made.index["path"].str.contains("/b/")).all()
     split = made.config.datasets["eyes"].split
     assert (split.train, split.validation, split.test) == (0.8, 0.2, "official")
+
+
+def test_the_deepest_classes_are_the_labels(here, capsys):
+    names = [
+        f"XR_{part}/patient{p:05d}/study1_{('positive', 'negative')[p % 2]}/{n}.png"
+        for part in ("ELBOW", "HAND")
+        for p in range(30)
+        for n in range(2)
+    ]
+    write_images(here / "mura", names)
+    made = make(capsys, here / "mura")
+    assert made.index.iloc[:, 6].tolist() == [float("positive" in path) for path in made.index["path"]]
+    assert made.index["patient_id"].tolist() == [path.split("/")[1] for path in made.index["path"]]
 
 
 def test_grades_as_folders_and_patients_in_file_names(here, capsys):
@@ -77,7 +90,7 @@ def test_folders_that_split_a_patient_are_not_used_as_splits(here, capsys):
     assert "40 patients are in two of them" in made.out
     patients = [path.split("/")[2].split("_")[0] for path in made.index["path"]]
     assert made.index["patient_id"].tolist() == patients
-    assert made.index["class"].tolist() == [float("PNEUMONIA" in path) for path in made.index["path"]]
+    assert made.index["PNEUMONIA"].tolist() == [float("PNEUMONIA" in path) for path in made.index["path"]]
 
 
 def test_patients_in_only_some_file_names_become_a_table(here, capsys):
@@ -89,7 +102,7 @@ def test_patients_in_only_some_file_names_become_a_table(here, capsys):
     patients = made.index.set_index("path")["patient_id"]
     assert patients["PNEUMONIA/person3_virus_7.jpeg"] == "person3"
     assert patients[normal[3]] == normal[3]
-    assert made.index["class"].sum() == 80
+    assert made.index["PNEUMONIA"].sum() == 80
 
 
 def test_classes_and_patients_as_parts_of_file_names(here, capsys):
@@ -97,8 +110,8 @@ def test_classes_and_patients_as_parts_of_file_names(here, capsys):
     write_images(here / "flat", names)
     made = make(capsys, here / "flat")
     assert made.index["patient_id"].nunique() == 40
-    assert set(made.index.columns[6:]) == {"class"}
-    assert made.index["class"].sum() == 60
+    assert made.index.columns[6] in ("virus", "bacteria")
+    assert made.index.iloc[:, 6].sum() == 60
 
 
 def test_folders_of_patients_and_studies_without_labels_become_a_table_to_fill_in(here, capsys):
@@ -130,7 +143,9 @@ def test_dicoms_without_a_table_take_patients_from_their_headers(here, capsys):
     assert made.index["patient_id"].nunique() == 15
     assert made.index["study_id"].nunique() == 15
     assert set(made.index["view"]) == {"AP", "LL"}
-    assert made.index["class"].tolist() == [float(path.startswith("fracture")) for path in made.index["path"]]
+    assert made.index["fracture"].tolist() == [
+        float(path.startswith("fracture")) for path in made.index["path"]
+    ]
     assert "do not share it" in made.out
     assert "DICOM modality: DX" in made.out
 
@@ -150,7 +165,7 @@ def test_folders_of_different_depth(here, capsys):
     write_images(here / "deep", names)
     made = make(capsys, here / "deep")
     assert len(made.index) == 120
-    assert made.index["class"].tolist() == [float(path.startswith("sick")) for path in made.index["path"]]
+    assert made.index["sick"].tolist() == [float(path.startswith("sick")) for path in made.index["path"]]
 
 
 def test_odd_names_of_classes_and_folders(here, capsys):

@@ -56,7 +56,7 @@ def read_names(images: list[str], notes: Notes) -> Names:
         else:
             columns[role] = names
             if role.startswith(("class", "grade")):
-                labels.append(role)
+                labels.insert(0, role)  # the deepest one is tried first
         pieces.append(f"{{{role}}}")
     stems = pd.Series([stem(parts[-1]) for parts in paths])
     if not even:
@@ -172,7 +172,7 @@ def _find_patients(stems: pd.Series, pieces: list[str], columns: dict, even: boo
     for regex, rest in NAMES:
         found = (stems + ".x").str.extract(f"^({regex}){rest}$")[0]
         known = found.dropna()
-        if len(known) < len(stems) / 2 or known.nunique() < 5 or len(known) / known.nunique() < LEAST_SHARED:
+        if len(known) < len(stems) / 2 or known.nunique() < 5 or known.is_unique:
             continue
         columns["patient_id"] = found
         text = f"file names are taken to begin with the patient: {known.nunique():,} patients for {len(known):,} images"

@@ -47,7 +47,11 @@ class Candidate:
 def guess_labels(rows: pd.DataFrame, columns: list[str], notes: Notes) -> Labels | None:
     """Return the labels among ``columns`` of ``rows`` (text; blanks are null), or None if there are none."""
     candidates = [found for column in columns if (found := _candidate(rows[column]))]
-    usual = [each for each in candidates if not words.is_metadata(each.column) or words.is_class(each.column)]
+    usual = [
+        each
+        for each in candidates
+        if words.is_class(each.column) or not (words.is_metadata(each.column) or words.is_view(each.column))
+    ]
     chosen = _choose(usual) or _choose([each for each in candidates if words.is_sex(each.column)])
     if not chosen:
         return None
@@ -98,11 +102,13 @@ def _candidate(column: pd.Series) -> Candidate | None:
     if counts.empty or (len(counts) == 1 and len(values) == len(column)):
         return None
     if len(counts) == 1:
-        if plain(_number(counts.index[0])) not in words.POSITIVE:
+        if plain(counts.index[0]) not in words.POSITIVE:
             return None
         return _binary(name, counts, len(column) - len(values))
-    texts = [plain(_number(value)) for value in counts.index]
-    if set(texts) <= words.POSITIVE | words.NEGATIVE | words.UNCERTAIN and not set(texts) <= words.NEGATIVE:
+    texts = {plain(value) for value in counts.index}
+    answers = texts <= words.ANSWERS | words.NO_ANSWERS | words.UNCERTAIN
+    two = texts <= words.POSITIVE | words.NEGATIVE | words.UNCERTAIN and len(texts - words.UNCERTAIN) <= 2
+    if (answers or two) and texts & words.POSITIVE:
         return _binary(name, counts, len(column) - len(values))
     numbers = pd.to_numeric(pd.Series(counts.index), errors="coerce")
     if numbers.notna().all():
@@ -121,17 +127,8 @@ def _candidate(column: pd.Series) -> Candidate | None:
     return None
 
 
-def _number(value: str) -> str:
-    """Return '1' for '1.0': a number as ``plain`` should see it."""
-    try:
-        number = float(value)
-    except ValueError:
-        return value
-    return str(int(number)) if number.is_integer() and abs(number) < 100 else value
-
-
 def _binary(name: str, counts: pd.Series, blank: int) -> Candidate:
-    sides = {value: plain(_number(value)) for value in counts.index}
+    sides = {value: plain(value) for value in counts.index}
     positive, negative, uncertain = (
         [value for value in counts.index if sides[value] in known]
         for known in (words.POSITIVE, words.NEGATIVE, words.UNCERTAIN)
@@ -161,7 +158,7 @@ def _of_two(name: str, counts: pd.Series) -> Candidate | None:
         return None
     first, second = counts.index
     for value, other in ((first, second), (second, first)):
-        if plain(other) in words.NEGATIVE or plain(value) in words.POSITIVE:
+        if words.among(other, words.NEGATIVE) or words.among(value, words.POSITIVE):
             reason = f"two values; '{value}' counts as positive ({counts[value]:,} of {counts.sum():,})"
             return Candidate(name, "rule", {name: {"from": name, "positive": [value]}}, reason)
     reason = (
@@ -176,14 +173,20 @@ def _grade(name: str, numbers: list[float], counts: pd.Series) -> Candidate | No
         return None
     if len(numbers) < 2 or (len(numbers) == 2 and not (words.is_class(name) or words.is_grade(name))):
         return None
-    if len(numbers) > 2 and words.is_class(name) and not words.is_grade(name):
+    # 0 to 3 and 0 to 4 are grades in most tables.
+    if (
+        len(numbers) > 2
+        and words.is_class(name)
+        and not words.is_grade(name)
+        and numbers not in ([0, 1, 2, 3], [0, 1, 2, 3, 4])
+    ):
         values = [f"{number:g}" for number in numbers]
         reason = f"{len(values)} numbers in a column of classes, so one class each; if they are grades, use labels with at_least"
         return Candidate(name, "classes", {"from": name, "values": values}, reason, check=True)
     lowest, highest = int(numbers[0]), int(numbers[-1])
     limit = lowest + -(-(highest - lowest) // 2)
     at_least = pd.to_numeric(pd.Series(counts.index)).ge(limit).to_numpy()
-    reason = f"grades {lowest} to {highest}; {limit} and above counts as positive ({counts[at_least].sum():,} of {counts.sum():,})"
+    reason = f"grades {lowest} to {highest}; {limit} and above counts as positive ({counts[at_least].sum():,} of {counts.sum():,}); another at_least moves it"
     rules = {f"{name} from {limit}": {"from": name, "at_least": limit}}
     return Candidate(name, "grade", rules, reason, check=True)
 

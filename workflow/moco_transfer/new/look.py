@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,6 +25,7 @@ MOST_PIXELS = 50_000_000
 COLOUR = 3
 OTHER_IMAGES = (".tif", ".tiff", ".bmp", ".gif", ".webp", ".heic", ".nii", ".nii.gz", ".mha", ".svs", ".jp2")
 TAGS = ("PatientID", "StudyInstanceUID", "ViewPosition", "Modality", "NumberOfFrames")
+MASK = re.compile(r"(?i)mask|segmentation")
 # Modalities whose files are slices of a volume.
 SLICES = ("CT", "MR", "PT")
 
@@ -99,8 +101,13 @@ def look(root: Path, notes: Notes) -> Folder:
     colour = colours > len(readable) / 20
     notes.found.append(f"{counted} images in {root}; {len(others):,} other files")
     if readable:
-        look_of = f"{colours} of a sample of {len(readable)} are in colour" if colours else "grey"
-        notes.found.append(f"they are {look_of}; the shorter side is {min(sides)} to {max(sides)} pixels")
+        look_of = f"{colours} of a sample of {len(readable)} are in colour" if colours else "they are grey"
+        notes.found.append(f"{look_of}; their shorter side has {min(sides)} to {max(sides)} pixels")
+    masks = sum(bool(MASK.search(stem(name))) for name in images)
+    if masks:
+        notes.check.append(
+            f"the names of {masks:,} files contain 'mask'; if they are no images, move them to another folder"
+        )
     if len(readable) < len(shown):
         notes.check.append(
             f"{len(shown) - len(readable)} of a sample of {len(shown)} images cannot be read; the run leaves out up to "

@@ -64,9 +64,14 @@ def find_table(folder: Folder, own: Path, notes: Notes) -> tuple[Table, Match] |
                 continue
             try:
                 table = read_any(path)
-                candidates.append((table, match_images(table, folder)))
+                match = match_images(table, folder)
             except UserError:
                 continue
+            # Beside the folder, there may be tables of other images.
+            if place is here or (
+                match.direct and match.paths.map(len).sum() >= LEAST_MATCHED * len(folder.images)
+            ):
+                candidates.append((table, match))
         counts = [match.paths.map(bool).sum() for _, match in candidates]
         best = [each for each, count in zip(candidates, counts, strict=True) if count == max(counts)]
         if len(best) > 1:
@@ -75,7 +80,7 @@ def find_table(folder: Folder, own: Path, notes: Notes) -> tuple[Table, Match] |
                 f"{folder.root}: several tables describe these images: {names}; name one: TABLE=FILE"
             )
         if best:
-            notes.found.append(f"table {best[0][0].file}, the only one whose paths fit best")
+            notes.found.append(f"the table {best[0][0].file} is used: its paths fit the images best")
             return best[0]
     return None
 

@@ -166,8 +166,13 @@ def _joined(rows: pd.DataFrame, path: str, notes: Notes) -> pd.DataFrame:
 
     def join(values: pd.Series) -> str | None:
         found = list(dict.fromkeys(values.dropna()))
-        if {*map(words.plain, found)} <= words.POSITIVE | words.NEGATIVE and len(found) > 1:
-            return next(value for value in found if words.plain(value) in words.POSITIVE)
+        by_word = {words.plain(value): value for value in found}
+        for known in (words.ANSWERS, words.UNCERTAIN):
+            if (
+                by_word.keys() <= words.ANSWERS | words.NO_ANSWERS | words.UNCERTAIN
+                and by_word.keys() & known
+            ):
+                return by_word[min(by_word.keys() & known)]
         return "|".join(found) if found else None
 
     repeated = rows[path].duplicated(keep=False)
@@ -183,6 +188,10 @@ def understand_folders(folder: Folder, name: str, notes: Notes) -> Understanding
     names = read_names(folder.images, notes)
     columns = names.columns
     labels = guess_labels(columns, names.labels, notes)
+    if labels and isinstance(labels.rules, dict) and not labels.classes:
+        new = {label: _label_name(label, rule) for label, rule in labels.rules.items()}
+        labels.rules = {new[label]: rule for label, rule in labels.rules.items()}
+        labels.reasons = {new[label]: reason for label, reason in labels.reasons.items()}
     if len(folder.dicoms) == len(folder.images):
         columns = _with_headers(folder, columns, notes)
     elif labels and names.pattern:
@@ -226,6 +235,13 @@ def understand_folders(folder: Folder, name: str, notes: Notes) -> Understanding
     understood = _understood("table", section, folder.root, labels, copy[used], "patient_id" in copy)
     understood.has_labels = bool(has_labels)
     return understood
+
+
+def _label_name(label: str, rule: dict[str, Any]) -> str:
+    """Return the name of a label that is made from folders: 'fracture' says more than 'class'."""
+    values = rule.get("positive", [])
+    telling = len(values) == 1 and words.plain(values[0]) not in words.ANSWERS
+    return values[0] if telling else label
 
 
 def _judged_split(columns: pd.DataFrame, notes: Notes) -> pd.DataFrame:

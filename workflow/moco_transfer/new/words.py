@@ -7,7 +7,8 @@ import unicodedata
 
 
 def plain(text: str) -> str:
-    """Return ``text`` as words are compared: small letters, digits and minus signs, without accents."""
+    """Return ``text`` as words are compared: small letters, digits and minus signs, without accents; 1.0 is 1."""
+    text = re.sub(r"^\s*(-?[0-9]+)\.0+\s*$", r"\1", text)
     letters = unicodedata.normalize("NFKD", text.replace("ß", "ss")).casefold()
     return "".join(each for each in letters if each.isalnum() or each == "-")
 
@@ -17,6 +18,11 @@ def words_of(name: str) -> list[str]:
     letters = unicodedata.normalize("NFKD", name.replace("ß", "ss"))
     letters = "".join(each for each in letters if not unicodedata.combining(each))
     return [word.casefold() for word in re.findall(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|[0-9]+", letters)]
+
+
+def among(text: str, known: frozenset[str]) -> bool:
+    """Return whether a value, or a word in it, is one of the ``known``: 'study1_positive' is positive."""
+    return plain(text) in known or not known.isdisjoint(set(words_of(text)) - {"0", "1"})
 
 
 def has(name: str, *, words: str = "", stems: str = "") -> bool:
@@ -102,13 +108,19 @@ def _all(text: str) -> frozenset[str]:
     return frozenset(text.split())
 
 
-POSITIVE = _all(
-    "1 true yes y ja j si oui sim x positive pos positiv positivo positif present vorhanden abnormal pathological pathologisch "
-    "malignant maligne maligno bosartig disease diseased krank sick tumor tumour cancer pneumonia affected presente"
+ANSWERS = _all(
+    "1 true yes y ja j si oui sim x positive pos positiv positivo positif present vorhanden presente"
 )
-NEGATIVE = _all(
-    "0 false no n nein non nao none negative neg negativ negativo negatif absent normal healthy gesund benign benigne benigno "
-    "gutartig control kontrolle sano sain nofinding nofindings unremarkable ohnebefund unauffallig ausente nichtvorhanden"
+POSITIVE = ANSWERS | _all(
+    "abnormal pathological pathologisch "
+    "malignant maligne maligno bosartig disease diseased krank sick tumor tumour cancer pneumonia affected"
+)
+NO_ANSWERS = _all(
+    "0 false no n nein non nao none negative neg negativ negativo negatif absent ausente nichtvorhanden"
+)
+NEGATIVE = NO_ANSWERS | _all(
+    "normal healthy gesund benign benigne benigno gutartig control kontrolle sano sain nofinding nofindings unremarkable "
+    "ohnebefund ob unauffallig"
 )
 UNCERTAIN = _all("-1 uncertain unclear maybe equivocal fraglich unsicher unklar dudoso incierto")
 # What the table adapter reads as 1, 0 and -1 without a rule.
