@@ -379,3 +379,9 @@ def test_a_release_has_an_empty_reading(tmp_path):
 
 def test_wildcards_are_listed_once_in_order():
     assert wildcard_names("{b}/{a,[0-9]{2,3}}_{ b }.png") == ["b", "a"]
+
+
+def test_initial_weights_may_be_learnt_from_the_classes_of_folders():
+    learnt = {"classes_of": "chest", "epochs": 1, "batch": 2, "lr": 0.1}
+    source = {"sources": {"x": {"encoder": "densenet_small", "weights": learnt}}, "targets": {"chest": None}}
+    assert config(chest(), source).encoders["x"].weights.classes_of == "chest"
