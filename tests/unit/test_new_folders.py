@@ -111,7 +111,7 @@ def test_folders_of_patients_and_studies_without_labels_become_a_table_to_fill_i
     assert table["label"].isna().all()
     table.assign(label=[n % 2 for n in range(80)]).to_csv("hips.csv", index=False)
     before = Path("hips.csv").read_bytes()
-    assert "give it as TABLE=hips.csv" in run_new(capsys, here / "hips", "--force", status=1)
+    assert "TABLE=hips.csv" in run_new(capsys, here / "hips", "--force", status=1)
     filled = make(capsys, here / "hips", "--force", "--table", "hips.csv")
     assert filled.index["label"].sum() == 40
     assert Path("hips.csv").read_bytes() == before

@@ -25,7 +25,7 @@ from moco_transfer.plan import TRAINING_PASSES, planned_jobs
 SHARES = {"train": 0.6, "validation": 0.2, "test": 0.2}
 LEAST_LABELLED, LEAST_LIMITED = 8, 30
 PERCENTS = ("0.01", "0.1", "1", "10", "100")
-# With fewer than two of those, these are tried.
+# With fewer than three of those, these are tried.
 OTHER_PERCENTS = ("30", "50")
 # Images that one core trains on per second: EfficientNet-Lite0 at 96 pixels, from config/size/cpu.yaml.
 SPEED = 65
@@ -147,10 +147,9 @@ def _percents(index: pd.DataFrame, sides: pd.Series, multiclass: bool) -> list[s
     # One of many: the rarest class. Several labels: the most balanced one, since a rare finding may need thousands.
     share = (positive.min() if multiclass else rarer.max()) or 1
     needed = max(LEAST_LABELLED, min(2 / share, len(train) / 4))
-    fitting = [each for each in PERCENTS if float(each) / 100 * len(train) >= needed][-3:]
-    if len(fitting) < 2:
-        fitting = [each for each in OTHER_PERCENTS if float(each) / 100 * len(train) >= needed] + ["100"]
-    return fitting
+    fitting = [each for each in PERCENTS if float(each) / 100 * len(train) >= needed][-3:] or ["100"]
+    others = [each for each in OTHER_PERCENTS if float(each) / 100 * len(train) >= needed][: 3 - len(fitting)]
+    return sorted({*fitting, *others}, key=float)
 
 
 def _warn_of_few(index: pd.DataFrame, sides: pd.Series, understood: Understanding, notes: Notes) -> None:
@@ -166,7 +165,7 @@ def _warn_of_few(index: pd.DataFrame, sides: pd.Series, understood: Understandin
     few = [name for name in names if min((test[name] == 1).sum(), (test[name] == 0).sum()) < LEAST_POSITIVES]
     if few:
         notes.check.append(
-            f"labels with fewer than {LEAST_POSITIVES} positive or negative test images, whose AUROC says nothing: {len(few)} of "
+            f"labels with fewer than {LEAST_POSITIVES} positive or negative test images, whose AUROC says little: {len(few)} of "
             f"{len(names)} ({', '.join(few[:5])}{', ...' if len(few) > 5 else ''})"
         )
 

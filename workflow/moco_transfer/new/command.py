@@ -58,11 +58,14 @@ def new(folder: Path, *, table: Path | None = None, run: str | None = None, forc
     root = Path(os.path.abspath(_path(folder)))  # noqa: PTH100 (links stay as they are)
     name = _name(run, root)
     notes = Notes()
+    config, copy = Path(f"{name}.yaml"), Path(f"{name}.csv")
+    _require_free(config, force)
     found = look(root, notes)
-    understood = _read(found, table, name, notes)
+    understood = _understand(found, table, name, notes)
     understood.colour = found.colour
-    config, copy = Path(f"{name}.yaml"), Path(f"{name}.csv") if understood.copy is not None else None
-    _require_writable([config, *([copy] if copy else [])], force, understood, table)
+    if understood.copy is not None:
+        # What somebody has filled in is not replaced.
+        _require_free(copy, force and understood.has_labels, table)
     machine, title = this_machine(), root.name or name
     index = _index(name, title, understood)
     try:
@@ -72,7 +75,7 @@ def new(folder: Path, *, table: Path | None = None, run: str | None = None, forc
     raw = raw_config(name, title, understood, choice)
     choice = with_effort(raw, name, choice, machine)
     text = config_text(name, raw, understood, choice, found, machine, notes)
-    if copy:
+    if understood.copy is not None:
         with replacing(copy) as temporary:
             understood.copy.to_csv(temporary, index=False)
     with replacing(config) as temporary:
@@ -109,14 +112,14 @@ def _name(run: str | None, root: Path) -> str:
     return f"{name}-images" if name in TAKEN else name
 
 
-def _read(found: Folder, table: Path | None, name: str, notes: Notes) -> Understanding:
+def _understand(found: Folder, table: Path | None, name: str, notes: Notes) -> Understanding:
     """Return what is understood of the folder: by the given table, as a known release, by a table that is found, or by names."""
     if table is not None:
         given = read_any(Path(_path(table)))
         return understand_table(found, given, match_images(given, found), name, notes)
     if release := understand_release(found, notes):
         return release
-    if pair := find_table(found, notes):
+    if pair := find_table(found, Path(f"{name}.csv"), notes):
         return understand_table(found, *pair, name, notes)
     understood = understand_folders(found, name, notes)
     books = [each for each in found.others if "/" not in each and each.lower().endswith(WORKBOOKS)]
@@ -127,19 +130,17 @@ def _read(found: Folder, table: Path | None, name: str, notes: Notes) -> Underst
     return understood
 
 
-def _require_writable(files: list[Path], force: bool, understood: Understanding, table: Path | None) -> None:
-    """Raise UserError before anything is written if a file is there already, or the folder may not be written to."""
-    for file in files:
-        if table is not None and file.exists() and file.samefile(table):
-            raise UserError(
-                f"{file}: this is the given table, which is never replaced; give another name: RUN=NAME"
-            )
-        if file.exists() and file.suffix == ".csv" and not understood.has_labels:
-            raise UserError(f"{file}: it is there already; give it as TABLE={file}, or remove it")
-        if file.exists() and not force:
-            raise UserError(
-                f"{file}: it is there already; give another name (RUN=NAME), or replace it (FORCE=1)"
-            )
+def _require_free(file: Path, force: bool, table: Path | None = None) -> None:
+    """Raise UserError before anything is written if ``file`` is there already, or its folder may not be written to."""
+    if table is not None and file.exists() and file.samefile(table):
+        raise UserError(
+            f"{file}: this is the given table, which is never replaced; give another name: RUN=NAME"
+        )
+    if file.exists() and not force:
+        cure = "give another name (RUN=NAME), or replace it (FORCE=1)"
+        if file.suffix == ".csv":
+            cure = f"if it is filled in, give it as TABLE={file}; else remove it, or give another name (RUN=NAME)"
+        raise UserError(f"{file}: it is there already; {cure}")
     if not os.access(".", os.W_OK):
         raise UserError(f"{Path.cwd()}: this folder may not be written to; run in another")
 

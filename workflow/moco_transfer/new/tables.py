@@ -48,8 +48,10 @@ class Match:
     root: Path
 
 
-def find_table(folder: Folder, notes: Notes) -> tuple[Table, Match] | None:
+def find_table(folder: Folder, own: Path, notes: Notes) -> tuple[Table, Match] | None:
     """Return the table in the folder, or one level up, whose paths match most images; None if there is none.
+
+    ``own`` is the copy that an earlier ``make new`` may have written, which does not count.
 
     Raises UserError if two tables match the images equally well.
     """
@@ -57,7 +59,9 @@ def find_table(folder: Folder, notes: Notes) -> tuple[Table, Match] | None:
     above = sorted(path for path in folder.root.absolute().parent.glob("*") if path.is_file())
     for place in (here, above):
         candidates = []
-        for path in (path for path in place if path.name.lower().endswith(SUFFIXES)):
+        for path in place:
+            if not path.name.lower().endswith(SUFFIXES) or (own.exists() and path.samefile(own)):
+                continue
             try:
                 table = read_any(path)
                 candidates.append((table, match_images(table, folder)))
