@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import logging
 import os
@@ -14,7 +15,6 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 from made_up_releases import read_release, touch
@@ -22,8 +22,9 @@ from pydantic import ValidationError
 from snakemake.io import regex_from_filepattern
 
 from moco_transfer.config import stages
+from moco_transfer.config.composition import composed, merge
 from moco_transfer.config.datasets import Folders
-from moco_transfer.config.experiment import check, merge
+from moco_transfer.config.experiment import check
 from moco_transfer.data import adapters
 from moco_transfer.data.adapters.folders import find_images
 from moco_transfer.data.pattern import path_regex, wildcard_names
@@ -33,7 +34,6 @@ from moco_transfer.experiment import may_have_seen
 from moco_transfer.files import content_digest
 from moco_transfer.image_counts import count_images
 
-CONFIG = Path(__file__).parents[2] / "config"
 KNEES = "{split}/{grade}/{patient_id,[0-9]+}{side,[LR]}.png"
 ARTHRITIS = {"osteoarthritis": {"from": "grade", "positive": ["2", "3", "4"]}}
 
@@ -103,24 +103,29 @@ def test_a_list_of_labels_takes_ones_and_zeros(tmp_path):
     }
 
 
-segments = st.text("ab0.", min_size=1, max_size=4)
+PARTS = {
+    "{a}": "ab/",
+    "{b,[0-9]+}": "07a",
+    "{c,a|b}": "ab0",
+    "{d,b{1,2}}": "ba",
+    "/": "/",
+    "a": "a",
+    ".": ".b",
+    "+": "+",
+}
+filled = st.sampled_from(list(PARTS)).flatmap(
+    lambda part: st.tuples(st.just(part), st.text(PARTS[part], min_size=1, max_size=2))
+)
 
 
-@given(
-    st.lists(
-        st.sampled_from(["{a}", "{b,[0-9]+}", "{c,a|b}", "{d,b{1,2}}", "/", "a", ".", "+"]), min_size=1, max_size=6
-    ),
-    st.lists(segments, min_size=1, max_size=3).map("/".join),
-)  # fmt: skip
-def test_a_pattern_matches_as_snakemakes_does(parts, path):
-    seen: set[str] = set()
-    pattern = ""
-    for part in parts:  # an expression is allowed only at a wildcard's first place
+@given(st.lists(filled, min_size=1, max_size=6))
+def test_a_pattern_matches_as_snakemakes_does(parts):
+    pattern, path, seen = "x", "x", set()
+    for part, text in parts:  # an expression is allowed only at a wildcard's first place
         name = part[1:2] if part.startswith("{") else ""
         pattern += f"{{{name}}}" if name in seen else part
+        path += text
         seen |= {name} - {""}
-    if pattern.startswith(("/", "./")):
-        return
     theirs = pattern.replace("{a}", "{a,[^/]+}", 1)  # the one difference: no slash by default
     expected = re.compile(regex_from_filepattern(theirs)).match(path)
     found = path_regex(pattern).fullmatch(path)
@@ -273,10 +278,7 @@ def test_folders_that_are_missing_are_described(tmp_path):
 
 
 def config(*overlays: dict):
-    found = yaml.safe_load((CONFIG / "config.yaml").read_text())
-    for overlay in overlays:
-        found = merge(found, overlay)
-    return check(found)
+    return check(composed(functools.reduce(merge, overlays, {})))
 
 
 def chest(root: Path | str = "/own", **keys) -> dict:
@@ -377,3 +379,9 @@ def test_a_release_has_an_empty_reading(tmp_path):
 
 def test_wildcards_are_listed_once_in_order():
     assert wildcard_names("{b}/{a,[0-9]{2,3}}_{ b }.png") == ["b", "a"]
+
+
+def test_initial_weights_may_be_learnt_from_the_classes_of_folders():
+    learnt = {"classes_of": "chest", "epochs": 1, "batch": 2, "lr": 0.1}
+    source = {"sources": {"x": {"encoder": "densenet_small", "weights": learnt}}, "targets": {"chest": None}}
+    assert config(chest(), source).encoders["x"].weights.classes_of == "chest"

@@ -220,6 +220,17 @@ def test_labels_of_a_table_are_made_by_rules(release):
     np.testing.assert_array_equal(index["implant"], [0, 1] * 20)
 
 
+def test_parquet_and_csv_give_the_same_labels(release):
+    rule = {"from": "finding", "positive": ["fracture"], "negative": ["none"], "separator": ";"}
+    chosen = {"labels": {"l": rule, "oa": {"from": "grade", "positive": [2, 3, 4]}}}
+    expected = read_release("table", release, table=table(**chosen))
+    frame = pd.read_csv(release / "own.csv", keep_default_na=False)
+    frame.astype({"grade": float}).to_parquet(release / "own.parquet")
+    found = read_release("table", release, table=Table(file="own.parquet", path="file", **chosen))
+    pd.testing.assert_frame_equal(found, expected)
+    assert set(expected["l"]) == {0, 1}
+
+
 def test_the_reading_counts_labels_and_patients(release):
     found = reading(release, labels={"oa": {"from": "grade", "positive": [2, 3, 4]}})
     assert (found.images, found.patients, found.median, found.most, found.studies) == (40, 20, 2.0, 2, 40)
