@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 from made_up_folders import make, run_new, write_dicom, write_images
 
+from moco_transfer.data.image_list import list_files
 from moco_transfer.new import machine
 
 
@@ -198,17 +199,16 @@ def test_a_workbook_beside_unlabelled_images_is_refused(here, capsys):
     assert "CSV UTF-8" in run_new(capsys, here / "x", status=1)
 
 
-def test_a_hundred_thousand_files_take_seconds(here, capsys):
-    import time
+def test_files_whose_suffix_tells_are_not_opened(here, monkeypatch):
+    def refuse(path):
+        raise AssertionError(path)
 
-    folder = here / "many"
-    for part in range(20):
-        (folder / f"{part % 2}" / f"p{part}").mkdir(parents=True)
-        for number in range(500):
-            (folder / f"{part % 2}" / f"p{part}" / f"{number}.png").touch()
-    from moco_transfer.new.folders import read_names
-    from moco_transfer.new.look import Notes, look
-
-    began = time.perf_counter()
-    read_names(look(folder, Notes()).images, Notes())
-    assert time.perf_counter() - began < 1  # for 10,000
+    (here / "many").mkdir()
+    for number in range(100):
+        (here / f"many/{number}.png").touch()
+    monkeypatch.setattr("moco_transfer.data.image_file.open_image", refuse)
+    images, others = list_files(here / "many")
+    assert (len(images), others) == (100, [])
+    (here / "many/1.2.840").touch()
+    with pytest.raises(AssertionError):
+        list_files(here / "many")

@@ -13,6 +13,8 @@ from moco_transfer.new.words import plain
 
 # More classes are believed of a column whose name says that it holds classes.
 MOST_VALUES, MOST_CLASSES, MOST_FINDINGS = 20, 50, 40
+# With so many values, and one for each second image, a column holds identifiers or free text.
+MANY = 100
 # Values are shown only if so many images share each: others may identify a patient.
 SHARED = 5
 SEPARATORS = "|;,"
@@ -105,6 +107,8 @@ def _candidate(column: pd.Series) -> Candidate | None:
         if plain(counts.index[0]) not in words.POSITIVE:
             return None
         return _binary(name, counts, len(column) - len(values))
+    if len(counts) > max(MANY, len(values) / 2):
+        return None
     texts = {plain(value) for value in counts.index}
     answers = texts <= words.ANSWERS | words.NO_ANSWERS | words.UNCERTAIN
     two = texts <= words.POSITIVE | words.NEGATIVE | words.UNCERTAIN and len(texts - words.UNCERTAIN) <= 2

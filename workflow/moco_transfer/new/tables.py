@@ -25,6 +25,8 @@ EXPORT = "open it in Excel, choose File, Save As, 'CSV UTF-8 (comma delimited)',
 PATH_NAMES = re.compile(r"path|file|image|img|bild|datei|archiv|imagen|fichier|uid")
 # A column of paths names at least this share of the images, or of its own rows, whichever are fewer.
 LEAST_MATCHED = 0.5
+# If none of so many values names an image, the others are not looked up.
+TRIED = 1000
 
 
 @dataclass
@@ -193,30 +195,22 @@ def match_images(table: Table, folder: Folder) -> Match:
         if len(distinct) < 2 and len(images) > 1:
             continue
         direct = _direct_root(distinct, exact, folder)
-        found = {value: [value] for value in distinct if value in exact}
-        if direct is None:
-            found |= {value: finder.find(value) for value in distinct if value not in found}
+        root, start = direct or (folder.root, "")
+        if direct:
+            found = {value: [value[len(start) :]] for value in distinct if value.startswith(start)}
+            found = {value: names for value, names in found.items() if names[0] in exact}
+        elif len(images) >= len(rows) and not any(map(finder.find, distinct[:: len(distinct) // TRIED + 1])):
+            continue  # half of the rows would have to name an image
+        else:
+            found = {value: finder.find(value) for value in distinct}
         paths = rows[column].map(lambda value, found=found: found.get(value, []))
-        if direct is not None:
-            start = direct[1]
-            paths = rows[column].map(
-                lambda value, start=start: (
-                    [value[len(start) :]] if value and value[len(start) :] in exact else []
-                )
-            )
         matched = paths.map(bool).sum()
         several = sum(len(each) > 1 for each in found.values())
         if matched < max(1, needed):
             continue
-        how = (
-            "paths"
-            if direct is not None
-            else "folders or first parts of file names"
-            if several
-            else "file names"
-        )
-        match = Match(column, paths, how, direct is not None, direct[0] if direct else folder.root)
-        rank = (matched, direct is not None, not several, bool(PATH_NAMES.search(plain(column))))
+        how = "paths" if direct else "folders or first parts of file names" if several else "file names"
+        match = Match(column, paths, how, bool(direct), root)
+        rank = (matched, bool(direct), not several, bool(PATH_NAMES.search(plain(column))))
         if best is None or rank > best[0]:
             best = rank, match
     if best is None:
@@ -250,6 +244,7 @@ class _Finder:
     """Finds images by what tables write instead of their paths: other folders, no suffix or another one, other capitals."""
 
     def __init__(self, images: list[str]) -> None:
+        self.exact = set(images)
         self.by_stem = defaultdict(list)
         self.by_part = defaultdict(list)
         for image in images:
@@ -262,6 +257,8 @@ class _Finder:
 
     def find(self, value: str) -> list[str]:
         """Return the image that ``value`` names, or the images in a folder of that name; none if it is ambiguous."""
+        if value in self.exact:
+            return [value]
         slashed = unicodedata.normalize("NFC", value).replace("\\", "/").casefold()
         parts = [part for part in slashed.split("/") if part not in ("", ".")]
         if not parts:
