@@ -59,17 +59,12 @@ def read_names(images: list[str], notes: Notes) -> Names:
                 labels.insert(0, role)  # the deepest one is tried first
         pieces.append(f"{{{role}}}")
     stems = pd.Series([stem(parts[-1]) for parts in paths])
-    if not even:
-        pieces.append("{rest,.+}")
-        last = ""
-    else:
-        last = _file_name(stems, [parts[-1] for parts in paths], columns, labels, notes)
-        pieces.append(last or "{file}")
+    last = "{rest,.+}"
+    if even:
+        last = _file_name(stems, [parts[-1] for parts in paths], columns, labels, notes) or "{file}"
     if "patient_id" not in columns:
-        _find_patients(stems, pieces, columns, even, notes)
-    pattern = "/".join(pieces)
-    if pattern.endswith("{partial}"):
-        pattern = ""
+        last = _find_patients(stems, last, columns, notes)
+    pattern = "/".join([*pieces, last]) if last else ""
     return Names(pd.DataFrame(columns, index=range(len(paths))), pattern, labels)
 
 
@@ -167,8 +162,11 @@ def _suffix(names: list[str]) -> str:
     return next(iter(suffixes)) if len(suffixes) == 1 and "" not in suffixes else r"{suffix,(?:\.[^./]+)?}"
 
 
-def _find_patients(stems: pd.Series, pieces: list[str], columns: dict, even: bool, notes: Notes) -> None:
-    """Add the patients that file names tell to ``columns``, and to the pattern if they are in all names."""
+def _find_patients(stems: pd.Series, last: str, columns: dict, notes: Notes) -> str:
+    """Add the patients that file names tell to ``columns``, and return the pattern of the names; '' if none fits all of them.
+
+    ``last`` is their pattern so far.
+    """
     for regex, rest in NAMES:
         found = (stems + ".x").str.extract(f"^({regex}){rest}$")[0]
         known = found.dropna()
@@ -178,13 +176,10 @@ def _find_patients(stems: pd.Series, pieces: list[str], columns: dict, even: boo
         text = f"file names are taken to begin with the patient: {known.nunique():,} patients for {len(known):,} images"
         if len(known) < len(stems):
             text += f"; the other {len(stems) - len(known):,} images count as patients of their own"
-            pieces[-1] = "{partial}"
-        elif even and pieces[-1] == "{file}":
-            pieces[-1] = f"{{patient_id,{regex}}}{{rest,{rest}}}"
-        else:
-            pieces[-1] = "{partial}"
         notes.check.append(text)
-        return
+        fits = len(known) == len(stems) and last == "{file}"
+        return f"{{patient_id,{regex}}}{{rest,{rest}}}" if fits else ""
     notes.check.append(
         "nobody knows which images are of one patient: each image counts as a patient, so scores are too high if some patients have several"
     )
+    return last

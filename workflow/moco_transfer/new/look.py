@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import random
 import re
 from collections import Counter
@@ -28,6 +29,9 @@ TAGS = ("PatientID", "StudyInstanceUID", "ViewPosition", "Modality", "NumberOfFr
 MASK = re.compile(r"(?i)mask|segmentation")
 # Modalities whose files are slices of a volume.
 SLICES = ("CT", "MR", "PT")
+
+
+log = logging.getLogger(__name__)
 
 
 @dataclass
@@ -159,6 +163,8 @@ def read_headers(root: Path, names: list[str]) -> pd.DataFrame:
     """Return the ``TAGS`` of the DICOMs ``names``, one row per file; what a file does not say, or cannot be read, is null."""
     from pydicom import dcmread  # takes 1.5 s, and most datasets contain no DICOM
 
+    if len(names) > SAMPLE:
+        log.info("reading the headers of %d DICOMs", len(names))
     rows = []
     for name in names:
         found = dict.fromkeys(TAGS)

@@ -65,21 +65,15 @@ def understand_table(folder: Folder, table: Table, match: Match, name: str, note
     if not known.all():
         reasons.append("some rows name no image of the folder")
         notes.check.append(f"{(~known).sum():,} rows name no image that is in the folder; they are left out")
-    rows = table.rows[known].assign(**{column: match.paths[known]}).explode(column, ignore_index=True)
-    if len(rows) > known.sum():
+    rows = table.rows[known]
+    if (match.paths.map(len) > 1).any():  # the column is kept, as it may name the patient
+        column = next(name for name in ("path", "path of the image") if name not in rows.columns)
+    rows = rows.assign(**{column: match.paths[known]}).explode(column, ignore_index=True)
+    if column != match.column:
         notes.check.append(
-            f"column '{column}' names patients or folders, not images: each row describes all images of its own, {len(rows):,} in all"
+            f"column '{match.column}' names patients or folders, not images: each row describes all images of its own, "
+            f"{len(rows):,} in all"
         )
-        if column not in (path_column := _path_column(rows)):
-            rows = rows.assign(
-                **{
-                    path_column: rows[column],
-                    column: table.rows[column][known]
-                    .loc[table.rows.index[known].repeat(match.paths[known].map(len))]
-                    .to_numpy(),
-                }
-            )
-            column = path_column
     if rows[column].duplicated().any():
         reasons.append("some images are in several rows")
         rows = _joined(rows, column, notes)
@@ -152,10 +146,6 @@ def _patients_of(folder: Folder, images: list[str], notes: Notes) -> list[str] |
     return patients.tolist()
 
 
-def _path_column(rows: pd.DataFrame) -> str:
-    return next(name for name in ("path", "image_path", "path of the image") if name not in rows.columns)
-
-
 def _relative(file: Path, root: Path) -> str:
     file = Path(os.path.abspath(file))  # noqa: PTH100 (links stay as they are)
     return file.relative_to(root).as_posix() if file.is_relative_to(root) else str(file)
@@ -167,12 +157,10 @@ def _joined(rows: pd.DataFrame, path: str, notes: Notes) -> pd.DataFrame:
     def join(values: pd.Series) -> str | None:
         found = list(dict.fromkeys(values.dropna()))
         by_word = {words.plain(value): value for value in found}
-        for known in (words.ANSWERS, words.UNCERTAIN):
-            if (
-                by_word.keys() <= words.ANSWERS | words.NO_ANSWERS | words.UNCERTAIN
-                and by_word.keys() & known
-            ):
-                return by_word[min(by_word.keys() & known)]
+        if by_word.keys() <= words.ANSWERS | words.NO_ANSWERS | words.UNCERTAIN:
+            for known in (words.ANSWERS, words.UNCERTAIN):
+                if present := by_word.keys() & known:
+                    return by_word[min(present)]
         return "|".join(found) if found else None
 
     repeated = rows[path].duplicated(keep=False)
@@ -206,9 +194,8 @@ def understand_folders(folder: Folder, name: str, notes: Notes) -> Understanding
         )
     columns = _judged_split(columns, notes)
     if len(folder.dicoms) < len(folder.images) and {"patient_id", "study_id"} <= set(columns):
-        columns["study_id"] = (
-            columns["patient_id"] + "/" + columns["study_id"]
-        )  # two patients may have a folder 'study1'
+        # Two patients may have a folder 'study1'.
+        columns["study_id"] = columns["patient_id"] + "/" + columns["study_id"]
     copy = columns.assign(path=folder.images)
     if "patient_id" in copy:
         copy["patient_id"] = copy["patient_id"].fillna(copy["path"])
