@@ -477,3 +477,16 @@ def test_weights_of_an_installed_package_are_a_file():
         check(
             raw({"model": {"initial_weights": {"encoder": "resnet18", "weights": "package:nowhere/a.pth"}}})
         )
+
+
+def test_an_overlay_may_replace_a_table_by_folders():
+    folders = {
+        "adapter": "folders",
+        "folders": {"pattern": "{grade}/{image}.png", "classes": {"from": "grade", "values": [0, 1]}},
+    }
+    chest = check(raw({"datasets": {"chest": merge(TABLE, folders)}})).datasets["chest"]
+    assert chest.table is None and chest.folders.label_names == ["grade 0", "grade 1"]
+    again = merge(merge(TABLE, folders), {"adapter": "table"})
+    assert check(raw({"datasets": {"chest": again}})).datasets["chest"].folders is None
+    with pytest.raises(UserError, match="section 'table'"):
+        check(raw({"datasets": {"chest": TABLE | {"adapter": "nih_chestxray14"}}}))
