@@ -126,6 +126,29 @@ def test_a_wrong_key_or_value_is_named_in_one_line(path, value, message):
     assert "\n" not in str(caught.value)
 
 
+def test_colour_datasets_are_sources_targets_and_controls_alone_and_with_grey_ones():
+    schedule = {"epochs": 1, "batch": 64, "lr": 0.1, "bn_groups": 1}
+    photos = raw()["datasets"]["natural"] | {"split": raw()["datasets"]["chest"]["split"]}
+    colour = {
+        "datasets": {"photos": photos},
+        "targets": {"photos": {"percents": ["10"], "limited": ["10"]}},
+        "sources": {"natural": ["natural"], "chest+natural": ["chest", "natural"]},
+        "moco": {"augment": "moco_v2"},
+        "pretraining": {"schedules": dict.fromkeys(["natural", "chest+natural", "photos", "few"], schedule)},
+        "finetune": {"optimizers": {"photos": raw()["finetune"]["optimizers"]["chest"]}},
+        "controls": {
+            "size": {"few": {"dataset": "natural", "as_many_as": "spine"}},
+            "steps": {"photos": ["10"]},
+        },
+    }
+    config = check(raw(colour))
+    assert config.datasets["natural"].store.colour and config.moco_sources["natural"] == ["natural"]
+    with pytest.raises(
+        UserError, match=r"sources\.chest\+natural: all its datasets need the same store\.size"
+    ):
+        check(changed(raw(colour), "datasets.natural.store.size", 320))
+
+
 TABLE = {"adapter": "table", "root": "/own", "table": {"file": "a.csv", "path": "p", "labels": ["l"]}}
 
 
@@ -454,3 +477,16 @@ def test_weights_of_an_installed_package_are_a_file():
         check(
             raw({"model": {"initial_weights": {"encoder": "resnet18", "weights": "package:nowhere/a.pth"}}})
         )
+
+
+def test_an_overlay_may_replace_a_table_by_folders():
+    folders = {
+        "adapter": "folders",
+        "folders": {"pattern": "{grade}/{image}.png", "classes": {"from": "grade", "values": [0, 1]}},
+    }
+    chest = check(raw({"datasets": {"chest": merge(TABLE, folders)}})).datasets["chest"]
+    assert chest.table is None and chest.folders.label_names == ["grade 0", "grade 1"]
+    again = merge(merge(TABLE, folders), {"adapter": "table"})
+    assert check(raw({"datasets": {"chest": again}})).datasets["chest"].folders is None
+    with pytest.raises(UserError, match="section 'table'"):
+        check(raw({"datasets": {"chest": TABLE | {"adapter": "nih_chestxray14"}}}))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from itertools import combinations
+from types import SimpleNamespace
 
 import augmentations
 import figure2
@@ -307,11 +308,12 @@ def test_networks_have_one_line_per_source_and_a_band_of_chance():
         assert ax.get_ylim()[0] <= 0 and ax.get_ylim()[1] >= 1
 
 
-def test_a_mosaic_has_each_tile_in_its_place():
+@pytest.mark.parametrize("colour", [(), (3,)], ids=["grey", "colour"])
+def test_a_mosaic_has_each_tile_in_its_place(colour):
     side = 16
-    tiles = np.random.default_rng(0).integers(0, 255, (2, 3, side, side), dtype=np.uint8)
+    tiles = np.random.default_rng(0).integers(0, 255, (2, 3, side, side, *colour), dtype=np.uint8)
     picture, step = augmentations.mosaic(tiles), side + round(augmentations.GAP * side)
-    assert picture.shape == (2 * step, 3 * step)
+    assert picture.shape == (2 * step, 3 * step, *colour)
     for row in range(2):
         for column in range(3):
             place = picture[row * step : row * step + side, column * step : column * step + side]
@@ -324,3 +326,16 @@ def test_the_drawn_card_tells_left_from_right_and_up_from_down():
     assert card.shape == (64, 64) and card.dtype == np.uint8
     for changed in (card[:, ::-1], card[::-1], card.T):
         assert np.abs(card.astype(int) - changed).mean() > 10
+    coloured = augmentations.drawn_card(64, colour=True)
+    assert coloured.shape == (64, 64, 3) and np.ptp(coloured, axis=2).mean() > 30
+
+
+def test_views_of_colour_images_stay_in_colour_and_of_grey_ones_in_grey():
+    colour = np.random.default_rng(0).integers(0, 256, (2, 20, 20, 3), dtype=np.uint8)
+    params = SimpleNamespace(seed=1, crop=16)
+    centre = [{"crop": "centre"}]
+    for images in (colour, colour[..., 0]):
+        views = augmentations.views_of(images, centre, params, "centre")
+        assert views.shape == (2, augmentations.VIEWS, 16, 16, *images.shape[3:])
+        for view in views.swapaxes(0, 1):
+            np.testing.assert_array_equal(view, images[:, 2:18, 2:18])

@@ -95,18 +95,16 @@ def jitter(views: Tensor, factors: Factors) -> Tensor:
     As in torchvision's ColorJitter, contrast is about the mean of the image in grey, saturation is relative to the image
     in grey, and values are clamped to 0 and 255 after each change.
     """
-    orders, group = np.unique(factors.order, axis=0, return_inverse=True)
-    group = group.ravel()  # NumPy 2.0 returns a column
-    # Images that share an order are changed together. They are brought next to each other, so that nothing is copied twice.
-    rows = torch.from_numpy(np.argsort(group, kind="stable")).to(views.device)
-    sorted_views = views[rows]
-    values = torch.from_numpy(factors.values).to(views.device)[rows].view(-1, 4, 1, 1, 1).unbind(1)
-    ends = np.cumsum(np.bincount(group))
-    for order, start, end in zip(orders, [0, *ends], ends, strict=False):
+    orders, group, sizes = np.unique(factors.order, axis=0, return_inverse=True, return_counts=True)
+    # Images that share an order are changed together. One copy to the device serves all groups.
+    numbers = torch.from_numpy(np.argsort(group.ravel(), kind="stable")).to(views.device)
+    values = torch.from_numpy(factors.values).to(views.device).view(-1, 4, 1, 1, 1)
+    changed = torch.empty_like(views)
+    for order, rows in zip(orders, numbers.split(sizes.tolist()), strict=True):
+        some, drawn = views[rows], values[rows]
         for change in order:
-            CHANGES[change](sorted_views[start:end], values[change][start:end])
-    changed = torch.empty_like(sorted_views)
-    changed[rows] = sorted_views
+            CHANGES[change](some, drawn[:, change])
+        changed[rows] = some
     return changed
 
 

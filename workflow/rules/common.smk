@@ -128,8 +128,9 @@ def numbered_labels(kind, numbered, shows):
 
 
 def augmented_examples():
-    """Return the dataset whose images show the augmentations: the first shareable one, or none."""
-    return [name for name in used_datasets(CONFIG) if CONFIG.datasets[name].shareable][:1]
+    """Return the dataset whose images show the augmentations: the first shareable one, in colour if there is one, or none."""
+    shareable = [name for name in used_datasets(CONFIG) if CONFIG.datasets[name].shareable]
+    return sorted(shareable, key=lambda name: not CONFIG.datasets[name].store.colour)[:1]
 
 
 def shown_augmentations():

@@ -164,7 +164,7 @@ def implied(name: str, dataset: dict[str, Any], stored: Any) -> dict[str, Any]:
     """Return the raw section of the dataset ``name`` with what the origin of its images implies, and the size ``stored``.
 
     An overlay may give a dataset other images, and must not have to undo what was said of the former ones. So a phantom
-    beside a root does not count, and the title of a release names only that release.
+    beside a root does not count, nor a table beside folders or the reverse, and the title of a release names only that release.
     """
     adapter, root = str(dataset.get("adapter")), dataset.get("root")
     phantom = dataset.get("phantom") if root is None else None
@@ -179,6 +179,8 @@ def implied(name: str, dataset: dict[str, Any], stored: Any) -> dict[str, Any]:
         for key in own
         if not _is_blank(dataset.get(key)) and not (key == "title" and dataset[key] in others)
     }
+    if dataset.get("table") and dataset.get("folders"):
+        own |= {key: None for key in ("table", "folders") if key != adapter}
     if isinstance(store := dataset.get("store"), dict) and stored is not None:
         own["store"] = {"size": stored} | store
     return dataset | own | given | {"phantom": phantom}

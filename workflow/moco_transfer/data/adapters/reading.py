@@ -124,7 +124,7 @@ def read_as(listing: Listing, index: pd.DataFrame, texts: pd.DataFrame) -> Readi
     known = index["patient_id"] if listing.roles["patient_id"] is not None else None
     return Reading(
         source="table" if isinstance(listing, Table) else "folders",
-        name=listing.file if isinstance(listing, Table) else listing.pattern,
+        name=Path(listing.file).name if isinstance(listing, Table) else listing.pattern,
         roles=listing.roles,
         unused=unused,
         images=len(index),
