@@ -174,7 +174,7 @@ def test_a_split_that_divides_patients_is_not_used(here, capsys):
     made = make(capsys, here / "s")
     assert "official_split" not in made.section
     assert made.config.datasets["s"].split.test == 0.2
-    assert "patients are in two of its splits" in made.text
+    assert "patients are in two of them" in made.text
 
 
 def test_without_patients_it_says_what_that_means(here, capsys):
@@ -465,3 +465,15 @@ def test_the_patient_is_taken_from_the_path_if_no_column_names_it(here, capsys):
     made = make(capsys, here / "s")
     assert made.index["patient_id"].tolist() == [name.split("/")[0] for name in names]
     assert "folders or file names seem to hold the patient" in made.text
+
+
+def test_a_split_that_divides_the_patients_of_the_path_is_not_used(here, capsys):
+    names = [f"patient{n // 3:05d}/{n}.png" for n in range(120)]
+    write_images(here / "s", names)
+    table = pd.DataFrame(
+        {"Path": names, "edema": ROWS // 3 % 2, "split": np.where(ROWS % 5, "train", "test")}
+    )
+    table.to_csv(here / "s/t.csv", index=False)
+    made = make(capsys, here / "s")
+    assert "official_split" not in made.section
+    assert made.index["patient_id"].nunique() == 40

@@ -19,7 +19,6 @@ class Roles:
     study: str | None = None
     view: str | None = None
     split: str | None = None
-    unused_split: str = ""  # why a column of splits is not used
 
     def columns(self) -> list[str]:
         return [name for name in (self.patient, self.study, self.view, self.split) if name]
@@ -28,15 +27,23 @@ class Roles:
 def guess_roles(rows: pd.DataFrame, path: str, notes: Notes) -> Roles:
     """Return the roles of the columns of ``rows`` (text; blanks are null; one row per image), without ``path``."""
     roles, names = Roles(), [name for name in rows.columns if name != path]
-    split = _first(rows, names, _is_split)
-    names = [name for name in names if name != split]
-    roles.study = _first(rows, names, lambda column: words.is_study(column.name) and column.nunique() > 1)
-    names = [name for name in names if name != roles.study]
-    roles.patient = _patient(rows, names, notes)
-    names = [name for name in names if name != roles.patient]
-    roles.view = _first(
-        rows, names, lambda column: words.is_view(column.name) and 1 <= column.nunique() <= MOST_VIEWS
-    )
+    tests = {
+        "split": _is_split,
+        "study": lambda column: words.is_study(column.name) and column.nunique() > 1,
+        "patient": None,
+        "view": lambda column: words.is_view(column.name) and 1 <= column.nunique() <= MOST_VIEWS,
+    }
+    for role, fits in tests.items():
+        found = (
+            next((name for name in names if fits(rows[name])), None) if fits else _patient(rows, names, notes)
+        )
+        setattr(roles, role, found)
+        names = [name for name in names if name != found]
+    return roles
+
+
+def judge_roles(rows: pd.DataFrame, roles: Roles, notes: Notes) -> None:
+    """Take back the roles of columns that the adapter would refuse or that would leak, and tell what the others hold."""
     if roles.patient:
         count = rows[roles.patient].nunique()
         notes.found.append(f"patients are in column '{roles.patient}': {count:,} for {len(rows):,} images")
@@ -44,29 +51,37 @@ def guess_roles(rows: pd.DataFrame, path: str, notes: Notes) -> Roles:
             notes.check.append(
                 f"column '{roles.patient}' has another patient for each image; if patients have several, it is the wrong column"
             )
-    if roles.study and rows[roles.study].isna().any():
-        notes.found.append(f"column '{roles.study}' has blanks, so it is not used for studies")
-        roles.study = None
-    if roles.study and roles.patient:
-        patients = rows.groupby(roles.study)[roles.patient].nunique()
-        if (patients > 1).any():
-            notes.check.append(
-                f"column '{roles.study}' is not used for studies, because {(patients > 1).sum():,} of its values have several patients"
-            )
-            roles.study = None
     if roles.study:
-        notes.found.append(f"studies are in column '{roles.study}': {rows[roles.study].nunique():,}")
+        several = rows.groupby(roles.study)[roles.patient].nunique().gt(1).sum() if roles.patient else 0
+        why = f"{several:,} of its values have several patients" if several else ""
+        why = "it has blanks" if rows[roles.study].isna().any() else why
+        if why:
+            notes.check.append(f"column '{roles.study}' is not used for studies: {why}")
+            roles.study = None
+        else:
+            notes.found.append(f"studies are in column '{roles.study}': {rows[roles.study].nunique():,}")
     if roles.view:
         notes.found.append(
             f"views are in column '{roles.view}': {rows[roles.view].nunique():,}; all are kept"
         )
-    if split:
-        _judge_split(rows, split, roles, notes)
-    return roles
+    if roles.split:
+        sides = rows[roles.split].str.lower().map(SPLIT_NAMES)
+        if why := why_not_split(sides, rows[roles.patient] if roles.patient else None):
+            notes.check.append(f"column '{roles.split}' is not used as split: {why}")
+            roles.split = None
+        else:
+            found = ", ".join(sorted(set(sides)))
+            notes.found.append(f"official splits are in column '{roles.split}': {found}")
 
 
-def _first(rows: pd.DataFrame, names: list[str], fits) -> str | None:
-    return next((name for name in names if fits(rows[name])), None)
+def why_not_split(sides: pd.Series, patients: pd.Series | None) -> str:
+    """Return why the data's own splits (``sides``, by their names here) are not to be used, or ''."""
+    if sides.isna().any():
+        return f"{sides.isna().sum():,} images have no split"
+    if not {"train", "test"} <= set(sides):
+        return "there are not both train and test"
+    crossing = 0 if patients is None else (sides.groupby(patients).nunique() > 1).sum()
+    return f"{crossing:,} patients are in two of them, so scores would come out too high" if crossing else ""
 
 
 def _is_split(column: pd.Series) -> bool:
@@ -88,27 +103,3 @@ def _patient(rows: pd.DataFrame, names: list[str], notes: Notes) -> str | None:
             )
             return name
     return None
-
-
-def _judge_split(rows: pd.DataFrame, split: str, roles: Roles, notes: Notes) -> None:
-    """Use the column ``split`` if every image has a side, training and test are there, and no patient is on two sides."""
-    sides = rows[split].str.lower().map(SPLIT_NAMES)
-    why = ""
-    if sides.isna().any():
-        why = f"{sides.isna().sum():,} images have no split"
-    elif not {"train", "test"} <= set(sides):
-        why = "it does not have both train and test"
-    elif roles.patient:
-        crossing = (sides.groupby(rows[roles.patient]).nunique() > 1).sum()
-        if crossing:
-            why = f"{crossing:,} patients are in two of its splits, so scores would come out too high"
-    if why:
-        roles.unused_split = f"column '{split}' is not used as split: {why}"
-        notes.check.append(roles.unused_split)
-        return
-    roles.split = split
-    notes.found.append(f"official splits are in column '{split}': " + ", ".join(sorted(set(sides))))
-    if not roles.patient:
-        notes.check.append(
-            f"nobody knows whether patients are in two splits of column '{split}', as no column names the patient"
-        )

@@ -14,7 +14,7 @@ from moco_transfer.data.labels import COLUMNS
 from moco_transfer.data.releases import RELEASES, find_tables
 from moco_transfer.errors import UserError
 from moco_transfer.new import words
-from moco_transfer.new.columns import guess_roles
+from moco_transfer.new.columns import guess_roles, judge_roles, why_not_split
 from moco_transfer.new.folders import read_names
 from moco_transfer.new.labels import Labels, guess_labels
 from moco_transfer.new.look import Folder, Notes, read_headers
@@ -53,59 +53,27 @@ def understand_release(folder: Folder, notes: Notes) -> Understanding | None:
 
 
 def understand_table(folder: Folder, table: Table, match: Match, name: str, notes: Notes) -> Understanding:
-    """Return what is understood of a table. ``name`` is the configuration's; a table that must be cleaned is copied to ``name``.csv."""
-    column = match.column
-    known = match.paths.map(bool)
-    notes.found.append(
-        f"column '{column}' names the images, by {match.how}: {known.sum():,} of {len(known):,} rows"
-    )
-    reasons = [] if table.direct else [table.why_not]
-    if not match.direct:
-        reasons.append(f"column '{column}' does not hold paths relative to the folder")
-    if not known.all():
-        reasons.append("some rows name no image of the folder")
-        notes.check.append(f"{(~known).sum():,} rows name no image that is in the folder; they are left out")
-    rows = table.rows[known]
-    if (match.paths.map(len) > 1).any():  # the column is kept, as it may name the patient
-        column = next(name for name in ("path", "path of the image") if name not in rows.columns)
-    rows = rows.assign(**{column: match.paths[known]}).explode(column, ignore_index=True)
-    if column != match.column:
-        notes.check.append(
-            f"column '{match.column}' names patients or folders, not images: each row describes all images of its own, "
-            f"{len(rows):,} in all"
-        )
-    if rows[column].duplicated().any():
-        reasons.append("some images are in several rows")
-        rows = _joined(rows, column, notes)
-    left = len(folder.images) - rows[column].nunique()
+    """Return what is understood of a table. ``name`` is the configuration's; a table that must be cleaned is copied to ``name``.csv.
+
+    Raises UserError if no column is a label.
+    """
+    reasons: list[str] = []  # for a copy
+    rows, path = _row_per_image(table, match, reasons, notes)
+    left = len(folder.images) - len(rows)
     if left:
         notes.check.append(f"{left:,} images of the folder are in no row of the table; they are not used")
-    roles = guess_roles(rows, column, notes)
-    if roles.patient and rows[roles.patient].isna().any():
-        reasons.append("some patients are blank")
-        notes.check.append(
-            f"column '{roles.patient}' has {rows[roles.patient].isna().sum():,} blanks; each counts as a patient of its own"
-        )
-        rows[roles.patient] = rows[roles.patient].fillna(rows[column])
+    roles = guess_roles(rows, path, notes)
     labels = guess_labels(
-        rows, [each for each in rows.columns if each not in (column, *roles.columns())], notes
+        rows, [each for each in rows.columns if each not in (path, *roles.columns())], notes
     )
     if not labels:
         raise UserError(
             f"{table.file}: no column looks like a label; its columns are {', '.join(table.rows.columns)[:300]}; add a column of 1 "
             "(present) and 0 (absent), or one with a few classes"
         )
-    if not roles.patient and (told := _patients_of(folder, rows[column].tolist(), notes)) is not None:
-        reasons.append("patients are added")
-        roles.patient = next(
-            name for name in ("patient_id", "patient of the image") if name not in rows.columns
-        )
-        rows[roles.patient] = told
-    if not roles.patient:
-        notes.check.append(
-            "no column names the patient: each image counts as a patient, so scores are too high if some patients have several"
-        )
-    used = [column, *roles.columns(), *labels.columns]
+    roles.patient = _complete_patients(folder, rows, path, roles.patient, reasons, notes)
+    judge_roles(rows, roles, notes)
+    used = [path, *roles.columns(), *labels.columns]
     unused = [each for each in table.rows.columns if each not in used]
     if unused:
         notes.found.append("columns that are not used: " + ", ".join(f"'{each}'" for each in unused[:20]))
@@ -117,15 +85,64 @@ def understand_table(folder: Folder, table: Table, match: Match, name: str, note
         )
     section = {
         "file": _relative(file, root),
-        "path": column,
+        "path": path,
         "patient_id": roles.patient,
         "study_id": roles.study,
         "view": roles.view,
         "official_split": roles.split,
     }
-    return _understood(
-        "table", {k: v for k, v in section.items() if v}, root, labels, copy, bool(roles.patient)
+    section = {key: column for key, column in section.items() if column}
+    return _understood("table", section, root, labels, copy, bool(roles.patient))
+
+
+def _row_per_image(table: Table, match: Match, reasons: list[str], notes: Notes) -> tuple[pd.DataFrame, str]:
+    """Return the table with one row per image, and its column of paths; adds what it mended to ``reasons``."""
+    known = match.paths.map(bool)
+    notes.found.append(
+        f"column '{match.column}' names the images, by {match.how}: {known.sum():,} of {len(known):,} rows"
     )
+    if not table.direct:
+        reasons.append(table.why_not)
+    if not match.direct:
+        reasons.append(f"column '{match.column}' does not hold paths relative to the folder")
+    if not known.all():
+        reasons.append("some rows name no image of the folder")
+        notes.check.append(f"{(~known).sum():,} rows name no image that is in the folder; they are left out")
+    rows, path = table.rows[known], match.column
+    if (match.paths.map(len) > 1).any():  # the column is kept, as it may name the patient
+        path = next(name for name in ("path", "path of the image") if name not in rows.columns)
+        notes.check.append(
+            f"column '{match.column}' names patients or folders, not images: each row describes all images of its own"
+        )
+    rows = rows.assign(**{path: match.paths[known]}).explode(path, ignore_index=True)
+    if rows[path].duplicated().any():
+        reasons.append("some images are in several rows")
+        rows = _joined(rows, path, notes)
+    return rows, path
+
+
+def _complete_patients(
+    folder: Folder, rows: pd.DataFrame, path: str, column: str | None, reasons: list[str], notes: Notes
+) -> str | None:
+    """Return the column of patients, after filling blanks, or after adding it to ``rows`` if something else tells them."""
+    if column:
+        blank = rows[column].isna()
+        if blank.any():
+            reasons.append("some patients are blank")
+            notes.check.append(
+                f"column '{column}' has {blank.sum():,} blanks; each counts as a patient of its own"
+            )
+            rows[column] = rows[column].fillna(rows[path])
+        return column
+    if (told := _patients_of(folder, rows[path].tolist(), notes)) is None:
+        notes.check.append(
+            "no column names the patient: each image counts as a patient, so scores are too high if some patients have several"
+        )
+        return None
+    reasons.append("patients are added")
+    column = next(name for name in ("patient_id", "patient of the image") if name not in rows.columns)
+    rows[column] = told
+    return column
 
 
 def _patients_of(folder: Folder, images: list[str], notes: Notes) -> list[str] | None:
@@ -236,12 +253,7 @@ def _judged_split(columns: pd.DataFrame, notes: Notes) -> pd.DataFrame:
     if "split" not in columns:
         return columns
     sides = columns["split"].str.lower().map(SPLIT_NAMES)
-    why = "" if {"train", "test"} <= set(sides) else "there are not both train and test"
-    if "patient_id" in columns:
-        crossing = (sides.groupby(columns["patient_id"]).nunique() > 1).sum()
-        why = why or (
-            f"{crossing:,} patients are in two of them, so scores would come out too high" if crossing else ""
-        )
+    why = why_not_split(sides, columns.get("patient_id"))
     if not why:
         return columns
     notes.check.append(f"the folders' own splits are not used: {why}")
