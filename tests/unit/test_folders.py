@@ -10,6 +10,7 @@ import re
 import subprocess
 import sys
 import time
+import unicodedata
 from pathlib import Path
 
 import numpy as np
@@ -152,6 +153,20 @@ def test_a_pattern_matches_as_snakemakes_does(parts):
 def test_a_pattern_that_cannot_work_is_refused(pattern, keys, message):
     with pytest.raises(ValidationError, match=message):
         folders(pattern, **keys)
+
+
+def test_accents_match_in_both_forms_of_unicode(tmp_path):
+    for number, form in enumerate(("NFC", "NFD")):
+        touch(
+            tmp_path
+            / unicodedata.normalize(form, "Brüche")
+            / unicodedata.normalize(form, "gutärtig")
+            / f"{number}.png"
+        )
+    chosen = {"pattern": "Brüche/{kind}/{n}.png", "classes": {"from": "kind", "values": ["gutärtig", "bös"]}}
+    index = read_release("folders", tmp_path, folders=Folders(**chosen))
+    assert index["gutärtig"].tolist() == [1, 1]
+    assert all((tmp_path / path).exists() for path in index["path"])
 
 
 def test_what_does_not_match_is_counted_and_not_named(knees, caplog):

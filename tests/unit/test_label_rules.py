@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+import unicodedata
 from decimal import Decimal
 from pathlib import Path
 
@@ -104,6 +106,21 @@ def test_other_text_is_no_number(text):
     assert not is_number(text) and plain(text) == text
 
 
+def test_long_cells_of_zeros_are_compared_at_once():
+    cells = ["0" * 20_000 + "x", "-" + "0" * 20_000 + "2.5" + "0" * 20_000, "." + "0" * 20_000 + "x"]
+    start = time.perf_counter()
+    assert one(cells, positive=[-2.5]) == [0, 1, 0]
+    with pytest.raises(UserError, match="'at_least' expects a number"):
+        one(cells, at_least=1)
+    assert time.perf_counter() - start < 5
+
+
+def test_letters_with_accents_are_the_same_in_both_forms_of_unicode():
+    apart = unicodedata.normalize("NFD", "gutärtig")
+    assert apart != "gutärtig" and one([apart, "gutärtig"], positive=["gutärtig"]) == [1, 1]
+    assert one([apart, "gutärtig"], positive=[apart]) == [1, 1]
+
+
 def test_classes_are_one_of_many():
     found = made({"kl": ["0", "2.0", None, "1"]}, classes={"from": "kl", "values": [0, 1, 2]})
     expected = pd.get_dummies(pd.Series([0, 2, np.nan, 1])).astype(float)
@@ -150,11 +167,14 @@ RULE = {"from": "x", "positive": ["a"]}
         ({"labels": {"l": {"from": "x", "positive": [2, "2.0"]}}}, "'2.0' is listed twice"),
         ({"labels": {"l": RULE | {"positive": ["a|b"], "separator": "|"}}}, "'a.b' holds the separator"),
         ({"labels": {"l": {"positive": ["a"]}}}, "from"),
-        ({"labels": {"l": RULE | {"positive": [True]}}}, "valid string"),
+        ({"labels": {"l": RULE | {"positive": [True]}}}, "in quotes.* YAML reads yes, no"),
+        ({"labels": {"l": RULE | {"positive": [None]}}}, "valid string"),
+        ({"labels": {"l": RULE, " l": RULE}}, "two labels are named 'l'"),
         ({"labels": {"l": {"from": [], "positive": ["a"]}}}, "at least 1 item"),
         ({"labels": {}}, "at least 1 item"),
         ({"classes": {"from": "x", "values": ["a"]}}, "at least 2 items"),
         ({"classes": {"from": "x", "values": ["a", " a"]}}, "'a' is listed twice"),
+        ({"classes": {"from": "x", "values": [1, "x 1"]}}, "two of them become a label named 'x 1'"),
     ],
 )
 def test_rules_that_mean_nothing_are_refused(keys, message):
@@ -271,6 +291,38 @@ def test_without_patients_only_values_of_the_configuration_are_shown(release):
         release, labels={"l": {"from": "grade", "at_least": 1}}, patient_id=None, study_id="person"
     )
     assert "each study counts as a patient" in study.warnings()[0]
+
+
+def test_values_in_other_capitals_are_pointed_at(tmp_path):
+    cells = ["yes", "Yes", " YES ", "no", "left  knee", "A", "a", "maybe"]
+    frame = pd.DataFrame({"file": [f"{n}.png" for n in range(8)], "x": cells})
+    frame.to_csv(tmp_path / "own.csv", index=False)
+    for name in frame["file"]:
+        (tmp_path / name).touch()
+    rules = {
+        "l": {"from": "x", "positive": ["yes", "left knee"], "negative": ["no"]},
+        "m": {"from": "x", "positive": ["A"], "negative": ["a"]},
+    }
+    found = reading(tmp_path, labels=rules, patient_id=None)
+    assert [label.spelled for label in found.labels] == [["yes", "left knee"], []]
+    warning = next(each for each in found.warnings() if "capitals" in each)
+    assert "'yes' (label 'l' from x)" in warning and "YES" not in warning
+    assert found.columns[0].values == {"A": 1, "a": 1, "left knee": 0, "no": 1, "yes": 1}
+
+
+def test_floats_of_a_parquet_file_are_compared_as_they_are_written(release):
+    frame = pd.read_csv(release / "own.csv", keep_default_na=False)
+    chosen = {"labels": {"l": {"from": "grade", "positive": [0.1]}}}
+    for kind in (np.float32, np.float64):
+        frame["grade"] = np.array([0.1, 0.25, np.nan, 3, 0.1] * 8, kind)
+        frame.to_parquet(release / "own.parquet")
+        found = read_release("table", release, table=Table(file="own.parquet", path="file", **chosen))
+        np.testing.assert_array_equal(found["l"], [1, 0, np.nan, 0, 1] * 8)
+    # A float32 is exact up to 2^24.
+    frame["grade"] = np.array([2.0**24 + 2] * 40, np.float32)
+    frame.to_parquet(release / "own.parquet")
+    with pytest.raises(UserError, match=r"floats beyond 2\^24"):
+        read_release("table", release, table=Table(file="own.parquet", path="file", **chosen))
 
 
 def test_rules_in_words():

@@ -414,10 +414,19 @@ def test_images_of_a_patient_widen_the_interval_of_the_balanced_accuracy():
     assert together.upper - together.lower == pytest.approx(
         np.sqrt(3) * (alone.upper - alone.lower), rel=0.15
     )
-    lonely = balanced_accuracy(
-        np.array([0] * 9 + [1]), np.array([0] * 8 + [1, 1]), np.arange(10), PERCENTILES
-    )
-    assert np.isnan(lonely.lower)
+
+
+@pytest.mark.parametrize(("rare", "known"), [(1, False), (9, False), (10, True)])
+def test_a_class_of_few_images_leaves_the_interval_of_the_balanced_accuracy_unknown(rare, known):
+    """All images of a class of 9 may be hits by chance; the variance would then be that of the other class alone."""
+    own = np.repeat([0, 1], [200, rare])
+    called = np.where(np.arange(len(own)) < 20, 1, own)
+    share = balanced_accuracy(own, called, np.arange(len(own)), PERCENTILES)
+    assert share.value == pytest.approx(0.95)
+    assert np.isnan([share.lower, share.upper]).tolist() == [not known] * 2
+    # of two images each, these are half as many patients
+    patients = np.r_[np.arange(200), np.repeat(np.arange(200, 200 + rare), 2)[:rare]]
+    assert np.isnan(balanced_accuracy(own, called, patients, PERCENTILES).lower)
 
 
 def card_of(test):

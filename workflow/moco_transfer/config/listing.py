@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import re
 import shlex
+import unicodedata
+from collections import Counter
 from collections.abc import Iterable
 from typing import Annotated, Any
 
@@ -18,6 +20,7 @@ from pydantic import (
     Field,
     StringConstraints,
     Tag,
+    field_validator,
     model_validator,
 )
 
@@ -28,11 +31,15 @@ from moco_transfer.data.pattern import path_regex, wildcard_names
 MISSING = ("na", "n/a", "#n/a", "<na>", "nan", "none", "null")
 # Linux allows a command of 128 KiB, and a table's keys are a part of one.
 MOST_COMMAND_BYTES = 100_000
-NUMBER = re.compile(r"([+-]?)0*([0-9]*)(?:\.([0-9]*?)0*)?")
+NUMBER = re.compile(r"[+-]?[0-9]*(?:\.[0-9]*)?")
 
 
 def _as_text(value: Any) -> Any:
-    return repr(value) if isinstance(value, int | float) and not isinstance(value, bool) else value
+    if isinstance(value, bool):
+        raise ValueError(
+            "write it in quotes, as it is in the table: without them, YAML reads yes, no, on, off, true and false as true or false"
+        )
+    return repr(value) if isinstance(value, int | float) else value
 
 
 def _as_list(value: Any) -> Any:
@@ -54,15 +61,17 @@ def is_number(value: str) -> bool:
 def plain(value: str) -> str:
     """Return what is compared of a value: numbers are equal if their values are, and other text if all letters are.
 
+    An accented letter is the same whether it is stored as one character or, as macOS does in names of files, as two.
+
     >>> [plain(value) for value in (" 2.0", "+02", "-0.50", "0", "2 b")]
     ['2', '2', '-0.5', '0', '2 b']
     """
-    value = value.strip()
+    value = unicodedata.normalize("NFC", value.strip())
     if not is_number(value):
         return value
-    sign, whole, decimals = NUMBER.fullmatch(value).groups()
-    number = (whole or "0") + (f".{decimals}" if decimals else "")
-    return f"-{number}" if sign == "-" and number != "0" else number
+    whole, _, decimals = value.lstrip("+-").partition(".")
+    number = f"{whole.lstrip('0') or '0'}.{decimals}".rstrip("0").removesuffix(".")
+    return f"-{number}" if value.startswith("-") and number != "0" else number
 
 
 def _require_once(key: str, values: Iterable[str]) -> None:
@@ -133,6 +142,12 @@ class OneOfMany(Section):
     @model_validator(mode="after")
     def _lists_each_once(self) -> OneOfMany:
         _require_once("values", self.values)
+        names = Counter(map(self.label_of, self.values))
+        twice = [name for name, count in names.items() if count > 1]
+        if twice:
+            raise ValueError(
+                f"values: two of them become a label named '{twice[0]}'; make labels with names of your own instead of classes"
+            )
         return self
 
     def label_of(self, value: str) -> str:
@@ -158,6 +173,16 @@ class Listing(Section):
     classes: OneOfMany | None = Field(
         None, description="Instead of `labels`: one label for each value of a column."
     )
+
+    @field_validator("labels", mode="before")
+    @classmethod
+    def _names_each_once(cls, labels: Any) -> Any:
+        # As keys of a mapping, 'a' and ' a' would become one, and the first rule would be lost.
+        names = Counter(str(name).strip() for name in labels) if isinstance(labels, dict) else {}
+        twice = [name for name, count in names.items() if count > 1]
+        if twice:
+            raise ValueError(f"two labels are named '{twice[0]}' (blanks around it do not count); rename one")
+        return labels
 
     @model_validator(mode="after")
     def _has_labels(self) -> Listing:

@@ -8,6 +8,7 @@ Importing Snakemake takes longer than most stages, so its few lines are written 
 from __future__ import annotations
 
 import re
+import unicodedata
 
 WILDCARD = re.compile(r"\{\s*(?P<name>\w+)\s*(?:,(?P<regex>(?:[^{}]|\{\d+(?:,\d*)?\})+))?\}")
 
@@ -18,7 +19,7 @@ def wildcard_names(pattern: str) -> list[str]:
 
 
 def path_regex(pattern: str) -> re.Pattern[str]:
-    """Return the regular expression of ``pattern`` with a named group for each wildcard, for ``fullmatch`` on relative paths.
+    """Return the regular expression of ``pattern`` with a named group for each wildcard, for ``fullmatch`` on relative paths in NFC.
 
     Raises ValueError that says what is wrong with the pattern.
     """
@@ -45,4 +46,4 @@ def path_regex(pattern: str) -> re.Pattern[str]:
 def _literal(text: str) -> str:
     if brace := re.search(r"[{}]", text):
         raise ValueError(f"pattern: a '{brace[0]}' belongs to no wildcard; write wildcards as {{name}}")
-    return re.escape(text)
+    return re.escape(unicodedata.normalize("NFC", text))

@@ -87,7 +87,7 @@ def _one_of_many(card: ModelCard) -> list[str]:
         ),
         "Accuracy is the share of images whose most probable class is theirs; its interval is computed as that of a sensitivity. "
         "Balanced accuracy is the mean over classes of the share of their images that are called right, so that rare classes count as "
-        "much as frequent ones; its interval is computed as that of an AUROC.",
+        f"much as frequent ones; its interval is computed as that of an AUROC, and is unknown if a class has fewer than {FEWEST} images.",
         "",
         markdown(
             _confusion(card),

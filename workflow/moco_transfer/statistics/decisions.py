@@ -65,7 +65,8 @@ def balanced_accuracy(
 
     ``own`` and ``called`` [n] are numbers of classes, ``units`` [n] the ids of the independent units. With n_k images of class k,
     recall r_k and K classes, an image of class k has the influence n / n_k (hit - r_k) / K. The interval has the degrees of
-    freedom of the class with the fewest units, as that of an AUROC has those of the rarer label.
+    freedom of the class with the fewest units, as that of an AUROC has those of the rarer label. Its ends are NaN if that class has
+    fewer than FEWEST: the images of so small a class are easily all hits or all misses, which looks like certainty.
     """
     present, group, counts = np.unique(own, return_inverse=True, return_counts=True)
     hits = own == called
@@ -74,5 +75,5 @@ def balanced_accuracy(
     influence = len(own) / counts[group] * (hits - recall[group]) / len(present)
     error = standard_errors(influence[None], units)[0]
     rarest = min(len(np.unique(units[own == k])) for k in present)
-    lower, upper = logit_interval(value, error, rarest, percentiles)
+    lower, upper = logit_interval(value if rarest >= FEWEST else np.nan, error, rarest, percentiles)
     return Proportion(value, float(lower), float(upper), len(own))

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import os
+import unicodedata
 from collections import Counter
 from pathlib import Path
 
@@ -52,7 +53,9 @@ def find_images(root: Path, pattern: str) -> pd.DataFrame:
     """
     regex, names = path_regex(pattern), wildcard_names(pattern)
     paths = _files(root)
-    matches = {path: match for path in paths if (match := regex.fullmatch(path))}
+    # macOS stores an accented letter as two characters, and most programs write it as one.
+    composed = {path: unicodedata.normalize("NFC", path) for path in paths}
+    matches = {path: match for path in paths if (match := regex.fullmatch(composed[path]))}
     try:
         found = [path for path in matches if is_image(root / path)]
     except OSError as error:

@@ -19,7 +19,7 @@ import pandas as pd
 from moco_transfer.config.listing import MISSING, Label, Listing, plain
 from moco_transfer.data.adapters.tables import BLANKS, label_values, refuse
 
-FLOAT = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
+FLOAT = re.compile(r"[+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
 # What a value means for a label, from the weakest to the strongest: the strongest of an image counts.
 MEANINGS = (math.nan, 0.0, -1.0, 1.0)
 BLANK, ABSENT, UNCERTAIN, PRESENT = range(4)

@@ -34,13 +34,15 @@ class _Part(BaseModel):
 class LabelReading(_Part):
     """What one label is made from: its ``columns``, when it is 1 in words, and how many images became 1, 0, -1 and blank.
 
-    ``never`` lists the values that its rule names and none of its columns has.
+    ``never`` lists the values that its rule names and none of its columns has; ``spelled`` those of which a column has another
+    spelling, which no rule names and which therefore counts as another value.
     """
 
     label: str
     columns: list[str]
     rule: str
     never: list[str]
+    spelled: list[str]
     present: int
     absent: int
     uncertain: int
@@ -97,14 +99,24 @@ class Reading(_Part):
         few = [f"'{each.label}' ({each.present})" for each in self.labels if each.present < LEAST_POSITIVES]
         if few:
             found.append(f"Fewer than {LEAST_POSITIVES} images with the value 1: {_listed(few)}.")
-        never = [
-            f"'{value}' (label '{each.label}' from {', '.join(each.columns)})"
-            for each in self.labels
-            for value in each.never
-        ]
-        if never:
-            found.append(f"The configuration names values that never occur: {_listed(never)}.")
+        if never := self._values("never"):
+            found.append(f"The configuration names values that never occur: {never}.")
+        if spelled := self._values("spelled"):
+            found.append(
+                f"Some values differ only in capitals or blanks from one that the configuration names, and count as others: {spelled}. "
+                "Name every spelling that is meant."
+            )
         return found
+
+    def _values(self, kind: str) -> str:
+        """Return the values of one ``kind`` of all labels, in words."""
+        return _listed(
+            [
+                f"'{value}' (label '{each.label}' from {', '.join(each.columns)})"
+                for each in self.labels
+                for value in getattr(each, kind)
+            ]
+        )
 
     def stand_in(self, role: str) -> str:
         """Return what counts as the patient or study if there is no column of the ``role``."""
@@ -183,16 +195,19 @@ def _labels(listing: Listing, index: pd.DataFrame, texts: pd.DataFrame) -> list[
     rules = listing.rules
 
     @cache
-    def present(column: str, separator: str | None) -> set[str]:
+    def present(column: str, separator: str | None) -> tuple[set[str], set[str]]:
+        """Return the values of a column, and those that no rule names, spelled in one way."""
         named = set(named_values(listing, column))
         cells = texts[column].dropna().unique()
-        return {plain(value) for cell in cells for value in values_in(cell, separator, named)}
+        values = {plain(value) for cell in cells for value in values_in(cell, separator, named)}
+        return values, {_in_one_spelling(value) for value in values - named}
 
     found = []
     for name in label_columns(index.columns):
         rule, values = rules.get(name), index[name]
         wanted = [*(rule.positive or ()), *(rule.negative or ())] if rule else []
-        there = set().union(*(present(column, rule.separator) for column in rule.from_)) if wanted else set()
+        columns = [present(column, rule.separator) for column in rule.from_] if wanted else []
+        there, others = (set().union(*(column[kind] for column in columns)) for kind in (0, 1))
         counts = {
             "present": values == 1,
             "absent": values == 0,
@@ -205,10 +220,15 @@ def _labels(listing: Listing, index: pd.DataFrame, texts: pd.DataFrame) -> list[
                 columns=rule.from_ if rule else [name],
                 rule=in_words(rule),
                 never=[value for value in wanted if plain(value) not in there],
+                spelled=[value for value in wanted if _in_one_spelling(value) in others],
                 **{kind: int(np.count_nonzero(chosen)) for kind, chosen in counts.items()},
             )
         )
     return found
+
+
+def _in_one_spelling(value: str) -> str:
+    return " ".join(value.casefold().split())
 
 
 def _by_number(value: str) -> tuple[bool, float, str]:

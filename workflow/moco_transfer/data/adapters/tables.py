@@ -40,8 +40,6 @@ from moco_transfer.data.index import LABEL_VALUES
 from moco_transfer.data.labels import SPLITS
 from moco_transfer.errors import UserError
 
-# Whole numbers up to here are exact as a float64.
-EXACT = 2.0**53
 # The largest table, unpacked: a small file may unpack to more than the memory. MIMIC-CXR-JPG's largest has some 60 MB
 # and 377,110 rows. The line is bounded because one line may hold millions of fields.
 MOST_BYTES, MOST_ROWS, MOST_LINE = 512 * 2**20, 10_000_000, 2**20
@@ -411,10 +409,12 @@ def _as_text(column: pa.ChunkedArray, name: str, path: Path, missing: Sequence[s
             _require_size(sum(pc.sum(length).as_py() or 0 for length in lengths), 0, path)
         column = column.cast(kind)
     if pa.types.is_floating(kind):
-        numbers = column.to_pandas().astype(np.float64)
-        if (numbers.abs() > EXACT).any():
+        # In its own precision: a float32 of 0.1 would be 0.10000000149 as a float64.
+        numbers = column.to_pandas()
+        digits = np.finfo(numbers.dtype).nmant + 1
+        if (numbers.abs() > 2.0**digits).any():
             raise UserError(
-                f"{path}: column '{name}' holds floats beyond 2^53, which are not exact; write them as text"
+                f"{path}: column '{name}' holds floats beyond 2^{digits}, which are not exact; write them as text"
             )
         whole = numbers.notna() & (numbers % 1 == 0)
         text = numbers.astype("str").where(numbers.notna())
