@@ -21,7 +21,7 @@ from table1 import hyperparameters
 from table_aurocs import auroc_records, auroc_summary
 
 from moco_transfer.config.composition import read_config
-from moco_transfer.report.names import MODE_HEADINGS, interval_name
+from moco_transfer.report.names import MODE_HEADINGS, dataset_label, interval_name
 from moco_transfer.report.tables import with_seen, write_table
 from moco_transfer.statistics.evidence import read_reference
 
@@ -93,6 +93,12 @@ def test_headings_span_the_columns_below_them(tmp_path, estimates, reference):
 
 def test_an_interval_is_named_by_its_coverage():
     assert interval_name([2.5, 97.5]) == "2.5%-97.5% percentiles, a 95% interval"
+
+
+def test_a_dataset_that_is_called_by_its_title_is_named_once():
+    assert dataset_label("hips", {"hips": "Hip radiographs"}) == "Hip radiographs (hips)"
+    assert dataset_label("hips", {"hips": "Hips"}) == "Hips"
+    assert dataset_label("hips", {}) == "hips"
 
 
 def test_an_empty_table_has_its_headings(tmp_path):

@@ -229,7 +229,7 @@ class Listing(Section):
 class Table(Listing):
     """The columns of a user's own CSV or Parquet file."""
 
-    file: Column = Field(description="The CSV or Parquet file, relative to `root`.")
+    file: Column = Field(description="The CSV or Parquet file, relative to `root`, or a full path.")
     path: Column = Field(description="The column with each image's path, relative to `root`.")
     image_id: Column | None = Field(
         None, description="The column with a unique name of each image. If null, the path is the name."
@@ -268,8 +268,8 @@ class Folders(Listing):
 
     pattern: Text = Field(
         description="The path of each image, relative to `root`, with wildcards as Snakemake writes them: `{grade}` is any text without "
-        "a slash, and `{side,[LR]}` is what the regular expression matches. The wildcards `split`, `patient_id`, `study_id`, `view` "
-        "and `image_id` have the meaning of these keys of `table`; a study is one of its patient."
+        "a slash, and `{side,[LR]}` is what the regular expression matches. The wildcards `patient_id`, `study_id`, `view`, `image_id` "
+        "and `split` (as `official_split`) mean what these keys of `table` mean, but a study's name may occur again in another patient."
     )
 
     @model_validator(mode="after")

@@ -31,10 +31,10 @@ uses: [protocol.yaml, size/cpu.yaml] # merged in this order, and the file itself
 | `nih-sample.yaml` | an overlay on the demo with some real chest radiographs |
 | `controls.yaml` | adds the controls |
 
-A file without `uses` is an overlay on `config.yaml` and contains only what differs. Mappings are merged key by key; lists and values are
-replaced. To remove a dataset, target or source, set it to `null`. Give several files in order, after the targets:
-`snakemake figures --configfile config/demo.yaml my.yaml`. To change a single value, use `snakemake --config n_subsets=5`. A part is a file
-of this folder, or a full path.
+A part is a file of this folder, or a full path. Without a line `uses`, a file is an overlay on `config.yaml` and contains only what differs.
+Mappings are merged key by key; lists and values are replaced. To remove a dataset, target or source, set it to `null`. Give several files
+in order, after the targets: `snakemake figures --configfile config/demo.yaml my.yaml`. They are merged first; of several lines `uses`, the
+last one counts. To change a single value, use `snakemake --config n_subsets=5`.
 
 If a key is unknown, a value is out of bounds or a name does not exist, Snakemake stops before anything runs. It prints one line that says
 where the mistake is. `#n` is the number of a decision in [docs/decisions.md](../docs/decisions.md) on a choice that the paper leaves

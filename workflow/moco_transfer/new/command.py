@@ -177,7 +177,7 @@ def _told(name: str, understood: Understanding, choice: Choice, index: pd.DataFr
     snakemake = Path(sys.executable).with_name("snakemake")
     if snakemake.is_relative_to(Path.cwd()):
         snakemake = snakemake.relative_to(Path.cwd())
-    command = f"{shlex.quote(str(snakemake))} --configfile {name}.yaml"
+    command = shlex.quote(str(snakemake))
     lines += ["", f"Written: {name}.yaml" + (f" and {name}.csv" if understood.copy is not None else "")]
     if not understood.has_labels:
         lines.append(
@@ -186,10 +186,11 @@ def _told(name: str, understood: Understanding, choice: Choice, index: pd.DataFr
     hours = f", in about {choice.hours * 60:.0f} minutes" if choice.hours else ""
     lines += [
         f"Run everything{hours}:",
-        f"  {command}",
+        f"  {command} --configfile {name}.yaml",
         "Only the data card, to see first whether the data was understood:",
     ]
-    lines.append(f"  {command} cards")
+    # Before --configfile, which takes every name that follows it.
+    lines.append(f"  {command} cards --configfile {name}.yaml")
     return "\n".join(lines)
 
 

@@ -91,8 +91,9 @@ def weights_text(encoder: Encoder) -> str:
 
 
 def dataset_label(dataset: str, titles: Mapping[str, str]) -> str:
-    """Return 'VinDr-SpineXR (spine)': the title, and the short name that legends use."""
-    return f"{titles[dataset]} ({dataset})" if dataset in titles else dataset
+    """Return 'VinDr-SpineXR (spine)': the title, and the short name that legends use, unless they are the same."""
+    title = titles.get(dataset, dataset)
+    return title if title.casefold() == dataset.casefold() else f"{title} ({dataset})"
 
 
 def interval_name(percentiles: Sequence[float]) -> str:
