@@ -131,7 +131,8 @@ class Target(Section):
         min_length=1, description="Percentages of the training labels, as strings."
     )
     limited: list[Percent] = Field(
-        description="The percentages at which MoCo is also trained on only the labelled images (#14d)."
+        [],
+        description="The percentages at which MoCo is also trained on only the labelled images (#14d).",
     )
     limited_modes: list[Literal["linear", "end_to_end"]] = Field(
         ["linear"], description="The finetuning modes of `limited`."
@@ -163,7 +164,8 @@ class Config(Section):
         min_length=1, description="The datasets on which networks are finetuned and scored."
     )
     sources: dict[Name, Source] = Field(
-        description="What finetuning starts from. For each source: the datasets that MoCo sees (none: the initial weights), or an encoder."
+        min_length=1,
+        description="What finetuning starts from. For each source: the datasets that MoCo sees (none: the initial weights), or an encoder.",
     )
     subset_sampling: Sampling = Field(description="How labelled subsets are drawn (#3).")
     model: Model
@@ -211,6 +213,10 @@ class Config(Section):
         for name in (*self.datasets, *self.sources, *self.controls.size):
             if name == DEFAULT:
                 raise ValueError(f"'{name}' stands for all schedules and optimizers; choose another name")
+        if self.moco_sources.get("none"):
+            raise ValueError(
+                "sources.none: this name stands for the initial weights; leave its list empty, and give MoCo on datasets another name"
+            )
         named = {"none", "spine", "chest", *self.datasets}
         for name in self.encoders:
             if set(name.split("+")) <= named:
@@ -268,7 +274,8 @@ class Config(Section):
         _require("similarity.datasets", compared, self.datasets, "a dataset")
         _require_once("similarity.datasets", compared)
         _require_once("finetune.end_to_end.budgets", self.finetune.end_to_end.budgets)
-        _require("similarity.network", [self.similarity.network], self.sources, "a source")
+        # The encoder with the initial weights is there even if nothing is finetuned from it.
+        _require("similarity.network", [self.similarity.network], {"none": [], **self.sources}, "a source")
         for name, dataset in self.datasets.items():
             if dataset.store.size < self.model.crop:
                 raise ValueError(
