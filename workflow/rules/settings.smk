@@ -8,6 +8,7 @@ from snakemake.exceptions import WorkflowError
 from snakemake.io import IOFile
 
 from moco_transfer.config import stages
+from moco_transfer.data.pattern import names_digest
 from moco_transfer.data.releases import describe_missing, find_tables
 from moco_transfer.files import content_digest
 
@@ -225,6 +226,8 @@ def generated_release(wildcards):
 def release_digest(wildcards):
     """Return a hash of what the adapter reads of a real release, wherever it is."""
     dataset = dataset_of(wildcards)
+    if dataset.folders:
+        return names_digest(dataset.root, dataset.folders.pattern)
     return "" if dataset.phantom else content_digest(find_tables(*release_location(dataset))[0])
 
 
