@@ -365,6 +365,13 @@ def test_controls_add_their_cells_and_their_sources(controls):
         *["none", "spine", "chest", "spine+chest", "limited", "chest-as-spine"],
         *["limited-steps", "none-longer"],
     ]
+    # Only the domain of chest-as-spine differs from that of spine, unless it has a schedule of its own.
+    assert config.schedule("chest-as-spine") == config.schedule("spine") != config.schedule("new")
+    named = raw(controls, {"sources": {"spine": None, "ours": ["spine"]}})
+    named["pretraining"]["schedules"]["ours"] = {"epochs": 9, "batch": 8, "lr": 1, "bn_groups": 1}
+    assert check(named).schedule("chest-as-spine").epochs == 9
+    named["pretraining"]["schedules"]["chest-as-spine"] = {"epochs": 7, "batch": 8, "lr": 1, "bn_groups": 1}
+    assert check(named).schedule("chest-as-spine").epochs == 7
     jobs = finetuning_jobs(config, "spine", ["end_to_end"])
     assert ("none-longer", "end_to_end", "1", 3) in jobs
     assert not [job for job in jobs if job[0] in ("chest-as-spine", "limited-steps")]

@@ -34,7 +34,7 @@ def pretraining(schedule, datasets, stream, match="epochs"):
     return stages.Pretrain(
         crop=CONFIG.model.crop,
         moco=CONFIG.moco,
-        schedule=CONFIG.pretraining.schedule(schedule),
+        schedule=CONFIG.schedule(schedule),
         match=match,
         datasets=[
             stages.LabelledDataset(name=name, uncertain=CONFIG.datasets[name].labels.uncertain)
@@ -51,7 +51,7 @@ def pretraining(schedule, datasets, stream, match="epochs"):
 def moco_schedules():
     """Return the schedule of MoCo on each source, and on the labelled images of each target."""
     names = dict.fromkeys([*CONFIG.moco_sources, *CONFIG.controls.size, *CONFIG.targets])
-    return {name: CONFIG.pretraining.schedule(name).model_dump() for name in names}
+    return {name: CONFIG.schedule(name).model_dump() for name in names}
 
 
 def target_optimizers():

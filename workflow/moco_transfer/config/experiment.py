@@ -28,7 +28,7 @@ from moco_transfer.config import (
 )
 from moco_transfer.config.datasets import Dataset, implied
 from moco_transfer.config.encoders import Encoder
-from moco_transfer.config.training import DEFAULT, Finetune, Moco, Model, Pretraining
+from moco_transfer.config.training import DEFAULT, Finetune, Moco, Model, Pretraining, Schedule
 from moco_transfer.data.releases import OWN_LAYOUTS, RELEASES
 from moco_transfer.errors import UserError
 
@@ -191,6 +191,17 @@ class Config(Section):
         """The encoders that are not trained by MoCo: the initial weights (``initial``), and sources of their own."""
         given = {name: seen for name, seen in self.sources.items() if isinstance(seen, Encoder)}
         return {INITIAL: self.model.initial_weights, **given}
+
+    def schedule(self, source: str) -> Schedule:
+        """Return the schedule of MoCo on ``source``, which may be a size control.
+
+        Without a line of its own, a control has that of MoCo on the dataset that sets its size: only the domain differs.
+        """
+        if source in self.controls.size and source not in self.pretraining.schedules:
+            sets_the_size = self.controls.size[source].as_many_as
+            alone = [name for name, seen in self.moco_sources.items() if seen == [sets_the_size]]
+            source = (alone or [sets_the_size])[0]
+        return self.pretraining.schedule(source)
 
     @model_validator(mode="before")
     @classmethod
