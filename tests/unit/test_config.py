@@ -460,6 +460,21 @@ def test_every_size_goes_with_every_dataset():
             check(composed({"uses": parts} | own))
 
 
+def test_parts_of_different_kinds_set_different_keys_so_that_their_order_does_not_matter():
+    def keys(part, above=""):
+        for key, value in part.items():
+            yield from keys(value, f"{above}{key}.") if isinstance(value, dict) else [above + key]
+
+    protocol = set(keys(read_yaml(CONFIG / "protocol.yaml")))
+    sizes = set().union(*(keys(read_yaml(path)) for path in CONFIG.glob("size/*.yaml")))
+    data = set().union(*(keys(read_yaml(path)) for path in CONFIG.glob("data/*.yaml")))
+    assert not protocol & sizes and not (protocol | sizes) & data
+    assert all(
+        set(keys({"moco": read_yaml(path)["moco"]})) == {"moco.momentum", "moco.queue"}
+        for path in CONFIG.glob("size/*.yaml")
+    )
+
+
 @pytest.mark.parametrize(
     "uses, message",
     [
