@@ -78,7 +78,9 @@ def test_overlays_merge_among_themselves_before_they_meet_the_first_file():
 
 
 def test_overlays_that_both_name_an_encoder_merge_as_snakemake_merges_them():
-    first = {"model": {"initial_weights": {"encoder": "resnet18", "weights": "random", "trained_on": ["chest"]}}}
+    first = {
+        "model": {"initial_weights": {"encoder": "resnet18", "weights": "random", "trained_on": ["chest"]}}
+    }
     second = {"model": {"initial_weights": {"encoder": "resnet50", "weights": "pretrained"}}}
     files = [written("first.yaml", yaml.safe_dump(first)), written("second.yaml", yaml.safe_dump(second))]
     update_config(first, second)

@@ -231,6 +231,13 @@ def release_digest(wildcards):
     return "" if dataset.phantom else content_digest(find_tables(*release_location(dataset))[0])
 
 
+def compared_activations(wildcards):
+    """Return the activations of the datasets that are compared, if there are two."""
+    if not SIMILAR_DATASETS:
+        raise WorkflowError("similarity and figure 3 compare datasets, and this run has only one")
+    return expand("<run>/similarity/activations/{name}.safetensors", name=SIMILAR_DATASETS)
+
+
 def weights_file(wildcards):
     """Return no input, if the file of weights is there; as an input, it would be another file after it has moved."""
     encoder = CONFIG.encoders[wildcards.source]

@@ -1,13 +1,6 @@
 """The similarity of datasets, computed from one network's activations, and how far each pretraining moved the network."""
 
 
-def compared_activations(wildcards):
-    """Return the activations of the datasets that are compared, if there are two."""
-    if not SIMILAR_DATASETS:
-        raise WorkflowError("similarity and figure 3 compare datasets, and this run has only one")
-    return expand("<run>/similarity/activations/{name}.safetensors", name=SIMILAR_DATASETS)
-
-
 rule activations:
     input:
         encoder=encoder_of(CONFIG.similarity.network),
