@@ -87,7 +87,7 @@ rule cards:
 
 rule similarity:
     input:
-        figure_files(["figure3", "similarity_measures"]) if SIMILAR_DATASETS else [],
+        figure_files(["figure3", "similarity_measures"]),
     message:
         "The similarity of the datasets is ready"
 

@@ -89,6 +89,8 @@ def test_the_cost_is_stated_only_if_it_is_informative():
 def test_noise_rules_nothing_out():
     said = how_sure(THREE, variance=0.01)
     assert "none of the other 2 ways can be ruled out" in said and "sure" not in said
+    two = {way: THREE[way] for way in list(THREE)[:2]}
+    assert "Not clear: the other way cannot be ruled out." in how_sure(two, variance=0.01)
 
 
 def test_without_an_auroc_no_way_is_the_best():

@@ -18,7 +18,7 @@ from moco_transfer.config.encoders import architectures
 from moco_transfer.config.experiment import check
 from moco_transfer.config.reference import reference
 from moco_transfer.errors import UserError
-from moco_transfer.experiment import all_sources, figure_names, finetuning_jobs
+from moco_transfer.experiment import all_sources, figure_names, finetuning_jobs, initial_datasets
 from moco_transfer.training.schedule import epochs_for_steps
 
 CONFIG = Path(__file__).parents[2] / "config"
@@ -77,6 +77,7 @@ def changed(base, path, value):
         ("datasets.spine.split.train", 0.5, "add up to 0.8, not 1"),
         ("sources.hip", ["hip"], "sources.hip: 'hip' is not a dataset"),
         ("sources.limited", ["spine"], "'limited' is built in"),
+        ("sources.none", ["spine"], "sources.none: this name stands for the initial weights"),
         ("datasets.spine.root", None, "either 'root' or 'phantom'"),
         ("model.crop", 300, "store.size .or model.stored. must be at least model.crop"),
         ("evaluation.percentiles", [5], "evaluation.percentiles"),
@@ -364,6 +365,13 @@ def test_controls_add_their_cells_and_their_sources(controls):
         *["none", "spine", "chest", "spine+chest", "limited", "chest-as-spine"],
         *["limited-steps", "none-longer"],
     ]
+    # Only the domain of chest-as-spine differs from that of spine, unless it has a schedule of its own.
+    assert config.schedule("chest-as-spine") == config.schedule("spine") != config.schedule("new")
+    named = raw(controls, {"sources": {"spine": None, "ours": ["spine"]}})
+    named["pretraining"]["schedules"]["ours"] = {"epochs": 9, "batch": 8, "lr": 1, "bn_groups": 1}
+    assert check(named).schedule("chest-as-spine").epochs == 9
+    named["pretraining"]["schedules"]["chest-as-spine"] = {"epochs": 7, "batch": 8, "lr": 1, "bn_groups": 1}
+    assert check(named).schedule("chest-as-spine").epochs == 7
     jobs = finetuning_jobs(config, "spine", ["end_to_end"])
     assert ("none-longer", "end_to_end", "1", 3) in jobs
     assert not [job for job in jobs if job[0] in ("chest-as-spine", "limited-steps")]
@@ -426,6 +434,11 @@ def test_a_new_dataset_needs_no_line_for_its_schedule_optimizer_and_size():
     assert config.finetune.optimizer("hip") == config.finetune.optimizers["default"]
     own = {"pretraining": {"schedules": {"hip": {"epochs": 3, "batch": 8, "lr": 1, "bn_groups": 1}}}}
     assert check(composed(merge(mine, own))).pretraining.schedule("hip").epochs == 3
+    # 'limited' and the source 'none' may be left out; without 'none', its network still compares datasets.
+    bare = check(composed(mine | {"targets": {"hip": {"percents": ["10"]}}, "sources": {"hip": ["hip"]}}))
+    assert bare.targets["hip"].limited == [] and bare.similarity.network == "none"
+    # The tag of the encoder says that its weights are ImageNet's.
+    assert initial_datasets(config) == ["ImageNet"]
     # Two datasets can be compared; one cannot.
     assert "figure3" not in figure_names(config)
     both = {"uses": [*mine["uses"], "data/natural-phantoms.yaml"], "sources": {"natural": ["natural"]}}
@@ -447,6 +460,21 @@ def test_every_size_goes_with_every_dataset():
             check(composed({"uses": parts} | own))
 
 
+def test_parts_of_different_kinds_set_different_keys_so_that_their_order_does_not_matter():
+    def keys(part, above=""):
+        for key, value in part.items():
+            yield from keys(value, f"{above}{key}.") if isinstance(value, dict) else [above + key]
+
+    protocol = set(keys(read_yaml(CONFIG / "protocol.yaml")))
+    sizes = set().union(*(keys(read_yaml(path)) for path in CONFIG.glob("size/*.yaml")))
+    data = set().union(*(keys(read_yaml(path)) for path in CONFIG.glob("data/*.yaml")))
+    assert not protocol & sizes and not (protocol | sizes) & data
+    assert all(
+        set(keys({"moco": read_yaml(path)["moco"]})) == {"moco.momentum", "moco.queue"}
+        for path in CONFIG.glob("size/*.yaml")
+    )
+
+
 @pytest.mark.parametrize(
     "uses, message",
     [
@@ -455,6 +483,8 @@ def test_every_size_goes_with_every_dataset():
         (["size/cpuu.yaml"], "there is no file size/cpuu.yaml in .*choose from config.yaml, .*size/cpu.yaml"),
         (["{folder}/wrong.yaml"], "wrong.yaml: expected keys and values in YAML"),
         (["{folder}/itself.yaml"], "itself.yaml uses itself"),
+        (["~nobody-of-this-name/own.yaml"], "there is no file ~nobody-of-this-name/own.yaml"),
+        (["size"], "there is no file size"),
     ],
 )
 def test_parts_that_cannot_be_used_are_one_line(tmp_path, uses, message):

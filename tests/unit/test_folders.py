@@ -28,11 +28,10 @@ from moco_transfer.config.datasets import Folders
 from moco_transfer.config.experiment import check
 from moco_transfer.data import adapters
 from moco_transfer.data.adapters.folders import find_images
-from moco_transfer.data.pattern import path_regex, wildcard_names
+from moco_transfer.data.pattern import names_digest, path_regex, wildcard_names
 from moco_transfer.data.releases import describe_missing, find_tables
 from moco_transfer.errors import UserError
 from moco_transfer.experiment import may_have_seen
-from moco_transfer.files import content_digest
 from moco_transfer.image_counts import count_images
 
 KNEES = "{split}/{grade}/{patient_id,[0-9]+}{side,[LR]}.png"
@@ -266,12 +265,12 @@ def test_names_that_cannot_be_printed_are_refused(knees):
     refused(knees, "a character that is not UTF-8", pattern="{split}/{grade}/{name}.png")
 
 
-def test_new_images_are_noticed_quickly_anywhere_below_the_root(tmp_path):
+def test_new_images_are_noticed_quickly_anywhere_below_the_root_and_other_files_are_not(tmp_path):
     for number in range(2_000):
         touch(tmp_path / str(number % 7) / str(number % 100) / f"{number}.png")
 
     def digest() -> str:
-        return content_digest(find_tables("folders", tmp_path)[0])
+        return names_digest(tmp_path, "{grade}/{patient_id}/{name}.png")
 
     start = time.perf_counter()
     first = digest()
@@ -282,7 +281,11 @@ def test_new_images_are_noticed_quickly_anywhere_below_the_root(tmp_path):
     assert digest() != first
     new.unlink()
     assert digest() == first
+    for other in (".DS_Store", "3/3/Thumbs.db", "notes.txt", "3/loose.png", "3/3/.hidden.png"):
+        (tmp_path / other).touch()
     (tmp_path / "deep" / "er").mkdir(parents=True)
+    assert digest() == first
+    (tmp_path / "6").rename(tmp_path / "8")
     assert digest() != first
 
 

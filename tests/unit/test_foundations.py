@@ -79,6 +79,7 @@ def test_a_digest_is_of_contents_and_names_in_folders_wherever_they_are(tmp_path
     before = atomic.content_digest([table, folder])
     moved = shutil.copytree(tmp_path / "a", tmp_path / "b", copy_function=shutil.copy)
     os.utime(moved / "t.csv", (2e9, 2e9))
+    (moved / "images" / ".DS_Store").touch()
     assert atomic.content_digest([moved / "t.csv", moved / "images"]) == before
     (moved / "images" / "2.png").touch()
     added = atomic.content_digest([moved / "t.csv", moved / "images"])

@@ -11,9 +11,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import yaml
 from made_up_settings import NETWORK
+from snakemake.utils import update_config
 
-from moco_transfer.config.composition import read_config
+from moco_transfer.config.composition import composed, read_config
+from moco_transfer.config.experiment import check
 from moco_transfer.errors import UserError
 from moco_transfer.image_counts import count_images
 from moco_transfer.plan import (
@@ -72,6 +75,19 @@ def test_overlays_merge_among_themselves_before_they_meet_the_first_file():
     assert config.n_subsets == 5 and config.targets["spine"].percents == ["1", "10", "100"]
     assert config.targets["spine"].limited == []
     assert "spine" not in read_config([again, without]).targets
+
+
+def test_overlays_that_both_name_an_encoder_merge_as_snakemake_merges_them():
+    first = {
+        "model": {"initial_weights": {"encoder": "resnet18", "weights": "random", "trained_on": ["chest"]}}
+    }
+    second = {"model": {"initial_weights": {"encoder": "resnet50", "weights": "pretrained"}}}
+    files = [written("first.yaml", yaml.safe_dump(first)), written("second.yaml", yaml.safe_dump(second))]
+    update_config(first, second)
+    assert read_config(files) == check(composed(first))
+    assert read_config(files).model.initial_weights.trained_on == ["chest"]
+    # The keys of the encoder of config.yaml belong to that encoder alone.
+    assert read_config(files).model.initial_weights.sha256 is None
 
 
 @pytest.mark.parametrize("text", [None, "just words", "a: [", "sede: 1"])

@@ -61,6 +61,33 @@ def test_a_target_plans_what_it_needs_and_no_more(tmp_path, target):
         assert "linear" not in counts and counts["activations"] == 1
 
 
+ONE_DATASET = """
+uses: [protocol.yaml, size/cpu.yaml]
+run: mine
+data: mine
+datasets:
+  hip:
+    adapter: folders
+    root: .
+    folders: {pattern: "{grade}/{name}.png", labels: {worn: {from: grade, at_least: 2}}}
+    store: {fit: pad}
+    split: {unit: image, train: 0.6, validation: 0.2, test: 0.2}
+    labels: {uncertain: zero, unlabeled: drop}
+targets: {hip: {percents: ["100"]}}
+sources: {hip: [hip]}
+"""
+
+
+def test_one_dataset_has_no_figure_3_and_says_why(tmp_path):
+    (tmp_path / "mine.yaml").write_text(ONE_DATASET)
+    counts = planned(snakemake("-n", "--configfile", "mine.yaml", directory=tmp_path).stdout)
+    assert counts["pretrain"] == counts["networks"] == 1
+    assert not {"figure3", "similarity_measures", "activations"} & counts.keys()
+    for target in ("similarity", "results/mine/figures/figure3.pdf"):
+        run = snakemake("-n", target, "--configfile", "mine.yaml", directory=tmp_path, fails=True)
+        assert "compare datasets, and this run has only one" in run.stdout + run.stderr
+
+
 def test_a_percentage_that_is_not_configured_is_an_error(tmp_path):
     path = "results/demo/finetune/spine/chest/replicate1/linear/77pct/fold1/subset1/predictions.parquet"
     run = snakemake("-n", path, "--configfile", ROOT / "config/demo.yaml", directory=tmp_path, fails=True)

@@ -38,6 +38,8 @@ def test_folders_are_read_and_the_card_shows_how(tmp_path):
     assert "40 images, 40 studies, 20 patients, 2 images each (median; at most 2)" in page
     assert "| osteoarthritis | grade | '2', '3' or '4' | 12 | 28 | 0 | 0 |" in page
     assert "| not used | side |" in page and "9000" not in page
+    for other in (".DS_Store", "notes.txt", "train/loose.png"):
+        (root / other).touch()
     assert "Nothing to be done" in snakemake("-n", card, *TINY, mine, directory=tmp_path).stdout
     (root / "train" / "3" / "9100L.png").touch()
     assert planned(snakemake("-n", card, *TINY, mine, directory=tmp_path).stdout)["index"] == 1

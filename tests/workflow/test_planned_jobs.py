@@ -85,7 +85,7 @@ def test_as_many_steps_as_a_finished_run_took(finished):
         source, _, *subset = path.relative_to(run / "pretrain").parent.parts
         rule = "pretrain_subset" if subset else "pretrain"
         rule = "pretrain_sample" if source in config.controls.size else rule
-        taken[rule] += steps_of(path, config.pretraining.schedule(subset[0] if subset else source).lr)
+        taken[rule] += steps_of(path, config.schedule(subset[0] if subset else source).lr)
     for path in run.glob("finetune/**/metrics.csv"):
         target, _, _, mode, *_ = path.relative_to(run / "finetune").parts
         rule = {"linear": "linear", "end_to_end": "end_to_end_kept"}[mode]  # there is one labelled subset

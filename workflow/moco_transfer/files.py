@@ -40,7 +40,7 @@ log = logging.getLogger(__name__)
 
 
 def content_digest(paths: Iterable[str | Path]) -> str:
-    """Return a hash of the contents of files and of the names in folders, wherever they are.
+    """Return a hash of the contents of files and of the names in folders that are not hidden, wherever they are.
 
     What is neither, such as a pipe, or cannot be read counts as empty: the job that needs it says what is wrong.
     """
@@ -50,7 +50,9 @@ def content_digest(paths: Iterable[str | Path]) -> str:
         with suppress(OSError):
             mode = os.stat(path).st_mode  # noqa: PTH116 (there may be 10,000 folders; Path takes three times as long)
             if stat.S_ISDIR(mode):
-                part = "\0".join(sorted(os.listdir(path))).encode("utf-8", "surrogateescape")  # noqa: PTH208
+                # A program that shows a folder may leave a hidden file in it, which is no image.
+                names = sorted(name for name in os.listdir(path) if not name.startswith("."))  # noqa: PTH208
+                part = "\0".join(names).encode("utf-8", "surrogateescape")
             elif stat.S_ISREG(mode):
                 with Path(path).open("rb") as file:
                     part = hashlib.file_digest(file, "sha256").digest()

@@ -164,7 +164,7 @@ class _Jobs:
 
     def pretraining(self) -> Iterator[Job]:
         """Yield MoCo on whole datasets, on samples as large as another dataset, and on labelled images."""
-        schedule = self.config.pretraining.schedule
+        schedule = self.config.schedule
         for source, seen in self.config.moco_sources.items():
             if seen:
                 yield self.moco("pretrain", source, schedule(source), sum(map(self.moco_images, seen)))
@@ -233,7 +233,7 @@ class _Jobs:
         for source, _, percent, subset in finetuning_jobs(self.config, target, ["end_to_end"]):
             n, budgets = self.labelled(target, percent), settings.end_to_end.budgets
             if source == NONE_LONGER:
-                epochs = self.config.pretraining.schedule(target).epochs
+                epochs = self.config.schedule(target).epochs
                 budgets = [longer_budget(budgets, epochs, self.moco_images(target), n)]
             epochs = sum(budgets)
             forward = len(budgets) * self.scored(target)

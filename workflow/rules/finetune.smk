@@ -162,7 +162,7 @@ rule end_to_end:
                 # The budget control shows as many images as MoCo on the whole dataset.
                 longer_by=(
                     stages.LongerBy(
-                        epochs=CONFIG.pretraining.schedule(wildcards.target).epochs,
+                        epochs=CONFIG.schedule(wildcards.target).epochs,
                         images=CONFIG.pretraining.images,
                     )
                     if wildcards.source == "none-longer"

@@ -8,6 +8,7 @@ from snakemake.exceptions import WorkflowError
 from snakemake.io import IOFile
 
 from moco_transfer.config import stages
+from moco_transfer.data.pattern import names_digest
 from moco_transfer.data.releases import describe_missing, find_tables
 from moco_transfer.files import content_digest
 
@@ -33,7 +34,7 @@ def pretraining(schedule, datasets, stream, match="epochs"):
     return stages.Pretrain(
         crop=CONFIG.model.crop,
         moco=CONFIG.moco,
-        schedule=CONFIG.pretraining.schedule(schedule),
+        schedule=CONFIG.schedule(schedule),
         match=match,
         datasets=[
             stages.LabelledDataset(name=name, uncertain=CONFIG.datasets[name].labels.uncertain)
@@ -50,7 +51,7 @@ def pretraining(schedule, datasets, stream, match="epochs"):
 def moco_schedules():
     """Return the schedule of MoCo on each source, and on the labelled images of each target."""
     names = dict.fromkeys([*CONFIG.moco_sources, *CONFIG.controls.size, *CONFIG.targets])
-    return {name: CONFIG.pretraining.schedule(name).model_dump() for name in names}
+    return {name: CONFIG.schedule(name).model_dump() for name in names}
 
 
 def target_optimizers():
@@ -225,7 +226,16 @@ def generated_release(wildcards):
 def release_digest(wildcards):
     """Return a hash of what the adapter reads of a real release, wherever it is."""
     dataset = dataset_of(wildcards)
+    if dataset.folders:
+        return names_digest(dataset.root, dataset.folders.pattern)
     return "" if dataset.phantom else content_digest(find_tables(*release_location(dataset))[0])
+
+
+def compared_activations(wildcards):
+    """Return the activations of the datasets that are compared, if there are two."""
+    if not SIMILAR_DATASETS:
+        raise WorkflowError("similarity and figure 3 compare datasets, and this run has only one")
+    return expand("<run>/similarity/activations/{name}.safetensors", name=SIMILAR_DATASETS)
 
 
 def weights_file(wildcards):

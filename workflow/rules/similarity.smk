@@ -34,7 +34,7 @@ rule activations:
 
 rule compare_datasets:
     input:
-        expand("<run>/similarity/activations/{name}.safetensors", name=SIMILAR_DATASETS),
+        compared_activations,
     output:
         "<run>/similarity/similarity.parquet",
     log:

@@ -131,7 +131,8 @@ def _certainty_text(ways: pd.DataFrame, sources: Mapping[str, Kind]) -> str:
     if rivals.empty:
         return f"Clearly the best of {len(ways)} ways, on {best['n_subsets']} labelled subsets."
     if len(rivals) == others:
-        parts = [f"Not clear: none of the other {others} ways can be ruled out."]
+        which = f"none of the other {others} ways can" if others > 1 else "the other way cannot"
+        parts = [f"Not clear: {which} be ruled out."]
     else:
         names = "; ".join(
             f"{_start_text(source, sources)} ({', '.join(TRAINED_LAYERS[mode] for mode in own['mode'])})"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -18,21 +19,22 @@ DEFAULT = ["config.yaml"]
 """What a configuration without a line ``uses`` is built on: the paper's experiment."""
 
 
-def merge(base: dict[str, Any], overlay: dict[str, Any]) -> dict[str, Any]:
+def merge(base: dict[str, Any], overlay: dict[str, Any], whole: str | None = None) -> dict[str, Any]:
     """Return ``base`` with ``overlay`` merged into it: mappings key by key; any other value replaces the one in ``base``.
 
-    A mapping that names an ``encoder`` also replaces the one in ``base``, whose other keys belong to another encoder.
+    A mapping with the key ``whole`` also replaces the one in ``base``.
     """
     both = {}
     for key, value in overlay.items():
-        mapped = isinstance(base.get(key), dict) and isinstance(value, dict) and "encoder" not in value
-        both[key] = merge(base[key], value) if mapped else value
+        mapped = isinstance(base.get(key), dict) and isinstance(value, dict) and whole not in value
+        both[key] = merge(base[key], value, whole) if mapped else value
     return base | both
 
 
 def composed(raw: dict[str, Any], parts: Path = PARTS) -> dict[str, Any]:
     """Return the mapping ``raw`` of a configuration merged into the parts that it uses.
 
+    A mapping that names an ``encoder`` replaces that of a part, whose other keys belong to another encoder.
     Raises UserError if ``uses`` is no list of files of the folder ``parts`` (or absolute paths), or if one cannot be read.
     """
     return _composed(raw, parts, ())
@@ -50,12 +52,12 @@ def _composed(raw: dict[str, Any], parts: Path, above: tuple[str, ...]) -> dict[
         if name in above:
             raise UserError(f"config: 'uses': {name} uses itself; remove it there")
         part = _part(name, parts)
-        base = merge(base, _composed(part, parts, (*above, name)) if "uses" in part else part)
-    return merge(base, own)
+        base = merge(base, _composed(part, parts, (*above, name)) if "uses" in part else part, "encoder")
+    return merge(base, own, "encoder")
 
 
 def _part(name: str, parts: Path) -> dict[str, Any]:
-    path = parts / Path(name).expanduser()
+    path = parts / os.path.expanduser(name)  # noqa: PTH111 (Path raises an error for an unknown user)
     if not path.is_file():
         known = ", ".join(sorted(each.relative_to(parts).as_posix() for each in parts.rglob("*.yaml")))
         raise UserError(

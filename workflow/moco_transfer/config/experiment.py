@@ -28,7 +28,7 @@ from moco_transfer.config import (
 )
 from moco_transfer.config.datasets import Dataset, implied
 from moco_transfer.config.encoders import Encoder
-from moco_transfer.config.training import DEFAULT, Finetune, Moco, Model, Pretraining
+from moco_transfer.config.training import DEFAULT, Finetune, Moco, Model, Pretraining, Schedule
 from moco_transfer.data.releases import OWN_LAYOUTS, RELEASES
 from moco_transfer.errors import UserError
 
@@ -131,7 +131,8 @@ class Target(Section):
         min_length=1, description="Percentages of the training labels, as strings."
     )
     limited: list[Percent] = Field(
-        description="The percentages at which MoCo is also trained on only the labelled images (#14d)."
+        [],
+        description="The percentages at which MoCo is also trained on only the labelled images (#14d).",
     )
     limited_modes: list[Literal["linear", "end_to_end"]] = Field(
         ["linear"], description="The finetuning modes of `limited`."
@@ -163,7 +164,8 @@ class Config(Section):
         min_length=1, description="The datasets on which networks are finetuned and scored."
     )
     sources: dict[Name, Source] = Field(
-        description="What finetuning starts from. For each source: the datasets that MoCo sees (none: the initial weights), or an encoder."
+        min_length=1,
+        description="What finetuning starts from. For each source: the datasets that MoCo sees (none: the initial weights), or an encoder.",
     )
     subset_sampling: Sampling = Field(description="How labelled subsets are drawn (#3).")
     model: Model
@@ -190,6 +192,17 @@ class Config(Section):
         given = {name: seen for name, seen in self.sources.items() if isinstance(seen, Encoder)}
         return {INITIAL: self.model.initial_weights, **given}
 
+    def schedule(self, source: str) -> Schedule:
+        """Return the schedule of MoCo on ``source``, which may be a size control.
+
+        Without a line of its own, a control has that of MoCo on the dataset that sets its size: only the domain differs.
+        """
+        if source in self.controls.size and source not in self.pretraining.schedules:
+            sets_the_size = self.controls.size[source].as_many_as
+            alone = [name for name, seen in self.moco_sources.items() if seen == [sets_the_size]]
+            source = (alone or [sets_the_size])[0]
+        return self.pretraining.schedule(source)
+
     @model_validator(mode="before")
     @classmethod
     def _say_what_is_implied(cls, raw: Any) -> Any:
@@ -211,6 +224,10 @@ class Config(Section):
         for name in (*self.datasets, *self.sources, *self.controls.size):
             if name == DEFAULT:
                 raise ValueError(f"'{name}' stands for all schedules and optimizers; choose another name")
+        if self.moco_sources.get("none"):
+            raise ValueError(
+                "sources.none: this name stands for the initial weights; leave its list empty, and give MoCo on datasets another name"
+            )
         named = {"none", "spine", "chest", *self.datasets}
         for name in self.encoders:
             if set(name.split("+")) <= named:
@@ -268,7 +285,8 @@ class Config(Section):
         _require("similarity.datasets", compared, self.datasets, "a dataset")
         _require_once("similarity.datasets", compared)
         _require_once("finetune.end_to_end.budgets", self.finetune.end_to_end.budgets)
-        _require("similarity.network", [self.similarity.network], self.sources, "a source")
+        # The encoder with the initial weights is there even if nothing is finetuned from it.
+        _require("similarity.network", [self.similarity.network], {"none": [], **self.sources}, "a source")
         for name, dataset in self.datasets.items():
             if dataset.store.size < self.model.crop:
                 raise ValueError(

@@ -70,7 +70,7 @@ class Pretraining(Section):
         description="A linear classifier on frozen features, which only monitors the training (`metrics.csv`). If null, there is none. A finished training is not repeated for another probe."
     )
     schedules: dict[Name, Schedule] = Field(
-        description="For each source; `default` is for those without a line of their own. `limited` uses the schedule of its target."
+        description="For each source; `default` is for those without a line of their own. `limited` uses the schedule of its target, and a size control without a line that of the dataset that sets its size."
     )
 
     @model_validator(mode="after")

@@ -90,7 +90,7 @@ def find_tables(
         path = Path(root, file)
         matches = {file: [str(path)] if _may_be_read(path.parent) and path.is_file() else []}
     elif adapter == "folders":
-        matches = {"images": _folders_below(str(root)) if _may_be_read(root) else []}
+        matches = {"images": [str(root)] if _may_be_read(root) and Path(root).is_dir() else []}
     else:
         patterns = [pattern.format(labeler=labeler) for pattern in RELEASES[adapter].tables]
         # Snakemake opens what it finds, and a named pipe would make it wait forever.
@@ -102,15 +102,6 @@ def find_tables(
         }
     missing = [pattern for pattern, files in matches.items() if not files]
     return ([] if missing else [file for files in matches.values() for file in files]), missing
-
-
-def _folders_below(root: str) -> list[str]:
-    """Return ``root`` and all folders below it without links and hidden ones, sorted."""
-    found = []
-    for top, folders, _ in os.walk(root):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        found.append(top)
-    return found
 
 
 def describe_missing(datasets: dict[str, tuple[str, ...]]) -> str:

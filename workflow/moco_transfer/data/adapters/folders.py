@@ -22,7 +22,7 @@ from moco_transfer.data.adapters.identity import checked
 from moco_transfer.data.adapters.label_rules import made_labels
 from moco_transfer.data.adapters.tables import BLANKS, refuse, refuse_blanks
 from moco_transfer.data.image_file import SUFFIXES, is_image
-from moco_transfer.data.pattern import WILDCARD, path_regex, wildcard_names
+from moco_transfer.data.pattern import WILDCARD, files_below, path_regex, wildcard_names
 from moco_transfer.errors import UserError
 from moco_transfer.escape import UNPRINTABLE
 
@@ -88,16 +88,10 @@ def _files(root: Path) -> list[str]:
             f"{root}: a folder cannot be listed ({error.strerror}); check the permissions of the folders below it"
         ) from None
 
-    found, linked, top = [], 0, str(root)
-    for folder, folders, files in os.walk(top, onerror=stop):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        linked += sum(Path(folder, name).is_symlink() for name in folders)
-        above = os.path.relpath(folder, top)
-        prefix = "" if above == "." else f"{above}/"
-        found += [prefix + name for name in files if not name.startswith(".")]
+    found, linked = files_below(root, stop)
     if linked:
         log.warning("%s: links to folders, which are not followed: %d", root, linked)
-    return sorted(found)
+    return found
 
 
 def _suffix(path: str) -> str:
