@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import copy
+import functools
 from pathlib import Path
 from typing import Any
 
@@ -27,10 +27,7 @@ TABLE = {"file": "labels.csv", "path": "file", "labels": ["sick"]}
 
 
 def configured(*overlays: dict[str, Any]) -> Config:
-    raw = copy.deepcopy(PAPER)
-    for overlay in overlays:
-        raw = merge(raw, overlay)
-    return check(raw)
+    return check(composed(functools.reduce(merge, overlays, {})))
 
 
 def encoder(*trained_on: str, **keys: Any) -> dict[str, Any]:
