@@ -11,12 +11,13 @@ import pandas as pd
 
 from moco_transfer.data.adapters.tables import SPLIT_NAMES
 from moco_transfer.data.labels import COLUMNS
+from moco_transfer.data.pattern import path_regex
 from moco_transfer.data.releases import RELEASES, find_tables
 from moco_transfer.errors import UserError
 from moco_transfer.new import words
 from moco_transfer.new.columns import guess_roles, judge_roles, why_not_split
 from moco_transfer.new.folders import read_names
-from moco_transfer.new.labels import Labels, guess_labels
+from moco_transfer.new.labels import Labels, guess_labels, measured
 from moco_transfer.new.look import Folder, Notes, read_headers
 from moco_transfer.new.tables import Match, Table
 
@@ -67,9 +68,11 @@ def understand_table(folder: Folder, table: Table, match: Match, name: str, note
         rows, [each for each in rows.columns if each not in (path, *roles.columns())], notes
     )
     if not labels:
+        numbers = measured(rows, [each for each in rows.columns if each not in (path, *roles.columns())])
+        why = f"; measured numbers are not learned (there is no regression): {', '.join(numbers)[:100]}" if numbers else ""
         raise UserError(
-            f"{table.file}: no column looks like a label; its columns are {', '.join(table.rows.columns)[:300]}; add a column of 1 "
-            "(present) and 0 (absent), or one with a few classes"
+            f"{table.file}: no column looks like a label; its columns are {', '.join(table.rows.columns)[:300]}{why}; add a column of "
+            "1 (present) and 0 (absent), or one with a few classes"
         )
     roles.patient = _complete_patients(folder, rows, path, roles.patient, reasons, notes)
     judge_roles(rows, roles, notes)
@@ -199,7 +202,7 @@ def understand_folders(folder: Folder, name: str, notes: Notes) -> Understanding
         labels.reasons = {new[label]: reason for label, reason in labels.reasons.items()}
     if len(folder.dicoms) == len(folder.images):
         columns = _with_headers(folder, columns, notes)
-    elif labels and names.pattern:
+    elif labels and names.pattern and not any(map(path_regex(names.pattern).fullmatch, folder.left_out)):
         columns = _judged_split(columns, notes)
         pattern = (
             names.pattern
@@ -213,12 +216,14 @@ def understand_folders(folder: Folder, name: str, notes: Notes) -> Understanding
     if len(folder.dicoms) < len(folder.images) and {"patient_id", "study_id"} <= set(columns):
         # Two patients may have a folder 'study1'.
         columns["study_id"] = columns["patient_id"] + "/" + columns["study_id"]
+    if "study_id" in columns and columns["study_id"].isna().any():
+        columns = columns.drop(columns="study_id")
     copy = columns.assign(path=folder.images)
     if "patient_id" in copy:
         copy["patient_id"] = copy["patient_id"].fillna(copy["path"])
     file = Path.cwd() / f"{name}.csv"
     notes.found.append(
-        f"{file} lists the images, because no table does; it may hold identifiers: do not share it"
+        f"{file} lists the images, because no table does{', and no pattern fits them all' if labels else ''}; it may hold identifiers: do not share it"
     )
     if not labels:
         copy["label"] = None
@@ -244,8 +249,9 @@ def understand_folders(folder: Folder, name: str, notes: Notes) -> Understanding
 def _label_name(label: str, rule: dict[str, Any]) -> str:
     """Return the name of a label that is made from folders: 'fracture' says more than 'class'."""
     values = rule.get("positive", [])
-    telling = len(values) == 1 and words.plain(values[0]) not in words.ANSWERS
-    return values[0] if telling else label
+    if any(words.ANSWERS & set(words.words_of(value)) - {"1"} for value in values):
+        return "positive" if set(map(words.plain, values)).isdisjoint(words.ANSWERS) else label
+    return values[0] if len(values) == 1 and words.plain(values[0]) not in words.ANSWERS else label
 
 
 def _judged_split(columns: pd.DataFrame, notes: Notes) -> pd.DataFrame:
