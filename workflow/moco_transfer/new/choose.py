@@ -128,14 +128,20 @@ def _split(
             return split, reason, sides
         except UserError as error:
             if number < len(options) - 1:
-                notes.check.append(f"the data's own splits are not used ({error})")
+                notes.check.append(
+                    f"the data's own splits are not used: {_reason(error).partition(', so ')[0]}"
+                )
                 continue
             sides = assign_splits(index, Split(**split), labels, seed)[
                 "split"
             ]  # raises if there are too few units
-            notes.check.append(f"this cannot run yet: {error}")
+            notes.check.append(f"this cannot run yet: {_reason(error)}")
             return split, reason, sides
     raise AssertionError
+
+
+def _reason(error: UserError) -> str:
+    return str(error).removeprefix("config: ")
 
 
 def _percents(index: pd.DataFrame, sides: pd.Series, multiclass: bool) -> list[str]:

@@ -62,7 +62,9 @@ def read_names(images: list[str], notes: Notes) -> Names:
                 labels.insert(0, role)  # the deepest one is tried first
                 names = names.where(~names.map(plain, na_action="ignore").isin(words.UNLABELLED))
                 if names.isna().any():
-                    notes.check.append(f"images in no folder of a class: {names.isna().sum():,}; they have no label")
+                    notes.check.append(
+                        f"images in no folder of a class: {names.isna().sum():,}; they have no label"
+                    )
             columns[role] = names
         pieces.append(f"{{{role}}}")
     stems = pd.Series([stem(parts[-1]) for parts in paths])
@@ -190,7 +192,4 @@ def _find_patients(stems: pd.Series, last: str, columns: dict, notes: Notes) -> 
         notes.check.append(text)
         fits = len(known) == len(stems) and last == "{file}"
         return f"{{patient_id,{regex}}}{{rest,{rest}}}" if fits else ""
-    notes.check.append(
-        "nobody knows which images are of one patient: each image counts as a patient, so scores are too high if some patients have several"
-    )
     return last

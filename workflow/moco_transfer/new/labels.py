@@ -67,19 +67,25 @@ def guess_labels(rows: pd.DataFrame, columns: list[str], notes: Notes) -> Labels
         chosen = _choose([each for each in candidates if words.is_sex(each.column)])
     if not chosen:
         return None
+    columns = {each.column for each in chosen}
     chosen = _without_twins(rows, chosen, notes)
+    twins = columns - {each.column for each in chosen}
     if len(chosen) > 1:
         notes.check.append(
             f"each of {len(chosen)} columns of yes and no is a label; remove from the list what is none, such as a body part or a device"
         )
     used = {each.column for each in chosen}
-    others = [each.column for each in usual if each.column not in used]
+    others = [each.column for each in usual if each.column not in used | twins]
     if others:
         notes.check.append(
             f"labels are {_named([each.column for each in chosen])}; other columns that could be labels: {_named(others)}"
         )
     for each in chosen:
         (notes.check if each.check else notes.found).append(f"column '{each.column}': {each.reason}")
+    if any(" uncertain" in each.reason for each in chosen):
+        notes.check.append(
+            "uncertain labels count as absent; 'uncertain: mask' leaves them out of training and scores"
+        )
     names = [each.column for each in chosen]
     reasons = {name: each.reason for each in chosen for name in each.rules}
     first = chosen[0]
@@ -93,16 +99,25 @@ def guess_labels(rows: pd.DataFrame, columns: list[str], notes: Notes) -> Labels
 
 
 def _without_twins(rows: pd.DataFrame, chosen: list[Candidate], notes: Notes) -> list[Candidate]:
-    """Return the ``chosen`` columns of yes and no without those that say the same as another; one that needs no rule stays."""
-    kept: dict[bytes, Candidate] = {}
-    for each in sorted(chosen, key=lambda each: each.kind != "plain"):
-        rule = next(iter(each.rules.values()), {}) if each.kind in ("plain", "rule") else {}
-        values = rows[each.column]
-        said = values.isin(rule.get("positive", [])).to_numpy(dtype=np.int8) - values.isna().to_numpy(dtype=np.int8)
-        twin = kept.setdefault(said.tobytes() if rule else each.column.encode(), each)
-        if twin is not each:
+    """Return ``chosen`` without columns of words, such as 'malignant', that say the same as a column of ones and zeros."""
+    plains = [each for each in chosen if each.kind == "plain"]
+    kept = list(plains)
+    for each in [each for each in chosen if each.kind != "plain"]:
+        same = (
+            other
+            for other in plains
+            if each.kind == "rule" and _present(rows, each).equals(_present(rows, other))
+        )
+        if twin := next(same, None):
             notes.check.append(f"column '{each.column}' says the same as '{twin.column}', so it is not used")
-    return [each for each in chosen if each in kept.values()]
+        else:
+            kept.append(each)
+    return [each for each in chosen if each in kept]
+
+
+def _present(rows: pd.DataFrame, each: Candidate) -> pd.Series:
+    values = rows[each.column]
+    return values.isin(each.rules[each.column]["positive"]).astype(object).where(values.notna())
 
 
 def _named(names: list[str]) -> str:
@@ -155,7 +170,10 @@ def _candidate(column: pd.Series) -> Candidate | None:
     if len(counts) <= most and len(values) >= 2 * len(counts) and counts.index.str.len().max() <= 60:
         shown = ", ".join(counts.index) if counts.min() >= SHARED else f"{len(counts)} values"
         rules = {"from": name, "values": sorted(counts.index)}
-        return Candidate(name, "classes", rules, f"{len(counts)} values, so one class each: {shown}")
+        vague = [value for value in counts.index if plain(value) in words.UNLABELLED | words.UNCERTAIN]
+        what = f"; '{vague[0]}' is a class, too: leave these rows out if it means nothing" if vague else ""
+        reason = f"{len(counts)} values, so one class each: {shown}{what}"
+        return Candidate(name, "classes", rules, reason, check=bool(vague))
     return None
 
 
@@ -200,14 +218,15 @@ def _of_two(name: str, counts: pd.Series) -> Candidate | None:
 
     def candidate(text: str, why: str = "", check: bool = False) -> Candidate:
         positive, negative = texts.index[texts == text].tolist(), texts.index[texts != text].tolist()
-        shown = " and ".join(map(repr, positive)) if counts.min() >= SHARED else "one of them"
-        reason = f"two values; {why}{shown} counts as positive ({counts[positive].sum():,} of {counts.sum():,})"
+        shown = " and ".join(map(repr, positive)) if counts.min() >= SHARED else "one of two values"
+        counting = "count" if len(positive) > 1 else "counts"
+        reason = f"{why}{shown} {counting} as positive ({counts[positive].sum():,} of {counts.sum():,})"
         return Candidate(name, "rule", {name: _rule(name, positive, negative, [])}, reason, check)
 
     for value, other in ((first, second), (second, first)):
         if words.among(other, words.NEGATIVE) or words.among(value, words.POSITIVE):
             return candidate(value)
-    return candidate(second, "the rarer one, ", check=True) if len(counts) == 2 else None
+    return candidate(second, "the rarer of two values, ", check=True) if len(counts) == 2 else None
 
 
 def _grade(name: str, ranks: list[float], counts: pd.Series) -> Candidate | None:

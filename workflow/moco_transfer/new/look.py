@@ -53,7 +53,7 @@ class Folder:
     left_out: list[str]  # masks, thumbnails and copies
     others: list[str]
     colour: bool
-    smaller_side: int  # median; 0 if no image of the sample can be read
+    smaller_side: int  # median of the sample
 
     @property
     def dicoms(self) -> list[str]:
@@ -62,7 +62,11 @@ class Folder:
 
 def count(number: int, what: str) -> str:
     """Return ``number`` of ``what``, as one says it: '1 image', '2,000 images'."""
-    return f"{number:,} {what}" if number == 1 else f"{number:,} {what[:-1] + 'ies' if what.endswith('y') else what + 's'}"
+    return (
+        f"{number:,} {what}"
+        if number == 1
+        else f"{number:,} {what[:-1] + 'ies' if what.endswith('y') else what + 's'}"
+    )
 
 
 def kind(name: str) -> str:
@@ -102,7 +106,9 @@ def look(root: Path, notes: Notes) -> Folder:
                 if linked
                 else count(len(others), "other file")
             )
-            raise UserError(f"{root}: no image in it or below; expected DICOM, JPEG or PNG files; found {what}")
+            raise UserError(
+                f"{root}: no image in it or below; expected DICOM, JPEG or PNG files; found {what}"
+            )
         images, left_out = _without_copies(images, notes)
         sample = random.Random(0).sample(images, min(SAMPLE, len(images)))
         shown = [_shown(root / name) for name in sample]
@@ -112,16 +118,19 @@ def look(root: Path, notes: Notes) -> Folder:
         ) from None
     readable = [each for each in shown if each]
     colours = sum(colour for colour, _ in readable)
+    if not readable:
+        raise UserError(
+            f"{root}: none of a sample of {count(len(shown), 'image')} can be read; check what is in the files"
+        )
     sides = [side for _, side in readable]
     kinds = Counter(map(kind, images))
     counted = " and ".join(f"{number:,} {name}" for name, number in kinds.most_common())
     colour = colours > len(readable) / 20
     images_of = "image" if len(images) == 1 else "images"
     notes.found.append(f"{counted} {images_of} in {root}; {count(len(others), 'other file')}")
-    if readable:
-        look_of = f"{colours} of a sample of {len(readable)} are in colour" if colours else "they are grey"
-        pixels = f"{min(sides)} to {max(sides)}" if min(sides) < max(sides) else f"{max(sides)}"
-        notes.found.append(f"{look_of}; their shorter side has {pixels} pixels")
+    look_of = f"{colours} of a sample of {len(readable)} are in colour" if colours else "they are grey"
+    pixels = f"{min(sides)} to {max(sides)}" if min(sides) < max(sides) else f"{max(sides)}"
+    notes.found.append(f"{look_of}; their shorter side has {pixels} pixels")
     if len(readable) < len(shown):
         notes.check.append(
             f"{len(shown) - len(readable)} of a sample of {len(shown)} images cannot be read; the run leaves out up to "
@@ -136,7 +145,7 @@ def look(root: Path, notes: Notes) -> Folder:
         notes.check.append(
             f"files *{suffix} are not read; convert them to PNG if they belong to the dataset: {number:,}"
         )
-    folder = Folder(root, images, left_out, others, colour, int(median(sides)) if sides else 0)
+    folder = Folder(root, images, left_out, others, colour, int(median(sides)))
     if folder.dicoms:
         _note_modality(read_headers(root, [name for name in sample if kind(name) == "DICOM"]), notes)
     return folder

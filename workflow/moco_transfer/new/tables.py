@@ -17,8 +17,8 @@ import pyarrow as pa
 from moco_transfer.config.listing import MISSING
 from moco_transfer.data.adapters.tables import SPLIT_NAMES, header, read_content, read_table, stripped
 from moco_transfer.errors import UserError
-from moco_transfer.new.look import Folder, Notes, stem
 from moco_transfer.new import words
+from moco_transfer.new.look import Folder, Notes, stem
 from moco_transfer.new.words import plain
 
 SUFFIXES = (".csv", ".tsv", ".tab", ".txt", ".csv.gz", ".tsv.gz", ".parquet")
@@ -71,7 +71,12 @@ def find_table(folder: Folder, own: Path, notes: Notes) -> tuple[Table, Match] |
         candidates = []
         for path in dict.fromkeys(place):
             written = path.parent.samefile(Path.cwd()) and path.with_suffix(".yaml").exists()
-            if not path.name.lower().endswith(SUFFIXES) or not path.is_file() or written or path == own.absolute():
+            if (
+                not path.name.lower().endswith(SUFFIXES)
+                or not path.is_file()
+                or written
+                or path == own.absolute()
+            ):
                 continue
             try:
                 table = read_any(path)
@@ -118,7 +123,12 @@ def _joined_splits(candidates: list[tuple[Table, Match]], folder: Folder) -> tup
     ]
     columns = [list(table.rows.columns) for table, _ in candidates]
     named = pd.concat([match.paths.explode().dropna().drop_duplicates() for _, match in candidates])
-    if None in sides or len({*sides}) < 2 or any(each != columns[0] for each in columns) or named.duplicated().any():
+    if (
+        None in sides
+        or len({*sides}) < 2
+        or any(each != columns[0] for each in columns)
+        or named.duplicated().any()
+    ):
         return None
     parts = [table.rows.assign(**{SPLIT: side}) for (table, _), side in zip(candidates, sides, strict=True)]
     why = f"it consists of {len(parts)} tables"
@@ -137,7 +147,7 @@ def read_any(path: Path) -> Table:
     if content.startswith(b"PAR1"):
         return Table(path, _parquet(path), direct=True)
     if content.startswith((b"PK\x03\x04", b"\xd0\xcf\x11\xe0")):
-        raise UserError(f"{path}: an Excel workbook or a zip archive; {EXPORT}")
+        raise UserError(f"{path}: an Excel workbook or a zip archive; unpack it, or {EXPORT}")
     text, usual = _decoded(content)
     if "\0" in text:
         raise UserError(f"{path}: not a table of text; expected CSV or Parquet")

@@ -22,6 +22,7 @@ from moco_transfer.new.look import Folder, Notes, read_headers
 from moco_transfer.new.tables import Match, Table
 
 # A release is recognised by its own files; a folder per class is too common to be one.
+ALONE = "each image counts as a patient, so scores are too high if some patients have several"
 KNOWN = ("mimic_cxr_jpg", "vindr_spinexr", "nih_chestxray14")
 
 
@@ -69,7 +70,11 @@ def understand_table(folder: Folder, table: Table, match: Match, name: str, note
     )
     if not labels:
         numbers = measured(rows, [each for each in rows.columns if each not in (path, *roles.columns())])
-        why = f"; measured numbers are not learned (there is no regression): {', '.join(numbers)[:100]}" if numbers else ""
+        why = (
+            f"; measured numbers are not learned (there is no regression): {', '.join(numbers)[:100]}"
+            if numbers
+            else ""
+        )
         raise UserError(
             f"{table.file}: no column looks like a label; its columns are {', '.join(table.rows.columns)[:300]}{why}; add a column of "
             "1 (present) and 0 (absent), or one with a few classes"
@@ -138,9 +143,7 @@ def _complete_patients(
             rows[column] = rows[column].fillna(rows[path])
         return column
     if (told := _patients_of(folder, rows[path].tolist(), notes)) is None:
-        notes.check.append(
-            "no column names the patient: each image counts as a patient, so scores are too high if some patients have several"
-        )
+        notes.check.append(f"no column names the patient: {ALONE}")
         return None
     reasons.append("patients are added")
     column = next(name for name in ("patient_id", "patient of the image") if name not in rows.columns)
@@ -193,6 +196,7 @@ def _joined(rows: pd.DataFrame, path: str, notes: Notes) -> pd.DataFrame:
 
 def understand_folders(folder: Folder, name: str, notes: Notes) -> Understanding:
     """Return what is understood of a folder without a table; DICOM headers and names that fit no pattern become a table ``name``.csv."""
+    are_dicoms = len(folder.dicoms) == len(folder.images)
     names = read_names(folder.images, notes)
     columns = names.columns
     labels = guess_labels(columns, names.labels, notes)
@@ -200,9 +204,11 @@ def understand_folders(folder: Folder, name: str, notes: Notes) -> Understanding
         new = {label: _label_name(label, rule) for label, rule in labels.rules.items()}
         labels.rules = {new[label]: rule for label, rule in labels.rules.items()}
         labels.reasons = {new[label]: reason for label, reason in labels.reasons.items()}
-    if len(folder.dicoms) == len(folder.images):
+    if are_dicoms:
         columns = _with_headers(folder, columns, notes)
     elif labels and names.pattern and not any(map(path_regex(names.pattern).fullmatch, folder.left_out)):
+        if "patient_id" not in columns:
+            notes.check.append(f"nobody knows which images are of one patient: {ALONE}")
         columns = _judged_split(columns, notes)
         pattern = (
             names.pattern
@@ -212,8 +218,10 @@ def understand_folders(folder: Folder, name: str, notes: Notes) -> Understanding
         return _understood(
             "folders", {"pattern": pattern}, folder.root, labels, None, "patient_id" in columns
         )
+    if "patient_id" not in columns:
+        notes.check.append(f"nobody knows which images are of one patient: {ALONE}")
     columns = _judged_split(columns, notes)
-    if len(folder.dicoms) < len(folder.images) and {"patient_id", "study_id"} <= set(columns):
+    if not are_dicoms and {"patient_id", "study_id"} <= set(columns):
         # Two patients may have a folder 'study1'.
         columns["study_id"] = columns["patient_id"] + "/" + columns["study_id"]
     if "study_id" in columns and columns["study_id"].isna().any():

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import unicodedata
 
-
 SIGNS = {"+": "positive", "-": "negative", "−": "negative", "?": "unclear"}
 
 
@@ -126,7 +125,9 @@ NEGATIVE = NO_ANSWERS | _all(
     "normal healthy gesund benign benigne benigno gutartig control kontrolle sano sain nofinding nofindings unremarkable "
     "ohnebefund ob unauffallig"
 )
-UNCERTAIN = _all("-1 uncertain unclear unknown unk indeterminate unbekannt desconocido inconnu maybe equivocal fraglich unsicher unklar dudoso incierto")
+UNCERTAIN = _all(
+    "-1 uncertain unclear unknown unk indeterminate unbekannt desconocido inconnu maybe equivocal fraglich unsicher unklar dudoso incierto"
+)
 # What the table adapter reads as 1, 0 and -1 without a rule.
 READ_AS_THEY_ARE = _all("1 0 -1 true false yes no")
 # What the parts of a file's name say of the view or the side.
@@ -154,7 +155,9 @@ def ranks(values: list[str]) -> list[int] | None:
     if any(match[2].isdigit() for match in split):
         numbers = [int(match[2]) if match[2].isdigit() else -1 for match in split]
     else:
-        numbers = [ROMAN.index(match[2].casefold()) if match[2].casefold() in ROMAN else -1 for match in split]
+        numbers = [
+            ROMAN.index(match[2].casefold()) if match[2].casefold() in ROMAN else -1 for match in split
+        ]
     if len(set(numbers)) != len(values) or not 0 <= min(numbers) <= max(numbers) <= 10:
         return None
     return numbers if plain(split[0][1]) == "" or is_grade(split[0][1]) else None

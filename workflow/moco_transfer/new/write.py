@@ -8,8 +8,8 @@ from typing import Any
 import yaml
 
 from moco_transfer.escape import printable
-from moco_transfer.new.choose import Choice
-from moco_transfer.new.look import Folder, Notes
+from moco_transfer.new.choose import SPEED, Choice
+from moco_transfer.new.look import Folder, Notes, count
 from moco_transfer.new.machine import Machine
 from moco_transfer.new.understand import Understanding
 
@@ -190,7 +190,7 @@ def _labels_reason(understood: Understanding) -> str:
 def _effort_lines(choice: Choice, machine: Machine) -> list[str]:
     if choice.epochs is None:
         return []
-    why = f"{machine.cores} cores train on about {65 * machine.cores} images/s, so the whole run takes about {_hours(choice.hours)}"
+    why = f"{machine.cores} cores train on about {SPEED * machine.cores} images/s, so the whole run takes about {duration(choice.hours)}"
     return [
         f"n_subsets: {choice.n_subsets} # random choices of the labelled images, to see how much depends on them",
         "",
@@ -207,5 +207,5 @@ def _effort_lines(choice: Choice, machine: Machine) -> list[str]:
     ]
 
 
-def _hours(hours: float) -> str:
-    return f"{max(1, round(hours * 60))} minutes" if hours < 1.5 else f"{hours:.1f} hours"
+def duration(hours: float) -> str:
+    return count(max(1, round(hours * 60)), "minute") if hours < 1.5 else f"{hours:.1f} hours"
