@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from made_up_folders import make, run_new, write_dicom, write_images
 
-from moco_transfer.new import machine
+from moco_transfer.new import choose
 from moco_transfer.new.choose import MOST_HOURS
 from moco_transfer.new.write import comment, value
 
@@ -26,7 +26,7 @@ def here(tmp_path, monkeypatch):
     """Run in an empty folder, on a machine with four cores and no GPU."""
     (tmp_path / "work").mkdir()
     monkeypatch.chdir(tmp_path / "work")
-    monkeypatch.setattr("moco_transfer.new.command.this_machine", lambda: machine.Machine(4, 16_000))
+    monkeypatch.setattr("moco_transfer.new.command.this_machine", lambda: choose.Machine(4, 16_000))
     return tmp_path
 
 
@@ -322,7 +322,7 @@ def test_tiny_sets_are_told_what_cannot_work(here, capsys):
 
 def test_the_size_fits_the_machine(here, capsys, monkeypatch):
     spine(here / "s").to_csv(here / "s/t.csv", index=False)
-    monkeypatch.setattr("moco_transfer.new.command.this_machine", lambda: machine.Machine(8, 64_000, 24_000))
+    monkeypatch.setattr("moco_transfer.new.command.this_machine", lambda: choose.Machine(8, 64_000, 24_000))
     made = make(capsys, here / "s")
     assert made.raw["uses"] == ["protocol.yaml", "size/small-gpu.yaml"]
     assert made.config.device == "cuda"
@@ -430,7 +430,7 @@ def test_values_and_comments_of_any_text_survive_yaml(anything):
 
 
 def test_what_a_machine_has_is_asked_without_pytorch():
-    found = machine.this_machine()
+    found = choose.this_machine()
     assert 1 <= found.cores <= (os.cpu_count() or 1)
     assert found.memory_mb > 100
 

@@ -9,7 +9,7 @@ import pytest
 from made_up_folders import make, run_new, write_dicom, write_images
 
 from moco_transfer.data.image_list import list_files
-from moco_transfer.new import machine
+from moco_transfer.new import choose
 
 
 @pytest.fixture(autouse=True)
@@ -17,7 +17,7 @@ def here(tmp_path, monkeypatch):
     """Run in an empty folder, on a machine with four cores and no GPU."""
     (tmp_path / "work").mkdir()
     monkeypatch.chdir(tmp_path / "work")
-    monkeypatch.setattr("moco_transfer.new.command.this_machine", lambda: machine.Machine(4, 16_000))
+    monkeypatch.setattr("moco_transfer.new.command.this_machine", lambda: choose.Machine(4, 16_000))
     return tmp_path
 
 

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 from made_up_folders import make, run_new, write_dicom, write_images
 
-from moco_transfer.new import machine, words
+from moco_transfer.new import choose, words
 
 NAMES = [f"{number:03d}.jpg" for number in range(60)]
 ROWS = np.arange(60)
@@ -21,7 +21,7 @@ def here(tmp_path, monkeypatch):
     """Run in an empty folder, on a machine with four cores and no GPU."""
     (tmp_path / "work").mkdir()
     monkeypatch.chdir(tmp_path / "work")
-    monkeypatch.setattr("moco_transfer.new.command.this_machine", lambda: machine.Machine(4, 16_000))
+    monkeypatch.setattr("moco_transfer.new.command.this_machine", lambda: choose.Machine(4, 16_000))
     return tmp_path
 
 

@@ -66,7 +66,7 @@ def judge_roles(rows: pd.DataFrame, roles: Roles, notes: Notes) -> None:
         )
     if roles.split:
         sides = rows[roles.split].str.lower().map(SPLIT_NAMES)
-        if why := why_not_split(sides, rows[roles.patient] if roles.patient else None):
+        if why := _why_not_split(sides, rows[roles.patient] if roles.patient else None):
             notes.check.append(f"column '{roles.split}' is not used as split: {why}")
             roles.split = None
         else:
@@ -74,7 +74,7 @@ def judge_roles(rows: pd.DataFrame, roles: Roles, notes: Notes) -> None:
             notes.found.append(f"official splits are in column '{roles.split}': {found}")
 
 
-def why_not_split(sides: pd.Series, patients: pd.Series | None) -> str:
+def _why_not_split(sides: pd.Series, patients: pd.Series | None) -> str:
     """Return why the data's own splits (``sides``, by their names here) are not to be used, or ''."""
     if sides.isna().any():
         return f"images without a split: {sides.isna().sum():,}"

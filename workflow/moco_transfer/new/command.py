@@ -22,9 +22,8 @@ from moco_transfer.data.labels import SPLITS, label_columns
 from moco_transfer.errors import UserError
 from moco_transfer.escape import printable
 from moco_transfer.files import replacing
-from moco_transfer.new.choose import Choice, choose, effort, with_effort
+from moco_transfer.new.choose import Choice, choose, effort, this_machine, with_effort
 from moco_transfer.new.look import Folder, Notes, count, look
-from moco_transfer.new.machine import this_machine
 from moco_transfer.new.tables import EXPORT, WORKBOOKS, find_table, match_images, read_any
 from moco_transfer.new.understand import (
     Understanding,
@@ -74,7 +73,7 @@ def new(folder: Path, *, table: Path | None = None, run: str | None = None, forc
         raise UserError(f"{root}: {error}") from None
     raw = raw_config(name, title, understood, choice)
     choice = with_effort(raw, name, choice, machine)
-    text = config_text(name, raw, understood, choice, found, machine, notes)
+    text = config_text(name, raw, understood, choice, machine, notes)
     if understood.copy is not None:
         with replacing(copy) as temporary:
             understood.copy.to_csv(temporary, index=False)

@@ -8,7 +8,6 @@ import re
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
-from statistics import median
 
 import numpy as np
 import pandas as pd
@@ -53,7 +52,6 @@ class Folder:
     left_out: list[str]  # masks, thumbnails and copies
     others: list[str]
     colour: bool
-    smaller_side: int  # median of the sample
 
     @property
     def dicoms(self) -> list[str]:
@@ -145,7 +143,7 @@ def look(root: Path, notes: Notes) -> Folder:
         notes.check.append(
             f"files *{suffix} are not read; convert them to PNG if they belong to the dataset: {number:,}"
         )
-    folder = Folder(root, images, left_out, others, colour, int(median(sides)))
+    folder = Folder(root, images, left_out, others, colour)
     if folder.dicoms:
         _note_modality(read_headers(root, [name for name in sample if kind(name) == "DICOM"]), notes)
     return folder

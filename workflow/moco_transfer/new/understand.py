@@ -9,16 +9,15 @@ from typing import Any
 
 import pandas as pd
 
-from moco_transfer.data.adapters.tables import SPLIT_NAMES
 from moco_transfer.data.labels import COLUMNS
 from moco_transfer.data.pattern import path_regex
 from moco_transfer.data.releases import RELEASES, find_tables
 from moco_transfer.errors import UserError
 from moco_transfer.new import words
-from moco_transfer.new.columns import guess_roles, judge_roles, why_not_split
+from moco_transfer.new.columns import Roles, guess_roles, judge_roles
 from moco_transfer.new.folders import read_names
 from moco_transfer.new.labels import Labels, guess_labels, measured
-from moco_transfer.new.look import Folder, Notes, read_headers
+from moco_transfer.new.look import Folder, Notes, count, read_headers
 from moco_transfer.new.tables import Match, Table
 
 # A release is recognised by its own files; a folder per class is too common to be one.
@@ -91,15 +90,7 @@ def understand_table(folder: Folder, table: Table, match: Match, name: str, note
         notes.found.append(
             f"{file} is a copy of the table with the columns that are used, because {' and '.join(reasons)}"
         )
-    section = {
-        "file": _relative(file, root),
-        "path": path,
-        "patient_id": roles.patient,
-        "study_id": roles.study,
-        "view": roles.view,
-        "official_split": roles.split,
-    }
-    section = {key: column for key, column in section.items() if column}
+    section = _columns(_relative(file, root), path, roles)
     return _understood("table", section, root, labels, copy, bool(roles.patient))
 
 
@@ -196,62 +187,48 @@ def _joined(rows: pd.DataFrame, path: str, notes: Notes) -> pd.DataFrame:
 
 def understand_folders(folder: Folder, name: str, notes: Notes) -> Understanding:
     """Return what is understood of a folder without a table; DICOM headers and names that fit no pattern become a table ``name``.csv."""
-    are_dicoms = len(folder.dicoms) == len(folder.images)
     names = read_names(folder.images, notes)
-    columns = names.columns
-    labels = guess_labels(columns, names.labels, notes)
+    rows = names.columns.assign(path=folder.images)
+    labels = guess_labels(rows, names.labels, notes)
     if labels and isinstance(labels.rules, dict) and not labels.classes:
         new = {label: _label_name(label, rule) for label, rule in labels.rules.items()}
         labels.rules = {new[label]: rule for label, rule in labels.rules.items()}
         labels.reasons = {new[label]: reason for label, reason in labels.reasons.items()}
+    are_dicoms = len(folder.dicoms) == len(folder.images)
     if are_dicoms:
-        columns = _with_headers(folder, columns, notes)
-    elif labels and names.pattern and not any(map(path_regex(names.pattern).fullmatch, folder.left_out)):
-        if "patient_id" not in columns:
-            notes.check.append(f"nobody knows which images are of one patient: {ALONE}")
-        columns = _judged_split(columns, notes)
-        pattern = (
-            names.pattern
-            if "split" in columns or "split" not in names.columns
-            else names.pattern.replace("{split}", "{folder}")
-        )
-        return _understood(
-            "folders", {"pattern": pattern}, folder.root, labels, None, "patient_id" in columns
-        )
-    if "patient_id" not in columns:
+        rows = _with_headers(folder, rows, notes)
+    elif {"patient_id", "study_id"} <= set(rows):  # two patients may have a folder 'study1'
+        rows["study_id"] = rows["patient_id"] + "/" + rows["study_id"]
+    if "patient_id" in rows:
+        rows["patient_id"] = rows["patient_id"].fillna(rows["path"])
+    else:
         notes.check.append(f"nobody knows which images are of one patient: {ALONE}")
-    columns = _judged_split(columns, notes)
-    if not are_dicoms and {"patient_id", "study_id"} <= set(columns):
-        # Two patients may have a folder 'study1'.
-        columns["study_id"] = columns["patient_id"] + "/" + columns["study_id"]
-    if "study_id" in columns and columns["study_id"].isna().any():
-        columns = columns.drop(columns="study_id")
-    copy = columns.assign(path=folder.images)
-    if "patient_id" in copy:
-        copy["patient_id"] = copy["patient_id"].fillna(copy["path"])
+    roles = Roles(*(each if each in rows else None for each in ("patient_id", "study_id", "view", "split")))
+    judge_roles(rows, roles, notes)
+    pattern = names.pattern if roles.split else names.pattern.replace("{split}", "{folder}")
+    if labels and pattern and not are_dicoms and not any(map(path_regex(pattern).fullmatch, folder.left_out)):
+        return _understood("folders", {"pattern": pattern}, folder.root, labels, None, bool(roles.patient))
     file = Path.cwd() / f"{name}.csv"
+    why = ", and no pattern fits them all" if labels else ""
     notes.found.append(
-        f"{file} lists the images, because no table does{', and no pattern fits them all' if labels else ''}; it may hold identifiers: do not share it"
+        f"{file} lists the images, because no table does{why}; it may hold identifiers: do not share it"
     )
     if not labels:
-        copy["label"] = None
-        labels = Labels(
-            ["label"],
-            columns=["label"],
-            reasons={"label": "blank: fill in 1 (present) or 0 (absent)"},
-            unlabeled="drop",
-        )
-    has_labels = copy[labels.columns].notna().any(axis=None)
-    roles = ("patient_id", "study_id", "view")
-    section = {"file": _relative(file, folder.root), "path": "path"} | {
-        each: each for each in roles if each in copy
-    }
-    if "split" in copy:
-        section["official_split"] = "split"
-    used = ["path", *(each for each in (*roles, "split") if each in copy), *labels.columns]
-    understood = _understood("table", section, folder.root, labels, copy[used], "patient_id" in copy)
-    understood.has_labels = bool(has_labels)
+        rows["label"] = None
+        reasons = {"label": "blank: fill in 1 (present) or 0 (absent)"}
+        labels = Labels(["label"], columns=["label"], reasons=reasons)
+    copy = rows[["path", *roles.columns(), *labels.columns]]
+    section = _columns(_relative(file, folder.root), "path", roles)
+    understood = _understood("table", section, folder.root, labels, copy, bool(roles.patient))
+    understood.has_labels = bool(copy[labels.columns].notna().any(axis=None))
     return understood
+
+
+def _columns(file: str, path: str, roles: Roles) -> dict[str, Any]:
+    """Return the keys of a table that say what its columns are."""
+    keys = ("file", "path", "patient_id", "study_id", "view", "official_split")
+    values = (file, path, roles.patient, roles.study, roles.view, roles.split)
+    return {key: value for key, value in zip(keys, values, strict=True) if value}
 
 
 def _label_name(label: str, rule: dict[str, Any]) -> str:
@@ -262,42 +239,22 @@ def _label_name(label: str, rule: dict[str, Any]) -> str:
     return values[0] if len(values) == 1 and words.plain(values[0]) not in words.ANSWERS else label
 
 
-def _judged_split(columns: pd.DataFrame, notes: Notes) -> pd.DataFrame:
-    """Return ``columns`` without a split that lacks training or test images, or that divides patients."""
-    if "split" not in columns:
-        return columns
-    sides = columns["split"].str.lower().map(SPLIT_NAMES)
-    why = why_not_split(sides, columns.get("patient_id"))
-    if not why:
-        return columns
-    notes.check.append(f"the folders' own splits are not used: {why}")
-    return columns.drop(columns="split")
-
-
-def _with_headers(folder: Folder, columns: pd.DataFrame, notes: Notes) -> pd.DataFrame:
-    """Return ``columns`` with patients, studies and views from the headers of the DICOMs, where these tell them apart."""
+def _with_headers(folder: Folder, rows: pd.DataFrame, notes: Notes) -> pd.DataFrame:
+    """Return ``rows`` with patients, studies and views from the headers of the DICOMs, where these tell them apart."""
     headers = read_headers(folder.root, folder.images)
-    columns = columns.copy()
-    for tag, role in (
-        ("PatientID", "patient_id"),
-        ("StudyInstanceUID", "study_id"),
-        ("ViewPosition", "view"),
-    ):
+    told = {"patient_id": "PatientID", "study_id": "StudyInstanceUID", "view": "ViewPosition"}
+    for role, tag in told.items():
         values = headers[tag]
-        least = 1 if role == "view" else 2
-        if values.nunique() < least or (role == "study_id" and values.isna().any()):
-            if role == "patient_id":
-                notes.check.append(
-                    "the DICOM headers do not tell patients apart (PatientID is blank, or always the same)"
-                )
-            continue
-        columns[role] = values
-        notes.found.append(f"DICOM headers: {tag} has {values.nunique():,} values for {len(values):,} images")
-    if {"patient_id", "study_id"} <= set(columns):
-        several = columns.groupby("study_id")["patient_id"].nunique() > 1
-        if several.any():
-            columns = columns.drop(columns="study_id")
-    return columns
+        if values.nunique() >= (1 if role == "view" else 2):
+            rows = rows.assign(**{role: values})
+            notes.found.append(
+                f"DICOM headers: {tag} has {count(values.nunique(), 'value')} for {len(values):,} images"
+            )
+        elif role == "patient_id":
+            notes.check.append(
+                "the DICOM headers do not tell patients apart (PatientID is blank, or always the same)"
+            )
+    return rows
 
 
 def _understood(
