@@ -264,3 +264,18 @@ def test_names_of_patients_are_not_printed(here, capsys):
     made = make(capsys, here / "s")
     assert not {"MUSTERMANN", "SECRET", "HIDDEN"} & set((made.out + made.text).replace('"', " ").split())
     assert "'doctor'" not in made.out.split("Please check")[1]
+
+
+def test_folders_of_views_years_and_odd_splits_are_no_classes(here, capsys):
+    for levels in (("AP", "LAT"), ("2019", "2020"), ("train_images", "test_images")):
+        folder = here / levels[0]
+        write_images(
+            folder, [f"{levels[row % 2]}/{'ill' if row // 2 % 2 else 'healthy'}/{row}.png" for row in ROWS]
+        )
+        made = make(capsys, folder, "--run", f"run-{levels[0].lower()}")
+        assert made.index["ill"].tolist() == [float("ill" in path) for path in made.index["path"]]
+        assert list(made.section["labels"]) == ["ill"]
+        assert made.config.datasets[made.config.run].split.unit == "image"
+    assert "seem to be splits" in made.out.split("Please check")[1]
+    write_images(here / "flat", [f"{'test' if row % 4 else 'train'}_images/{row}.png" for row in ROWS])
+    assert "fill in column 'label'" in make(capsys, here / "flat").out

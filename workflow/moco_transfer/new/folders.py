@@ -22,6 +22,7 @@ DEEP = 0.6
 LEAST_IMAGES = 5  # on average, of a folder that is a class
 # A part of a name is a patient's if so many images share it, on average.
 LEAST_SHARED = 1.2
+LEAST_PATIENTS = 5
 # Patients in file names: person12_bacteria_3.jpeg, 9003175L.png. The rest of the name must not begin with a digit.
 NAMED = r"(?:person|patient|pat|subject|subj|sub|case|p|s|id)[-_ ]?[0-9]+"
 NAMES = [
@@ -89,6 +90,14 @@ def _role(names: pd.Series, taken: dict, notes: Notes, level: int) -> str:
     if "split" not in taken and {name.lower() for name in counts.index} <= set(SPLIT_NAMES):
         notes.found.append(f"{where} are splits: " + ", ".join(sorted(counts.index)))
         return "split"
+    if all(set(words.words_of(name)) & set(SPLIT_NAMES) for name in counts.index):
+        notes.check.append(
+            f"{where} seem to be splits, but only train, validation and test and their short forms are read as such"
+        )
+        return "part"
+    if "view" not in taken and {plain(name) for name in counts.index} <= words.VIEWS:
+        notes.found.append(f"{where} are views: " + ", ".join(sorted(counts.index)))
+        return "view"
     alike = len({re.sub(r"\d+", "#", name) for name in counts.index}) <= max(1, len(counts) // 10)
     numbered = counts.index.str.contains(r"\d").all()
     grades = all(re.fullmatch(r"\d{1,2}", name) and int(name) <= 10 for name in counts.index)
@@ -114,7 +123,7 @@ def _role(names: pd.Series, taken: dict, notes: Notes, level: int) -> str:
         role = "study_id"
     else:
         role = "patient_id"
-    if role in taken or average < 1.01:
+    if role in taken or average < 1.01 or len(counts) < LEAST_PATIENTS:  # such as years
         return "part"
     what = "patients" if role == "patient_id" else "studies"
     notes.check.append(
@@ -144,7 +153,7 @@ def _file_name(stems: pd.Series, names: list[str], columns: dict, labels: list[s
                 and "patient_id" not in columns
                 and not is_text
                 and average >= LEAST_SHARED
-                and len(counts) > 4
+                and len(counts) >= LEAST_PATIENTS
             ):
                 role = "patient_id"
                 notes.check.append(
@@ -183,7 +192,7 @@ def _find_patients(stems: pd.Series, last: str, columns: dict, notes: Notes) -> 
     for regex, rest in NAMES:
         found = (stems + ".x").str.extract(f"^({regex}){rest}$")[0]
         known = found.dropna()
-        if len(known) < len(stems) / 2 or known.nunique() < 5 or known.is_unique:
+        if len(known) < len(stems) / 2 or known.nunique() < LEAST_PATIENTS or known.is_unique:
             continue
         columns["patient_id"] = found
         text = f"file names are taken to begin with the patient: {known.nunique():,} patients for {len(known):,} images"
