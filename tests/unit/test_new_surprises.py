@@ -11,6 +11,7 @@ import pytest
 from made_up_folders import make, run_new, write_dicom, write_images
 
 from moco_transfer.new import choose, words
+from moco_transfer.new.tables import MOST_TABLES, read_any
 
 NAMES = [f"{number:03d}.jpg" for number in range(60)]
 ROWS = np.arange(60)
@@ -279,3 +280,25 @@ def test_folders_of_views_years_and_odd_splits_are_no_classes(here, capsys):
     assert "seem to be splits" in made.out.split("Please check")[1]
     write_images(here / "flat", [f"{'test' if row % 4 else 'train'}_images/{row}.png" for row in ROWS])
     assert "fill in column 'label'" in make(capsys, here / "flat").out
+
+
+def test_a_table_is_found_among_a_text_for_each_image(here, capsys, monkeypatch):
+    """As detectors write them; to read and match thousands of files would take hours."""
+    write_images(here / "s", NAMES)
+    for name in NAMES:
+        (here / "s" / name).with_suffix(".txt").write_text("0 0.5 0.5 0.1 0.1\n1 0.2 0.2 0.1 0.1\n")
+    pd.DataFrame({"file": NAMES, "lesion": ROWS % 2}).to_csv(here / "s/z.csv", index=False)
+    read = []
+    monkeypatch.setattr("moco_transfer.new.tables.read_any", lambda path: read.append(path) or read_any(path))
+    assert make(capsys, here / "s").section["file"] == "z.csv"
+    assert len(read) <= MOST_TABLES
+
+
+def test_a_german_date_of_a_study_is_no_study(here, capsys):
+    labelled(here / "s", "Befund", ["ja", "nein"])
+    table = pd.read_csv(here / "s/t.csv").assign(
+        Untersuchungsdatum=[f"2020-01-{row // 2 + 1:02d}" for row in ROWS]
+    )
+    table.to_csv(here / "s/t.csv", index=False)
+    made = make(capsys, here / "s")
+    assert "study_id" not in made.section

@@ -30,7 +30,7 @@ PATH_NAMES = re.compile(r"path|file|image|img|bild|datei|archiv|imagen|fichier|u
 LEAST_MATCHED = 0.5
 # Column that is added when tables called train and test are joined.
 SPLIT = "split of the table"
-MOST_TABLES = 20  # that are read in the folders below
+MOST_TABLES = 20  # that are read in one place
 # If none of so many values names an image, the others are not looked up.
 TRIED = 1000
 
@@ -67,26 +67,18 @@ def find_table(folder: Folder, own: Path, notes: Notes) -> tuple[Table, Match] |
     top = [folder.root / name for name in folder.others if "/" not in name]
     deeper = [folder.root / name for name in folder.others if "/" in name]
     beside = [*folder.root.absolute().parent.glob("*"), *Path.cwd().glob("*")]
-    for place, is_beside in ((top, False), (deeper[:MOST_TABLES], False), (sorted(beside), True)):
+    finder = _Finder(folder.images)
+    for place, is_beside in ((top, False), (deeper, False), (sorted(beside), True)):
         candidates = []
-        for path in dict.fromkeys(place):
-            written = path.parent.samefile(Path.cwd()) and path.with_suffix(".yaml").exists()
-            if (
-                not path.name.lower().endswith(SUFFIXES)
-                or not path.is_file()
-                or written
-                or path == own.absolute()
-            ):
-                continue
+        for path in _tables(place, own):
             try:
                 table = read_any(path)
-                match = match_images(table, folder)
+                match = match_images(table, folder, finder)
             except UserError:
                 continue
             # Beside the folder, there may be tables of other images.
-            if not is_beside or (
-                match.direct and match.paths.map(len).sum() >= LEAST_MATCHED * len(folder.images)
-            ):
+            enough = match.direct and _covered(match)[0] >= LEAST_MATCHED * len(folder.images)
+            if enough or not is_beside:
                 candidates.append((table, match))
         if not candidates:
             continue
@@ -102,12 +94,25 @@ def find_table(folder: Folder, own: Path, notes: Notes) -> tuple[Table, Match] |
                 f"{folder.root}: several tables describe these images: {names}; name one: TABLE=FILE"
             )
         table = best[0][0]
-        notes.found.append(f"the table {table.file} is used: its paths fit the images best")
+        notes.found.append(f"the table {table.file} is used: it describes the most images")
         others = ", ".join(other.file.name for other, _ in candidates if other is not table)
         if others:
             notes.check.append(f"other tables that name these images are not used: {others}")
         return best[0]
     return None
+
+
+def _tables(paths: list[Path], own: Path) -> list[Path]:
+    """Return those of ``paths`` that may be tables and that no ``make new`` wrote; if there are many, without texts of single images."""
+    found = [
+        path
+        for path in dict.fromkeys(paths)
+        if path.name.lower().endswith(SUFFIXES)
+        and path.is_file()
+        and path != own.absolute()
+        and not (path.parent == Path.cwd() and path.with_suffix(".yaml").exists())
+    ]
+    return sorted(found, key=lambda path: path.name.lower().endswith(".txt"))[:MOST_TABLES]
 
 
 def _covered(match: Match) -> tuple[int, int]:
@@ -240,11 +245,11 @@ def _unique(names: list[str]) -> list[str]:
     return unique
 
 
-def match_images(table: Table, folder: Folder) -> Match:
+def match_images(table: Table, folder: Folder, finder: _Finder | None = None) -> Match:
     """Return how the rows of ``table`` name the images of ``folder``; raises UserError if no column does."""
     rows, images = table.rows, folder.images
     exact = set(images)
-    finder = _Finder(images)
+    finder = finder or _Finder(images)
     needed = LEAST_MATCHED * min(len(rows), len(images))
     best: tuple[tuple, Match] | None = None
     for column in rows.columns:

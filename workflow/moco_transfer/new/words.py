@@ -66,7 +66,7 @@ def is_patient(name: str) -> bool:
 
 
 def is_study(name: str) -> bool:
-    if has(name, words="date datum fecha time description type"):
+    if has(name, words="date time description type", stems="datum fecha"):
         return False
     return has(
         name,
