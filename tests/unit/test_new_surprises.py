@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import subprocess
 
@@ -302,3 +303,15 @@ def test_a_german_date_of_a_study_is_no_study(here, capsys):
     table.to_csv(here / "s/t.csv", index=False)
     made = make(capsys, here / "s")
     assert "study_id" not in made.section
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+def test_folders_and_tables_that_may_not_be_read(here, capsys):
+    write_images(here / "s/in", NAMES)
+    write_images(here / "classes", [f"{'ill' if row % 2 else 'healthy'}/{row}.png" for row in ROWS])
+    (here / "other.csv").touch(mode=0)  # another one's table beside the folder
+    assert make(capsys, here / "classes").section["pattern"] == "{class}/{file}"
+    (here / "s").chmod(0)
+    assert "s: cannot be read" in run_new(capsys, here / "s", status=1)
+    assert "s/in: cannot be read" in run_new(capsys, here / "s/in", status=1)
+    (here / "s").chmod(0o700)

@@ -60,11 +60,7 @@ class Folder:
 
 def count(number: int, what: str) -> str:
     """Return ``number`` of ``what``, as one says it: '1 image', '2,000 images'."""
-    return (
-        f"{number:,} {what}"
-        if number == 1
-        else f"{number:,} {what[:-1] + 'ies' if what.endswith('y') else what + 's'}"
-    )
+    return f"{number:,} {what}" + ("" if number == 1 else "s")
 
 
 def kind(name: str) -> str:
@@ -80,11 +76,10 @@ def stem(name: str) -> str:
 
 def look(root: Path, notes: Notes) -> Folder:
     """Return what is in the folder ``root``; raises UserError if it has no images or may not be read."""
-    if not root.is_dir():
-        raise UserError(
-            f"{root}: {'not a folder' if root.exists() else 'no such folder'}; give the folder of the images"
-        )
     try:
+        if not root.is_dir():
+            what = "not a folder" if root.exists() else "no such folder"
+            raise UserError(f"{root}: {what}; give the folder of the images")
         images, others = list_files(root)
         unnamed = sum(bool(UNPRINTABLE.search(name)) for name in images)
         if unnamed:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import os
 import re
 import unicodedata
 from collections import Counter, defaultdict
@@ -76,6 +77,10 @@ def find_table(folder: Folder, own: Path, notes: Notes) -> tuple[Table, Match] |
                 match = match_images(table, folder, finder)
             except UserError:
                 continue
+            except OSError:  # tables of other people
+                if is_beside:
+                    continue
+                raise
             # Beside the folder, there may be tables of other images.
             enough = match.direct and _covered(match)[0] >= LEAST_MATCHED * len(folder.images)
             if enough or not is_beside:
@@ -108,7 +113,7 @@ def _tables(paths: list[Path], own: Path) -> list[Path]:
         path
         for path in dict.fromkeys(paths)
         if path.name.lower().endswith(SUFFIXES)
-        and path.is_file()
+        and os.path.isfile(path)  # noqa: PTH113 (False where it may not be asked)
         and path != own.absolute()
         and not (path.parent == Path.cwd() and path.with_suffix(".yaml").exists())
     ]
