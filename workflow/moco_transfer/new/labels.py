@@ -67,15 +67,13 @@ def guess_labels(rows: pd.DataFrame, columns: list[str], notes: Notes) -> Labels
         chosen = _choose([each for each in candidates if words.is_sex(each.column)])
     if not chosen:
         return None
-    columns = {each.column for each in chosen}
+    used = {each.column for each in chosen}  # with those that say the same as another
     chosen = _without_twins(rows, chosen, notes)
-    twins = columns - {each.column for each in chosen}
     if len(chosen) > 1:
         notes.check.append(
             f"each of {len(chosen)} columns of yes and no is a label; remove from the list what is none, such as a body part or a device"
         )
-    used = {each.column for each in chosen}
-    others = [each.column for each in usual if each.column not in used | twins]
+    others = [each.column for each in usual if each.column not in used]
     if others:
         notes.check.append(
             f"labels are {_named([each.column for each in chosen])}; other columns that could be labels: {_named(others)}"
@@ -90,12 +88,11 @@ def guess_labels(rows: pd.DataFrame, columns: list[str], notes: Notes) -> Labels
     reasons = {name: each.reason for each in chosen for name in each.rules}
     first = chosen[0]
     if first.kind == "classes":
-        return Labels(first.rules, True, {"": first.reason}, names, "drop")
+        return Labels(first.rules, True, {"": first.reason}, names)
     unlabeled = "drop" if any(each.has_negatives for each in chosen) else "zero"
-    if all(each.kind == "plain" for each in chosen):
-        return Labels(names, False, reasons, names, unlabeled)
-    merged = {name: rule for each in chosen for name, rule in each.rules.items()}
-    return Labels(merged, False, reasons, names, unlabeled)
+    rules = {name: rule for each in chosen for name, rule in each.rules.items()}
+    are_plain = all(each.kind == "plain" for each in chosen)
+    return Labels(names if are_plain else rules, False, reasons, names, unlabeled)
 
 
 def _without_twins(rows: pd.DataFrame, chosen: list[Candidate], notes: Notes) -> list[Candidate]:

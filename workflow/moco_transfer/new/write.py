@@ -151,17 +151,15 @@ def _listing(dataset: dict[str, Any], understood: Understanding) -> list[str]:
         return []
     lines = [f"    {dataset['adapter']}:"]
     for key, entry in section.items():
-        if key == "labels" and isinstance(entry, dict):
+        if key == "labels":
             lines.append("      labels:")
-            for label, rule in entry.items():
-                lines.append(
-                    f"        {value(label)}: {value(rule)}{comment(understood.comments.get(label, ''))}"
+            for label in entry:
+                text = (
+                    f"{value(label)}: {value(entry[label])}"
+                    if isinstance(entry, dict)
+                    else f"- {value(label)}"
                 )
-        elif key == "labels":
-            lines.append("      labels:")
-            lines += [
-                f"        - {value(label)}{comment(understood.comments.get(label, ''))}" for label in entry
-            ]
+                lines.append(f"        {text}{comment(understood.comments.get(label, ''))}")
         elif key == "classes":
             lines.append(f"      classes: {value(entry)}{comment(understood.comments.get('', ''))}")
         else:
@@ -170,12 +168,12 @@ def _listing(dataset: dict[str, Any], understood: Understanding) -> list[str]:
 
 
 def _store_reason(understood: Understanding) -> str:
-    text = "whole images, with black borders to make them square"
-    return text + (
-        "; three channels, because a sample has colours"
+    colour = (
+        "three channels, because a sample has colours"
         if understood.colour
-        else "; grey, as the images of a sample are"
+        else "grey, as most of a sample are"
     )
+    return f"whole images, with black borders to make them square; {colour}"
 
 
 def _labels_reason(understood: Understanding) -> str:
