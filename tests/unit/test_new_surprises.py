@@ -135,7 +135,7 @@ def test_grades_ages_and_labels_never_name_the_images(here, capsys):
 
 def test_of_columns_that_fit_names_of_files_the_one_with_most_images_is_taken(here, capsys):
     write_images(here / "s", [f"{row}.png" for row in ROWS])
-    table = {"label": ROWS // 2 % 2, "fold": ROWS % 5, "age": 20 + ROWS % 40, "id": ROWS}
+    table = {"label": ROWS // 2 % 2, "fold": ROWS % 5, "angle": 20 + ROWS % 40, "id": ROWS}
     pd.DataFrame(table).to_csv(here / "s/t.csv", index=False)
     index = make(capsys, here / "s").index
     assert index["path"].tolist() == [f"{row}.png" for row in ROWS]
