@@ -49,8 +49,8 @@ def new(folder: Path, *, table: Path | None = None, run: str | None = None, forc
     Parameters
     ----------
     folder : the folder of the images
-    table : a CSV or Parquet file with a row per image; if not given, one is looked for in the folder, and then the names of
-        folders are used
+    table : a CSV or Parquet file with a row per image; if not given, one is looked for in the folder and below, one level up,
+        and in the current folder, and then the names of folders are used
     run : the name of the run, NAME; if not given, it is made of the folder's name
     force : replace NAME.yaml and NAME.csv
     """
