@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+import subprocess
 from collections import Counter
+from contextlib import suppress
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,7 +23,6 @@ from moco_transfer.data.split import assign_splits, check_classes
 from moco_transfer.errors import UserError
 from moco_transfer.image_counts import Images
 from moco_transfer.new.look import Notes
-from moco_transfer.new.machine import Machine
 from moco_transfer.new.understand import Understanding
 from moco_transfer.plan import TRAINING_PASSES, planned_jobs
 
@@ -38,6 +42,18 @@ EFFORTS = (
 )  # fmt: skip
 GPU_FOR_PAPER, IMAGES_FOR_PAPER = 16_000, 2_000
 LEAST_IMAGES, LEAST_POSITIVES = 40, 5
+# Where Linux says how much of the machine a container may use (version 2 and 1 of control groups).
+CPU_LIMIT = Path("/sys/fs/cgroup/cpu.max")
+MEMORY_LIMITS = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
+
+
+@dataclass(frozen=True)
+class Machine:
+    """``cores`` this process may use, and memory in MB; ``gpu_mb`` is that of the largest GPU, 0 if there is none."""
+
+    cores: int
+    memory_mb: int
+    gpu_mb: int = 0
 
 
 @dataclass(frozen=True)
@@ -128,14 +144,20 @@ def _split(
             return split, reason, sides
         except UserError as error:
             if number < len(options) - 1:
-                notes.check.append(f"the data's own splits are not used ({error})")
+                notes.check.append(
+                    f"the data's own splits are not used: {_reason(error).partition(', so ')[0]}"
+                )
                 continue
             sides = assign_splits(index, Split(**split), labels, seed)[
                 "split"
             ]  # raises if there are too few units
-            notes.check.append(f"this cannot run yet: {error}")
+            notes.check.append(f"this cannot run yet: {_reason(error)}")
             return split, reason, sides
     raise AssertionError
+
+
+def _reason(error: UserError) -> str:
+    return str(error).removeprefix("config: ")
 
 
 def _percents(index: pd.DataFrame, sides: pd.Series, multiclass: bool) -> list[str]:
@@ -205,3 +227,27 @@ def _hours(config: Config, name: str, choice: Choice, machine: Machine) -> float
     longest = max(job.trained + job.forward / TRAINING_PASSES for job in jobs) / (SPEED * choice.threads)
     started = len(jobs) * SECONDS_PER_JOB / side_by_side
     return max(trained / (SPEED * machine.cores) + started, longest) / 3600
+
+
+def this_machine() -> Machine:
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    with suppress(OSError, ValueError, ZeroDivisionError):
+        quota, period = CPU_LIMIT.read_text().split()
+        cores = max(1, min(cores, int(quota) // int(period)))
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    for limit in MEMORY_LIMITS:
+        with suppress(OSError, ValueError):
+            memory = min(memory, int(limit.read_text()))
+    return Machine(cores, memory // 2**20, _gpu_memory())
+
+
+def _gpu_memory() -> int:
+    """Return the memory of the largest NVIDIA GPU in MB, or 0."""
+    if not shutil.which("nvidia-smi"):
+        return 0
+    query = ["nvidia-smi", "--query-gpu=memory.total", "--format=csv,noheader,nounits"]
+    try:
+        told = subprocess.run(query, capture_output=True, text=True, timeout=20, check=True).stdout
+    except (OSError, subprocess.SubprocessError):
+        return 0
+    return max((int(line) for line in told.split() if line.isdigit()), default=0)

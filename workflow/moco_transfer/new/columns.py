@@ -8,7 +8,7 @@ import pandas as pd
 
 from moco_transfer.data.adapters.tables import SPLIT_NAMES
 from moco_transfer.new import words
-from moco_transfer.new.look import Notes
+from moco_transfer.new.look import Notes, count
 
 MOST_VIEWS = 20
 
@@ -45,15 +45,15 @@ def guess_roles(rows: pd.DataFrame, path: str, notes: Notes) -> Roles:
 def judge_roles(rows: pd.DataFrame, roles: Roles, notes: Notes) -> None:
     """Take back the roles of columns that the adapter would refuse or that would leak, and tell what the others hold."""
     if roles.patient:
-        count = rows[roles.patient].nunique()
-        notes.found.append(f"patients are in column '{roles.patient}': {count:,} for {len(rows):,} images")
-        if count == len(rows) > 1:
+        patients = rows[roles.patient].nunique()
+        notes.found.append(f"patients are in column '{roles.patient}': {patients:,} for {len(rows):,} images")
+        if patients == len(rows) > 1:
             notes.check.append(
                 f"column '{roles.patient}' has another patient for each image; if patients have several, it is the wrong column"
             )
     if roles.study:
         several = rows.groupby(roles.study)[roles.patient].nunique().gt(1).sum() if roles.patient else 0
-        why = f"{several:,} of its values have several patients" if several else ""
+        why = f"{count(several, 'value')} in it stand for several patients" if several else ""
         why = "it has blanks" if rows[roles.study].isna().any() else why
         if why:
             notes.check.append(f"column '{roles.study}' is not used for studies: {why}")
@@ -66,7 +66,7 @@ def judge_roles(rows: pd.DataFrame, roles: Roles, notes: Notes) -> None:
         )
     if roles.split:
         sides = rows[roles.split].str.lower().map(SPLIT_NAMES)
-        if why := why_not_split(sides, rows[roles.patient] if roles.patient else None):
+        if why := _why_not_split(sides, rows[roles.patient] if roles.patient else None):
             notes.check.append(f"column '{roles.split}' is not used as split: {why}")
             roles.split = None
         else:
@@ -74,14 +74,18 @@ def judge_roles(rows: pd.DataFrame, roles: Roles, notes: Notes) -> None:
             notes.found.append(f"official splits are in column '{roles.split}': {found}")
 
 
-def why_not_split(sides: pd.Series, patients: pd.Series | None) -> str:
+def _why_not_split(sides: pd.Series, patients: pd.Series | None) -> str:
     """Return why the data's own splits (``sides``, by their names here) are not to be used, or ''."""
     if sides.isna().any():
-        return f"{sides.isna().sum():,} images have no split"
+        return f"images without a split: {sides.isna().sum():,}"
     if not {"train", "test"} <= set(sides):
         return "there are not both train and test"
     crossing = 0 if patients is None else (sides.groupby(patients).nunique() > 1).sum()
-    return f"{crossing:,} patients are in two of them, so scores would come out too high" if crossing else ""
+    return (
+        f"patients that are in two of them, so that scores come out too high: {crossing:,}"
+        if crossing
+        else ""
+    )
 
 
 def _is_split(column: pd.Series) -> bool:

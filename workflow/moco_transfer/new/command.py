@@ -22,9 +22,8 @@ from moco_transfer.data.labels import SPLITS, label_columns
 from moco_transfer.errors import UserError
 from moco_transfer.escape import printable
 from moco_transfer.files import replacing
-from moco_transfer.new.choose import Choice, choose, effort, with_effort
-from moco_transfer.new.look import Folder, Notes, look
-from moco_transfer.new.machine import this_machine
+from moco_transfer.new.choose import Choice, choose, effort, this_machine, with_effort
+from moco_transfer.new.look import Folder, Notes, count, look
 from moco_transfer.new.tables import EXPORT, WORKBOOKS, find_table, match_images, read_any
 from moco_transfer.new.understand import (
     Understanding,
@@ -32,7 +31,7 @@ from moco_transfer.new.understand import (
     understand_release,
     understand_table,
 )
-from moco_transfer.new.write import config_text, raw_config
+from moco_transfer.new.write import config_text, duration, raw_config
 
 NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
 SEED = 2023  # of config/protocol.yaml
@@ -50,8 +49,8 @@ def new(folder: Path, *, table: Path | None = None, run: str | None = None, forc
     Parameters
     ----------
     folder : the folder of the images
-    table : a CSV or Parquet file with a row per image; if not given, one is looked for in the folder, and then the names of
-        folders are used
+    table : a CSV or Parquet file with a row per image; if not given, one is looked for in the folder and below, one level up,
+        and in the current folder, and then the names of folders are used
     run : the name of the run, NAME; if not given, it is made of the folder's name
     force : replace NAME.yaml and NAME.csv
     """
@@ -74,7 +73,7 @@ def new(folder: Path, *, table: Path | None = None, run: str | None = None, forc
         raise UserError(f"{root}: {error}") from None
     raw = raw_config(name, title, understood, choice)
     choice = with_effort(raw, name, choice, machine)
-    text = config_text(name, raw, understood, choice, found, machine, notes)
+    text = config_text(name, raw, understood, choice, machine, notes)
     if understood.copy is not None:
         with replacing(copy) as temporary:
             understood.copy.to_csv(temporary, index=False)
@@ -125,7 +124,12 @@ def _understand(found: Folder, table: Path | None, name: str, notes: Notes) -> U
     books = [each for each in found.others if "/" not in each and each.lower().endswith(WORKBOOKS)]
     if books and not understood.has_labels:
         raise UserError(
-            f"{found.root}: {len(books)} Excel workbook in it, and nothing else that tells labels; {EXPORT}"
+            f"{found.root}: {count(len(books), 'Excel workbook')} in it, and nothing else that tells labels; {EXPORT}"
+        )
+    described = sum(each.lower().endswith((".json", ".xml")) for each in found.others)
+    if described and not understood.has_labels:
+        notes.check.append(
+            f"{count(described, 'JSON or XML file')} cannot be read as a table (COCO or VOC, perhaps); make a CSV of image and label"
         )
     return understood
 
@@ -177,33 +181,36 @@ def _told(name: str, understood: Understanding, choice: Choice, index: pd.DataFr
     snakemake = Path(sys.executable).with_name("snakemake")
     if snakemake.is_relative_to(Path.cwd()):
         snakemake = snakemake.relative_to(Path.cwd())
-    command = shlex.quote(str(snakemake))
+    rules = Path(__file__).resolve().parents[3] / "Snakefile"
+    where = (
+        "" if Path("Snakefile").exists() and rules.samefile("Snakefile") else f" -s {shlex.quote(str(rules))}"
+    )
+    command = f"{shlex.quote(str(snakemake))}{where}"
     lines += ["", f"Written: {name}.yaml" + (f" and {name}.csv" if understood.copy is not None else "")]
     if not understood.has_labels:
         lines.append(
-            f"No labels were found: fill in column 'label' of {name}.csv with 1 (present) or 0 (absent) first."
+            f"No labels were found: first fill in column 'label' of {name}.csv with 1 (present) or 0 (absent)."
         )
-    hours = f", in about {choice.hours * 60:.0f} minutes" if choice.hours else ""
-    lines += [
-        f"Run everything{hours}:",
+    hours = f", in about {duration(choice.hours)}" if choice.hours else ""
+    lines += [  # targets come before --configfile, which takes every name that follows it
+        f"First make the data card, results/{name}/cards/{name}.md, and see whether the data was understood:",
+        f"  {command} cards --configfile {name}.yaml",
+        f"Then run everything{hours}:",
         f"  {command} --configfile {name}.yaml",
-        "Only the data card, to see first whether the data was understood:",
     ]
-    # Before --configfile, which takes every name that follows it.
-    lines.append(f"  {command} cards --configfile {name}.yaml")
     return "\n".join(lines)
 
 
 def _preview(understood: Understanding, choice: Choice, index: pd.DataFrame) -> list[str]:
     names = label_columns(index.columns)
     patients = f" of {index['patient_id'].nunique():,} patients" if understood.has_patients else ""
-    lines = [f"The data as the run reads it: {len(index):,} images{patients}"]
+    lines = [f"The data as the run reads it: {count(len(index), 'image')}{patients}"]
     counts = Counter(choice.sides.dropna())
     lines.append(
         "  " + ", ".join(f"{counts[side]:,} {side}" for side in SPLITS) + f" ({choice.split_reason})"
     )
     if left := int(choice.sides.isna().sum()):
-        lines.append(f"  {left:,} images without any label are left out")
+        lines.append(f"  left out, without any label: {count(left, 'image')}")
     if understood.has_labels:
         width = max(map(len, names[:30]))
         lines.append(f"  {'positive images':{width}}" + "".join(f"{side:>12}" for side in SPLITS))

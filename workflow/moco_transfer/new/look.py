@@ -8,7 +8,6 @@ import re
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
-from statistics import median
 
 import numpy as np
 import pandas as pd
@@ -26,7 +25,9 @@ MOST_PIXELS = 50_000_000
 COLOUR = 3
 OTHER_IMAGES = (".tif", ".tiff", ".bmp", ".gif", ".webp", ".heic", ".nii", ".nii.gz", ".mha", ".svs", ".jp2")
 TAGS = ("PatientID", "StudyInstanceUID", "ViewPosition", "Modality", "NumberOfFrames")
-MASK = re.compile(r"(?i)mask|segmentation")
+# Files beside an image that show it again, smaller, or what was drawn on it.
+DRAWN = re.compile(r"(?i)mask|segmentation|thumb")
+ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz", ".7z", ".rar")
 # Modalities whose files are slices of a volume.
 SLICES = ("CT", "MR", "PT")
 
@@ -48,13 +49,18 @@ class Folder:
 
     root: Path
     images: list[str]
+    left_out: list[str]  # masks, thumbnails and copies
     others: list[str]
     colour: bool
-    smaller_side: int  # median; 0 if no image of the sample can be read
 
     @property
     def dicoms(self) -> list[str]:
         return [name for name in self.images if kind(name) == "DICOM"]
+
+
+def count(number: int, what: str) -> str:
+    """Return ``number`` of ``what``, as one says it: '1 image', '2,000 images'."""
+    return f"{number:,} {what}" + ("" if number == 1 else "s")
 
 
 def kind(name: str) -> str:
@@ -70,11 +76,10 @@ def stem(name: str) -> str:
 
 def look(root: Path, notes: Notes) -> Folder:
     """Return what is in the folder ``root``; raises UserError if it has no images or may not be read."""
-    if not root.is_dir():
-        raise UserError(
-            f"{root}: {'not a folder' if root.exists() else 'no such folder'}; give the folder of the images"
-        )
     try:
+        if not root.is_dir():
+            what = "not a folder" if root.exists() else "no such folder"
+            raise UserError(f"{root}: {what}; give the folder of the images")
         images, others = list_files(root)
         unnamed = sum(bool(UNPRINTABLE.search(name)) for name in images)
         if unnamed:
@@ -83,14 +88,21 @@ def look(root: Path, notes: Notes) -> Folder:
             )
         if not images:
             unread = sum(name.lower().endswith(OTHER_IMAGES) for name in others)
+            packed = sum(name.lower().endswith(ARCHIVES) for name in others)
+            linked = sum(path.is_symlink() and path.is_dir() for path in root.iterdir())
             what = (
-                f"{unread} images in formats that are not read (such as TIFF); convert them to PNG"
+                f"{count(unread, 'image')} in formats that are not read (such as TIFF); convert them to PNG"
                 if unread
-                else ""
+                else f"{count(packed, 'archive')}; unpack first"
+                if packed
+                else f"{count(linked, 'link')} to folders, which are not followed; give the folder that has the images"
+                if linked
+                else count(len(others), "other file")
             )
             raise UserError(
-                f"{root}: no image in it or below; expected DICOM, JPEG or PNG files; found {what or f'{len(others)} other files'}"
+                f"{root}: no image in it or below; expected DICOM, JPEG or PNG files; found {what}"
             )
+        images, left_out = _without_copies(images, notes)
         sample = random.Random(0).sample(images, min(SAMPLE, len(images)))
         shown = [_shown(root / name) for name in sample]
     except OSError as error:
@@ -99,19 +111,19 @@ def look(root: Path, notes: Notes) -> Folder:
         ) from None
     readable = [each for each in shown if each]
     colours = sum(colour for colour, _ in readable)
+    if not readable:
+        raise UserError(
+            f"{root}: none of a sample of {count(len(shown), 'image')} can be read; check what is in the files"
+        )
     sides = [side for _, side in readable]
     kinds = Counter(map(kind, images))
-    counted = " and ".join(f"{count:,} {name}" for name, count in kinds.most_common())
+    counted = " and ".join(f"{number:,} {name}" for name, number in kinds.most_common())
     colour = colours > len(readable) / 20
-    notes.found.append(f"{counted} images in {root}; {len(others):,} other files")
-    if readable:
-        look_of = f"{colours} of a sample of {len(readable)} are in colour" if colours else "they are grey"
-        notes.found.append(f"{look_of}; their shorter side has {min(sides)} to {max(sides)} pixels")
-    masks = sum(bool(MASK.search(stem(name))) for name in images)
-    if masks:
-        notes.check.append(
-            f"the names of {masks:,} files contain 'mask'; if they are no images, move them to another folder"
-        )
+    images_of = "image" if len(images) == 1 else "images"
+    notes.found.append(f"{counted} {images_of} in {root}; {count(len(others), 'other file')}")
+    look_of = f"{colours} of a sample of {len(readable)} are in colour" if colours else "they are grey"
+    pixels = f"{min(sides)} to {max(sides)}" if min(sides) < max(sides) else f"{max(sides)}"
+    notes.found.append(f"{look_of}; their shorter side has {pixels} pixels")
     if len(readable) < len(shown):
         notes.check.append(
             f"{len(shown) - len(readable)} of a sample of {len(shown)} images cannot be read; the run leaves out up to "
@@ -122,14 +134,36 @@ def look(root: Path, notes: Notes) -> Folder:
             f"images in grey and in colour are mixed; store.colour is {str(colour).lower()}, for all of them"
         )
     unread = Counter(Path(name).suffix.lower() for name in others if name.lower().endswith(OTHER_IMAGES))
-    for suffix, count in unread.items():
+    for suffix, number in unread.items():
         notes.check.append(
-            f"{count:,} files *{suffix} are not read; convert them to PNG if they belong to the dataset"
+            f"files *{suffix} are not read; convert them to PNG if they belong to the dataset: {number:,}"
         )
-    folder = Folder(root, images, others, colour, int(median(sides)) if sides else 0)
+    folder = Folder(root, images, left_out, others, colour)
     if folder.dicoms:
         _note_modality(read_headers(root, [name for name in sample if kind(name) == "DICOM"]), notes)
     return folder
+
+
+def _without_copies(images: list[str], notes: Notes) -> tuple[list[str], list[str]]:
+    """Return the images, and those that show others of them again: masks, thumbnails, and copies of DICOMs."""
+    drawn = {name for name in images if DRAWN.search(name)}
+    if len(drawn) < len(images):
+        if drawn:
+            notes.check.append(
+                f"left out, because they or their folder are called mask, segmentation or thumbnail: {count(len(drawn), 'file')}"
+            )
+    else:
+        drawn = set()
+    dicoms = {stem(name.rpartition("/")[2]) for name in images if name not in drawn and kind(name) == "DICOM"}
+    copies = {
+        name for name in images if kind(name) != "DICOM" and stem(name.rpartition("/")[2]) in dicoms
+    } - drawn
+    if copies:
+        notes.check.append(
+            f"left out as copies, because a DICOM has the same name: {count(len(copies), 'JPEG or PNG file')}"
+        )
+    left_out = drawn | copies
+    return [name for name in images if name not in left_out], sorted(left_out)
 
 
 def _shown(path: Path) -> tuple[bool, int] | None:

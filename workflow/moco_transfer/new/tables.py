@@ -4,27 +4,34 @@ from __future__ import annotations
 
 import csv
 import io
+import os
 import re
 import unicodedata
 from collections import Counter, defaultdict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from moco_transfer.data.adapters.tables import header, read_content, read_table, stripped
+from moco_transfer.config.listing import MISSING
+from moco_transfer.data.adapters.tables import SPLIT_NAMES, header, read_content, read_table, stripped
 from moco_transfer.errors import UserError
+from moco_transfer.new import words
 from moco_transfer.new.look import Folder, Notes, stem
 from moco_transfer.new.words import plain
 
-SUFFIXES = (".csv", ".tsv", ".csv.gz", ".parquet")
+SUFFIXES = (".csv", ".tsv", ".tab", ".txt", ".csv.gz", ".tsv.gz", ".parquet")
 WORKBOOKS = (".xlsx", ".xls", ".xlsm", ".ods")
 SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
 EXPORT = "open it in Excel, choose File, Save As, 'CSV UTF-8 (comma delimited)', and give that file as TABLE"
 PATH_NAMES = re.compile(r"path|file|image|img|bild|datei|archiv|imagen|fichier|uid")
 # A column of paths names at least this share of the images, or of its own rows, whichever are fewer.
 LEAST_MATCHED = 0.5
+# Column that is added when tables called train and test are joined.
+SPLIT = "split of the table"
+MOST_TABLES = 20  # that are read in one place
 # If none of so many values names an image, the others are not looked up.
 TRIED = 1000
 
@@ -51,40 +58,92 @@ class Match:
 
 
 def find_table(folder: Folder, own: Path, notes: Notes) -> tuple[Table, Match] | None:
-    """Return the table in the folder, or one level up, whose paths match most images; None if there is none.
+    """Return the table whose paths match most images; None if there is none.
 
-    ``own`` is the copy that an earlier ``make new`` may have written, which does not count.
+    It is looked for in the folder, in the folders in it, one level up, and in the current folder. ``own`` is the copy that an
+    earlier ``make new`` may have written, which does not count. Tables called train and test are joined.
 
     Raises UserError if two tables match the images equally well.
     """
-    here = [folder.root / name for name in folder.others if "/" not in name]
-    above = sorted(path for path in folder.root.absolute().parent.glob("*") if path.is_file())
-    for place in (here, above):
+    top = [folder.root / name for name in folder.others if "/" not in name]
+    deeper = [folder.root / name for name in folder.others if "/" in name]
+    beside = [*folder.root.absolute().parent.glob("*"), *Path.cwd().glob("*")]
+    finder = _Finder(folder.images)
+    for place, is_beside in ((top, False), (deeper, False), (sorted(beside), True)):
         candidates = []
-        for path in place:
-            if not path.name.lower().endswith(SUFFIXES) or (own.exists() and path.samefile(own)):
-                continue
+        for path in _tables(place, own):
             try:
                 table = read_any(path)
-                match = match_images(table, folder)
+                match = match_images(table, folder, finder)
             except UserError:
                 continue
+            except OSError:  # tables of other people
+                if is_beside:
+                    continue
+                raise
             # Beside the folder, there may be tables of other images.
-            if place is here or (
-                match.direct and match.paths.map(len).sum() >= LEAST_MATCHED * len(folder.images)
-            ):
+            enough = match.direct and _covered(match)[0] >= LEAST_MATCHED * len(folder.images)
+            if enough or not is_beside:
                 candidates.append((table, match))
-        counts = [match.paths.map(bool).sum() for _, match in candidates]
+        if not candidates:
+            continue
+        if joined := _joined_splits(candidates, folder):
+            names = ", ".join(table.file.name for table, _ in candidates)
+            notes.found.append(f"the tables {names} are joined; column '{SPLIT}' says which is which")
+            return joined
+        counts = [_covered(match) for _, match in candidates]
         best = [each for each, count in zip(candidates, counts, strict=True) if count == max(counts)]
         if len(best) > 1:
             names = ", ".join(table.file.name for table, _ in best)
             raise UserError(
                 f"{folder.root}: several tables describe these images: {names}; name one: TABLE=FILE"
             )
-        if best:
-            notes.found.append(f"the table {best[0][0].file} is used: its paths fit the images best")
-            return best[0]
+        table = best[0][0]
+        notes.found.append(f"the table {table.file} is used: it describes the most images")
+        others = ", ".join(other.file.name for other, _ in candidates if other is not table)
+        if others:
+            notes.check.append(f"other tables that name these images are not used: {others}")
+        return best[0]
     return None
+
+
+def _tables(paths: list[Path], own: Path) -> list[Path]:
+    """Return those of ``paths`` that may be tables and that no ``make new`` wrote; if there are many, without texts of single images."""
+    found = [
+        path
+        for path in dict.fromkeys(paths)
+        if path.name.lower().endswith(SUFFIXES)
+        and os.path.isfile(path)  # noqa: PTH113 (False where it may not be asked)
+        and path != own.absolute()
+        and not (path.parent == Path.cwd() and path.with_suffix(".yaml").exists())
+    ]
+    return sorted(found, key=lambda path: path.name.lower().endswith(".txt"))[:MOST_TABLES]
+
+
+def _covered(match: Match) -> tuple[int, int]:
+    """Return how many images a table describes, and in how many rows."""
+    return match.paths.explode().nunique(), match.paths.map(bool).sum()
+
+
+def _joined_splits(candidates: list[tuple[Table, Match]], folder: Folder) -> tuple[Table, Match] | None:
+    """Return tables with the same columns and other images as one, if the names of their files are those of splits."""
+    sides = [
+        next((word for word in words.words_of(table.file.name) if word in SPLIT_NAMES), None)
+        for table, _ in candidates
+    ]
+    columns = [list(table.rows.columns) for table, _ in candidates]
+    named = pd.concat([match.paths.explode().dropna().drop_duplicates() for _, match in candidates])
+    if (
+        None in sides
+        or len({*sides}) < 2
+        or any(each != columns[0] for each in columns)
+        or named.duplicated().any()
+    ):
+        return None
+    parts = [table.rows.assign(**{SPLIT: side}) for (table, _), side in zip(candidates, sides, strict=True)]
+    why = f"it consists of {len(parts)} tables"
+    table = Table(candidates[0][0].file, pd.concat(parts, ignore_index=True), False, why)
+    return table, match_images(table, folder)
 
 
 def read_any(path: Path) -> Table:
@@ -98,7 +157,7 @@ def read_any(path: Path) -> Table:
     if content.startswith(b"PAR1"):
         return Table(path, _parquet(path), direct=True)
     if content.startswith((b"PK\x03\x04", b"\xd0\xcf\x11\xe0")):
-        raise UserError(f"{path}: an Excel workbook or a zip archive; {EXPORT}")
+        raise UserError(f"{path}: an Excel workbook or a zip archive; unpack it, or {EXPORT}")
     text, usual = _decoded(content)
     if "\0" in text:
         raise UserError(f"{path}: not a table of text; expected CSV or Parquet")
@@ -121,7 +180,7 @@ def read_any(path: Path) -> Table:
     twice = [name for name, count in Counter(names).items() if count > 1 and name]
     columns = _unique(names)
     rows = pd.DataFrame([(record + [""] * width)[:width] for record in records[1:]], columns=columns)
-    rows = rows.apply(lambda column: stripped(pa.chunked_array([pa.array(column, pa.string())])).to_pandas())
+    rows = rows.apply(_stripped)
     why = (
         f"its fields are separated by {SEPARATORS.get(separator, 'another character')}"
         if separator != "," or told
@@ -134,6 +193,15 @@ def read_any(path: Path) -> Table:
         else ""
     )
     return Table(path, rows.astype(object).where(rows.notna(), None), not why, why)
+
+
+def _stripped(column: pd.Series) -> pd.Series:
+    """Return a column of text with blanks as null; among other words, 'none' is a word."""
+    text = pa.chunked_array([pa.array(column, pa.string())])
+    values = stripped(text, [word for word in MISSING if word != "none"]).to_pandas()
+    others = {plain(value) for value in values.dropna().unique()} - {"none"}
+    are_words = 1 <= len(others) <= 20 and not any(re.search(r"\d", other) for other in others)
+    return values if are_words else values.where(values.str.lower() != "none")
 
 
 def _parquet(path: Path) -> pd.DataFrame:
@@ -182,11 +250,11 @@ def _unique(names: list[str]) -> list[str]:
     return unique
 
 
-def match_images(table: Table, folder: Folder) -> Match:
+def match_images(table: Table, folder: Folder, finder: _Finder | None = None) -> Match:
     """Return how the rows of ``table`` name the images of ``folder``; raises UserError if no column does."""
     rows, images = table.rows, folder.images
     exact = set(images)
-    finder = _Finder(images)
+    finder = finder or _Finder(images)
     needed = LEAST_MATCHED * min(len(rows), len(images))
     best: tuple[tuple, Match] | None = None
     for column in rows.columns:
@@ -195,6 +263,8 @@ def match_images(table: Table, folder: Folder) -> Match:
         if len(distinct) < 2 and len(images) > 1:
             continue
         direct = _direct_root(distinct, exact, folder)
+        if not direct and len(distinct) < len(values) and not _may_identify(column, distinct, values):
+            continue
         root, start = direct or (folder.root, "")
         if direct:
             found = {value: [value[len(start) :]] for value in distinct if value.startswith(start)}
@@ -205,12 +275,13 @@ def match_images(table: Table, folder: Folder) -> Match:
             found = {value: finder.find(value) for value in distinct}
         paths = rows[column].map(lambda value, found=found: found.get(value, []))
         matched = paths.map(bool).sum()
-        several = sum(len(each) > 1 for each in found.values())
+        several = any(len(each) > 1 for each in found.values())
+        covered = len({image for names in found.values() for image in names})
         if matched < max(1, needed):
             continue
         how = "paths" if direct else "folders or first parts of file names" if several else "file names"
         match = Match(column, paths, how, bool(direct), root)
-        rank = (matched, bool(direct), not several, bool(PATH_NAMES.search(plain(column))))
+        rank = (not several, covered, matched, bool(direct), bool(PATH_NAMES.search(plain(column))))
         if best is None or rank > best[0]:
             best = rank, match
     if best is None:
@@ -219,7 +290,38 @@ def match_images(table: Table, folder: Folder) -> Match:
             f"{table.file}: no column names the {len(images):,} images in {folder.root}; its columns are {names[:300]}; "
             "check the folder, or add a column with the file name of each image"
         )
-    return best[1]
+    return _narrowed(rows, best[1])
+
+
+def _may_identify(column: str, distinct: np.ndarray, values: pd.Series) -> bool:
+    """Return whether a column whose values repeat may name images or patients: grades and ages are names of folders, too."""
+    if words.is_patient(column) or PATH_NAMES.search(plain(column)):
+        return True
+    described = (words.is_metadata, words.is_class, words.is_grade, words.is_split, words.is_view)
+    return len(distinct) > min(20, len(values) / 2) and not any(tells(column) for tells in described)
+
+
+def _narrowed(rows: pd.DataFrame, match: Match) -> Match:
+    """Return ``match`` with fewer images in each row, if a row describes one study or view of a patient and other columns name it."""
+    paths = match.paths
+    for column in rows.columns:
+        if column == match.column or not paths.explode().dropna().duplicated().any():
+            continue
+        narrowed = pd.Series(
+            [
+                [name for name in names if isinstance(value, str) and value.casefold() in _parts(name)]
+                for names, value in zip(paths, rows[column], strict=True)
+            ],
+            paths.index,
+        )
+        if narrowed.map(bool).equals(paths.map(bool)):
+            paths = narrowed
+    return replace(match, paths=paths)
+
+
+def _parts(image: str) -> list[str]:
+    *folders, name = unicodedata.normalize("NFC", image).casefold().split("/")
+    return [*folders, stem(name), *re.split(r"[_\-. ]", stem(name))]
 
 
 def _direct_root(values: list[str], exact: set[str], folder: Folder) -> tuple[Path, str] | None:

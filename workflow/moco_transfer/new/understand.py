@@ -9,18 +9,19 @@ from typing import Any
 
 import pandas as pd
 
-from moco_transfer.data.adapters.tables import SPLIT_NAMES
 from moco_transfer.data.labels import COLUMNS
+from moco_transfer.data.pattern import path_regex
 from moco_transfer.data.releases import RELEASES, find_tables
 from moco_transfer.errors import UserError
 from moco_transfer.new import words
-from moco_transfer.new.columns import guess_roles, judge_roles, why_not_split
+from moco_transfer.new.columns import Roles, guess_roles, judge_roles
 from moco_transfer.new.folders import read_names
-from moco_transfer.new.labels import Labels, guess_labels
-from moco_transfer.new.look import Folder, Notes, read_headers
+from moco_transfer.new.labels import Labels, guess_labels, measured
+from moco_transfer.new.look import Folder, Notes, count, read_headers
 from moco_transfer.new.tables import Match, Table
 
 # A release is recognised by its own files; a folder per class is too common to be one.
+ALONE = "each image counts as a patient, so scores are too high if some patients have several"
 KNOWN = ("mimic_cxr_jpg", "vindr_spinexr", "nih_chestxray14")
 
 
@@ -67,9 +68,15 @@ def understand_table(folder: Folder, table: Table, match: Match, name: str, note
         rows, [each for each in rows.columns if each not in (path, *roles.columns())], notes
     )
     if not labels:
+        numbers = measured(rows, [each for each in rows.columns if each not in (path, *roles.columns())])
+        why = (
+            f"; measured numbers are not learned (there is no regression): {', '.join(numbers)[:100]}"
+            if numbers
+            else ""
+        )
         raise UserError(
-            f"{table.file}: no column looks like a label; its columns are {', '.join(table.rows.columns)[:300]}; add a column of 1 "
-            "(present) and 0 (absent), or one with a few classes"
+            f"{table.file}: no column looks like a label; its columns are {', '.join(table.rows.columns)[:300]}{why}; add a column of "
+            "1 (present) and 0 (absent), or one with a few classes"
         )
     roles.patient = _complete_patients(folder, rows, path, roles.patient, reasons, notes)
     judge_roles(rows, roles, notes)
@@ -83,15 +90,7 @@ def understand_table(folder: Folder, table: Table, match: Match, name: str, note
         notes.found.append(
             f"{file} is a copy of the table with the columns that are used, because {' and '.join(reasons)}"
         )
-    section = {
-        "file": _relative(file, root),
-        "path": path,
-        "patient_id": roles.patient,
-        "study_id": roles.study,
-        "view": roles.view,
-        "official_split": roles.split,
-    }
-    section = {key: column for key, column in section.items() if column}
+    section = _columns(_relative(file, root), path, roles)
     return _understood("table", section, root, labels, copy, bool(roles.patient))
 
 
@@ -135,9 +134,7 @@ def _complete_patients(
             rows[column] = rows[column].fillna(rows[path])
         return column
     if (told := _patients_of(folder, rows[path].tolist(), notes)) is None:
-        notes.check.append(
-            "no column names the patient: each image counts as a patient, so scores are too high if some patients have several"
-        )
+        notes.check.append(f"no column names the patient: {ALONE}")
         return None
     reasons.append("patients are added")
     column = next(name for name in ("patient_id", "patient of the image") if name not in rows.columns)
@@ -191,99 +188,73 @@ def _joined(rows: pd.DataFrame, path: str, notes: Notes) -> pd.DataFrame:
 def understand_folders(folder: Folder, name: str, notes: Notes) -> Understanding:
     """Return what is understood of a folder without a table; DICOM headers and names that fit no pattern become a table ``name``.csv."""
     names = read_names(folder.images, notes)
-    columns = names.columns
-    labels = guess_labels(columns, names.labels, notes)
+    rows = names.columns.assign(path=folder.images)
+    labels = guess_labels(rows, names.labels, notes)
     if labels and isinstance(labels.rules, dict) and not labels.classes:
         new = {label: _label_name(label, rule) for label, rule in labels.rules.items()}
         labels.rules = {new[label]: rule for label, rule in labels.rules.items()}
         labels.reasons = {new[label]: reason for label, reason in labels.reasons.items()}
-    if len(folder.dicoms) == len(folder.images):
-        columns = _with_headers(folder, columns, notes)
-    elif labels and names.pattern:
-        columns = _judged_split(columns, notes)
-        pattern = (
-            names.pattern
-            if "split" in columns or "split" not in names.columns
-            else names.pattern.replace("{split}", "{folder}")
-        )
-        return _understood(
-            "folders", {"pattern": pattern}, folder.root, labels, None, "patient_id" in columns
-        )
-    columns = _judged_split(columns, notes)
-    if len(folder.dicoms) < len(folder.images) and {"patient_id", "study_id"} <= set(columns):
-        # Two patients may have a folder 'study1'.
-        columns["study_id"] = columns["patient_id"] + "/" + columns["study_id"]
-    copy = columns.assign(path=folder.images)
-    if "patient_id" in copy:
-        copy["patient_id"] = copy["patient_id"].fillna(copy["path"])
+    are_dicoms = len(folder.dicoms) == len(folder.images)
+    if are_dicoms:
+        rows = _with_headers(folder, rows, notes)
+    elif {"patient_id", "study_id"} <= set(rows):  # two patients may have a folder 'study1'
+        rows["study_id"] = rows["patient_id"] + "/" + rows["study_id"]
+    if "patient_id" in rows:
+        rows["patient_id"] = rows["patient_id"].fillna(rows["path"])
+    else:
+        notes.check.append(f"nobody knows which images are of one patient: {ALONE}")
+    roles = Roles(*(each if each in rows else None for each in ("patient_id", "study_id", "view", "split")))
+    judge_roles(rows, roles, notes)
+    pattern = names.pattern if roles.split else names.pattern.replace("{split}", "{folder}")
+    if labels and pattern and not are_dicoms and not any(map(path_regex(pattern).fullmatch, folder.left_out)):
+        return _understood("folders", {"pattern": pattern}, folder.root, labels, None, bool(roles.patient))
     file = Path.cwd() / f"{name}.csv"
+    why = ", and no pattern fits them all" if labels else ""
     notes.found.append(
-        f"{file} lists the images, because no table does; it may hold identifiers: do not share it"
+        f"{file} lists the images, because no table does{why}; it may hold identifiers: do not share it"
     )
     if not labels:
-        copy["label"] = None
-        labels = Labels(
-            ["label"],
-            columns=["label"],
-            reasons={"label": "blank: fill in 1 (present) or 0 (absent)"},
-            unlabeled="drop",
-        )
-    has_labels = copy[labels.columns].notna().any(axis=None)
-    roles = ("patient_id", "study_id", "view")
-    section = {"file": _relative(file, folder.root), "path": "path"} | {
-        each: each for each in roles if each in copy
-    }
-    if "split" in copy:
-        section["official_split"] = "split"
-    used = ["path", *(each for each in (*roles, "split") if each in copy), *labels.columns]
-    understood = _understood("table", section, folder.root, labels, copy[used], "patient_id" in copy)
-    understood.has_labels = bool(has_labels)
+        rows["label"] = None
+        reasons = {"label": "blank: fill in 1 (present) or 0 (absent)"}
+        labels = Labels(["label"], columns=["label"], reasons=reasons)
+    copy = rows[["path", *roles.columns(), *labels.columns]]
+    section = _columns(_relative(file, folder.root), "path", roles)
+    understood = _understood("table", section, folder.root, labels, copy, bool(roles.patient))
+    understood.has_labels = bool(copy[labels.columns].notna().any(axis=None))
     return understood
+
+
+def _columns(file: str, path: str, roles: Roles) -> dict[str, Any]:
+    """Return the keys of a table that say what its columns are."""
+    keys = ("file", "path", "patient_id", "study_id", "view", "official_split")
+    values = (file, path, roles.patient, roles.study, roles.view, roles.split)
+    return {key: value for key, value in zip(keys, values, strict=True) if value}
 
 
 def _label_name(label: str, rule: dict[str, Any]) -> str:
     """Return the name of a label that is made from folders: 'fracture' says more than 'class'."""
     values = rule.get("positive", [])
-    telling = len(values) == 1 and words.plain(values[0]) not in words.ANSWERS
-    return values[0] if telling else label
+    if any(words.ANSWERS & set(words.words_of(value)) - {"1"} for value in values):
+        return "positive" if set(map(words.plain, values)).isdisjoint(words.ANSWERS) else label
+    return values[0] if len(values) == 1 and words.plain(values[0]) not in words.ANSWERS else label
 
 
-def _judged_split(columns: pd.DataFrame, notes: Notes) -> pd.DataFrame:
-    """Return ``columns`` without a split that lacks training or test images, or that divides patients."""
-    if "split" not in columns:
-        return columns
-    sides = columns["split"].str.lower().map(SPLIT_NAMES)
-    why = why_not_split(sides, columns.get("patient_id"))
-    if not why:
-        return columns
-    notes.check.append(f"the folders' own splits are not used: {why}")
-    return columns.drop(columns="split")
-
-
-def _with_headers(folder: Folder, columns: pd.DataFrame, notes: Notes) -> pd.DataFrame:
-    """Return ``columns`` with patients, studies and views from the headers of the DICOMs, where these tell them apart."""
+def _with_headers(folder: Folder, rows: pd.DataFrame, notes: Notes) -> pd.DataFrame:
+    """Return ``rows`` with patients, studies and views from the headers of the DICOMs, where these tell them apart."""
     headers = read_headers(folder.root, folder.images)
-    columns = columns.copy()
-    for tag, role in (
-        ("PatientID", "patient_id"),
-        ("StudyInstanceUID", "study_id"),
-        ("ViewPosition", "view"),
-    ):
+    told = {"patient_id": "PatientID", "study_id": "StudyInstanceUID", "view": "ViewPosition"}
+    for role, tag in told.items():
         values = headers[tag]
-        least = 1 if role == "view" else 2
-        if values.nunique() < least or (role == "study_id" and values.isna().any()):
-            if role == "patient_id":
-                notes.check.append(
-                    "the DICOM headers do not tell patients apart (PatientID is blank, or always the same)"
-                )
-            continue
-        columns[role] = values
-        notes.found.append(f"DICOM headers: {tag} has {values.nunique():,} values for {len(values):,} images")
-    if {"patient_id", "study_id"} <= set(columns):
-        several = columns.groupby("study_id")["patient_id"].nunique() > 1
-        if several.any():
-            columns = columns.drop(columns="study_id")
-    return columns
+        if values.nunique() >= (1 if role == "view" else 2):
+            rows = rows.assign(**{role: values})
+            notes.found.append(
+                f"DICOM headers: {tag} has {count(values.nunique(), 'value')} for {len(values):,} images"
+            )
+        elif role == "patient_id":
+            notes.check.append(
+                "the DICOM headers do not tell patients apart (PatientID is blank, or always the same)"
+            )
+    return rows
 
 
 def _understood(

@@ -5,10 +5,13 @@ from __future__ import annotations
 import re
 import unicodedata
 
+SIGNS = {"+": "positive", "-": "negative", "−": "negative", "?": "unclear"}
+
 
 def plain(text: str) -> str:
     """Return ``text`` as words are compared: small letters, digits and minus signs, without accents; 1.0 is 1."""
     text = re.sub(r"^\s*(-?[0-9]+)\.0+\s*$", r"\1", text)
+    text = SIGNS.get(text.strip(), text)
     letters = unicodedata.normalize("NFKD", text.replace("ß", "ss")).casefold()
     return "".join(each for each in letters if each.isalnum() or each == "-")
 
@@ -38,7 +41,7 @@ def is_metadata(name: str) -> bool:
     return has(
         name,
         words="age alter edad sex sexo sexe date time year jahr dob side seite lado cote site scanner model device bmi kv kvp "
-        "mas dose race ethnicity bits rows columns width height weight size pixel spacing reader rater comment comments note "
+        "mas dose race ethnicity male female operator physician doctor arzt ward station bits rows columns width height weight size pixel spacing reader rater comment comments note "
         "notes text report name url license licence hash nr number index count follow up fold type manufacturer modality "
         "modalitat quality body part region",
         stems="geschlecht gender genero datum fecha birth geburt lateral hospital institut hersteller ethnic radiolog annotat "
@@ -47,7 +50,7 @@ def is_metadata(name: str) -> bool:
 
 
 def is_sex(name: str) -> bool:
-    return has(name, words="sex sexo sexe", stems="geschlecht gender genero")
+    return has(name, words="sex sexo sexe male female", stems="geschlecht gender genero")
 
 
 def is_patient(name: str) -> bool:
@@ -63,7 +66,7 @@ def is_patient(name: str) -> bool:
 
 
 def is_study(name: str) -> bool:
-    if has(name, words="date datum fecha time description type"):
+    if has(name, words="date time description type", stems="datum fecha"):
         return False
     return has(
         name,
@@ -122,8 +125,39 @@ NEGATIVE = NO_ANSWERS | _all(
     "normal healthy gesund benign benigne benigno gutartig control kontrolle sano sain nofinding nofindings unremarkable "
     "ohnebefund ob unauffallig"
 )
-UNCERTAIN = _all("-1 uncertain unclear maybe equivocal fraglich unsicher unklar dudoso incierto")
+UNCERTAIN = _all(
+    "-1 uncertain unclear unknown unk indeterminate unbekannt desconocido inconnu maybe equivocal fraglich unsicher unklar dudoso incierto"
+)
 # What the table adapter reads as 1, 0 and -1 without a rule.
 READ_AS_THEY_ARE = _all("1 0 -1 true false yes no")
 # What the parts of a file's name say of the view or the side.
 VIEWS = _all("ap pa lat lateral frontal ll l r left right links rechts")
+# From the healthy to the ill.
+SEVERITIES = (
+    _all("none no normal healthy absent keine normal ninguno"), _all("minimal trace questionable doubtful"),
+    _all("mild slight leicht leve"), _all("moderate mittel mittelgradig moderado"), _all("severe marked schwer hochgradig grave severo"),
+)  # fmt: skip
+ROMAN = ("0", "i", "ii", "iii", "iv", "v", "vi", "vii", "viii", "ix", "x")
+# Folders of copies of the images, or of what was drawn on them.
+COPIES = _all("images image img imgs jpg jpeg jpegs png pngs dicom dicoms dcm raw original originals bilder")
+UNLABELLED = _all("unknown unlabeled unlabelled nolabel unsorted unbekannt")
+
+
+def ranks(values: list[str]) -> list[int] | None:
+    """Return the grade of each value ('KL2', 'Grade III', 'mild'), or None if they are no grades of one scale."""
+    texts = [plain(value) for value in values]
+    words = [next((rank for rank, known in enumerate(SEVERITIES) if text in known), None) for text in texts]
+    if None not in words and len(set(words)) == len(values) > 2:
+        return [sorted(words).index(rank) for rank in words]
+    split = [re.fullmatch(r"(.*?)[\s:_-]*([0-9]{1,2}|[IVX]{1,4})", value.strip()) for value in values]
+    if not all(split) or len({plain(match[1]) for match in split}) > 1:
+        return None
+    if any(match[2].isdigit() for match in split):
+        numbers = [int(match[2]) if match[2].isdigit() else -1 for match in split]
+    else:
+        numbers = [
+            ROMAN.index(match[2].casefold()) if match[2].casefold() in ROMAN else -1 for match in split
+        ]
+    if len(set(numbers)) != len(values) or not 0 <= min(numbers) <= max(numbers) <= 10:
+        return None
+    return numbers if plain(split[0][1]) == "" or is_grade(split[0][1]) else None

@@ -8,9 +8,8 @@ from typing import Any
 import yaml
 
 from moco_transfer.escape import printable
-from moco_transfer.new.choose import Choice
-from moco_transfer.new.look import Folder, Notes
-from moco_transfer.new.machine import Machine
+from moco_transfer.new.choose import SPEED, Choice, Machine
+from moco_transfer.new.look import Notes, count
 from moco_transfer.new.understand import Understanding
 
 WIDTH = 120
@@ -84,7 +83,6 @@ def config_text(
     raw: dict[str, Any],
     understood: Understanding,
     choice: Choice,
-    folder: Folder,
     machine: Machine,
     notes: Notes,
 ) -> str:
@@ -110,7 +108,7 @@ def config_text(
         f"    root: {value(dataset['root'])}",
         *_listing(dataset, understood),
         "    shareable: false # no image and no identifier enters a figure, a table or the report",
-        f"    store: {value(dataset['store'])}{comment(_store_reason(understood, folder))}",
+        f"    store: {value(dataset['store'])}{comment(_store_reason(understood))}",
         f"    split: {value(dataset['split'])}{comment(choice.split_reason + '; ' + ', '.join(f'{count:,} {side}' for side, count in sizes.items()))}",
         f"    labels: {value(dataset['labels'])}{comment(_labels_reason(understood))}",
         "",
@@ -121,8 +119,8 @@ def config_text(
             if understood.multiclass
             else []
         ),
-        f"    percents: {value(choice.percents)}{comment('of the training images are labelled: ' + percents)}",
-        f"    limited: {value(choice.limited)}{comment('MoCo is also trained on only these labelled images; it needs some 30')}",
+        f"    percents: {value(choice.percents)}{comment('of the training images that are labelled: ' + percents)}",
+        f"    limited: {value(choice.limited)}{comment('at these percentages, MoCo is also trained on the labelled images alone; it needs some 30')}",
         "",
         "sources: # what finetuning starts from",
         "  none: [] # the network trained on ImageNet, without MoCo",
@@ -140,7 +138,7 @@ def config_text(
     unit = (
         "images of one patient are alike, so patients are resampled"
         if choice.several
-        else "each image is a patient"
+        else "no two images are known to be of one patient"
     )
     lines += ["evaluation:", f"  unit: {value(raw['evaluation']['unit'])}{comment(unit)}"]
     return "\n".join(lines) + "\n"
@@ -153,17 +151,15 @@ def _listing(dataset: dict[str, Any], understood: Understanding) -> list[str]:
         return []
     lines = [f"    {dataset['adapter']}:"]
     for key, entry in section.items():
-        if key == "labels" and isinstance(entry, dict):
+        if key == "labels":
             lines.append("      labels:")
-            for label, rule in entry.items():
-                lines.append(
-                    f"        {value(label)}: {value(rule)}{comment(understood.comments.get(label, ''))}"
+            for label in entry:
+                text = (
+                    f"{value(label)}: {value(entry[label])}"
+                    if isinstance(entry, dict)
+                    else f"- {value(label)}"
                 )
-        elif key == "labels":
-            lines.append("      labels:")
-            lines += [
-                f"        - {value(label)}{comment(understood.comments.get(label, ''))}" for label in entry
-            ]
+                lines.append(f"        {text}{comment(understood.comments.get(label, ''))}")
         elif key == "classes":
             lines.append(f"      classes: {value(entry)}{comment(understood.comments.get('', ''))}")
         else:
@@ -171,13 +167,13 @@ def _listing(dataset: dict[str, Any], understood: Understanding) -> list[str]:
     return lines
 
 
-def _store_reason(understood: Understanding, folder: Folder) -> str:
-    text = "whole images, with black borders to make them square"
-    return text + (
-        "; three channels, because a sample has colours"
+def _store_reason(understood: Understanding) -> str:
+    colour = (
+        "three channels, because a sample has colours"
         if understood.colour
-        else "; grey, as the images of a sample are"
+        else "grey, as most of a sample are"
     )
+    return f"whole images, with black borders to make them square; {colour}"
 
 
 def _labels_reason(understood: Understanding) -> str:
@@ -190,7 +186,7 @@ def _labels_reason(understood: Understanding) -> str:
 def _effort_lines(choice: Choice, machine: Machine) -> list[str]:
     if choice.epochs is None:
         return []
-    why = f"{machine.cores} cores train on about {65 * machine.cores} images/s, so the whole run takes about {_hours(choice.hours)}"
+    why = f"{machine.cores} cores train on about {SPEED * machine.cores} images/s, so the whole run takes about {duration(choice.hours)}"
     return [
         f"n_subsets: {choice.n_subsets} # random choices of the labelled images, to see how much depends on them",
         "",
@@ -207,5 +203,5 @@ def _effort_lines(choice: Choice, machine: Machine) -> list[str]:
     ]
 
 
-def _hours(hours: float) -> str:
-    return f"{max(1, round(hours * 60))} minutes" if hours < 1.5 else f"{hours:.1f} hours"
+def duration(hours: float) -> str:
+    return count(max(1, round(hours * 60)), "minute") if hours < 1.5 else f"{hours:.1f} hours"
