@@ -58,7 +58,7 @@ def test_make_new_and_then_the_dry_run(folder):
     assert run.returncode == 0, run.stderr
     assert "Please check" in run.stdout or "Then run everything" in run.stdout
     commands = [shlex.split(line)[1:] for line in run.stdout.splitlines() if "--configfile" in line]
-    everything, card = [planned(snakemake(*each, "-n", directory=directory).stdout) for each in commands]
+    card, everything = [planned(snakemake(*each, "-n", directory=directory).stdout) for each in commands]
     assert everything["index"] == everything["pretrain"] == everything["data_card"] == 1
     assert everything["subset"] == 9
     assert card["data_card"] == 1
