@@ -256,7 +256,7 @@ def test_views_without_augmentation_are_refused():
     settings = {
         "linear": {"epochs": 3, "views": 2},
         "end_to_end": {"budgets": [1]},
-        "optimizers": {"chest": optimizer},
+        "optimizers": {"default": optimizer},
         "checkpoint": "last",
     }
     with pytest.raises(ValueError, match=r"linear\.views is 2 and augment is none"):
