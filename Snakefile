@@ -39,6 +39,7 @@ onstart:
 
 onsuccess:
     forget_finished(Path(f"results/{CONFIG.run}"))
+    say_what_to_read()
 
 
 localrules:

@@ -191,6 +191,16 @@ def require_gpus(jobs):
             sys.exit(found.stderr.strip())
 
 
+def say_what_to_read():
+    """Print the result that a person reads first, once it is there: the advice, or before it the data cards."""
+    results = Path(f"results/{CONFIG.run}")
+    advice = results / "tables" / "advice.md"
+    cards = [results / "cards" / f"{name}.md" for name in carded_datasets(CONFIG)]
+    there = [str(path) for path in ([advice] if advice.exists() else cards) if path.exists()]
+    if there:
+        print(f"Read {' and '.join(there)}", file=sys.stderr)
+
+
 # Paths. A path names a result: target, source, replicate of the encoder, mode, percentage, fold of the split, labelled subset.
 # There is one replicate and one fold today.
 
