@@ -11,7 +11,7 @@ from scipy import stats
 from subsets import subsets_summary
 
 from moco_transfer.config import stages
-from moco_transfer.config.experiment import Controls
+from moco_transfer.config.analysis import Controls
 from moco_transfer.data.split import size_sample
 from moco_transfer.errors import UserError
 from moco_transfer.statistics.controls import control_questions, controls_table, subset_scatter

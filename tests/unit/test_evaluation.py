@@ -9,7 +9,7 @@ from made_up_predictions import CLASSES, IMAGES, rewrite, write_predictions
 from scipy.stats import t as student
 from sklearn.metrics import roc_auc_score
 
-from moco_transfer.config.experiment import Evaluation
+from moco_transfer.config.analysis import Evaluation
 from moco_transfer.errors import UserError
 from moco_transfer.statistics.auroc import auroc_influence, influence_covariance
 from moco_transfer.statistics.bootstrap import resample_counts

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from moco_transfer.config.experiment import Similarity
+from moco_transfer.config.analysis import Similarity
 from moco_transfer.errors import UserError
 from moco_transfer.seeds import stream
 from moco_transfer.similarity import subspaces

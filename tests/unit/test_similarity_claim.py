@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from moco_transfer.config.experiment import Similarity
+from moco_transfer.config.analysis import Similarity
 from moco_transfer.similarity.pairwise import compare
 from moco_transfer.similarity.subspaces import random_rotation
 from moco_transfer.statistics.claims import claims_table

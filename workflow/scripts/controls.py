@@ -2,7 +2,7 @@
 
 import pandas as pd
 
-from moco_transfer.config.experiment import Controls
+from moco_transfer.config.analysis import Controls
 from moco_transfer.errors import in_one_line
 from moco_transfer.report.names import MODE_LABELS, left_out_note
 from moco_transfer.report.tables import effect_text, p_value_text, write_table

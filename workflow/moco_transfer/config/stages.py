@@ -24,10 +24,10 @@ from moco_transfer.config import (
     Section,
     Task,
 )
+from moco_transfer.config.analysis import Evaluation, Similarity
 from moco_transfer.config.augmentation import OptionalAugmentation
 from moco_transfer.config.datasets import Folders, Labels, Phantom, Split, Store, Table
 from moco_transfer.config.encoders import Encoder, Side, Taps
-from moco_transfer.config.experiment import Evaluation, Similarity
 from moco_transfer.config.training import Moco, Optimizer, Probe, Schedule
 
 Seed = Annotated[int, Field(ge=0)]

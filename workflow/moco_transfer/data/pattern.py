@@ -8,11 +8,11 @@ Importing Snakemake takes longer than most stages, so its few lines are written 
 from __future__ import annotations
 
 import hashlib
-import os
 import re
 import unicodedata
-from collections.abc import Callable
 from pathlib import Path
+
+from moco_transfer.data.image_list import files_below
 
 WILDCARD = re.compile(r"\{\s*(?P<name>\w+)\s*(?:,(?P<regex>(?:[^{}]|\{\d+(?:,\d*)?\})+))?\}")
 
@@ -45,21 +45,6 @@ def path_regex(pattern: str) -> re.Pattern[str]:
         return re.compile("".join(parts))
     except re.error as error:
         raise ValueError(f"pattern: it is not a regular expression ({error.msg}); correct it") from None
-
-
-def files_below(root: str | Path, onerror: Callable[[OSError], None] | None = None) -> tuple[list[str], int]:
-    """Return the paths of the files below ``root``, relative to it and sorted, and how many links to folders were not followed.
-
-    Hidden files and folders are left out. ``onerror`` gets the error of each folder that cannot be listed.
-    """
-    found, linked, top = [], 0, str(root)
-    for folder, folders, files in os.walk(top, onerror=onerror):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        linked += sum(Path(folder, name).is_symlink() for name in folders)
-        above = os.path.relpath(folder, top)
-        prefix = "" if above == "." else f"{above}/"
-        found += [prefix + name for name in files if not name.startswith(".")]
-    return sorted(found), linked
 
 
 def names_digest(root: str | Path, pattern: str) -> str:

@@ -24,7 +24,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from moco_transfer.config import stages
-from moco_transfer.config.experiment import Similarity
+from moco_transfer.config.analysis import Similarity
 from moco_transfer.errors import UserError
 from moco_transfer.files import write_parquet
 from moco_transfer.seeds import stream

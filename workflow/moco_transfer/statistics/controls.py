@@ -15,7 +15,8 @@ import numpy as np
 import pandas as pd
 from scipy.special import chdtri
 
-from moco_transfer.config.experiment import LIMITED, LIMITED_STEPS, NONE_LONGER, Controls
+from moco_transfer.config.analysis import Controls
+from moco_transfer.config.experiment import LIMITED, LIMITED_STEPS, NONE_LONGER
 from moco_transfer.statistics.evidence import ANSWERS, Evidence, Weights, difference, holm, verdict
 
 DOMAIN = "At equal size and steps, is the domain of {a} better than that of {b}?"

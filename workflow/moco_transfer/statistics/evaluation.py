@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 
 from moco_transfer.config import stages
-from moco_transfer.config.experiment import Evaluation
+from moco_transfer.config.analysis import Evaluation
 from moco_transfer.errors import UserError
 from moco_transfer.files import write_parquet
 from moco_transfer.statistics.auroc import (

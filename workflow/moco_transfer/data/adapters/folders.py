@@ -22,7 +22,8 @@ from moco_transfer.data.adapters.identity import checked
 from moco_transfer.data.adapters.label_rules import made_labels
 from moco_transfer.data.adapters.tables import BLANKS, refuse, refuse_blanks
 from moco_transfer.data.image_file import SUFFIXES, is_image
-from moco_transfer.data.pattern import WILDCARD, files_below, path_regex, wildcard_names
+from moco_transfer.data.image_list import files_below
+from moco_transfer.data.pattern import WILDCARD, path_regex, wildcard_names
 from moco_transfer.errors import UserError
 from moco_transfer.escape import UNPRINTABLE
 
