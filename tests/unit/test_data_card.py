@@ -282,7 +282,12 @@ def test_thousands_of_sizes_become_few_dots() -> None:
 
 
 def read_of(tables: Tables, listing: Listing, **texts) -> Reading:
-    return read_as(listing, tables.index, pd.DataFrame(texts))
+    return read_as(
+        listing,
+        tables.index,
+        pd.DataFrame(texts),
+        {"do not match the pattern": 3, "have another view or none": 0},
+    )
 
 
 GRADE = {"label 0": {"from": "grade", "at_least": 2}, "label 1": {"from": "<b>", "positive": ["x", "|"]}}
@@ -352,6 +357,7 @@ def test_the_card_says_how_folders_were_read() -> None:
     assert "## How the folders were read" in page and "| path | the pattern |" in page
     assert "The pattern is {kl}/{patient\\_id}\\_{n}.png: 400" in page and "| not used | n |" in page
     assert "| kl | label 0: 200; label 1: 200; label 2: 0 | 0 |" in page
+    assert "**Images left out:** 3 do not match the pattern.\n" in page
 
 
 def test_a_release_has_no_section_on_its_reading(card: DataCard) -> None:

@@ -387,6 +387,16 @@ def test_the_index_stage_writes_what_it_read(knees, tmp_path):
     assert failed.returncode == 1 and "wildcard 'split'" in failed.stderr and "SECRET" not in failed.stderr
 
 
+def test_images_that_are_left_out_are_counted(tmp_path):
+    for name in ("a/AP_1.png", "a/LAT_2.png", "b/AP_3.PNG", "b/notes.txt", "4.jpg"):
+        touch(tmp_path / "images" / name)
+    listing = folders("{patient_id}/{view}_{n}.png", labels={"frontal": {"from": "view", "positive": ["AP"]}})
+    chosen = stages.Index(adapter="folders", labeler="chexpert", views=["AP"], table=None, folders=listing)
+    index, reading = adapters.read_release(chosen, tmp_path / "images", 0.0)
+    assert index["path"].tolist() == ["a/AP_1.png"]
+    assert reading.left_out == {"do not match the pattern": 2, "have another view or none": 1}
+
+
 def test_a_release_has_an_empty_reading(tmp_path):
     touch(tmp_path / "cats" / "1.png")
     chosen = stages.Index(adapter="image_folder", labeler="chexpert", views=None, table=None, folders=None)

@@ -75,7 +75,7 @@ def _official_splits(config: Config, name: str) -> Images:
         from moco_transfer.data.adapters.folders import find_images
         from moco_transfer.data.adapters.tables import split_values
 
-        images = find_images(Path(dataset.root), dataset.folders.pattern)
+        images, _ = find_images(Path(dataset.root), dataset.folders.pattern)
         splits = split_values(images["split"], dataset.root) if "split" in images else [None] * len(images)
         return Images(Counter(splits), f"the images in {dataset.root}/")
     elif dataset.table:

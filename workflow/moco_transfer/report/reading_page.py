@@ -41,6 +41,7 @@ def section(reading: Reading) -> list[str]:
         f"## How the {source} {'was' if source == 'table' else 'were'} read",
         "",
         f"The {name} is {escape.markdown(reading.name)}: {reading.images:,} images, {reading.studies:,} studies, {_patients_text(reading)}.",
+        *_left_out_text(reading),
         "",
         markdown(pd.DataFrame(roles.items(), columns=["role", column]), f"The {column} of each role."),
         markdown(labels, f"What the labels are made from, before images are left out.{shown}"),
@@ -65,6 +66,11 @@ def facts(reading: Reading) -> list[str]:
     rule = textwrap.shorten(f"{' or '.join(first.columns)} is {first.rule}", 120, placeholder=" ...")
     others = f"; {more:,} more label{'s' if more > 1 else ''}" if more else ""
     return [f"{columns}: {roles}", f"{_patients_text(reading)}; '{first.label}' is 1 if {rule}{others}"]
+
+
+def _left_out_text(reading: Reading) -> list[str]:
+    reasons = "; ".join(f"{count:,} {why}" for why, count in reading.left_out.items())
+    return [f"**Images left out:** {reasons}."] if reasons else []
 
 
 def _roles(reading: Reading) -> dict[str, str]:

@@ -31,7 +31,7 @@ ADAPTERS = {
     "nih_chestxray14": nih_chestxray14.read,
     "image_folder": image_folder.read,
 }
-# A user's own images: these return the index and the texts that it was made from, with the same row labels.
+# A user's own images: these return the index, the texts that it was made from, with the same row labels, and the images left out.
 LISTINGS = {"table": own_table.read, "folders": folders.read}
 
 
@@ -55,12 +55,15 @@ def read_release(
         raise UserError(f"{root}: {found}; set the dataset's root to where the release was unpacked")
     listing = settings.table or settings.folders
     if listing:
-        index, texts = LISTINGS[settings.adapter](root, settings)
+        index, texts, others = LISTINGS[settings.adapter](root, settings)
         texts = texts.reset_index(drop=True)
     else:
         index = ADAPTERS[settings.adapter](root, settings)
     if settings.views is not None:
         index = keep_views(index, settings.views, str(root))
     require_images(index, root, max_quarantined, settings.table.file if settings.table else None)
-    reading = read_as(listing, index, texts.loc[index.index]) if listing else None
+    if not listing:
+        return index.reset_index(drop=True), None
+    left_out = {"do not match the pattern": others, "have another view or none": len(texts) - len(index)}
+    reading = read_as(listing, index, texts.loc[index.index], left_out)
     return index.reset_index(drop=True), reading

@@ -33,21 +33,21 @@ PATH = "the path"
 log = logging.getLogger(__name__)
 
 
-def read(root: Path, settings: stages.Index) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Return the index of the images below ``root`` that match the pattern, by path, and the texts of the wildcards.
+def read(root: Path, settings: stages.Index) -> tuple[pd.DataFrame, pd.DataFrame, int]:
+    """Return the index of the images below ``root`` that match the pattern, by path, the texts of the wildcards, and the number of other images.
 
     Raises UserError if no image matches, and for what ``identity.checked`` and ``label_rules.made_labels`` refuse. Messages
     count the images by path, from 1.
     """
     folders = settings.folders
-    rows = find_images(root, folders.pattern)
+    rows, others = find_images(root, folders.pattern)
     columns, names = _identified(rows, folders, root)
     columns = checked(columns, names, root)
-    return index.build(columns, made_labels(rows, folders, root), str(root)), rows
+    return index.build(columns, made_labels(rows, folders, root), str(root)), rows, others
 
 
-def find_images(root: Path, pattern: str) -> pd.DataFrame:
-    """Return the images below ``root`` that match ``pattern``, sorted by path: path and the text of each wildcard.
+def find_images(root: Path, pattern: str) -> tuple[pd.DataFrame, int]:
+    """Return the images below ``root`` that match ``pattern``, sorted by path: path and the text of each wildcard; and how many do not.
 
     Hidden files and folders are skipped, and links to folders too, because what they lead to is either in the root anyway or
     outside. Raises UserError if no image matches or a folder cannot be listed.
@@ -76,9 +76,8 @@ def find_images(root: Path, pattern: str) -> pd.DataFrame:
         )
     texts = {name: [matches[path][name].strip(BLANKS) or None for path in found] for name in names}
     numbers = pd.RangeIndex(1, len(found) + 1, name="image")
-    return pd.DataFrame({name: pd.Series(texts[name], numbers, "str") for name in names}).assign(
-        **{PATH: pd.Series(found, numbers, "str")}
-    )
+    rows = pd.DataFrame({name: pd.Series(texts[name], numbers, "str") for name in names})
+    return rows.assign(**{PATH: pd.Series(found, numbers, "str")}), len(others)
 
 
 def _files(root: Path) -> list[str]:

@@ -35,8 +35,10 @@ LOST_DIGITS = (
 log = logging.getLogger(__name__)
 
 
-def read(root: Path, settings: stages.Index) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Return the index of the images that the file ``settings.table.file`` lists, in its order, and the file's columns as text.
+def read(root: Path, settings: stages.Index) -> tuple[pd.DataFrame, pd.DataFrame, int]:
+    """Return the index of the images that the file ``settings.table.file`` lists, in its order, the file's columns as text, and 0.
+
+    No row is left out; what else is in the folder is not looked at.
 
     Raises UserError that names the line of a CSV, or the row of a Parquet file, for a blank or duplicate
     identifier, a path that leaves ``root`` or occurs twice, an unknown label or split, a study of several
@@ -56,7 +58,7 @@ def read(root: Path, settings: stages.Index) -> tuple[pd.DataFrame, pd.DataFrame
     for column in identifiers:
         refuse(rows[column].str.fullmatch(SCIENTIFIC), path, LOST_DIGITS, column)
     columns = checked(columns, roles, path)
-    return index.build(columns, made_labels(rows, table, path), str(path)), rows
+    return index.build(columns, made_labels(rows, table, path), str(path)), rows, 0
 
 
 def _columns_by_role(table: Table, path: Path) -> dict[str, str]:

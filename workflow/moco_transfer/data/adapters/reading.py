@@ -65,14 +65,15 @@ class ColumnReading(_Part):
 class Reading(_Part):
     """How a table or folders were read: ``source`` is 'table' or 'folders', ``name`` the file or the pattern.
 
-    ``roles`` has the column of each role, or none; ``unused`` the wildcards that have no role and make no label. ``median`` and
-    ``most`` are images per patient.
+    ``roles`` has the column of each role, or none; ``unused`` the wildcards that have no role and make no label; ``left_out`` the
+    images that are not in the index, by reason. ``median`` and ``most`` are images per patient.
     """
 
     source: str
     name: str
     roles: dict[str, str | None]
     unused: list[str]
+    left_out: dict[str, int]
     images: int
     studies: int
     patients: int
@@ -125,8 +126,11 @@ class Reading(_Part):
         return f"each image counts as a {role.removesuffix('_id')}"
 
 
-def read_as(listing: Listing, index: pd.DataFrame, texts: pd.DataFrame) -> Reading:
-    """Return how the images of ``index`` were read from ``texts``, the columns of a table or the wildcards of a pattern."""
+def read_as(listing: Listing, index: pd.DataFrame, texts: pd.DataFrame, left_out: dict[str, int]) -> Reading:
+    """Return how the images of ``index`` were read from ``texts``, the columns of a table or the wildcards of a pattern.
+
+    ``left_out`` counts the images that are in neither, by reason.
+    """
     patients = index["patient_id"].value_counts()
     unused = []
     if isinstance(listing, Folders):
@@ -139,6 +143,7 @@ def read_as(listing: Listing, index: pd.DataFrame, texts: pd.DataFrame) -> Readi
         name=Path(listing.file).name if isinstance(listing, Table) else listing.pattern,
         roles=listing.roles,
         unused=unused,
+        left_out={why: count for why, count in left_out.items() if count},
         images=len(index),
         studies=len(index[["patient_id", "study_id"]].drop_duplicates()),
         patients=len(patients),
