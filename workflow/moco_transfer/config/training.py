@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from moco_transfer.config import CheckpointChoice, Name, Positive, Rate, Section
 from moco_transfer.config.augmentation import Augmentation, OptionalAugmentation
@@ -12,6 +12,12 @@ from moco_transfer.config.encoders import Encoder, Side
 
 DEFAULT = "default"
 """The schedule of every source, and the optimiser of every target, without a line of its own."""
+
+
+def _with_a_default(entries: dict[str, Any]) -> dict[str, Any]:
+    if DEFAULT not in entries:
+        raise ValueError(f"'{DEFAULT}' is missing; it serves all that have no line of their own")
+    return entries
 
 
 class Model(Section):
@@ -69,17 +75,9 @@ class Pretraining(Section):
     probe: Probe | None = Field(
         description="A linear classifier on frozen features, which only monitors the training (`metrics.csv`). If null, there is none. A finished training is not repeated for another probe."
     )
-    schedules: dict[Name, Schedule] = Field(
+    schedules: Annotated[dict[Name, Schedule], AfterValidator(_with_a_default)] = Field(
         description="For each source; `default` is for those without a line of their own. `limited` uses the schedule of its target, and a size control without a line that of the dataset that sets its size."
     )
-
-    @model_validator(mode="after")
-    def _has_a_default(self) -> Pretraining:
-        if DEFAULT not in self.schedules:
-            raise ValueError(
-                f"schedules: '{DEFAULT}' is missing; add it for sources without a line of their own"
-            )
-        return self
 
     def schedule(self, source: str) -> Schedule:
         """Return the schedule of MoCo on ``source``."""
@@ -112,7 +110,7 @@ class EndToEnd(Section):
 class Finetune(Section):
     linear: Linear
     end_to_end: EndToEnd
-    optimizers: dict[Name, Optimizer] = Field(
+    optimizers: Annotated[dict[Name, Optimizer], AfterValidator(_with_a_default)] = Field(
         description="For each target; `default` is for those without a line of their own."
     )
     augment: OptionalAugmentation = Field(
@@ -125,14 +123,6 @@ class Finetune(Section):
     def optimizer(self, target: str) -> Optimizer:
         """Return the optimiser of finetuning on ``target``."""
         return self.optimizers.get(target, self.optimizers[DEFAULT])
-
-    @model_validator(mode="after")
-    def _has_a_default(self) -> Finetune:
-        if DEFAULT not in self.optimizers:
-            raise ValueError(
-                f"optimizers: '{DEFAULT}' is missing; add it for targets without a line of their own"
-            )
-        return self
 
     @model_validator(mode="after")
     def _views_are_augmented(self) -> Finetune:
