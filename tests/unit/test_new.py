@@ -301,6 +301,14 @@ def test_dicoms_of_any_name_with_a_table(here, capsys):
     assert "60 DICOM images" in made.out
 
 
+def test_images_whose_patient_nobody_tells_are_counted(here, capsys):
+    names = [f"{side}/{row}.dcm" for row in range(30) for side in ("sick", "well")]
+    for number, name in enumerate(names):
+        write_dicom(here / "d" / name, PatientID="" if number < 4 else f"P{number // 4}")
+    out = make(capsys, here / "d").out.split("Please check")[1]
+    assert "nothing tells the patient of 4 images; each counts as a patient of its own" in out
+
+
 def test_colour_photos(here, capsys):
     spine(here / "skin").to_csv(here / "skin/t.csv", index=False)
     write_images(here / "skin", NAMES, colour=True)

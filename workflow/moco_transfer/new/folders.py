@@ -196,8 +196,6 @@ def _find_patients(stems: pd.Series, last: str, columns: dict, notes: Notes) -> 
             continue
         columns["patient_id"] = found
         text = f"file names are taken to begin with the patient: {known.nunique():,} patients for {len(known):,} images"
-        if len(known) < len(stems):
-            text += f"; the other {len(stems) - len(known):,} images count as patients of their own"
         notes.check.append(text)
         fits = len(known) == len(stems) and last == "{file}"
         return f"{{patient_id,{regex}}}{{rest,{rest}}}" if fits else ""

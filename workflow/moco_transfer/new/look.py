@@ -206,7 +206,9 @@ def read_headers(root: Path, names: list[str]) -> pd.DataFrame:
             with open_image(root / name) as file:
                 header = dcmread(file, stop_before_pixels=True, force=True, specific_tags=list(TAGS))
                 found = {tag: str(header.get(tag) or "").strip() or None for tag in TAGS}
-        except Exception:
+        except (
+            Exception
+        ):  # pydicom raises all kinds; such a file tells nothing, and packing will say what is wrong with it
             pass
         rows.append(found)
     return pd.DataFrame(rows, columns=list(TAGS), dtype=object)

@@ -153,11 +153,19 @@ def _patients_of(folder: Folder, images: list[str], notes: Notes) -> list[str] |
             patients, source = headers, "DICOM headers hold the patient"
     if patients is None:
         return None
+    _note_blanks(patients, notes)
     patients = patients.fillna(pd.Series(images))
     notes.check.append(
         f"no column names the patient, but {source}: {patients.nunique():,} for {len(images):,} images, which are kept together"
     )
     return patients.tolist()
+
+
+def _note_blanks(patients: pd.Series, notes: Notes) -> None:
+    if blank := int(patients.isna().sum()):
+        notes.check.append(
+            f"nothing tells the patient of {count(blank, 'image')}; each counts as a patient of its own"
+        )
 
 
 def _relative(file: Path, root: Path) -> str:
@@ -200,6 +208,7 @@ def understand_folders(folder: Folder, name: str, notes: Notes) -> Understanding
     elif {"patient_id", "study_id"} <= set(rows):  # two patients may have a folder 'study1'
         rows["study_id"] = rows["patient_id"] + "/" + rows["study_id"]
     if "patient_id" in rows:
+        _note_blanks(rows["patient_id"], notes)
         rows["patient_id"] = rows["patient_id"].fillna(rows["path"])
     else:
         notes.check.append(f"nobody knows which images are of one patient: {ALONE}")
