@@ -25,9 +25,8 @@ wildcard_constraints:
     source=one_of([*ALL_SOURCES, *SUBSET_SOURCES]),
     percent=one_of(percent for target in CONFIG.targets.values() for percent in target.percents),
     subset=one_of(map(str, SUBSETS)),
-    # One encoder per source and one split per dataset today; result paths keep a place for more.
-    replicate="1",
-    fold="1",
+    replicate=one_of(str(number) for source in ALL_SOURCES for number in replicates(CONFIG, source)),
+    fold=one_of(str(number) for dataset in CONFIG.datasets for number in folds(CONFIG, dataset)),
 
 
 report: "workflow/report/workflow.rst"

@@ -42,7 +42,7 @@ def write_predictions(
                     path = folder / mode / percent / source / f"subset{subset}.parquet"
                     path.parent.mkdir(parents=True, exist_ok=True)
                     pd.concat(parts).to_parquet(path, index=False)
-                    files.append(PredictionsFile(source, mode, percent, subset, path))
+                    files.append(PredictionsFile(source, mode, percent, subset, 1, 1, path))
     return files
 
 

@@ -119,7 +119,7 @@ def test_the_stage_chooses_by_the_configured_images_even_if_the_matched_ones_hav
     files = end_to_end(write_predictions(tmp_path, percents=("1",), sources=("none", "chest"), n_subsets=2))
     pd.DataFrame({"row": [0]}).to_parquet(tmp_path / "subset.parquet")
     settings = {"target": "chest", "percents": ["1"], "average": "weighted", "seed": 1}
-    settings["jobs"] = [(file.source, file.mode, file.percent, file.subset) for file in files]
+    settings["jobs"] = [(file.source, file.mode, file.percent, file.subset, 1, 1) for file in files]
     paths = ["--predictions", *(str(file.path) for file in files), "--subsets", f"{tmp_path}/subset.parquet"]
     paths += ["--budgets", f"{tmp_path}/budgets.csv"]
 

@@ -373,7 +373,7 @@ def test_controls_add_their_cells_and_their_sources(controls):
     named["pretraining"]["schedules"]["chest-as-spine"] = {"epochs": 7, "batch": 8, "lr": 1, "bn_groups": 1}
     assert check(named).schedule("chest-as-spine").epochs == 7
     jobs = finetuning_jobs(config, "spine", ["end_to_end"])
-    assert ("none-longer", "end_to_end", "1", 3) in jobs
+    assert ("none-longer", "end_to_end", "1", 3, 1, 1) in jobs
     assert not [job for job in jobs if job[0] in ("chest-as-spine", "limited-steps")]
 
 

@@ -15,7 +15,8 @@ from moco_transfer.config.analysis import Controls
 from moco_transfer.data.split import size_sample
 from moco_transfer.errors import UserError
 from moco_transfer.statistics.controls import control_questions, controls_table, subset_scatter
-from moco_transfer.statistics.evidence import Contrast, EstimateKey, Evidence
+from moco_transfer.statistics.contrast import Contrast
+from moco_transfer.statistics.evidence import EstimateKey, Evidence
 
 CONTROLS = Controls.model_validate(
     {
@@ -66,7 +67,8 @@ def test_answers_are_paired_contrasts_with_holms_correction_within_the_question(
     assert list(table["percent"]) == ["1", "10"]  # no chest here: the question about size is left out
     difference = np.subtract(*by_percent["1"])
     se = np.sqrt(2e-6 + difference.var(ddof=1) / 3)
-    contrast = Contrast(difference.mean(), se, difference.var(ddof=1) / 3 / se**2, 2)
+    contrast = Contrast(difference.mean(), 2e-6, difference.var(ddof=1) / 3, 2)
+    assert contrast.se == pytest.approx(se)
     first = table.iloc[0]
     assert first["effect"] == pytest.approx(difference.mean())
     assert first["p"] == pytest.approx(2 * contrast.p_above(0.0))  # Holm: of two
@@ -91,13 +93,15 @@ def test_further_subsets_count_for_the_variance_but_not_for_the_average():
     estimates = frame.assign(auroc=[0.8, 0.7], selected=True, n_subsets=3)
     generator = np.random.default_rng(0)
     many = generator.normal(0.75, 0.03, (2, 20))
-    every = pd.concat([frame.assign(subset=s, auroc=many[:, s - 1]) for s in range(1, 21)], ignore_index=True)
+    every = pd.concat(
+        [frame.assign(subset=s, replicate=1, auroc=many[:, s - 1]) for s in range(1, 21)], ignore_index=True
+    )
     own, extra = every[every["subset"] <= 3], every[every["subset"] > 3]
     contrast = Evidence.from_run(estimates, {}, own, extra).contrast({a: 1.0, b: -1.0})
     variance = np.var(many[0] - many[1], ddof=1)
     assert contrast.effect == pytest.approx(0.1)
     assert contrast.se == pytest.approx(np.sqrt(variance / 3))
-    assert contrast.df == pytest.approx(19)
+    assert contrast.subset_df == pytest.approx(19)
 
 
 def test_scatter_and_its_interval_are_those_of_the_chi_squared_distribution():

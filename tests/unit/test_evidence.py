@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
+from moco_transfer.statistics.contrast import Contrast
 from moco_transfer.statistics.evidence import (
-    Contrast,
     EstimateKey,
     Evidence,
     at_least,
@@ -40,7 +40,7 @@ def test_the_variance_is_that_of_the_test_set_plus_that_of_the_subsets_both_pair
     subsets = np.var(np.subtract(a, b), ddof=1) / 3
     assert contrast.effect == pytest.approx(np.mean(a) - np.mean(b))
     assert contrast.se == pytest.approx(np.sqrt(test + subsets))
-    assert contrast.subset_share == pytest.approx(subsets / (test + subsets)) and contrast.df == 2
+    assert (contrast.patients, contrast.subsets) == pytest.approx((test, subsets)) and contrast.subset_df == 2
 
 
 def test_without_a_test_sets_variance_it_is_the_paired_t_test():
@@ -67,7 +67,7 @@ def test_one_subset_leaves_the_error_unknown_and_zero_variance_is_not_certainty(
 
 
 def test_quantiles_are_weighted_means_of_both_parts_and_p_values_invert_them():
-    contrast = Contrast(0.03, 0.01, subset_share=0.4, df=2)
+    contrast = Contrast(0.03, 0.6e-4, subsets=0.4e-4, subset_df=2)
     for p in (0.3, 0.05, 0.004, 1e-6):
         quantile = 0.6 * stats.norm.isf(p) + 0.4 * stats.t.isf(p, 2)
         assert contrast.interval(p) == pytest.approx((0.03 - 0.01 * quantile, 0.03 + 0.01 * quantile))
@@ -85,7 +85,7 @@ def test_with_three_subsets_error_rates_stay_at_the_level(ratio):
     effect, subsets = by_subset.mean(axis=1), by_subset.var(axis=1, ddof=1) / 3
     share, t = subsets / (1e-4 + subsets), effect / np.sqrt(1e-4 + subsets)
     for level, most in ((0.05, 0.053), (0.004, 0.005)):
-        reach = [-Contrast(0.0, 1.0, each, 2).interval(level)[0] for each in share]
+        reach = [-Contrast(0.0, 1 - each, subsets=each, subset_df=2).interval(level)[0] for each in share]
         assert level / 4 < np.mean(t > reach) < most
 
 
@@ -98,7 +98,9 @@ def test_a_run_is_read_from_the_frames_of_its_evaluation():
     )
     subsets = pd.concat(
         [
-            pd.DataFrame(cells, columns=names).assign(subset=seed, auroc=[0.6, 0.7, 0.8 + seed / 100])
+            pd.DataFrame(cells, columns=names).assign(
+                subset=seed, replicate=1, auroc=[0.6, 0.7, 0.8 + seed / 100]
+            )
             for seed in (1, 2)
         ]
     )
@@ -129,7 +131,7 @@ def test_published_tables_give_independent_errors_from_their_quantiles(tmp_path)
     spine, chest = (EstimateKey("spine", source, "linear", "0.10") for source in ("spine", "chest"))
     contrast = evidence.contrast({spine: 1.0, chest: -1.0})
     se = np.hypot(0.714 - 0.683, 0.694 - 0.665) / (2 * 1.6448536)
-    assert (contrast.effect, contrast.se, contrast.subset_share) == pytest.approx((0.02, se, 0))
+    assert (contrast.effect, contrast.se, contrast.subsets) == pytest.approx((0.02, se, 0))
     assert contrast.effect / contrast.se == pytest.approx(1.55, abs=0.01)
 
 

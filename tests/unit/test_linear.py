@@ -231,6 +231,9 @@ def test_many_subsets_are_scored_as_single_jobs_are(embedded):
         "target": "spine",
         "source": "chest",
         "average": "macro",
+        "subsets": [4, 5],
+        "replicate": 1,
+        "fold": 1,
     }
     module.linear_subsets(
         stages.LinearSubsets.model_validate(settings),

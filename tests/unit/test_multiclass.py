@@ -155,8 +155,9 @@ def test_more_subsets_are_scored_as_the_job_is(target):
     predictions = run_linear(target, stream=["linear", "t", "40", 4])
     pd.DataFrame({"percent": "40", "subset": 4, "row": TRAIN}).to_parquet(target.folder / "subsets.parquet")
     settings = changed(LINEAR, task="multiclass", stream=["linear", "t"]).model_dump()
+    settings |= {"target": "t", "source": "none", "subsets": [4], "replicate": 1, "fold": 1}
     linear_subsets(
-        stages.LinearSubsets.model_validate(settings | {"target": "t", "source": "none"}),
+        stages.LinearSubsets.model_validate(settings),
         features=target.folder / "features.npy",
         rows=target.folder / "rows.npy",
         index=target.store / "index.parquet",
@@ -287,7 +288,7 @@ def test_images_without_exactly_one_class_are_found_before_packing_and_when_spli
     index.to_parquet(path)
 
     def both(task):
-        settings = stages.AssignSplits(split=SHARES, labels=labels, seed=0)
+        settings = stages.AssignSplits(split=SHARES, fold=1, labels=labels, seed=0)
         names = {"dataset": "hip", "scored": "zero", "task": task}
         yield lambda: check_data(checked.model_copy(update={"task": task}), index=[path], checked=out)
         yield lambda: split(settings, index=path, splits=out, **names)

@@ -303,7 +303,7 @@ def test_hours_at_the_speed_of_the_logs(capsys):
         written(f"results/paper/logs/{name}.log", capsys.readouterr().err)
 
     train("pretrain/spine/replicate1", 54_000, 60)
-    written("results/paper/logs/pretrain/chest/replicate1.log", "nothing to do\n")
+    written("results/paper/logs/pretrain/chest/replicate1/fold1.log", "nothing to do\n")
     # Each of two devices takes 450 images per second, at four passes instead of three.
     assert measured_speed(config) == pytest.approx(450 * 4 / 3)
     train("finetune/spine/none/replicate1/end_to_end/1pct/fold1/subset1", 16_000, 40)

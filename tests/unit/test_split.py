@@ -382,7 +382,7 @@ SIDES = ["train", "train", "validation", "validation", "test", "test"]
 def test_a_target_needs_a_class_with_both_values_in_every_split(labels, uncertain, found, tmp_path):
     index = varied(SIDES, labels, tmp_path)
     settings_ = stages.AssignSplits(
-        split=OFFICIAL, labels=Labels(uncertain=uncertain, unlabeled="zero"), seed=0
+        split=OFFICIAL, fold=1, labels=Labels(uncertain=uncertain, unlabeled="zero"), seed=0
     )
     split(settings_, index=index, splits=tmp_path / "source.parquet", dataset="hip", scored="no")
     if found is None:
@@ -395,7 +395,7 @@ def test_a_target_needs_a_class_with_both_values_in_every_split(labels, uncertai
 
 def test_a_subset_of_one_image_is_refused_where_it_is_drawn(tmp_path):
     index = varied(SIDES, [0, 1, 0, 1, 0, 1], tmp_path)
-    settings_ = stages.AssignSplits(split=OFFICIAL, labels=KEEP, seed=0)
+    settings_ = stages.AssignSplits(split=OFFICIAL, fold=1, labels=KEEP, seed=0)
     split(settings_, index=index, splits=tmp_path / "splits.parquet", dataset="hip", scored="zero")
     drawn = stages.DrawSubset(uncertain="zero", percent="50", subset=1, sampling="nested", seed=0)
     with pytest.raises(UserError, match='that works is "100"'):

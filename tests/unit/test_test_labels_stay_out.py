@@ -26,7 +26,7 @@ EPOCHS, PERCENT = 6, "25"
 CHECKPOINTS = ("last", "best")
 MODES = ("linear", "end_to_end")
 WEIGHTS = ("linear/head.safetensors", "end_to_end/networks.safetensors")
-JOBS = [("noise", mode, PERCENT, 1) for mode in MODES]
+JOBS = [("noise", mode, PERCENT, 1, 1, 1) for mode in MODES]
 EVALUATION = {"average": "weighted", "replicates": 20, "percentiles": [5, 95], "unit": "image"}
 EVALUATION |= {"validation": "full", "margin": 0.02, "level": 0.05}
 # The split whose labels are not the true ones, and what they are instead. True ones alternate, so that in reverse order each

@@ -1,6 +1,7 @@
 """What an experiment consists of: its finetuning jobs, its figures, tables and data cards, and the datasets behind them.
 
-A finetuning job is one (source, mode, percent, subset) of a target, as the paper counts them. Three sources are built in:
+A finetuning job is one (source, mode, percent, subset) of a target, as the paper counts them, in each fold of its split. Which
+encoder of the source it starts from, the replicate, follows from the subset (``replicate_of``). Three sources are built in:
 ``limited``, MoCo on only the labelled images; and for the controls ``limited-steps``, the same for as many steps as MoCo on
 the whole dataset takes, and ``none-longer``, no MoCo but additional supervised epochs that show as many images as MoCo.
 
@@ -14,22 +15,41 @@ import re
 from collections.abc import Iterable, Sequence
 from itertools import chain
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from moco_transfer.config.datasets import Dataset
 from moco_transfer.config.encoders import Encoder
-from moco_transfer.config.experiment import LIMITED, LIMITED_STEPS, NONE_LONGER, Config
+from moco_transfer.config.experiment import INITIAL, LIMITED, LIMITED_STEPS, NONE_LONGER, Config
 from moco_transfer.data.releases import OWN_LAYOUTS
 
 MODES = ("linear", "end_to_end")
 
-Job = tuple[str, str, str, int]
+
+class Job(NamedTuple):
+    """One finetuning job of a target. Subset, replicate (the source's encoder) and fold count from 1."""
+
+    source: str
+    mode: str
+    percent: str
+    subset: int
+    replicate: int
+    fold: int
+
+
+class Pretraining(NamedTuple):
+    """One training of an encoder that all labelled subsets of a target may share."""
+
+    source: str
+    replicate: int
+    fold: int
+
+
 Kind = Literal["initial", "moco", "encoder"]
 """What a source is: the initial weights, MoCo from there, or another encoder."""
 
 
 def finetuning_jobs(config: Config, target: str, modes: Sequence[str] = MODES) -> list[Job]:
-    """Return the finetuning jobs of ``target`` in ``modes`` as (source, mode, percent, subset), controls last."""
+    """Return the finetuning jobs of ``target`` in ``modes``, controls last."""
     chosen = config.targets[target]
     cells = []
     for mode in modes:
@@ -38,13 +58,80 @@ def finetuning_jobs(config: Config, target: str, modes: Sequence[str] = MODES) -
             if percent in chosen.limited and mode in chosen.limited_modes:
                 cells.append((LIMITED, mode, percent))
     cells += [cell for cell in _control_cells(config, target) if cell[1] in modes]
-    return [(*cell, subset) for cell in cells for subset in range(1, config.n_subsets + 1)]
+    return [
+        Job(*cell, subset, replicate_of(config, cell[0], subset), fold)
+        for cell in cells
+        for fold in folds(config, target)
+        for subset in range(1, config.n_subsets + 1)
+    ]
+
+
+def folds(config: Config, dataset: str) -> range:
+    """Return the numbers of the folds of a dataset's split."""
+    return range(1, config.datasets[dataset].split.folds + 1)
+
+
+def replicates(config: Config, source: str) -> range:
+    """Return the numbers of the encoders of a source.
+
+    A source that is trained here has as many as ``pretraining.replicates`` says, and one encoder if its weights are given.
+    MoCo on only the labelled images has one encoder for each labelled subset.
+    """
+    if source in (LIMITED, LIMITED_STEPS):
+        return range(1, config.n_subsets + 1)
+    return range(1, (config.pretraining.replicates if is_trained(config, source) else 1) + 1)
+
+
+def replicate_of(config: Config, source: str, subset: int) -> int:
+    """Return the encoder of ``source`` that a labelled subset meets.
+
+    For the same number of finetuning jobs, the mean of S subsets that meet the R encoders in turn has the variance E/R + (L + T)/S, where E
+    is the variance between encoders, L between subsets and T between trainings of one subset. Crossing each of S/R subsets with all encoders
+    would give E/R + L R/S + T/S.
+    """
+    return (subset - 1) % len(replicates(config, source)) + 1
+
+
+def is_trained(config: Config, source: str) -> bool:
+    """Return whether chance has a part in the encoder of ``source``: another seed would give another one."""
+    if source in config.encoders:
+        return config.encoders[source].kind in ("supervised", "random")
+    return _kind(config, source) == "moco" or is_trained(config, INITIAL)
+
+
+def initial_replicate(config: Config, replicate: int) -> int:
+    """Return which of the initial weights MoCo starts from in a ``replicate``."""
+    return (replicate - 1) % len(replicates(config, INITIAL)) + 1
+
+
+def encoder_fold(config: Config, source: str, target: str, fold: int) -> int:
+    """Return the fold of the encoder of ``source`` from which finetuning on a ``fold`` of ``target`` starts.
+
+    An encoder that has not seen the target's images serves all folds.
+    """
+    return fold if target in config.moco_sources.get(source, []) else 1
+
+
+def pretrainings(config: Config) -> list[Pretraining]:
+    """Return every MoCo training on whole datasets, and on the samples of the size controls."""
+    found = []
+    for source, seen in config.moco_sources.items():
+        most = max((len(folds(config, name)) for name in seen if name in config.targets), default=1)
+        if seen:
+            found += [
+                Pretraining(source, r, fold)
+                for r in replicates(config, source)
+                for fold in range(1, most + 1)
+            ]
+    return found + [
+        Pretraining(name, r, 1) for name in config.controls.size for r in replicates(config, name)
+    ]
 
 
 def all_sources(config: Config) -> dict[str, Kind]:
     """Return every source that a finetuning job starts from, with its kind; those of the configuration come first."""
     jobs = [job for target in config.targets for job in finetuning_jobs(config, target)]
-    names = dict.fromkeys([*config.sources, *(job[0] for job in jobs)])
+    names = dict.fromkeys([*config.sources, *(job.source for job in jobs)])
     return {name: _kind(config, name) for name in names}
 
 
@@ -240,7 +327,7 @@ def ways_to_train(config: Config, target: str, percent: str) -> list[tuple[str, 
     MoCo on fewer images than there are is an explanation, not a choice.
     """
     jobs = finetuning_jobs(config, target)
-    ways = [(source, mode) for source, mode, own, _ in jobs if own == percent]
+    ways = [(job.source, job.mode) for job in jobs if job.percent == percent]
     return [way for way in dict.fromkeys(ways) if way[0] not in config.controls.size]
 
 

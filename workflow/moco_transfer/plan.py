@@ -37,7 +37,11 @@ from moco_transfer.experiment import (
     extra_subsets,
     figure_names,
     finetuning_jobs,
+    folds,
     kept_models,
+    pretrainings,
+    replicate_of,
+    replicates,
     similar_datasets,
     stored_datasets,
     table_names,
@@ -145,10 +149,12 @@ class _Jobs:
             yield Job("check_data")
             yield from [Job("pack")] * dataset.store.shards
             yield Job("join_shards", size=pixels * self.images[name].sides.total())
-            yield Job("split")
-        for target in self.config.targets.values():
-            yield from [Job("subset")] * (len(target.percents) * self.config.n_subsets)
-            yield from [Job("extra_subsets")] * bool(extra_subsets(self.config))
+            yield from [Job("split")] * len(folds(self.config, name))
+        for name, target in self.config.targets.items():
+            drawn = len(target.percents) * self.config.n_subsets
+            for _ in folds(self.config, name):
+                yield from [Job("subset")] * drawn
+                yield from [Job("extra_subsets")] * bool(extra_subsets(self.config))
         yield from [Job("size_sample")] * len(self.config.controls.size)
 
     def encoders(self) -> Iterator[Job]:
@@ -156,18 +162,21 @@ class _Jobs:
         for name, encoder in self.config.encoders.items():
             weights, size = encoder.weights, 4 * network_size(self.config, name)[1]
             if isinstance(weights, str):
-                yield Job("import_encoder", size=size)
+                yield from [Job("import_encoder", size=size)] * len(replicates(self.config, name))
                 continue
             n = self.images[weights.classes_of].sides["train"]
             steps = weights.epochs * _epoch_steps(n, weights.batch)
-            yield Job("train_weights", steps, weights.epochs * n, size=size)
+            training = Job("train_weights", steps, weights.epochs * n, size=size)
+            yield from [training] * len(replicates(self.config, name))
 
     def pretraining(self) -> Iterator[Job]:
         """Yield MoCo on whole datasets, on samples as large as another dataset, and on labelled images."""
         schedule = self.config.schedule
+        jobs = Counter(each.source for each in pretrainings(self.config))
         for source, seen in self.config.moco_sources.items():
             if seen:
-                yield self.moco("pretrain", source, schedule(source), sum(map(self.moco_images, seen)))
+                job = self.moco("pretrain", source, schedule(source), sum(map(self.moco_images, seen)))
+                yield from [job] * jobs[source]
         for source, control in self.config.controls.size.items():
             there, needed = map(self.moco_images, (control.dataset, control.as_many_as))
             drawn_from, as_many_as = self.images[control.dataset], self.images[control.as_many_as]
@@ -175,12 +184,16 @@ class _Jobs:
             comparable = drawn_from.may_be_fewer or not as_many_as.may_be_fewer
             if needed < UNKNOWN and comparable and self.are_few(control.dataset, there, needed):
                 check_sample(f"config: controls.size.{source}", needed, there)
-            yield self.moco("pretrain_sample", source, schedule(source), needed)
+            yield from [self.moco("pretrain_sample", source, schedule(source), needed)] * jobs[source]
         for target in self.config.targets:
             jobs = finetuning_jobs(self.config, target)
             # Linear and end-to-end jobs of one subset share their pretraining.
-            subsets = {(source, *subset) for source, _, *subset in jobs if source in (LIMITED, LIMITED_STEPS)}
-            for source, percent, _ in sorted(subsets):
+            subsets = {
+                (job.source, job.percent, job.subset, job.fold)
+                for job in jobs
+                if job.source in (LIMITED, LIMITED_STEPS)
+            }
+            for source, percent, _, _ in sorted(subsets):
                 n, own = self.labelled(target, percent), schedule(target)
                 if source == LIMITED_STEPS:
                     whole = self.moco_images(target)
@@ -208,10 +221,15 @@ class _Jobs:
         # Subsets are drawn independently: an image is in none of them with probability (1 - largest /
         # train)^subsets.
         union = round(train * (1 - (1 - largest / train) ** subsets))
-        labelled = [("embed", source, union) for source in self.shared_encoders] + [
-            ("embed_subset", source, self.labelled(target, percent))
-            for source, _, percent, _ in finetuning_jobs(self.config, target, ["linear"])
-            if source in (LIMITED, LIMITED_STEPS)
+        labelled = [
+            ("embed", source, union)
+            for source in self.shared_encoders
+            for _ in replicates(self.config, source)
+            for _ in folds(self.config, target)
+        ] + [
+            ("embed_subset", job.source, self.labelled(target, job.percent))
+            for job in finetuning_jobs(self.config, target, ["linear"])
+            if job.source in (LIMITED, LIMITED_STEPS)
         ]
         for rule, source, images in labelled:
             rows = self.scored(target) + images * self.config.finetune.linear.views
@@ -223,14 +241,17 @@ class _Jobs:
             percent: epochs * _epoch_steps(self.labelled(target, percent), batch)
             for percent in self.config.targets[target].percents
         }
-        for _, _, percent, _ in finetuning_jobs(self.config, target, ["linear"]):
-            yield Job("linear", steps[percent], size=self.prediction_bytes(target))
-        if extra := len(extra_subsets(self.config)):
-            yield from [Job("linear_subsets", extra * sum(steps.values()))] * len(self.shared_encoders)
+        for job in finetuning_jobs(self.config, target, ["linear"]):
+            yield Job("linear", steps[job.percent], size=self.prediction_bytes(target))
+        for source in self.shared_encoders:
+            met = Counter(replicate_of(self.config, source, subset) for subset in extra_subsets(self.config))
+            for extra in met.values():
+                job = Job("linear_subsets", extra * sum(steps.values()))
+                yield from [job] * len(folds(self.config, target))
 
     def end_to_end(self, target: str) -> Iterator[Job]:
         settings, batch = self.config.finetune, self.config.finetune.optimizer(target).batch
-        for source, _, percent, subset in finetuning_jobs(self.config, target, ["end_to_end"]):
+        for source, _, percent, subset, *_ in finetuning_jobs(self.config, target, ["end_to_end"]):
             n, budgets = self.labelled(target, percent), settings.end_to_end.budgets
             if source == NONE_LONGER:
                 epochs = self.config.schedule(target).epochs

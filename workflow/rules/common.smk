@@ -29,14 +29,21 @@ from moco_transfer.experiment import (
     carded_datasets,
     compared_networks,
     compared_sources,
+    encoder_fold,
     epoch_figures,
     extra_subsets,
     figure_names,
     finetuning_jobs,
+    folds,
     has_controls,
     initial_datasets,
+    initial_replicate,
+    is_trained,
     kept_models,
     learnt_datasets,
+    pretrainings,
+    replicate_of,
+    replicates,
     result_tables,
     seen_tests,
     shown_datasets,
@@ -202,15 +209,15 @@ def say_what_to_read():
 
 
 # Paths. A path names a result: target, source, replicate of the encoder, mode, percentage, fold of the split, labelled subset.
-# There is one replicate and one fold today.
 
 
 def store(dataset, file):
     return f"<data>/{dataset}/store/{file}"
 
 
-def splits(dataset):
-    return f"<run>/splits/{dataset}/fold1.parquet"
+def splits(dataset, fold=1):
+    """Return the split of a dataset in a fold of a target; a dataset without folds has one split."""
+    return f"<run>/splits/{dataset}/fold{fold if fold in folds(CONFIG, dataset) else 1}.parquet"
 
 
 def release_location(dataset):
@@ -223,17 +230,23 @@ def release_root(wildcards):
     return dataset.root or f"results/data/{CONFIG.data}/{wildcards.dataset}/release"
 
 
-def encoder_of(source):
-    """Return the encoder of a source that is the same for all labelled subsets; without MoCo, the initial weights."""
+def encoder_of(source, replicate=1, fold=1):
+    """Return an encoder of a source that labelled subsets share; without MoCo, the initial weights."""
     if CONFIG.moco_sources.get(source) or source in CONFIG.controls.size:
-        return f"<run>/pretrain/{source}/replicate1/encoder.safetensors"
-    return f"<run>/encoders/{source if source in CONFIG.encoders else INITIAL}/replicate1/encoder.safetensors"
+        return f"<run>/pretrain/{source}/replicate{replicate}/fold{fold}/encoder.safetensors"
+    return f"<run>/encoders/{source if source in CONFIG.encoders else INITIAL}/replicate{replicate}/encoder.safetensors"
+
+
+def initial_weights(wildcards):
+    """Return the initial weights that MoCo starts from; without MoCo on the labelled images, the replicate says which."""
+    return encoder_of("none", initial_replicate(CONFIG, int(wildcards.replicate)))
 
 
 def encoder(wildcards):
     """Return the encoder that a finetuning job starts from."""
     if wildcards.source not in SUBSET_SOURCES:
-        return encoder_of(wildcards.source)
+        fold = encoder_fold(CONFIG, wildcards.source, wildcards.target, int(wildcards.fold))
+        return encoder_of(wildcards.source, wildcards.replicate, fold)
     return (
         f"<run>/pretrain/{wildcards.source}/replicate{wildcards.replicate}/{wildcards.target}/"
         f"{wildcards.percent}pct/fold{wildcards.fold}/subset{wildcards.subset}/encoder.safetensors"
@@ -252,15 +265,23 @@ def embedding(file):
     return path
 
 
-def subset_files(target, subsets=SUBSETS):
-    path = "<run>/subsets/{target}/{percent}pct/fold1/subset{subset}.parquet"
-    return expand(path, target=target, percent=CONFIG.targets[target].percents, subset=subsets)
+def subset_files(target, subsets=SUBSETS, fold=1):
+    path = "<run>/subsets/{target}/{percent}pct/fold{fold}/subset{subset}.parquet"
+    return expand(path, target=target, percent=CONFIG.targets[target].percents, subset=subsets, fold=fold)
 
 
 def embedded_subsets(wildcards):
     """Return the labelled subsets whose features are computed: those of the run and those of the controls."""
-    extra = [f"<run>/controls/subsets/{wildcards.target}/fold1.parquet"] if EXTRA_SUBSETS else []
-    return subset_files(wildcards.target) + extra
+    extra = (
+        [f"<run>/controls/subsets/{wildcards.target}/fold{wildcards.fold}.parquet"] if EXTRA_SUBSETS else []
+    )
+    return subset_files(wildcards.target, fold=wildcards.fold) + extra
+
+
+def met_subsets(wildcards):
+    """Return the additional labelled subsets that meet an encoder."""
+    source, replicate = wildcards.source, int(wildcards.replicate)
+    return [subset for subset in EXTRA_SUBSETS if replicate_of(CONFIG, source, subset) == replicate]
 
 
 def subset_index(wildcards):
@@ -276,8 +297,9 @@ def subset_index(wildcards):
 def finetuned(file, target, modes=("linear", "end_to_end")):
     """Return that file of each finetuning job of a target."""
     return [
-        f"<run>/finetune/{target}/{source}/replicate1/{mode}/{percent}pct/fold1/subset{subset}/{file}"
-        for source, mode, percent, subset in finetuning_jobs(CONFIG, target, modes)
+        f"<run>/finetune/{target}/{job.source}/replicate{job.replicate}/{job.mode}/{job.percent}pct/fold{job.fold}"
+        f"/subset{job.subset}/{file}"
+        for job in finetuning_jobs(CONFIG, target, modes)
     ]
 
 
@@ -329,27 +351,34 @@ def candidate_encoders(wildcards):
 
 def extra_subset_aurocs():
     """Return the AUROCs of linear heads on the additional labelled subsets."""
-    path = "<run>/controls/linear/{target}/{source}/replicate1/fold1.parquet"
-    return expand(path, target=CONFIG.targets, source=SHARED_SOURCES) if EXTRA_SUBSETS else []
+    return [
+        f"<run>/controls/linear/{target}/{source}/replicate{replicate}/fold{fold}.parquet"
+        for target in CONFIG.targets
+        for source in SHARED_SOURCES
+        for replicate in sorted({replicate_of(CONFIG, source, subset) for subset in EXTRA_SUBSETS})
+        for fold in folds(CONFIG, target)
+    ]
 
 
 def trainings():
     """Return every training by kind: the path of its metrics, and its names in the figure of training curves."""
     found = {"initial": {}, "moco": {}, "linear": {}, "end_to_end": {}}
     for name in CLASSIFIERS:
-        found["initial"][f"<run>/encoders/{name}/replicate1/metrics.csv"] = {
-            "source": "none" if name == INITIAL else name
-        }
+        for replicate in replicates(CONFIG, name):
+            found["initial"][f"<run>/encoders/{name}/replicate{replicate}/metrics.csv"] = {
+                "source": "none" if name == INITIAL else name
+            }
+    for each in pretrainings(CONFIG):
+        folder = f"{each.source}/replicate{each.replicate}/fold{each.fold}"
+        found["moco"][f"<run>/pretrain/{folder}/metrics.csv"] = {"source": each.source}
     for target in CONFIG.targets:
         jobs = finetuning_jobs(CONFIG, target)
-        for (source, mode, percent, subset), metrics in zip(jobs, finetuned("metrics.csv", target)):
-            cell = {"source": source, "target": target, "percent": percent}
-            found[mode][metrics] = cell
-            if source in SUBSET_SOURCES:
-                folder = f"{source}/replicate1/{target}/{percent}pct/fold1/subset{subset}"
+        for job, metrics in zip(jobs, finetuned("metrics.csv", target)):
+            cell = {"source": job.source, "target": target, "percent": job.percent}
+            found[job.mode][metrics] = cell
+            if job.source in SUBSET_SOURCES:
+                folder = f"{job.source}/replicate{job.replicate}/{target}/{job.percent}pct/fold{job.fold}/subset{job.subset}"
                 found["moco"][f"<run>/pretrain/{folder}/metrics.csv"] = cell
-            elif CONFIG.moco_sources.get(source) or source in CONFIG.controls.size:
-                found["moco"][f"<run>/pretrain/{source}/replicate1/metrics.csv"] = {"source": source}
     return found
 
 

@@ -175,6 +175,7 @@ rule split:
         settings=as_json(
             lambda wildcards: stages.AssignSplits(
                 split=dataset_of(wildcards).split,
+                fold=int(wildcards.fold),
                 labels=used_labels(wildcards),
                 seed=CONFIG.seed,
             )

@@ -29,7 +29,7 @@ rule embed:
                 views=CONFIG.finetune.linear.views,
                 augment=CONFIG.finetune.augment if CONFIG.finetune.linear.views > 1 else "none",
                 seed=CONFIG.seed,
-                stream=["embed", wildcards.target],
+                stream=numbered(["embed", wildcards.target], wildcards, ["fold"]),
             )
         ),
         version=2,
@@ -117,6 +117,9 @@ rule linear_subsets:
             lambda wildcards: stages.LinearSubsets(
                 target=wildcards.target,
                 source=wildcards.source,
+                subsets=met_subsets(wildcards),
+                replicate=int(wildcards.replicate),
+                fold=int(wildcards.fold),
                 epochs=CONFIG.finetune.linear.epochs,
                 **finetuning(wildcards, ["linear", wildcards.target])
                 | {"average": CONFIG.evaluation.average},

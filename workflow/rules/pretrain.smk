@@ -66,7 +66,7 @@ rule train_weights:
                 crop=CONFIG.model.crop,
                 computing=COMPUTING,
                 seed=CONFIG.seed,
-                stream=encoder_stream(wildcards.source),
+                stream=numbered(encoder_stream(wildcards.source), wildcards),
             )
         ),
         store=subpath(input.images, parent=True),
@@ -81,19 +81,21 @@ rule train_weights:
 
 rule pretrain:
     input:
-        initial=encoder_of("none"),
+        initial=initial_weights,
         images=lambda wildcards: [store(name, "images.npy") for name in CONFIG.moco_sources[wildcards.source]],
         index=lambda wildcards: [
             store(name, "index.parquet") for name in CONFIG.moco_sources[wildcards.source]
         ],
-        splits=lambda wildcards: [splits(name) for name in CONFIG.moco_sources[wildcards.source]],
+        splits=lambda wildcards: [
+            splits(name, int(wildcards.fold)) for name in CONFIG.moco_sources[wildcards.source]
+        ],
     output:
-        encoder="<run>/pretrain/{source}/replicate{replicate}/encoder.safetensors",
-        metrics="<run>/pretrain/{source}/replicate{replicate}/metrics.csv",
+        encoder="<run>/pretrain/{source}/replicate{replicate}/fold{fold}/encoder.safetensors",
+        metrics="<run>/pretrain/{source}/replicate{replicate}/fold{fold}/metrics.csv",
     log:
-        "<run>/logs/pretrain/{source}/replicate{replicate}.log",
+        "<run>/logs/pretrain/{source}/replicate{replicate}/fold{fold}.log",
     benchmark:
-        "<run>/benchmarks/pretrain/{source}/replicate{replicate}.tsv"
+        "<run>/benchmarks/pretrain/{source}/replicate{replicate}/fold{fold}.tsv"
     wildcard_constraints:
         source=one_of(source for source, datasets in CONFIG.moco_sources.items() if datasets),
     priority: 20
@@ -109,7 +111,7 @@ rule pretrain:
         stores=lambda wildcards, input: [str(Path(path).parent) for path in input.images],
         version=2,
     message:
-        "Pretraining with MoCo on {wildcards.source}"
+        "Pretraining with MoCo on {wildcards.source}, replicate {wildcards.replicate}"
     shell:
         PRETRAIN
         + " --device {resources.device:q} --settings {params.settings:q} --initial {input.initial:q}"
@@ -120,7 +122,7 @@ rule pretrain:
 # MoCo on only the labelled images (limited, limited-steps).
 rule pretrain_subset:
     input:
-        initial=encoder_of("none"),
+        initial=initial_weights,
         images=lambda wildcards: store(wildcards.target, "images.npy"),
         index=lambda wildcards: store(wildcards.target, "index.parquet"),
         splits="<run>/splits/{target}/fold{fold}.parquet",
@@ -157,18 +159,18 @@ rule pretrain_subset:
 # MoCo on as many images of one dataset as another dataset has (the size control).
 use rule pretrain_subset as pretrain_sample with:
     input:
-        initial=encoder_of("none"),
+        initial=initial_weights,
         images=lambda wildcards: store(CONFIG.controls.size[wildcards.source].dataset, "images.npy"),
         index=lambda wildcards: store(CONFIG.controls.size[wildcards.source].dataset, "index.parquet"),
         splits=lambda wildcards: splits(CONFIG.controls.size[wildcards.source].dataset),
         subset="<run>/controls/size/{source}.parquet",
     output:
-        encoder="<run>/pretrain/{source}/replicate{replicate}/encoder.safetensors",
-        metrics="<run>/pretrain/{source}/replicate{replicate}/metrics.csv",
+        encoder="<run>/pretrain/{source}/replicate{replicate}/fold{fold}/encoder.safetensors",
+        metrics="<run>/pretrain/{source}/replicate{replicate}/fold{fold}/metrics.csv",
     log:
-        "<run>/logs/pretrain/{source}/replicate{replicate}.log",
+        "<run>/logs/pretrain/{source}/replicate{replicate}/fold{fold}.log",
     benchmark:
-        "<run>/benchmarks/pretrain/{source}/replicate{replicate}.tsv"
+        "<run>/benchmarks/pretrain/{source}/replicate{replicate}/fold{fold}.tsv"
     wildcard_constraints:
         source=one_of(CONFIG.controls.size),
     priority: 20
@@ -178,4 +180,4 @@ use rule pretrain_subset as pretrain_sample with:
         store=subpath(input.images, parent=True),
         version=1,
     message:
-        "Pretraining with MoCo on {wildcards.source}"
+        "Pretraining with MoCo on {wildcards.source}, replicate {wildcards.replicate}"

@@ -58,19 +58,32 @@ def target_optimizers():
     return {name: CONFIG.finetune.optimizer(name).model_dump() for name in CONFIG.targets}
 
 
+def numbered(stream, wildcards, kinds=("replicate", "fold")):
+    """Return the name of the random stream of a replicate and fold: ``stream`` itself for the first of each."""
+    numbers = {kind: int(wildcards[kind]) for kind in kinds if kind in wildcards.keys()}
+    return [*stream, *(part for kind, number in numbers.items() if number > 1 for part in (kind, number))]
+
+
 def moco_on_source(wildcards):
-    return pretraining(wildcards.source, CONFIG.moco_sources[wildcards.source], [wildcards.source])
+    stream = numbered([wildcards.source], wildcards)
+    return pretraining(wildcards.source, CONFIG.moco_sources[wildcards.source], stream)
 
 
 def moco_on_sample(wildcards):
-    return pretraining(wildcards.source, [CONFIG.controls.size[wildcards.source].dataset], [wildcards.source])
+    stream = numbered([wildcards.source], wildcards)
+    return pretraining(wildcards.source, [CONFIG.controls.size[wildcards.source].dataset], stream)
 
 
 def moco_on_subset(wildcards):
     return pretraining(
         wildcards.target,
         [wildcards.target],
-        [wildcards.source, wildcards.target, wildcards.percent, int(wildcards.subset)],
+        # The subset says which encoder it is.
+        numbered(
+            [wildcards.source, wildcards.target, wildcards.percent, int(wildcards.subset)],
+            wildcards,
+            ["fold"],
+        ),
         match="steps" if wildcards.source == "limited-steps" else "epochs",
     )
 
@@ -96,7 +109,7 @@ def finetuning(wildcards, stream):
         "checkpoint": CONFIG.finetune.checkpoint,
         "average": CONFIG.evaluation.average if best else None,
         "seed": CONFIG.seed,
-        "stream": stream,
+        "stream": numbered(stream, wildcards, ["fold"]),
     }
 
 
@@ -263,7 +276,7 @@ def encoder_import(wildcards):
         encoder=weights_of(wildcards.source),
         crop=CONFIG.model.crop,
         seed=CONFIG.seed,
-        stream=encoder_stream(wildcards.source),
+        stream=numbered(encoder_stream(wildcards.source), wildcards),
     )
 
 

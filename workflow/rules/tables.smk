@@ -8,8 +8,10 @@ EVIDENCE = {
     "extra": extra_subset_aurocs(),
 }
 # The claims, the controls and the ranks of sources compare no other encoders than those of MoCo and the initial weights.
+TRAINED = [name for name in ALL_SOURCES if is_trained(CONFIG, name)]
 EVIDENCE_PARAMS = RESULT_PARAMS | {
-    "seen": seen_tests(CONFIG, [name for name in ALL_SOURCES if name not in CONFIG.encoders])
+    "trained": TRAINED,
+    "seen": seen_tests(CONFIG, [name for name in ALL_SOURCES if name not in CONFIG.encoders]),
 }
 
 
@@ -210,6 +212,7 @@ rule advice:
         ENVIRONMENT
     params:
         **RESULT_PARAMS,
+        trained=TRAINED,
         # MoCo on fewer images than there are is an explanation, not a choice.
         sources={name: kind for name, kind in ALL_SOURCES.items() if name not in CONFIG.controls.size},
         level=CONFIG.evaluation.level,

@@ -34,7 +34,7 @@ USELESS = 0.5
 
 def main(inputs, outputs, params) -> None:
     estimates, evidence = read_run(
-        inputs.estimates, inputs.covariance, inputs.subsets, inputs.extra, params.seen
+        inputs.estimates, inputs.covariance, inputs.subsets, inputs.extra, params.seen, params.trained
     )
     choices = estimates[estimates["source"].isin(list(params.sources))]
     advice = advice_table(choices, evidence, params.level, params.seen)

@@ -11,7 +11,9 @@ from moco_transfer.statistics.evidence import Evidence, read_reference, read_run
 
 
 def main(inputs, outputs, params) -> None:
-    _, evidence = read_run(inputs.estimates, inputs.covariance, inputs.subsets, inputs.extra, params.seen)
+    _, evidence = read_run(
+        inputs.estimates, inputs.covariance, inputs.subsets, inputs.extra, params.seen, params.trained
+    )
     claims = claims_table(
         evidence,
         read_parquet(inputs.similarity[0]) if inputs.similarity else None,

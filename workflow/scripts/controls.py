@@ -13,7 +13,9 @@ COLUMNS = ["Control", "Question", "Cell", "Difference in AUROC", "Effect", "p", 
 
 
 def main(inputs, outputs, params) -> None:
-    _, evidence = read_run(inputs.estimates, inputs.covariance, inputs.subsets, inputs.extra, params.seen)
+    _, evidence = read_run(
+        inputs.estimates, inputs.covariance, inputs.subsets, inputs.extra, params.seen, params.trained
+    )
     controls = Controls.model_validate(params.controls)
     questions = control_questions(controls, params.percents, params.sources_of_one)
     answers = controls_table(list(questions), evidence, params.level)

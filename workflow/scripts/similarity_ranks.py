@@ -33,7 +33,7 @@ DODGE = 0.035
 
 def main(inputs, outputs, params) -> None:
     estimates, evidence = read_run(
-        inputs.estimates, inputs.covariance, inputs.subsets, inputs.extra, params.seen
+        inputs.estimates, inputs.covariance, inputs.subsets, inputs.extra, params.seen, params.trained
     )
     similarity = read_parquet(inputs.similarity)
     gains = source_gains(similarity, estimates, evidence, params.datasets, params.level)

@@ -56,6 +56,10 @@ class Split(Section):
         description="The unit that is never divided between splits (#1, #2)."
     )
     train: Share = Field(description="Share of the units for training.")
+    folds: Positive = Field(
+        1,
+        description="For a target: the number of folds of a cross-validation. Each image is tested in one of them; `test` must then be 1 / folds.",
+    )
     validation: HeldOut = Field(
         description="Share of the units for validation, or `official` for the release's own."
     )

@@ -197,6 +197,23 @@ class Config(Section):
         return self
 
     @model_validator(mode="after")
+    def _replicates_and_folds_fit(self) -> Config:
+        if self.pretraining.replicates > self.n_subsets:
+            raise ValueError(
+                f"pretraining.replicates is {self.pretraining.replicates}, but each labelled subset meets one encoder, so at most "
+                f"n_subsets, {self.n_subsets}, are used"
+            )
+        folded = [name for name, dataset in self.datasets.items() if dataset.split.folds > 1]
+        _require("datasets with split.folds", folded, self.targets, "a target")
+        for name, control in self.controls.size.items():
+            for dataset in {control.dataset, control.as_many_as} & set(folded):
+                raise ValueError(
+                    f"controls.size.{name}: {dataset} has split.folds, and one sample of its images cannot leave out the test images of "
+                    "every fold; set its folds to 1, or remove the control"
+                )
+        return self
+
+    @model_validator(mode="after")
     def _controls_fit(self) -> Config:
         for name, control in self.controls.size.items():
             where = f"controls.size.{name}"

@@ -34,8 +34,8 @@ Seed = Annotated[int, Field(ge=0)]
 StreamName = list[str | int]
 """The first parts of the name of every random stream that a stage draws from (``seeds.stream``)."""
 Mode = Literal["linear", "end_to_end"]
-Job = tuple[str, Mode, Percent, int]
-"""(source, mode, percent, subset) of one finetuning job."""
+Job = tuple[str, Mode, Percent, int, int, int]
+"""(source, mode, percent, subset, replicate, fold) of one finetuning job."""
 
 
 class WritePhantom(Section):
@@ -64,6 +64,7 @@ class JoinShards(Section):
 
 class AssignSplits(Section):
     split: Split
+    fold: Positive
     labels: Labels
     seed: Seed
 
@@ -186,10 +187,13 @@ class Linear(Finetune):
 
 
 class LinearSubsets(Linear):
-    """Linear heads on many labelled subsets of one target; each adds its percentage and subset to ``stream``."""
+    """Linear heads on many labelled ``subsets`` of one target; each adds its percentage and subset to ``stream``."""
 
     target: Name
     source: Name
+    subsets: list[Positive]
+    replicate: Positive
+    fold: Positive
 
 
 class LongerBy(Section):

@@ -69,6 +69,11 @@ class Pretraining(Section):
     images: Literal["train", "train+validation"] = Field(
         description="The images of a source that MoCo sees (#14c)."
     )
+    replicates: Positive = Field(
+        description="Number of encoders of each source that is trained here, each with random streams of its own. Labelled subset s meets encoder "
+        "(s - 1) mod `replicates` + 1, so more encoders cost more pretraining but no more finetuning. With one encoder, tests are about that encoder, "
+        "not about its source."
+    )
     ranks: Positive = Field(
         description="Number of processes (and of GPUs, if `resources.gpus` is above 0) that share one pretraining."
     )

@@ -57,7 +57,7 @@ def split(
     split must have a class with both values, and each image exactly one class if the ``task`` is multiclass.
     """
     table = read_parquet(index)
-    frame = assign_splits(table, settings.split, settings.labels, settings.seed)
+    frame = assign_splits(table, settings.split, settings.labels, settings.seed, settings.fold)
     if scored != "no":
         check_classes(dataset, table, frame["split"], scored)
         if task == "multiclass":
@@ -122,7 +122,9 @@ def check_data(settings: stages.CheckData, *, index: list[Path], checked: Path) 
     write_text(checked, f"{dataset.name}: at most {counts} images; unreadable images are not yet known\n")
 
 
-def assign_splits(index: pd.DataFrame, split: Split, labels: Labels, seed: int) -> pd.DataFrame:
+def assign_splits(
+    index: pd.DataFrame, split: Split, labels: Labels, seed: int, fold: int = 1
+) -> pd.DataFrame:
     """Return ``image_id``, ``patient_id`` and ``split`` of every row of ``index``, in its order.
 
     Official sides are kept as they are. The remaining units are cut in the order train, validation, test:

@@ -78,7 +78,9 @@ def linear_subsets(
     data = read_finetuning_data(index, splits, subsets, settings.uncertain, settings.task)
     cache, labels = FeatureCache(features, rows), data.labels[data.test]
     found = []
-    for (percent, number), subset in read_parquet(subsets).groupby(["percent", "subset"], sort=False):
+    drawn = read_parquet(subsets)
+    drawn = drawn[drawn["subset"].isin(settings.subsets)]
+    for (percent, number), subset in drawn.groupby(["percent", "subset"], sort=False):
         outputs, _ = finetune_linear(
             settings.model_copy(update={"stream": [*settings.stream, percent, int(number)]}),
             dataclasses.replace(data, train=subset["row"].to_numpy()),
@@ -89,6 +91,7 @@ def linear_subsets(
         value = average_auroc(labels, logits, settings.average)
         found.append({"percent": percent, "subset": int(number), "auroc": value})
     names = {"target": settings.target, "source": settings.source, "mode": "linear"}
+    names |= {"replicate": settings.replicate, "fold": settings.fold}
     write_parquet(pd.DataFrame(found).assign(**names, epochs=settings.epochs), aurocs)
 
 

@@ -21,7 +21,8 @@ from types import MappingProxyType
 import numpy as np
 import pandas as pd
 
-from moco_transfer.statistics.evidence import Contrast, EstimateKey, Evidence
+from moco_transfer.statistics.contrast import Contrast
+from moco_transfer.statistics.evidence import EstimateKey, Evidence
 
 COLUMNS = [
     *("target", "percent", "n_labeled", "source", "mode", "epochs", "n_subsets", "auroc"),

@@ -27,8 +27,8 @@ import pandas as pd
 from moco_transfer.config.experiment import LIMITED
 from moco_transfer.experiment import MODES
 from moco_transfer.report.names import MODE_LABELS
+from moco_transfer.statistics.contrast import Contrast
 from moco_transfer.statistics.evidence import (
-    Contrast,
     EstimateKey,
     Evidence,
     Quantifier,
@@ -107,14 +107,14 @@ def _tested(contrasts: Callable[[Evidence], Contrasts], test: Test = _superior) 
 def _remark(contrast: Contrast) -> str:
     if np.isnan(contrast.effect):
         return "an AUROC is not defined: no class has both values in the test images"
-    if np.isnan(contrast.se) and np.isinf(contrast.df):
+    if np.isnan(contrast.subsets):
         return "one labelled subset: the variance between subsets is unknown"
     if np.isnan(contrast.se):
         return "one patient: the variance between test sets is unknown"
     if contrast.se == 0:
         return "no variance in this sample"
-    if contrast.subset_share > 0:
-        return f"{contrast.df + 1} labelled subsets, {contrast.subset_share:.0%} of the variance theirs"
+    if contrast.subsets > 0:
+        return f"{contrast.subset_df + 1} labelled subsets, {contrast.subsets / contrast.variance:.0%} of the variance theirs"
     return ""
 
 

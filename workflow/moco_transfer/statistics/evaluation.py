@@ -46,7 +46,7 @@ COLUMNS = {
         *("target", "source", "mode", "percent", "n_labeled", "epochs", "selected", "n_subsets", "auroc"),
         *("macro", "mean", "median", "lower", "upper", "se_test", "se_subset", "se"),
     ],
-    "subsets": ["target", *CELL, "subset", "auroc", "macro"],
+    "subsets": ["target", *CELL, "subset", "replicate", "auroc", "macro"],
     "classes": ["target", *CELL, "class", "positives", "auroc", "lower", "upper", "se_test"],
     "replicates": ["target", *CELL, "replicate", "auroc"],
 }
@@ -117,8 +117,8 @@ def evaluate_target(
 class _SubsetResult:
     """The results of one subset at one budget, kept after its predictions are dropped from memory."""
 
-    def __init__(self, subset: int, scored: Scored, counts: np.ndarray, settings: Evaluation):
-        self.subset = subset
+    def __init__(self, job: PredictionsFile, scored: Scored, counts: np.ndarray, settings: Evaluation):
+        self.subset, self.replicate = job.subset, job.replicate
         self.by_class = auroc_by_class(scored.labels, scored.scores)
         positives = positives_by_class(scored.labels)
         self.auroc = float(average(self.by_class, positives, settings.average))
@@ -142,7 +142,7 @@ def _by_budget(
             )
         for epochs, scored in scored_by_budget.items():
             require_same_images(test, scored, job.path)
-            by_budget.setdefault(epochs, []).append(_SubsetResult(job.subset, scored, counts, settings))
+            by_budget.setdefault(epochs, []).append(_SubsetResult(job, scored, counts, settings))
     return by_budget
 
 
@@ -151,8 +151,8 @@ def _frames(
 ) -> dict[str, pd.DataFrame]:
     """Return the rows of one cell in every table, without the estimate's standard errors of the test set."""
     subsets = pd.DataFrame(
-        [(result.subset, result.auroc, result.macro) for result in results],
-        columns=["subset", "auroc", "macro"],
+        [(result.subset, result.replicate, result.auroc, result.macro) for result in results],
+        columns=["subset", "replicate", "auroc", "macro"],
     )
     # A replicate in which no class could be scored is NaN and plays no part in the interval.
     replicates = pd.Series(np.mean([result.replicates for result in results], axis=0))

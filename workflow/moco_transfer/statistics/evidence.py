@@ -1,11 +1,11 @@
 """Estimated AUROCs as evidence: contrasts between them, standard errors, p-values and verdicts.
 
-A contrast is a weighted sum of AUROCs, such as "MoCo minus ImageNet alone". Its variance has two parts: the
-test set's, from the paired covariance of the AUROCs, and the labelled subsets', from the scatter of the
-contrast over the subsets (all sources share each subset). With few subsets the second part is uncertain,
-which matters most in the far tails that Holm's correction uses. Cochran's quantiles account for it;
-Satterthwaite's degrees of freedom would reject up to four times too often there. docs/statistics.md gives the
-error rates and says what no contrast includes.
+A contrast is a weighted sum of AUROCs, such as "MoCo minus ImageNet alone". Its variance has three parts: the
+test patients', from the paired covariance of the AUROCs; the labelled subsets', from the scatter of the
+contrast over the subsets (all sources share each subset); and the encoders', from the scatter between encoders
+of one source (``components``). Each subset has its own training seed, so its part includes that of finetuning.
+If every subset meets encoders of its own, the scatter over the subsets includes the encoders'. With one encoder
+per source, the encoders' part is unknown, and a contrast is about these encoders.
 
 The paper's own tables are treated in the same way as far as possible. They give no covariance, so estimates
 count as independent, which overstates the variance of differences on one test set. They give no values per
@@ -21,16 +21,18 @@ some (Bonferroni). The claim is contradicted if at least m - u + 1 comparisons a
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal, NamedTuple
 
 import numpy as np
 import pandas as pd
-from scipy.special import ndtr, ndtri, stdtrit
+from scipy.special import ndtri
 
 from moco_transfer.files import read_parquet
+from moco_transfer.statistics.components import FAIR, EncoderVariance, encoder_variance, scatter_within
+from moco_transfer.statistics.contrast import Contrast
 
 Quantifier = Literal["all", "most", "some"]
 Verdict = Literal["supported", "not supported", "undecided", "cannot be tested"]
@@ -59,62 +61,8 @@ class EstimateKey(NamedTuple):
 
 
 Weights = Mapping[EstimateKey, float]
-
-
-@dataclass(frozen=True)
-class Contrast:
-    """An estimated effect with its standard error.
-
-    ``subset_share`` is the share of its variance that comes from the labelled subsets, and ``df`` are that
-    part's degrees of freedom. The test set's part, from hundreds of images, counts as known. Quantiles are
-    Cochran's (1964): the mean of Student's and the normal quantile, weighted by the two parts of the
-    variance.
-    """
-
-    effect: float
-    se: float
-    subset_share: float = 0.0
-    df: float = np.inf
-
-    def p_above(self, threshold: float) -> float:
-        """Return the one-sided p-value for "the effect is above ``threshold``".
-
-        It is NaN if the standard error is unknown. A standard error of zero shows a degenerate sample, not
-        certainty: the p-value is then 1.
-        """
-        if np.isnan(self.se):
-            return float("nan")
-        if self.se == 0:
-            return 1.0
-        return self._upper_tail((self.effect - threshold) / self.se)
-
-    def p_below(self, threshold: float) -> float:
-        """Return the one-sided p-value for "the effect is below ``threshold``"."""
-        return replace(self, effect=-self.effect).p_above(-threshold)
-
-    def interval(self, level: float) -> tuple[float, float]:
-        """Return the 1 - 2 ``level`` interval; one-sided tests at ``level`` exclude what lies beyond it."""
-        reach = self._upper_quantile(level) * self.se
-        return self.effect - reach, self.effect + reach
-
-    def _upper_quantile(self, p: float) -> float:
-        """Return the number of standard errors that chance exceeds with probability ``p``."""
-        if self.subset_share == 0:
-            return -float(ndtri(p))
-        return -float((1 - self.subset_share) * ndtri(p) + self.subset_share * stdtrit(self.df, p))
-
-    def _upper_tail(self, t: float) -> float:
-        """Return the probability whose upper quantile is ``t``, by bisection, because there is no formula."""
-        if t < 0:
-            return 1 - self._upper_tail(-t)
-        if self.subset_share == 0:
-            return float(ndtr(-t))
-        # Bisect normal quantiles, which never exceed Cochran's. Beyond 20, p-values are below 1e-88.
-        low, high = 0.0, min(t, 20.0)
-        for _ in range(50):
-            middle = (low + high) / 2
-            low, high = (middle, high) if self._upper_quantile(float(ndtr(-middle))) < t else (low, middle)
-        return float(ndtr(-high))
+Profile = frozenset[tuple[EstimateKey, float]]
+"""The weights of one source's AUROCs in a contrast; in place of the source, the keys have ''."""
 
 
 @dataclass(frozen=True)
@@ -123,7 +71,9 @@ class Evidence:
 
     If ``by_subset`` is None, the scatter between subsets is unknown and contrasts leave it out. It may hold
     more subsets than an AUROC averages; ``n_averaged`` says how many are averaged. Pairs that ``covariance``
-    lacks have a covariance of zero. ``selected`` gives the budget that a key without epochs means.
+    lacks have a covariance of zero. ``selected`` gives the budget that a key without epochs means. ``encoders``
+    gives, for each source whose encoder is trained in the run, the number of the encoder that each subset meets;
+    those of other sources are given and do not vary.
     """
 
     values: Mapping[EstimateKey, float]
@@ -131,6 +81,7 @@ class Evidence:
     by_subset: Mapping[EstimateKey, Mapping[int, float]] | None
     n_averaged: Mapping[EstimateKey, int] = field(default_factory=dict)
     selected: Mapping[EstimateKey, int] = field(default_factory=dict)
+    encoders: Mapping[str, Mapping[int, int]] = field(default_factory=dict)
 
     @classmethod
     def from_run(
@@ -139,18 +90,23 @@ class Evidence:
         covariances: Mapping[str, pd.DataFrame],
         subsets: pd.DataFrame,
         extra: pd.DataFrame | None = None,
+        trained: Collection[str] = (),
     ) -> Evidence:
         """Return the evidence of a run, from the frames of ``evaluation.evaluate_target``.
 
         ``estimates`` and ``subsets`` hold all targets, ``covariances`` one frame per target. ``extra`` holds
         AUROCs on further labelled subsets, in the columns of ``subsets``, which count only for the variance
-        between subsets.
+        between subsets and encoders. ``trained`` are the sources whose encoders are trained in the run.
         """
         keys = _keys(estimates)
         by_subset: dict[EstimateKey, dict[int, float]] = {}
+        encoders: dict[str, dict[int, int]] = {}
         for frame in [subsets] if extra is None else [subsets, extra]:
-            for key, subset, auroc in zip(_keys(frame), frame["subset"], frame["auroc"], strict=True):
+            columns = (frame[name] for name in ("subset", "replicate", "auroc"))
+            for key, subset, replicate, auroc in zip(_keys(frame), *columns, strict=True):
                 by_subset.setdefault(key, {})[subset] = auroc
+                if key.source in trained:
+                    encoders.setdefault(key.source, {})[subset] = replicate
         covariance = {}
         for target, frame in covariances.items():
             pairs = zip(_keys(frame, target, "_a"), _keys(frame, target, "_b"), strict=True)
@@ -163,6 +119,7 @@ class Evidence:
             selected={
                 key._replace(epochs=None): key.epochs for key in _keys(estimates[estimates["selected"]])
             },
+            encoders=encoders,
         )
 
     @classmethod
@@ -222,31 +179,103 @@ class Evidence:
         return all(self._resolved(key) in self.values for key in keys)
 
     def contrast(self, weights: Weights) -> Contrast:
-        """Return the sum of ``weights`` times their AUROCs, with its standard error.
+        """Return the sum of ``weights`` times their AUROCs, with the parts of its variance.
 
-        The variance over test sets is w'Cw. The variance over labelled subsets is the contrast's variance
-        between the S subsets that all its estimates share (S - 1 degrees of freedom), divided by the number
-        of subsets that the AUROCs average. With one subset it is unknown and the standard error is NaN. The
-        scatter between subsets includes some of the test set's chance variation, so the sum errs, if at all,
-        on the side of caution.
+        The patients' part is w'Cw. The subsets' part is the contrast's variance between the S subsets that all its
+        estimates share, among those that meet the same encoders, divided by the number of subsets that the AUROCs
+        average. With one subset it is unknown: NaN. The encoders' part is the sum over the sources that have several
+        encoders, each for several subsets. The scatter between subsets includes some of the chance variation of the
+        test set, so the sum errs, if at all, on the side of caution.
         """
+        profiles = _by_source(weights)
         weights = {self._resolved(key): weight for key, weight in weights.items()}
         effect = sum(weight * self.values[key] for key, weight in weights.items())
         pairs = ((a, b) for a in weights for b in weights)
-        test = max(sum(weights[a] * weights[b] * self.covariance.get((a, b), 0.0) for a, b in pairs), 0.0)
+        patients = max(sum(weights[a] * weights[b] * self.covariance.get((a, b), 0.0) for a, b in pairs), 0.0)
         if self.by_subset is None:
-            return Contrast(effect, float(np.sqrt(test)))
-        shared = set.intersection(*(set(self.by_subset[key]) for key in weights))
-        if len(shared) < 2:
-            return Contrast(effect, float("nan"))
-        by_subset = [
-            sum(weight * self.by_subset[key][subset] for key, weight in weights.items())
-            for subset in sorted(shared)
+            return Contrast(effect, patients)
+        subsets = self._shared_subsets(weights)
+        if len(subsets) < 2:
+            return Contrast(effect, patients, float("nan"))
+        own = np.array(
+            [
+                sum(weight * self.by_subset[key][subset] for key, weight in weights.items())
+                for subset in subsets
+            ]
+        )
+        n_averaged = min(self.n_averaged.get(key, len(subsets)) for key in weights)
+        met = {source: self._met(source, subsets) for source in profiles}
+        one = tuple(source for source, of in met.items() if len(set(of)) == 1)
+        varied = [source for source, of in met.items() if 1 < len(set(of)) < len(subsets)]
+        if not varied:
+            scatter, df = scatter_within(own, np.zeros(len(own)))
+            return Contrast(effect, patients, scatter / n_averaged, df, one_encoder=one)
+        encoders = met[varied[0]]
+        scatter, df = scatter_within(own, encoders)
+        # Encoders that serve unequal numbers of the averaged subsets count unequally.
+        share = float(np.sum((np.unique(encoders[:n_averaged], return_counts=True)[1] / n_averaged) ** 2))
+        found = self._encoder_variances(profiles, varied) or [encoder_variance(own[None], encoders, True)]
+        between = share * sum(each.variance for each in found)
+        at_most = share * sum(each.variance + each.noise for each in found)
+        within = scatter / n_averaged
+        return Contrast(
+            effect,
+            patients,
+            subsets=within,
+            subset_df=df,
+            encoders=between,
+            encoder_df=min(each.df for each in found),
+            encoder_share=at_most / (at_most + within) if at_most > 0 else 0.0,
+            one_encoder=one,
+        )
+
+    def pooled(self, profile: Profile, differences: bool) -> EncoderVariance | None:
+        """Return the variance between encoders of a weighted sum of one source's AUROCs, pooled over the sources that have it.
+
+        ``profile`` holds the weights, with '' as the source. ``differences``: see ``encoder_variance``. Returns None
+        if fewer than two sources have several encoders, each for several subsets.
+        """
+        if self.by_subset is None:
+            return None
+        of_source = {
+            source: {self._resolved(key._replace(source=source)): weight for key, weight in profile}
+            for source in self.encoders
+        }
+        known = {s: keys for s, keys in of_source.items() if all(key in self.by_subset for key in keys)}
+        subsets = {source: self._shared_subsets(keys) for source, keys in known.items()}
+        varied = [s for s, of in subsets.items() if 1 < len(set(self._met(s, of))) < len(of)]
+        if len(varied) < 2:
+            return None
+        shared = sorted(set.intersection(*(set(subsets[source]) for source in varied)))
+        values = [
+            [
+                sum(weight * self.by_subset[key][subset] for key, weight in known[source].items())
+                for subset in shared
+            ]
+            for source in varied
         ]
-        n_averaged = min(self.n_averaged.get(key, len(by_subset)) for key in weights)
-        scatter = float(np.var(by_subset, ddof=1)) / n_averaged
-        share = scatter / (test + scatter) if scatter > 0 else 0.0
-        return Contrast(effect, float(np.sqrt(test + scatter)), share, len(by_subset) - 1)
+        return encoder_variance(np.array(values), self._met(varied[0], shared), differences)
+
+    def _encoder_variances(
+        self, profiles: Mapping[str, Profile], varied: Sequence[str]
+    ) -> list[EncoderVariance] | None:
+        """Return the pooled variance of each of the ``varied`` sources, or None if pooling is impossible or unfair."""
+        total: Counter[EstimateKey] = Counter()
+        for source in varied:
+            total.update(dict(profiles[source]))
+        differences = all(abs(weight) < 1e-12 for weight in total.values())
+        found = [self.pooled(profiles[source], differences) for source in varied]
+        if any(each is None or each.fair < FAIR for each in found):
+            return None
+        return found
+
+    def _shared_subsets(self, keys: Iterable[EstimateKey]) -> list[int]:
+        return sorted(set.intersection(*(set(self.by_subset[key]) for key in keys)))
+
+    def _met(self, source: str, subsets: Sequence[int]) -> np.ndarray:
+        """Return the encoder of ``source`` that each subset meets; [] if its encoder does not vary."""
+        met = self.encoders.get(source)
+        return np.array([met[subset] for subset in subsets] if met else [], dtype=int)
 
     def _resolved(self, key: EstimateKey) -> EstimateKey:
         return key._replace(epochs=self.selected.get(key)) if key.epochs is None else key
@@ -257,6 +286,14 @@ def _keys(frame: pd.DataFrame, target: str | None = None, suffix: str = "") -> l
     columns = [frame[name + suffix] for name in EstimateKey._fields[1:]]
     targets = frame["target"] if target is None else [target] * len(frame)
     return [EstimateKey(*names) for names in zip(targets, *columns, strict=True)]
+
+
+def _by_source(weights: Weights) -> dict[str, Profile]:
+    """Return the profile of each source in ``weights``."""
+    profiles: dict[str, set[tuple[EstimateKey, float]]] = {}
+    for key, weight in weights.items():
+        profiles.setdefault(key.source, set()).add((key._replace(source=""), weight))
+    return {source: frozenset(profile) for source, profile in profiles.items()}
 
 
 def difference(
@@ -275,16 +312,17 @@ def read_run(
     subsets: Sequence[str | Path],
     extra: Sequence[str | Path],
     seen: Mapping[str, Collection[str]],
+    trained: Collection[str],
 ) -> tuple[pd.DataFrame, Evidence]:
     """Return a run's estimates and evidence from files of one target each, in the same order.
 
     The estimates are all; the evidence leaves out those of the sources in ``seen``, by target, whose encoders may have seen
-    the test images.
+    the test images. ``trained`` are the sources whose encoders are trained in the run.
     """
     every = read_all(estimates)
     by_target = dict(zip(every["target"].unique(), map(read_parquet, covariances), strict=True))
     more = read_all(extra) if extra else None
-    return every, Evidence.from_run(every, by_target, read_all(subsets), more).without(seen)
+    return every, Evidence.from_run(every, by_target, read_all(subsets), more, trained).without(seen)
 
 
 def read_all(paths: Sequence[str | Path]) -> pd.DataFrame:

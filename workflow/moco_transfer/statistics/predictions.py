@@ -21,12 +21,14 @@ from moco_transfer.files import read_parquet
 
 @dataclass(frozen=True)
 class PredictionsFile:
-    """The path of one finetuning job's predictions, and which job it was. Subsets count from 1."""
+    """The path of one finetuning job's predictions, and which job it was. Numbers count from 1."""
 
     source: str
     mode: str
     percent: str
     subset: int
+    replicate: int
+    fold: int
     path: Path
 
 

@@ -31,7 +31,8 @@ import numpy as np
 import pandas as pd
 from scipy.special import ndtri
 
-from moco_transfer.statistics.evidence import ANSWERS, Contrast, Evidence, count_verdicts, difference, verdict
+from moco_transfer.statistics.contrast import Contrast
+from moco_transfer.statistics.evidence import ANSWERS, Evidence, count_verdicts, difference, verdict
 
 SPINE, CHEST, NATURAL = "spine", "chest", "natural"
 RELATED = frozenset((SPINE, CHEST))
