@@ -14,8 +14,8 @@ from moco_transfer.config import stages
 from moco_transfer.config.analysis import Controls
 from moco_transfer.data.split import size_sample
 from moco_transfer.errors import UserError
-from moco_transfer.statistics.controls import control_questions, controls_table, subset_scatter
 from moco_transfer.statistics.contrast import Contrast
+from moco_transfer.statistics.controls import control_questions, controls_table, subset_scatter
 from moco_transfer.statistics.evidence import EstimateKey, Evidence
 
 CONTROLS = Controls.model_validate(
