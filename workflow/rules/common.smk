@@ -296,11 +296,9 @@ def subset_index(wildcards):
 
 def finetuned(file, target, modes=("linear", "end_to_end")):
     """Return that file of each finetuning job of a target."""
-    return [
-        f"<run>/finetune/{target}/{job.source}/replicate{job.replicate}/{job.mode}/{job.percent}pct/fold{job.fold}"
-        f"/subset{job.subset}/{file}"
-        for job in finetuning_jobs(CONFIG, target, modes)
-    ]
+    folder = "<run>/finetune/{target}/{job.source}/replicate{job.replicate}/{job.mode}/{job.percent}pct/fold{job.fold}"
+    path = folder + "/subset{job.subset}/{file}"
+    return [path.format(target=target, job=job, file=file) for job in finetuning_jobs(CONFIG, target, modes)]
 
 
 def candidate_ways(wildcards):
