@@ -296,8 +296,8 @@ def subset_index(wildcards):
 
 def finetuned(file, target, modes=("linear", "end_to_end")):
     """Return that file of each finetuning job of a target."""
-    cell = "<run>/finetune/{target}/{job.source}/replicate{job.replicate}/{job.mode}/{job.percent}pct"
-    path = "/".join([cell, "fold{job.fold}", "subset{job.subset}", "{file}"])
+    # One string, because the linter takes a part that begins with a slash for an absolute path.
+    path = "<run>/finetune/{target}/{job.source}/replicate{job.replicate}/{job.mode}/{job.percent}pct/fold{job.fold}/subset{job.subset}/{file}"
     return [path.format(target=target, job=job, file=file) for job in finetuning_jobs(CONFIG, target, modes)]
 
 
