@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
 import pytest
-from controls import controls_summary
+from controls import controls_summary, read_pretrainings
 from made_up_predictions import independent_aurocs
 from scipy import stats
 from subsets import subsets_summary
@@ -125,6 +126,20 @@ def test_an_answer_that_rests_on_one_encoder_says_so():
         "undecided, about these encoders",
         "undecided",
     ]
+
+
+def test_images_are_those_that_moco_sees(tmp_path):
+    for dataset, train in (("spine", 5), ("chest", 9)):
+        frame = pd.DataFrame({"split": ["train"] * train + ["validation"] * 3 + ["test"] * 4 + [None]})
+        frame.to_parquet(tmp_path / f"{dataset}.parquet")
+    splits = [tmp_path / "spine.parquet", tmp_path / "chest.parquet"]
+    params = SimpleNamespace(
+        datasets=["spine", "chest"], schedules={"spine": SPINES}, queue=64, images="train"
+    )
+    assert read_pretrainings(params, splits).images == {"spine": 5, "chest": 9}
+    params.images = "train+validation"
+    found = read_pretrainings(params, splits)
+    assert found.images == {"spine": 8, "chest": 12} and found.schedules["spine"].epochs == 500
 
 
 def test_answers_are_paired_contrasts_with_holms_correction_within_the_question():
