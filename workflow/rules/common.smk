@@ -121,7 +121,13 @@ def code_of(*folders):
 
 
 # Figures and tables take seconds, so Snakemake makes them again after any change to the code that they use.
-RESULTS_CODE = code_of("scripts", "moco_transfer/escape", "moco_transfer/report", "moco_transfer/statistics")
+RESULTS_CODE = code_of(
+    "scripts",
+    "moco_transfer/escape",
+    "moco_transfer/report",
+    "moco_transfer/statistics",
+    "moco_transfer/training/schedule",
+)
 
 
 def numbered_labels(kind, numbered, shows):
