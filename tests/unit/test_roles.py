@@ -7,12 +7,13 @@ from typing import Any
 
 import pytest
 import yaml
+from claims import roles_text
 
 from moco_transfer.config.composition import composed
 from moco_transfer.config.experiment import Config, check
 from moco_transfer.experiment import is_trained
 from moco_transfer.roles import natural_datasets, source_roles
-from moco_transfer.statistics.design import PAPER
+from moco_transfer.statistics.design import PAPER, Design
 
 CONFIG = Path(__file__).parents[2] / "config"
 SCHEDULE = {"epochs": 1, "batch": 8, "lr": 0.01, "bn_groups": 1}
@@ -118,6 +119,20 @@ def test_natural_images_are_those_of_imagenets_layout_and_those_behind_the_initi
     # A dataset of radiographs that published weights have seen does not become one of natural images.
     seen = {"encoder": "resnet18", "weights": "/data/xrv.pth", "trained_on": ["knees"]}
     assert source_roles(run_on(datasets, sources, model={"initial_weights": seen}))["hips"]["g"] == "other"
+
+
+def test_the_caption_says_which_source_has_which_role():
+    design = Design(
+        roles={
+            "hips": {"none": "initial", "ours": "own", "all": "mixture", "limited": "limited"},
+            "feet": {"none": "initial"},
+        },
+        datasets={},
+        images={},
+    )
+    assert roles_text(design) == (
+        "MoCo for hips is on the target's own dataset (ours); a mixture (all). MoCo for feet is on no dataset."
+    )
 
 
 def test_without_the_source_none_the_initial_weights_are_still_given():

@@ -353,17 +353,20 @@ def test_the_summary_of_claims_has_a_row_for_each_with_both_verdicts():
     claims = pd.DataFrame(
         {"claim": "1", "text": "It helps", "cell": cell} | known | unknown for cell in ("all", "spine 1%")
     )
-    summary = claims_summary(claims, in_full=True)
+    summary = claims_summary(claims, "numbers")
     effect = "+0.020 (-0.001 to +0.041)"
     verdict = "undecided, about these encoders"
     assert summary["This run"].to_numpy().tolist() == [[verdict, effect, "0.0600", "< 0.0001", "2 of 3"]]
     assert summary["The paper's tables"].to_numpy().tolist() == [
-        ["cannot be tested from the tables", *4 * [""], "It helps"]
+        ["It helps", "cannot be tested from the tables", *4 * [""]]
     ]
-    several = claims_summary(claims.assign(one_encoder="", paper_verdict="supported"), in_full=False)
+    several = claims_summary(claims.assign(one_encoder="", paper_verdict="supported"), "verdicts")
     assert several["This run", "Verdict"].tolist() == ["undecided"]
     # The paper has one encoder of each source.
-    assert several["The paper's tables"].to_numpy().tolist() == [["supported, about these encoders"]]
+    assert several["The paper's tables"].to_numpy().tolist() == [
+        ["It helps", "supported, about these encoders"]
+    ]
+    assert "The paper's tables" not in claims_summary(claims, "nothing")
 
 
 def test_statistics_and_tables_import_nothing_slow():

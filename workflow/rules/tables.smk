@@ -158,7 +158,9 @@ rule claims:
         natural=natural_datasets(CONFIG),
         used=used_datasets(CONFIG),
         pretrained_on=CONFIG.pretraining.images.split("+"),
+        # The targets on the paper's own data, and on phantoms like them.
         papers=[target for target in CONFIG.targets if paper_tables([target])],
+        like_papers=[name for name in CONFIG.targets if (name, CONFIG.datasets[name].adapter) in PAPER_TABLES],
         # The similarity of datasets rests on one encoder, whose training is a matter of chance unless its weights are given.
         network=CONFIG.similarity.network if is_trained(CONFIG, CONFIG.similarity.network) else "",
         margin=CONFIG.evaluation.margin,

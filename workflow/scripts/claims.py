@@ -1,5 +1,7 @@
 """The claims table: what the paper says, tested on this run and on the paper's own tables."""
 
+from typing import Literal
+
 import pandas as pd
 
 from moco_transfer.errors import in_one_line
@@ -9,6 +11,14 @@ from moco_transfer.report.tables import effect_text, p_value_text, write_table
 from moco_transfer.statistics.claims import claims_table, not_asked
 from moco_transfer.statistics.design import FEW_IN_THE_PAPER, Design
 from moco_transfer.statistics.evidence import Evidence, comparable, read_reference, read_run
+
+HEADING = "The paper's tables"
+PAPER_NOTE = (
+    " The paper, too, has one encoder of each source. Its tables do not say how AUROCs vary "
+    "together or how much labelled subsets differ: their cells count as independent, with only the error of the test set "
+    "(apparently resampled by image), and the CSV says how much scatter between subsets or pretrainings would undo "
+    "each verdict on them."
+)
 
 
 def main(inputs, outputs, params) -> None:
@@ -37,19 +47,17 @@ def main(inputs, outputs, params) -> None:
         params.level,
         set(zip(same["target"], same["percent"], strict=True)),
     )
+    shown = "numbers" if params.papers else "verdicts" if params.like_papers else "nothing"
     write_table(
-        claims_summary(claims, in_full=bool(params.papers)),
+        claims_summary(claims, shown),
         outputs,
-        "The paper's claims in general words, tested on this run and on the paper's own tables. "
+        f"The paper's claims in general words, tested on this run{' and on the tables of the paper' if shown != 'nothing' else ''}. "
         f"{roles_text(design)}{not_asked(claims, evidence, design)} The effect is that of the "
         "comparison that decides (the weakest for a claim about all cells, the strongest for a claim about "
         f"some), with its {100 * (1 - 2 * params.level):g}% interval, which is not adjusted for this "
         f"choice. The margin of claims 3, 4 and 8 is {params.margin:g} AUROC. 'p' is for the claim, 'p against' for "
         "its opposite. 'About these encoders': some sources have one trained encoder, so nothing is said about "
-        "MoCo on these datasets in general. This holds for the paper too, whose tables also do not say how AUROCs vary "
-        "together or how much labelled subsets differ: their cells count as independent, with only the error of the test set "
-        "(apparently resampled by image), and the CSV says how much scatter between subsets or pretrainings would undo "
-        "each verdict on them." + left_out_note(params.seen),
+        f"other trainings of them.{'' if shown == 'nothing' else PAPER_NOTE}{left_out_note(params.seen)}",
         params.note,
         claims,
     )
@@ -71,30 +79,39 @@ def roles_text(design: Design) -> str:
     return " ".join(sentences)
 
 
-def claims_summary(claims: pd.DataFrame, in_full: bool) -> pd.DataFrame:
+def claims_summary(claims: pd.DataFrame, paper: Literal["numbers", "verdicts", "nothing"]) -> pd.DataFrame:
     """Return ``claims_table`` as text, one row per claim; single comparisons are only in the CSV.
 
-    ``in_full`` shows the paper's words and numbers beside its verdict, which belong to its own datasets.
+    ``paper`` says what of the paper stands beside the run: its words with the verdict on its tables and all numbers, without the
+    numbers, or nothing.
     """
     whole = claims[claims["cell"] == "all"]
-    one_encoder = {"": whole["one_encoder"] != "", "paper_": True}
     columns = {("", "Claim"): whole["claim"], ("", "Claim tested"): whole["text"]}
-    for heading, prefix in [("This run", ""), ("The paper's tables", "paper_")]:
-        verdict = whole[f"{prefix}verdict"]
-        about = one_encoder[prefix] & ~verdict.str.startswith("cannot be tested")
-        columns |= {(heading, "Verdict"): verdict.mask(about, verdict + ", about these encoders")}
-        if prefix and not in_full:
-            continue
-        effects = whole[[f"{prefix}{name}" for name in ("effect", "lower", "upper")]].to_numpy(dtype=float)
+    columns |= _columns("This run", whole, "", whole["one_encoder"] != "")
+    # The paper has one encoder of each source.
+    of_paper = _columns(HEADING, whole, "paper_", True)
+    if paper == "numbers":
+        columns |= {(HEADING, "Claim"): whole["paper_text"]} | of_paper
+    elif paper == "verdicts":
         columns |= {
-            (heading, "Effect"): [effect_text(*values) for values in effects],
-            (heading, "p"): whole[f"{prefix}p"].map(p_value_text),
-            (heading, "p against"): whole[f"{prefix}p_against"].map(p_value_text),
-            (heading, "Comparisons"): whole[f"{prefix}remark"],
+            (HEADING, "Claim"): whole["paper_text"],
+            (HEADING, "Verdict"): of_paper[HEADING, "Verdict"],
         }
-        if prefix:
-            columns |= {(heading, "In the paper's words"): whole["paper_text"]}
     return pd.DataFrame(columns)
+
+
+def _columns(heading: str, whole: pd.DataFrame, prefix: str, one_encoder: pd.Series | bool) -> dict:
+    """Return the columns of the run or of the paper, as text."""
+    verdict = whole[f"{prefix}verdict"]
+    effects = whole[[f"{prefix}{name}" for name in ("effect", "lower", "upper")]].to_numpy(dtype=float)
+    about = one_encoder & ~verdict.str.startswith("cannot be tested")
+    return {
+        (heading, "Verdict"): verdict.mask(about, verdict + ", about these encoders"),
+        (heading, "Effect"): [effect_text(*values) for values in effects],
+        (heading, "p"): whole[f"{prefix}p"].map(p_value_text),
+        (heading, "p against"): whole[f"{prefix}p_against"].map(p_value_text),
+        (heading, "Comparisons"): whole[f"{prefix}remark"],
+    }
 
 
 if "snakemake" in globals():
