@@ -19,6 +19,7 @@ from moco_transfer.experiment import all_sources, has_ranked_sources, kept_model
 from moco_transfer.report.names import weights_text
 from moco_transfer.statistics.claims import claims_table
 from moco_transfer.statistics.controls import Pretrainings, control_questions, controls_table
+from moco_transfer.statistics.design import PAPER as PAPER_DESIGN
 from moco_transfer.statistics.evidence import Evidence
 
 PAPER = composed({})
@@ -202,7 +203,9 @@ def test_claims_and_controls_leave_out_what_may_have_been_seen():
     nothing = Evidence({}, {}, None)
     left = evidence.without({"spine": {"spine": "reason"}})
     claims = [
-        claims_table(each, SIMILARITY, nothing, 0.02, 0.05).query("claim == '1'")["cell"].tolist()
+        claims_table(each, PAPER_DESIGN, SIMILARITY, nothing, 0.02, 0.05)
+        .query("claim == '1'")["cell"]
+        .tolist()
         for each in (evidence, left)
     ]
     assert any(cell.startswith("spine 1%") for cell in claims[0])

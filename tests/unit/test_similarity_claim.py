@@ -10,11 +10,13 @@ from moco_transfer.config.analysis import Similarity
 from moco_transfer.similarity.pairwise import compare
 from moco_transfer.similarity.subspaces import random_rotation
 from moco_transfer.statistics.claims import claims_table
+from moco_transfer.statistics.design import PAPER
 from moco_transfer.statistics.evidence import Evidence
-from moco_transfer.statistics.similarity_ranks import measure_verdict
+from moco_transfer.statistics.similarity_ranks import judge_claim, measure_verdict
 
 NOTHING = Evidence({}, {}, None)
 PAIRS = [("spine", "chest"), ("spine", "natural"), ("natural", "chest")]
+ASKED = (("spine", "chest"), ["natural"])
 
 
 def table(measure, **intervals):
@@ -47,7 +49,7 @@ DEAD = [(0.80, 0.84), (np.nan, np.nan), (0.60, 0.64)]
     ],
 )
 def test_the_verdict_rests_on_the_intervals_at_every_layer(layers, lead, says, where):
-    found, verdict, remark = measure_verdict(table("cka_covariance", **layers), "cka_covariance")
+    found, verdict, remark = measure_verdict(table("cka_covariance", **layers), "cka_covariance", *ASKED)
     assert found == pytest.approx(lead, nan_ok=True)
     assert (verdict, where in remark) == (says, True)
 
@@ -57,43 +59,69 @@ def test_the_verdict_rests_on_the_intervals_at_every_layer(layers, lead, says, w
 )
 def test_a_smaller_distance_is_ahead(of, says):
     far = [(1 - upper, 1 - lower) for lower, upper in of]
-    assert measure_verdict(table("frechet", DB4=far), "frechet")[1] == says
+    assert measure_verdict(table("frechet", DB4=far), "frechet", *ASKED)[1] == says
 
 
 def test_a_contradiction_must_be_clearer_if_there_are_more_comparisons():
     barely = [(0.80, 0.84), (0.70, 0.74), (0.86, 0.90)]
-    assert measure_verdict(table("cka_covariance", DB4=barely), "cka_covariance")[1] == "not supported"
+    assert (
+        measure_verdict(table("cka_covariance", DB4=barely), "cka_covariance", *ASKED)[1] == "not supported"
+    )
     many = {f"DB{i}": AHEAD for i in range(4)} | {"DB4": barely}
-    assert measure_verdict(table("cka_covariance", **many), "cka_covariance")[1] == "undecided"
-    assert measure_verdict(table("cka_covariance", DB4=barely), "cka_covariance", 4)[1] == "undecided"
+    assert measure_verdict(table("cka_covariance", **many), "cka_covariance", *ASKED)[1] == "undecided"
+    assert measure_verdict(table("cka_covariance", DB4=barely), "cka_covariance", *ASKED, 4)[1] == "undecided"
 
 
 def test_the_worse_order_of_a_directed_measure_counts():
     there = table("variance_share", DB4=AHEAD)
     back = there.rename(columns={"dataset_a": "dataset_b", "dataset_b": "dataset_a"})
     both = pd.concat([there, back], ignore_index=True)
-    assert measure_verdict(both, "variance_share")[1] == "supported"
+    assert measure_verdict(both, "variance_share", *ASKED)[1] == "supported"
     both.loc[3, ["value_lower", "value", "value_upper"]] = 0.71, 0.73, 0.75
-    assert measure_verdict(both, "variance_share")[1] == "undecided"
+    assert measure_verdict(both, "variance_share", *ASKED)[1] == "undecided"
 
 
 def test_a_measure_that_cannot_test_the_claim_does_not_change_the_verdict_of_the_others():
     frame = pd.concat([table("svcca", DB4=INSIDE), table("cka_covariance", DB4=AHEAD)], ignore_index=True)
-    findings = claims_table(NOTHING, frame, NOTHING, 0.02, 0.05).query("claim == '10'").set_index("cell")
+    findings = (
+        claims_table(NOTHING, PAPER, frame, NOTHING, 0.02, 0.05).query("claim == '10'").set_index("cell")
+    )
     assert findings["verdict"].to_dict() == {
         "all": "supported",
-        "svcca": "cannot be tested",
-        "cka_covariance": "supported",
+        "spine and chest: svcca": "cannot be tested",
+        "spine and chest: cka_covariance": "supported",
     }
-    assert "does not leave its null at DB4" in findings["remark"]["svcca"] and findings["p"].isna().all()
+    assert "does not leave its null at DB4" in findings["remark"]["spine and chest: svcca"]
+    assert findings["p"].isna().all()
 
 
 def test_other_datasets_do_not_count_and_all_three_are_needed():
     frame = table("cka_covariance", DB4=AHEAD)
     other = frame.iloc[[1]].assign(dataset_b="hand", value=0.99, value_lower=0.98, value_upper=1.0)
-    assert measure_verdict(pd.concat([frame, other], ignore_index=True), "cka_covariance")[1] == "supported"
+    assert (
+        measure_verdict(pd.concat([frame, other], ignore_index=True), "cka_covariance", *ASKED)[1]
+        == "supported"
+    )
     for less in (frame.iloc[:2], other):
-        assert measure_verdict(less, "cka_covariance")[1] == "cannot be tested"
+        assert measure_verdict(less, "cka_covariance", *ASKED)[1] == "cannot be tested"
+
+
+def test_the_claim_is_about_each_pair_of_datasets_that_are_not_natural_images():
+    frame = table("cka_covariance", DB4=AHEAD)
+    names = {"spine": "hips", "chest": "knees", "natural": "photos"}
+    other = frame.assign(**{end: frame[end].map(names) for end in ("dataset_a", "dataset_b")})
+    assert judge_claim(other, ["photos"])["hips and knees: cka_covariance"]["verdict"] == "supported"
+    assert judge_claim(other, ["natural"]) == judge_claim(other.iloc[:1], ["photos"]) == {}
+    # Hands are as like photographs as hips are, and less like knees.
+    far = frame.iloc[[1, 2, 1]].assign(dataset_a="hands", dataset_b=["hips", "knees", "photos"])
+    cells = judge_claim(pd.concat([other, far], ignore_index=True), ["photos"])
+    said = {cell: finding["verdict"] for cell, finding in cells.items()}
+    assert said == {
+        "all": "not supported",
+        "hips and knees: cka_covariance": "supported",
+        "hips and hands: cka_covariance": "undecided",
+        "knees and hands: cka_covariance": "not supported",
+    }
 
 
 def verdicts_of(trials, chest_turned, natural_turned):
@@ -123,7 +151,9 @@ def verdicts_of(trials, chest_turned, natural_turned):
             for name, basis in bases.items()
         }
         frame = compare(rows, settings, trial)
-        found.append([measure_verdict(frame, m)[1] for m in frame["measure"].unique() if m != "svcca"])
+        found.append(
+            [measure_verdict(frame, m, *ASKED)[1] for m in frame["measure"].unique() if m != "svcca"]
+        )
     return np.array(found)
 
 
@@ -156,7 +186,7 @@ def test_the_claim_about_all_layers_and_measures_is_rarely_contradicted_by_chanc
             }
             for name, turned in (("spine", np.eye(channels)), ("chest", third), ("natural", third @ third))
         }
-        findings = claims_table(NOTHING, compare(rows, settings, trial), NOTHING, 0.02, 0.05)
+        findings = claims_table(NOTHING, PAPER, compare(rows, settings, trial), NOTHING, 0.02, 0.05)
         whole = findings[(findings["claim"] == "10") & (findings["cell"] == "all")].iloc[0]
         contradicted += whole["verdict"] == "not supported"
     assert contradicted <= 4  # of 30; without the correction 15 and more

@@ -347,18 +347,26 @@ def test_nothing_is_compared_if_all_images_are_matched():
 
 def test_the_summary_of_claims_has_a_row_for_each_with_both_verdicts():
     known = {"effect": 0.0204, "lower": -0.001, "upper": 0.041, "p": 0.06, "p_against": 0.00001}
-    known |= {"verdict": "undecided", "remark": "2 of 3"}
+    known |= {"verdict": "undecided", "remark": "2 of 3", "one_encoder": "spine", "paper_text": "It helps"}
     unknown = {f"paper_{name}": np.nan for name in ("effect", "lower", "upper", "p", "p_against")}
     unknown |= {"paper_verdict": "cannot be tested from the tables", "paper_remark": ""}
     claims = pd.DataFrame(
         {"claim": "1", "text": "It helps", "cell": cell} | known | unknown for cell in ("all", "spine 1%")
     )
-    summary = claims_summary(claims)
+    summary = claims_summary(claims, "numbers")
     effect = "+0.020 (-0.001 to +0.041)"
-    assert summary["This run"].to_numpy().tolist() == [["undecided", effect, "0.0600", "< 0.0001", "2 of 3"]]
+    verdict = "undecided, about these encoders"
+    assert summary["This run"].to_numpy().tolist() == [[verdict, effect, "0.0600", "< 0.0001", "2 of 3"]]
     assert summary["The paper's tables"].to_numpy().tolist() == [
-        ["cannot be tested from the tables", *4 * [""]]
+        ["It helps", "cannot be tested from the tables", *4 * [""]]
     ]
+    several = claims_summary(claims.assign(one_encoder="", paper_verdict="supported"), "verdicts")
+    assert several["This run", "Verdict"].tolist() == ["undecided"]
+    # The paper has one encoder of each source.
+    assert several["The paper's tables"].to_numpy().tolist() == [
+        ["It helps", "supported, about these encoders"]
+    ]
+    assert "The paper's tables" not in claims_summary(claims, "nothing")
 
 
 def test_statistics_and_tables_import_nothing_slow():

@@ -138,7 +138,7 @@ def all_sources(config: Config) -> dict[str, Kind]:
 def _kind(config: Config, source: str) -> Kind:
     if source in config.encoders:
         return "encoder"
-    return "initial" if source == NONE_LONGER or config.moco_sources.get(source) == [] else "moco"
+    return "initial" if source in ("none", NONE_LONGER) or config.moco_sources.get(source) == [] else "moco"
 
 
 def may_have_seen(config: Config, source: str, target: str) -> str:

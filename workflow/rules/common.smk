@@ -56,6 +56,7 @@ from moco_transfer.experiment import (
 )
 from moco_transfer.plan import refuse_too_few
 from moco_transfer.report.names import weights_text
+from moco_transfer.roles import natural_datasets, source_roles
 from moco_transfer.training.attempt import forget_finished
 
 # Jobs must find the package and this Python in every environment and container, whether or not the environment is activated.

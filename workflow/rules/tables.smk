@@ -143,6 +143,7 @@ rule claims:
     input:
         **EVIDENCE,
         similarity=["<run>/similarity/similarity.parquet"] if SIMILAR_DATASETS else [],
+        splits=[splits(name) for name in used_datasets(CONFIG)],
         reference=[f"{HOME}/workflow/reference/{name}.csv" for name in ("table2", "table3")],
     output:
         **table_outputs("claims", "the paper's claims, tested"),
@@ -152,6 +153,16 @@ rule claims:
         ENVIRONMENT
     params:
         **EVIDENCE_PARAMS,
+        roles=source_roles(CONFIG),
+        sources=CONFIG.moco_sources,
+        natural=natural_datasets(CONFIG),
+        used=used_datasets(CONFIG),
+        pretrained_on=CONFIG.pretraining.images.split("+"),
+        # The targets on the paper's own data, and on phantoms like them.
+        papers=[target for target in CONFIG.targets if paper_tables([target])],
+        like_papers=[name for name in CONFIG.targets if (name, CONFIG.datasets[name].adapter) in PAPER_TABLES],
+        # The similarity of datasets rests on one encoder, whose training is a matter of chance unless its weights are given.
+        network=CONFIG.similarity.network if is_trained(CONFIG, CONFIG.similarity.network) else "",
         margin=CONFIG.evaluation.margin,
         level=CONFIG.evaluation.level,
     message:

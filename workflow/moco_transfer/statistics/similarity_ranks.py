@@ -1,7 +1,7 @@
 """What the similarity of datasets says: does claim 10 hold, and does similarity predict the best source?
 
-Claim 10 says that the similarity of spine and chest exceeds that of either with ImageNet, in every layer.
-Each measure is judged separately. A measure that stays inside its null at some layer cannot test the claim,
+Claim 10 says that the similarity of two datasets, in the paper spine and chest, exceeds that of either with natural images, in every layer.
+Each pair of datasets and each measure is judged separately. A measure that stays inside its null at some layer cannot test the claim,
 whatever the order of its values, and that is the finding. Leaving the null is a low bar: the network shapes
 its channels, so any two sets of images, even noise, are more alike than randomly rotated channels.
 
@@ -24,7 +24,8 @@ the best AUROC. The literal SVCCA names none: it leaves its null only by chance 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
+from itertools import combinations, product
 from typing import Literal
 
 import numpy as np
@@ -34,9 +35,6 @@ from scipy.special import ndtri
 from moco_transfer.statistics.contrast import Contrast
 from moco_transfer.statistics.evidence import ANSWERS, Evidence, count_verdicts, difference, verdict
 
-SPINE, CHEST, NATURAL = "spine", "chest", "natural"
-RELATED = frozenset((SPINE, CHEST))
-RIVALS = [frozenset((SPINE, NATURAL)), frozenset((CHEST, NATURAL))]
 DISTANCES = ("frechet",)  # smaller values mean more alike
 LEVEL = 0.05  # of each end of value_lower to value_upper
 BY_HALVES = "by intervals over halves of the images, layer by layer"
@@ -53,54 +51,71 @@ RANK_COLUMNS = [
 Standing = Literal["inside its null", "unknown", "behind", "level", "ahead"]
 
 
-def measure_verdict(similarity: pd.DataFrame, measure: str, measures: int = 1) -> tuple[float, str, str]:
-    """Return the smallest lead of spine-chest over the layers, the verdict of ``measure`` and a remark.
+def measure_verdict(
+    similarity: pd.DataFrame, measure: str, related: Sequence[str], natural: Collection[str], judged: int = 1
+) -> tuple[float, str, str]:
+    """Return the smallest lead of the ``related`` pair over the layers, the verdict of ``measure`` and a remark.
 
     ``similarity`` has the columns measure, layer, dataset_a, dataset_b, value, value_lower, value_upper,
-    null_lower and null_upper. The lead is the value of spine-chest minus the larger value of the other two
-    pairs, with the sign reversed for a distance. A directed measure has both orders of each pair, and the
-    claim must hold for the worst of them. The measure leaves its null at a layer if some pair is more alike
+    null_lower and null_upper. The rivals are the pairs of a related dataset and one of ``natural`` images. The lead is the value of the
+    related pair minus the largest value of a rival, with the sign reversed for a distance. A directed measure has both orders of each
+    pair, and the claim must hold for the worst of them. The measure leaves its null at a layer if some pair is more alike
     than the null's interval allows.
 
-    The claim is supported if the interval of spine-chest lies above those of the other pairs at every layer.
+    The claim is supported if the interval of the related pair lies above those of its rivals at every layer.
     It is not supported if the interval lies below one of them at any layer, with intervals stretched for the
-    number of comparisons in all ``measures`` that are judged together. Otherwise it is undecided. It cannot
+    number of comparisons in all the ``judged`` verdicts of a family. Otherwise it is undecided. It cannot
     be tested without a value or an interval (dead channels, the literal SVCCA).
     """
+    asked = frozenset(related)
+    rivals = [frozenset(each) for each in product(related, natural)]
     rows = similarity[similarity["measure"] == measure]
     pair = [frozenset(each) for each in zip(rows["dataset_a"], rows["dataset_b"], strict=True)]
-    rows = rows.assign(pair=pair)[pd.Series(pair, rows.index).isin([RELATED, *RIVALS])]
+    rows = rows.assign(pair=pair)[pd.Series(pair, rows.index).isin([asked, *rivals])]
     layers = dict(list(rows.groupby("layer", sort=False)))
-    if not layers or any(of["pair"].nunique() < 3 for of in layers.values()):
-        return np.nan, "cannot be tested", "needs the datasets spine, chest and natural"
-    comparisons = sum((of["pair"] == RELATED).sum() * (of["pair"] != RELATED).sum() for of in layers.values())
-    stretch = ndtri(LEVEL / (comparisons * measures)) / ndtri(LEVEL)
-    judged = {layer: _standing(of, measure in DISTANCES, stretch) for layer, of in layers.items()}
-    lead = float(np.min([lead for lead, _ in judged.values()]))
+    if not layers or any(of["pair"].nunique() < 1 + len(rivals) for of in layers.values()):
+        return np.nan, "cannot be tested", f"needs the similarities of {', '.join([*related, *natural])}"
+    comparisons = sum((of["pair"] == asked).sum() * (of["pair"] != asked).sum() for of in layers.values())
+    stretch = ndtri(LEVEL / (comparisons * judged)) / ndtri(LEVEL)
+    found = {
+        layer: _standing(of, of["pair"] == asked, measure in DISTANCES, stretch)
+        for layer, of in layers.items()
+    }
+    lead = float(np.min([lead for lead, _ in found.values()]))
     for standing, outcome, remark in (
         ("inside its null", "cannot be tested", "does not leave its null at {}"),
         ("unknown", "cannot be tested", "has no value or no interval over halves at {}"),
         ("behind", "not supported", f"less alike than another pair at {{}}; {BY_HALVES}"),
         ("level", "undecided", f"not apart from another pair at {{}}; {BY_HALVES}"),
     ):
-        if found := [layer for layer, (_, each) in judged.items() if each == standing]:
-            return lead, outcome, remark.format(", ".join(found))
+        if there := [layer for layer, (_, each) in found.items() if each == standing]:
+            return lead, outcome, remark.format(", ".join(there))
     return lead, "supported", BY_HALVES
 
 
-def judge_claim(similarity: pd.DataFrame) -> dict[str, dict]:
-    """Return effect (the smallest lead), verdict and remark of claim 10, as a whole ('all') and by measure.
+def judge_claim(similarity: pd.DataFrame, natural: Collection[str]) -> dict[str, dict]:
+    """Return effect (the smallest lead), verdict and remark of claim 10, as a whole ('all') and by pair of datasets and measure.
 
-    The whole claim holds if every measure that can test it supports it.
+    ``natural`` are the datasets of natural images; the claim is about each pair of the others. It holds if every measure that can test
+    it supports it. Returns {} if there are no two others or no natural images.
     """
+    datasets = pd.unique(similarity[["dataset_a", "dataset_b"]].to_numpy().ravel())
+    pairs = list(combinations([name for name in datasets if name not in natural], 2))
+    natural = [name for name in datasets if name in natural]
+    if not pairs or not natural:
+        return {}
+    asked = {
+        f"{' and '.join(pair)}: {measure}": (measure, pair)
+        for pair, measure in product(pairs, similarity["measure"].unique())
+    }
     cells = {}
-    for measure in similarity["measure"].unique():
-        lead, says, remark = measure_verdict(similarity, measure)
-        cells[measure] = {"effect": lead, "verdict": says, "remark": remark}
-    testing = [measure for measure, cell in cells.items() if cell["verdict"] != "cannot be tested"]
+    for cell, each in asked.items():
+        lead, says, remark = measure_verdict(similarity, *each, natural)
+        cells[cell] = {"effect": lead, "verdict": says, "remark": remark}
+    testing = [asked[cell] for cell, finding in cells.items() if finding["verdict"] != "cannot be tested"]
     # Any one of them may contradict the whole claim, so contradiction is judged for all of them as one
     # family.
-    as_one = [measure_verdict(similarity, measure, len(testing))[1] for measure in testing]
+    as_one = [measure_verdict(similarity, *each, natural, len(testing))[1] for each in testing]
     # The whole claim gets the first of these verdicts that any measure has.
     ranked = ["not supported", "undecided", "supported"]
     whole = min(as_one, key=ranked.index, default="cannot be tested")
@@ -108,15 +123,16 @@ def judge_claim(similarity: pd.DataFrame) -> dict[str, dict]:
     return {"all": {"effect": np.nan, "verdict": whole, "remark": remark}} | cells
 
 
-def _standing(rows: pd.DataFrame, distance: bool, stretch: float) -> tuple[float, Standing]:
-    """Return the lead of spine-chest at one layer (NaN if a value is NaN) and where its interval stands.
+def _standing(
+    rows: pd.DataFrame, related: pd.Series, distance: bool, stretch: float
+) -> tuple[float, Standing]:
+    """Return the lead of the ``related`` rows at one layer (NaN if a value is NaN) and where their interval stands.
 
     Intervals are ``stretch`` times as long when 'behind' is decided.
     """
     sign, ends = (-1.0, ["upper", "lower"]) if distance else (1.0, ["lower", "upper"])
     value = sign * rows["value"]
     low, high = (sign * rows[f"value_{end}"] for end in ends)
-    related = rows["pair"] == RELATED
     lead = value[related].min(skipna=False) - value[~related].max(skipna=False)
     if not (value > sign * rows[f"null_{ends[1]}"]).any():
         return lead, "inside its null"
