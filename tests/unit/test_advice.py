@@ -232,18 +232,28 @@ def test_the_set_contains_the_best_and_only_validation_chooses_without_bias():
 def test_the_notes_repeat_the_answers_of_the_controls_and_what_would_settle_it():
     controls = pd.DataFrame(
         [
-            ("spine", "1", "linear", "Does the domain help?", "yes", 0.031, 0.01, 0.052),
-            ("spine", "1", "linear", "Does the size help?", "undecided", 0.001, -0.03, 0.032),
-            ("spine", "10", "linear", "Does the size help?", "no", -0.05, -0.08, -0.02),
+            ("spine", "1", "linear", "Does the domain help?", "yes", 0.031, 0.01, 0.052, "spine"),
+            ("spine", "1", "linear", "Does the size help?", "undecided", 0.001, -0.03, 0.032, np.nan),
+            ("spine", "10", "linear", "Does the size help?", "no", -0.05, -0.08, -0.02, np.nan),
         ],
-        columns=["target", "percent", "mode", "question", "answer", "effect", "lower", "upper"],
+        columns=[
+            "target",
+            "percent",
+            "mode",
+            "question",
+            "answer",
+            "effect",
+            "lower",
+            "upper",
+            "one_encoder",
+        ],
     )
     advice = page(advise(THREE), controls=controls, settle={("spine", "1"): "58 more test patients."})
     assert notes(advice).iloc[-2:].to_numpy().tolist() == [
         ["What would settle it", "58 more test patients."],
         [
             "What the controls say",
-            "Does the domain help? Yes, training only the last layer: +0.031 (+0.010 to +0.052). 1 question remains open.",
+            "Does the domain help? Yes, about these encoders, training only the last layer: +0.031 (+0.010 to +0.052). 1 question remains open.",
         ],
     ]
     assert "What would settle it" not in set(notes(page(advise(THREE)))["What"])

@@ -18,7 +18,13 @@ from moco_transfer.config.encoders import architectures
 from moco_transfer.config.experiment import check
 from moco_transfer.config.reference import reference
 from moco_transfer.errors import UserError
-from moco_transfer.experiment import all_sources, figure_names, finetuning_jobs, initial_datasets
+from moco_transfer.experiment import (
+    all_sources,
+    figure_names,
+    finetuning_jobs,
+    initial_datasets,
+    pretrainings,
+)
 from moco_transfer.training.schedule import epochs_for_steps
 
 CONFIG = Path(__file__).parents[2] / "config"
@@ -359,14 +365,20 @@ def test_the_papers_grid_has_99_linear_and_84_end_to_end_jobs():
 
 def test_controls_add_their_cells_and_their_sources(controls):
     config = check(raw(controls))
-    # chest-as-spine in 7 cells, limited-steps in 2, none-longer in 2; three seeds each.
-    assert counts(config) == {"linear": 99 + 3 * (7 + 2), "end_to_end": 84 + 3 * 2}
+    # chest-as-spine and chest-few in 7 cells each, limited-steps in 2, none-longer in 2; three seeds each.
+    assert counts(config) == {"linear": 99 + 3 * (7 + 7 + 2), "end_to_end": 84 + 3 * 2}
     assert list(all_sources(config)) == [
-        *["none", "spine", "chest", "spine+chest", "limited", "chest-as-spine"],
+        *["none", "spine", "chest", "spine+chest", "limited", "chest-as-spine", "chest-few"],
         *["limited-steps", "none-longer"],
     ]
+    # Three encoders of each of three sources and two controls, without more finetuning.
+    assert Counter(each.source for each in pretrainings(config)) == dict.fromkeys(
+        ["spine", "chest", "spine+chest", "chest-as-spine", "chest-few"], 3
+    )
     # Only the domain of chest-as-spine differs from that of spine, unless it has a schedule of its own.
     assert config.schedule("chest-as-spine") == config.schedule("spine") != config.schedule("new")
+    # Only the number of images of chest-few differs from that of chest.
+    assert config.schedule("chest-few") == config.schedule("chest") != config.schedule("spine")
     named = raw(controls, {"sources": {"spine": None, "ours": ["spine"]}})
     named["pretraining"]["schedules"]["ours"] = {"epochs": 9, "batch": 8, "lr": 1, "bn_groups": 1}
     assert check(named).schedule("chest-as-spine").epochs == 9

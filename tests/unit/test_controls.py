@@ -2,20 +2,30 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from types import SimpleNamespace
+
 import numpy as np
 import pandas as pd
 import pytest
-from controls import controls_summary
+from controls import controls_summary, read_pretrainings
 from made_up_predictions import independent_aurocs
 from scipy import stats
 from subsets import subsets_summary
 
 from moco_transfer.config import stages
 from moco_transfer.config.analysis import Controls
+from moco_transfer.config.training import Schedule
 from moco_transfer.data.split import size_sample
 from moco_transfer.errors import UserError
 from moco_transfer.statistics.contrast import Contrast
-from moco_transfer.statistics.controls import control_questions, controls_table, subset_scatter
+from moco_transfer.statistics.controls import (
+    Pretrainings,
+    Question,
+    control_questions,
+    controls_table,
+    subset_scatter,
+)
 from moco_transfer.statistics.evidence import EstimateKey, Evidence
 
 CONTROLS = Controls.model_validate(
@@ -28,20 +38,32 @@ CONTROLS = Controls.model_validate(
 )
 PERCENTS = {"spine": ["1", "10"]}
 ALONE = {"spine": "spine", "chest": "chest"}
+SPINES = {"epochs": 500, "batch": 64, "lr": 0.002, "bn_groups": 2}
+CHESTS = {"epochs": 100, "batch": 256, "lr": 0.002, "bn_groups": 8}
+
+
+def questions(controls: Controls = CONTROLS, augmented: bool = True, **schedules: dict) -> list[Question]:
+    """Return the questions of the paper's trainings; ``schedules`` differ from these by source."""
+    schedules = {"spine": SPINES, "chest": CHESTS, "chest-as-spine": SPINES, **schedules}
+    typed = {name: Schedule.model_validate(each) for name, each in schedules.items()}
+    pretrainings = Pretrainings({"spine": 5_872, "chest": 225_720}, typed, 24_576)
+    return control_questions(controls, PERCENTS, ALONE, pretrainings, augmented)
+
+
+def asked(control: str, *args, **kwargs) -> list[str]:
+    """Return the texts of the questions of one control."""
+    texts = [each.question for each in questions(*args, **kwargs) if each.control == control]
+    return list(dict.fromkeys(texts))
 
 
 def answers(values: dict[tuple[str, str, str], list[float]]) -> pd.DataFrame:
     """Return the answers on spine, from (source, mode, percent) -> AUROCs by subset."""
     evidence = independent_aurocs({("spine", *cell): aurocs for cell, aurocs in values.items()}, 1e-6)
-    return controls_table(list(control_questions(CONTROLS, PERCENTS, ALONE)), evidence, 0.05)
+    return controls_table(questions(), evidence, 0.05)
 
 
 def test_every_control_asks_its_questions_of_its_cells():
-    asked = [
-        (question.control, question.percent, question.a, question.b)
-        for question in control_questions(CONTROLS, PERCENTS, ALONE)
-    ]
-    assert asked == [
+    assert [(each.control, each.percent, each.a, each.b) for each in questions()] == [
         ("size", "1", "spine", "chest-as-spine"),
         ("size", "10", "spine", "chest-as-spine"),
         ("size", "1", "chest", "chest-as-spine"),
@@ -52,6 +74,72 @@ def test_every_control_asks_its_questions_of_its_cells():
         ("budget", "1", "none-longer", "none"),
         ("budget", "1", "spine", "none-longer"),
     ]
+
+
+def test_a_control_of_size_differs_in_one_thing_and_the_question_names_what_else():
+    domain, size = asked("size")
+    assert domain == "At equal size and schedule, is the domain of spine better than that of chest-as-spine?"
+    # 100 epochs of floor(225,720 / 256) steps; a queue of 91 batches of 64 fits 5,872 images.
+    assert size == (
+        "Do more images and another schedule together make chest better than chest-as-spine (images 225,720 instead of 5,872, "
+        "epochs 100 instead of 500, batch 256 instead of 64 and bn_groups 8 instead of 2, and so steps 88,100 instead of 45,500 "
+        "and queue 24,576 instead of 5,824)?"
+    )
+    domain, size = asked("size", **{"chest-as-spine": CHESTS})
+    assert domain.startswith(
+        "At equal size, are the domain and the schedule of spine together better than those of chest-as-spine (epochs"
+    )
+    assert size == (
+        "At an equal schedule, do more images make chest better than chest-as-spine (images 225,720 instead of 5,872, and so "
+        "steps 88,100 instead of 2,200 and queue 24,576 instead of 5,632)?"
+    )
+
+
+def test_the_steps_control_names_what_few_images_change():
+    few, images, other = asked("steps")
+    assert few == "On just the labelled images, do more steps help?"
+    # 58 and 587 images: a batch of 58, and queues of 58 and 576 keys.
+    assert images.endswith("own domain help (they differ in batch and queue as well)?")
+    assert other.endswith("in-domain MoCo (they differ in batch, bn_groups, steps and queue as well)?")
+    # At 10%, the batch of 64 fits.
+    tenth = CONTROLS.model_copy(update={"steps": {"spine": ["10"]}})
+    assert asked("steps", tenth)[1].endswith("own domain help (they differ in queue as well)?")
+    # One question, and so one family of tests, for all cells.
+    both = CONTROLS.model_copy(update={"steps": {"spine": ["1", "10"]}})
+    assert asked("steps", both)[1] == images
+
+
+def test_the_budget_control_says_that_it_may_overfit_unless_it_augments():
+    assert all("may overfit" in text for text in asked("budget", augmented=False))
+    assert not any("overfit" in text for text in asked("budget", augmented=True))
+
+
+def test_an_answer_that_rests_on_one_encoder_says_so():
+    cells = {("spine", source, "linear", "1"): [0.80, 0.82, 0.83] for source in ("spine", "chest-as-spine")}
+    evidence = independent_aurocs(cells, 1e-6)
+    one, three = (
+        {source: dict(zip((1, 2, 3), met, strict=True)) for source in ALONE} for met in ((1, 1, 1), (1, 2, 3))
+    )
+    tables = [controls_table(questions(), replace(evidence, encoders=met), 0.05) for met in (one, three)]
+    assert [table["one_encoder"].item() for table in tables] == ["spine", ""]
+    assert [controls_summary(table)["Answer"].item() for table in tables] == [
+        "undecided, about these encoders",
+        "undecided",
+    ]
+
+
+def test_images_are_those_that_moco_sees(tmp_path):
+    for dataset, train in (("spine", 5), ("chest", 9)):
+        frame = pd.DataFrame({"split": ["train"] * train + ["validation"] * 3 + ["test"] * 4 + [None]})
+        frame.to_parquet(tmp_path / f"{dataset}.parquet")
+    splits = [tmp_path / "spine.parquet", tmp_path / "chest.parquet"]
+    params = SimpleNamespace(
+        datasets=["spine", "chest"], schedules={"spine": SPINES}, queue=64, images="train"
+    )
+    assert read_pretrainings(params, splits).images == {"spine": 5, "chest": 9}
+    params.images = "train+validation"
+    found = read_pretrainings(params, splits)
+    assert found.images == {"spine": 8, "chest": 12} and found.schedules["spine"].epochs == 500
 
 
 def test_answers_are_paired_contrasts_with_holms_correction_within_the_question():

@@ -10,6 +10,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from moco_transfer import moco
+from moco_transfer.training.schedule import clamp
 
 
 class TinyBackbone(nn.Module):
@@ -194,7 +195,7 @@ def test_similarities_and_loss_are_float32_under_autocast(network):
     ],
 )
 def test_batch_and_queue_are_clamped_to_the_data(images, batch_size, queue, expected):
-    assert moco.clamp(images, batch_size, queue) == expected
+    assert clamp(images, batch_size, queue) == expected
 
 
 def test_alignment_and_uniformity_against_loops():

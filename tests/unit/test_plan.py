@@ -132,9 +132,12 @@ def test_the_controls_take_as_many_steps_or_images_as_moco_on_all():
     longer = [job for job in jobs_of("end_to_end", controls) if job.forward == 2_517 + 2_077]
     assert len(longer) == 3
     assert all(0 <= job.trained - (200 * 58 + 500 * 5_872) < 58 for job in longer)
-    # As many chest images as spine has, on spine's schedule.
-    assert [job.steps for job in jobs_of("pretrain_sample", controls)] == [500 * 91]
-    assert len(jobs_of("linear_subsets", controls)) == 2 * 5 and len(jobs_of("extra_subsets", controls)) == 2
+    # As many chest images as spine has, on spine's schedule and on chest's, three encoders each.
+    assert [job.steps for job in jobs_of("pretrain_sample", controls)] == 3 * [500 * 91] + 3 * [100 * 22]
+    assert len(jobs_of("pretrain", controls)) == 3 * 3
+    # The encoders of three sources and two controls, and the one of the initial weights.
+    assert len(jobs_of("linear_subsets", controls)) == 2 * (5 * 3 + 1)
+    assert len(jobs_of("extra_subsets", controls)) == 2
 
 
 def test_embedded_images_are_the_union_of_subsets():

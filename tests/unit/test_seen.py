@@ -25,7 +25,7 @@ from moco_transfer.experiment import (
 )
 from moco_transfer.report.names import weights_text
 from moco_transfer.statistics.claims import claims_table
-from moco_transfer.statistics.controls import control_questions, controls_table
+from moco_transfer.statistics.controls import Pretrainings, control_questions, controls_table
 from moco_transfer.statistics.evidence import Evidence
 
 PAPER = composed({})
@@ -224,7 +224,10 @@ def test_claims_and_controls_leave_out_what_may_have_been_seen():
     assert any(cell.startswith("spine 1%") for cell in claims[0])
     assert claims[1] == [cell for cell in claims[0] if not cell.startswith("spine")]
     config = configured(CONTROLS)
-    questions = list(control_questions(config.controls, {"spine": ["1"]}, {"spine": "spine"}))
+    images = {"spine": 5_872, "chest": 225_720}
+    schedules = {name: config.schedule(name) for name in ("spine", "chest", *config.controls.size)}
+    pretrainings = Pretrainings(images, schedules, config.moco.queue)
+    questions = control_questions(config.controls, {"spine": ["1"]}, {"spine": "spine"}, pretrainings, False)
     answers = [controls_table(questions, each, 0.05) for each in (evidence, left)]
     assert set(answers[0]["a"]) - set(answers[1]["a"]) == {"spine"}
     # If nothing is left, the table has its columns, because the advice reads them.

@@ -81,8 +81,9 @@ def test_as_many_steps_as_a_finished_run_took(finished):
     for path in run.glob("encoders/**/metrics.csv"):
         taken["train_weights"] += steps_of(path, config.model.initial_weights.weights.lr)
     for path in run.glob("pretrain/**/metrics.csv"):
-        # A source and the replicate of its encoder, and for some sources target, percentage, fold and subset.
+        # A source, the replicate of its encoder, for some sources target and percentage, the fold, and for these the subset.
         source, _, *subset = path.relative_to(run / "pretrain").parent.parts
+        subset = subset if len(subset) > 1 else []
         rule = "pretrain_subset" if subset else "pretrain"
         rule = "pretrain_sample" if source in config.controls.size else rule
         taken[rule] += steps_of(path, config.schedule(subset[0] if subset else source).lr)

@@ -175,16 +175,6 @@ class MoCo(nn.Module):
         self.next.copy_((self.next + len(keys)) % len(self.queue))
 
 
-def clamp(images: int, batch: int, queue: int) -> tuple[int, int]:
-    """Return (batch, queue) that fit ``images`` images (#9).
-
-    The batch is no larger than the data. The queue is the largest multiple of the batch that exceeds neither its
-    configured length nor the data, and at least one batch.
-    """
-    batch = min(batch, images)
-    return batch, max(batch, min(queue, images) // batch * batch)
-
-
 def alignment(queries: Tensor, keys: Tensor) -> Tensor:
     """Return the mean squared distance between positive pairs, [n, C] each (Wang and Isola 2020, alpha = 2)."""
     return (queries - keys).pow(2).sum(dim=1).mean()

@@ -27,7 +27,14 @@ from moco_transfer.training.log import MetricsLog
 from moco_transfer.training.loop import SGD, refuse_nonfinite
 from moco_transfer.training.probe import LinearProbe
 from moco_transfer.training.ranks import ALONE, Ranks, open_ranks
-from moco_transfer.training.schedule import cosine, epoch_order, epochs_for_steps, full_batches, full_steps
+from moco_transfer.training.schedule import (
+    clamp,
+    cosine,
+    epoch_order,
+    epochs_for_steps,
+    full_batches,
+    full_steps,
+)
 
 METRICS = ("loss", "contrast_accuracy", "alignment", "uniformity")
 
@@ -177,7 +184,7 @@ def _build_moco(
             f"MoCo needs at least two images, and this source has {len(pool)}; raise the percentage"
         )
     configured = settings.schedule.batch, settings.moco.queue
-    batch, queue = moco.clamp(len(pool), *configured)
+    batch, queue = clamp(len(pool), *configured)
     groups = min(settings.schedule.bn_groups, batch // 2)  # a group of one image has no variance to divide by
     if groups % ranks.size:
         raise UserError(

@@ -123,7 +123,12 @@ def code_of(*folders):
 
 # Figures and tables take seconds, so Snakemake makes them again after any change to the code that they use.
 RESULTS_CODE = code_of(
-    "scripts", *(f"moco_transfer/{name}" for name in ("costs", "escape", "report", "statistics"))
+    "scripts",
+    "moco_transfer/costs",
+    "moco_transfer/escape",
+    "moco_transfer/report",
+    "moco_transfer/statistics",
+    "moco_transfer/training/schedule",
 )
 
 

@@ -163,6 +163,7 @@ rule claims:
 rule controls:
     input:
         **EVIDENCE,
+        splits=[splits(name) for name in stored_datasets(CONFIG)],
     output:
         **table_outputs("controls", "domain, size or compute?"),
     log:
@@ -174,6 +175,12 @@ rule controls:
         controls=CONFIG.controls.model_dump(),
         percents={name: target.percents for name, target in CONFIG.targets.items()},
         sources_of_one={seen[0]: name for name, seen in CONFIG.moco_sources.items() if len(seen) == 1},
+        # In what the trainings of a question differ.
+        datasets=stored_datasets(CONFIG),
+        images=CONFIG.pretraining.images,
+        schedules=moco_schedules(),
+        queue=CONFIG.moco.queue,
+        augmented=CONFIG.finetune.augment != "none",
         level=CONFIG.evaluation.level,
     message:
         "The controls: domain, size or compute"

@@ -59,6 +59,11 @@ class SizeControl(Section):
         description="The dataset whose training images MoCo sees. They are drawn at random."
     )
     as_many_as: Name = Field(description="The dataset that sets the number of images.")
+    schedule: Literal["size", "dataset"] = Field(
+        "size",
+        description="Whose schedule MoCo has, unless `pretraining.schedules` has a line for the control: that of MoCo on the dataset that sets the size (`size`), so that only the domain differs from it; or "
+        "that of MoCo on the whole `dataset` (`dataset`), so that only the number of images differs from it, and with it the number of steps.",
+    )
 
 
 class Controls(Section):

@@ -126,12 +126,14 @@ class Config(Section):
     def schedule(self, source: str) -> Schedule:
         """Return the schedule of MoCo on ``source``, which may be a size control.
 
-        Without a line of its own, a control has that of MoCo on the dataset that sets its size: only the domain differs.
+        Without a line of its own, a control has that of MoCo on the dataset that sets its size (only the domain differs), or on
+        the whole dataset from which its images are drawn (only their number differs).
         """
         if source in self.controls.size and source not in self.pretraining.schedules:
-            sets_the_size = self.controls.size[source].as_many_as
-            alone = [name for name, seen in self.moco_sources.items() if seen == [sets_the_size]]
-            source = (alone or [sets_the_size])[0]
+            control = self.controls.size[source]
+            dataset = control.as_many_as if control.schedule == "size" else control.dataset
+            alone = [name for name, seen in self.moco_sources.items() if seen == [dataset]]
+            source = (alone or [dataset])[0]
         return self.pretraining.schedule(source)
 
     @model_validator(mode="before")

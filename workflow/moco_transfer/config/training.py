@@ -81,7 +81,7 @@ class Pretraining(Section):
         description="A linear classifier on frozen features, which only monitors the training (`metrics.csv`). If null, there is none. A finished training is not repeated for another probe."
     )
     schedules: Annotated[dict[Name, Schedule], AfterValidator(_with_a_default)] = Field(
-        description="For each source; `default` is for those without a line of their own. `limited` uses the schedule of its target, and a size control without a line that of the dataset that sets its size."
+        description="For each source; `default` is for those without a line of their own. `limited` uses the schedule of its target, and a size control without a line that of the dataset that its `schedule` names."
     )
 
     def schedule(self, source: str) -> Schedule:

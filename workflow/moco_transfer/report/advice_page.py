@@ -301,8 +301,8 @@ def _controls_text(controls: pd.DataFrame) -> str:
         return "Not tested."
     answered = controls[controls["answer"].isin(["yes", "no"])]
     texts = [
-        f"{row.question} {row.answer.capitalize()}, training {TRAINED_LAYERS[row.mode]}: "
-        f"{effect_text(row.effect, row.lower, row.upper)}."
+        f"{row.question} {row.answer.capitalize()}{'' if pd.isna(row.one_encoder) else ', about these encoders'}, "
+        f"training {TRAINED_LAYERS[row.mode]}: {effect_text(row.effect, row.lower, row.upper)}."
         for row in answered.itertuples()
     ]
     if left := len(controls) - len(answered):

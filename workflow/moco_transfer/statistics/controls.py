@@ -1,8 +1,8 @@
 """What the controls say: does domain, size or compute make the difference that the paper ascribes to domain?
 
 The paper varies the domain, the size of the dataset and the length of pretraining together. Each control
-separates some of them, so that the difference of two sources answers one question. A question is asked of
-every cell (target, mode, percentage), with Holm's correction within the question. The module also says how
+separates some of them, and each question names everything in which its two sources differ. A question is asked
+of every cell (target, mode, percentage), with Holm's correction within the question. The module also says how
 much labelled subsets of one size scatter.
 """
 
@@ -17,26 +17,34 @@ from scipy.special import chdtri
 
 from moco_transfer.config.analysis import Controls
 from moco_transfer.config.experiment import LIMITED, LIMITED_STEPS, NONE_LONGER
+from moco_transfer.config.training import Schedule
+from moco_transfer.data.counts import subset_size
 from moco_transfer.statistics.evidence import ANSWERS, Evidence, Weights, difference, holm, verdict
+from moco_transfer.training.schedule import clamp, epochs_for_steps, full_steps
 
-DOMAIN = "At equal size and steps, is the domain of {a} better than that of {b}?"
-SIZE = "Do more images, and the steps they take, make {a} better than {b}?"
+DOMAIN = "At equal size and schedule, is the domain of {a} better than that of {b}?"
+DOMAIN_AND_SCHEDULE = (
+    "At equal size, are the domain and the schedule of {a} together better than those of {b} ({differences})?"
+)
+SIZE = "At an equal schedule, do more images make {a} better than {b} ({differences})?"
+SIZE_AND_SCHEDULE = "Do more images and another schedule together make {a} better than {b} ({differences})?"
 STEPS = "On just the labelled images, do more steps help?"
-IMAGES = "At equal steps, do more images of the target's own domain help?"
-OTHER = "Do more images of another domain beat the labelled images, given as many steps as in-domain MoCo?"
-COMPUTE = (
-    "Without MoCo, does as much more supervised training, its length not chosen, beat the best of the "
-    "budgets?"
-)
+IMAGES = "At equal steps, do more images of the target's own domain help{others}?"
+OTHER = "Do more images of another domain beat the labelled images, given as many steps as in-domain MoCo{others}?"
+COMPUTE = "Without MoCo, does as much more supervised training ({length}) beat the best of the budgets?"
 PRETRAINING = (
-    "Does in-domain MoCo, at the best of the budgets, beat as much more supervised training, its length not "
-    "chosen?"
+    "Does in-domain MoCo, at the best of the budgets, beat as much more supervised training ({length})?"
 )
+LENGTH = "its length not chosen"
+OVERFITTING = "its length not chosen, and without augmentation, so that it may overfit to the labelled images"
 
+# What a schedule sets, and what then also depends on the number of images.
+SCHEDULED = ("epochs", "batch", "learning rate", "bn_groups")
+FOLLOWING = ("steps", "queue")
 
 COLUMNS = [
     *("control", "question", "target", "mode", "percent", "a", "b"),
-    *("effect", "lower", "upper", "p", "p_against", "answer"),
+    *("effect", "lower", "upper", "p", "p_against", "answer", "one_encoder"),
 ]
 
 
@@ -57,42 +65,144 @@ class Question:
         return difference(self.target, self.mode, self.percent, self.a, self.b)
 
 
+@dataclass(frozen=True)
+class Pretrainings:
+    """What tells the MoCo trainings of a run apart.
+
+    ``images`` counts the images of each dataset that MoCo sees. ``schedules`` holds the schedule of each source, size control
+    and target; ``queue`` is the configured number of keys.
+    """
+
+    images: Mapping[str, int]
+    schedules: Mapping[str, Schedule]
+    queue: int
+
+    def facts(self, name: str, images: int, as_many_steps_as: int | None = None) -> dict[str, float]:
+        """Return images, epochs, batch, learning rate, bn_groups, steps and queue of a training, cut to its images (#9).
+
+        ``name`` is the one of its schedule. With ``as_many_steps_as``, it takes as many steps as on that many images.
+        """
+        own = self.schedules[name]
+        epochs = own.epochs
+        if as_many_steps_as:
+            epochs = epochs_for_steps(epochs, own.batch, as_many_steps_as, images)
+        batch, queue = clamp(images, own.batch, self.queue)
+        return {
+            "images": images,
+            "epochs": epochs,
+            "batch": batch,
+            "learning rate": own.lr,
+            "bn_groups": min(own.bn_groups, batch // 2),
+            "steps": epochs * full_steps(images, batch),
+            "queue": queue,
+        }
+
+
 def control_questions(
-    controls: Controls, percents: Mapping[str, Sequence[str]], alone: Mapping[str, str]
-) -> Iterator[Question]:
-    """Yield every question that ``controls`` answer.
+    controls: Controls,
+    percents: Mapping[str, Sequence[str]],
+    alone: Mapping[str, str],
+    pretrainings: Pretrainings,
+    augmented: bool,
+) -> list[Question]:
+    """Return every question that ``controls`` answer.
 
     ``percents`` maps each target to its percentages; ``alone`` maps a dataset to the source that sees only
-    this dataset.
+    this dataset. ``augmented`` says whether finetuning augments its images.
     """
+    return [
+        *_size_questions(controls, percents, alone, pretrainings),
+        *_steps_questions(controls, alone, pretrainings),
+        *_budget_questions(controls, alone, augmented),
+    ]
+
+
+def _size_questions(
+    controls: Controls,
+    percents: Mapping[str, Sequence[str]],
+    alone: Mapping[str, str],
+    pretrainings: Pretrainings,
+) -> Iterator[Question]:
     for sample, control in controls.size.items():
-        for text, dataset in ((DOMAIN, control.as_many_as), (SIZE, control.dataset)):
-            if (whole := alone.get(dataset)) is not None:
-                asked = text.format(a=whole, b=sample)
-                for target, each in percents.items():
-                    for percent in each:
-                        yield Question("size", asked, target, "linear", percent, whole, sample)
+        drawn = pretrainings.facts(sample, pretrainings.images[control.as_many_as])
+        for same, another, dataset in (
+            (DOMAIN, DOMAIN_AND_SCHEDULE, control.as_many_as),
+            (SIZE, SIZE_AND_SCHEDULE, control.dataset),
+        ):
+            if (whole := alone.get(dataset)) is None:
+                continue
+            every = pretrainings.facts(whole, pretrainings.images[dataset])
+            text = another if _differing(every, drawn, SCHEDULED) else same
+            asked = text.format(a=whole, b=sample, differences=_differences_text(every, drawn))
+            for target, each in percents.items():
+                for percent in each:
+                    yield Question("size", asked, target, "linear", percent, whole, sample)
+
+
+def _steps_questions(
+    controls: Controls, alone: Mapping[str, str], pretrainings: Pretrainings
+) -> Iterator[Question]:
+    asked: list[tuple[str, str, str, str, str]] = []
+    found: dict[str, list[str]] = {}  # what differs in any of a question's cells, beside what it asks
     for target, each in controls.steps.items():
-        others = [source for dataset, source in alone.items() if dataset != target]
-        pairs = [(STEPS, LIMITED_STEPS, LIMITED), (IMAGES, alone.get(target), LIMITED_STEPS)]
-        pairs += [(OTHER, other, LIMITED_STEPS) for other in others]
+        pairs = [(STEPS, LIMITED_STEPS, LIMITED, target, ())]
+        pairs += [(IMAGES, alone.get(target), LIMITED_STEPS, target, (*SCHEDULED[1:], "queue"))]
+        pairs += [
+            (OTHER, source, LIMITED_STEPS, dataset, (*SCHEDULED[1:], *FOLLOWING))
+            for dataset, source in alone.items()
+            if dataset != target
+        ]
+        images = pretrainings.images[target]
         for percent in each:
-            for text, a, b in pairs:
-                if a is not None:
-                    yield Question("steps", text, target, "linear", percent, a, b)
+            few = pretrainings.facts(target, subset_size(percent, images), as_many_steps_as=images)
+            for text, a, b, dataset, names in pairs:
+                if a is None:
+                    continue
+                asked.append((text, target, percent, a, b))
+                if names:
+                    every = pretrainings.facts(a, pretrainings.images[dataset])
+                    found.setdefault(text, []).extend(_differing(every, few, names))
+    for text, target, percent, a, b in asked:
+        names = [name for name in (*SCHEDULED, *FOLLOWING) if name in found.get(text, [])]
+        also = f" (they differ in {_listed(names)} as well)" if names else ""
+        yield Question("steps", text.format(others=also), target, "linear", percent, a, b)
+
+
+def _budget_questions(controls: Controls, alone: Mapping[str, str], augmented: bool) -> Iterator[Question]:
+    compute, pretraining = (
+        text.format(length=LENGTH if augmented else OVERFITTING) for text in (COMPUTE, PRETRAINING)
+    )
     for target, each in controls.budget.items():
         for percent in each:
-            yield Question("budget", COMPUTE, target, "end_to_end", percent, NONE_LONGER, "none")
+            yield Question("budget", compute, target, "end_to_end", percent, NONE_LONGER, "none")
             if (whole := alone.get(target)) is not None:
-                yield Question("budget", PRETRAINING, target, "end_to_end", percent, whole, NONE_LONGER)
+                yield Question("budget", pretraining, target, "end_to_end", percent, whole, NONE_LONGER)
+
+
+def _differing(a: Mapping[str, float], b: Mapping[str, float], names: Sequence[str]) -> list[str]:
+    return [name for name in names if a[name] != b[name]]
+
+
+def _differences_text(a: Mapping[str, float], b: Mapping[str, float]) -> str:
+    """Return in what two trainings differ: what is set first, then what follows from it."""
+    parts = [
+        _listed([f"{name} {a[name]:,} instead of {b[name]:,}" for name in _differing(a, b, names)])
+        for names in (("images", *SCHEDULED), FOLLOWING)
+    ]
+    return ", and so ".join(filter(None, parts))
+
+
+def _listed(parts: Sequence[str]) -> str:
+    return " and ".join(filter(None, [", ".join(parts[:-1]), *parts[-1:]]))
 
 
 def controls_table(questions: Sequence[Question], evidence: Evidence, level: float) -> pd.DataFrame:
-    """Return the fields of each question with effect, lower, upper, p, p_against and answer.
+    """Return the fields of each question with effect, lower, upper, p, p_against, answer and one_encoder.
 
     The effect is the AUROC of ``a`` minus that of ``b``; its interval covers 1 - 2 ``level``. The one-sided
     p-values have Holm's correction within the question. An answer is 'yes', 'no' (the opposite is shown),
-    'undecided' or 'cannot be tested'. Questions about estimates that are not known are left out.
+    'undecided' or 'cannot be tested'. ``one_encoder`` names those of the two sources of which the run has trained a
+    single encoder: the answer is about these encoders. Questions about estimates that are not known are left out.
     """
     rows = []
     for text in dict.fromkeys(question.question for question in questions):
@@ -103,7 +213,8 @@ def controls_table(questions: Sequence[Question], evidence: Evidence, level: flo
         for question, contrast, p, p_against in zip(asked, contrasts, above, below, strict=True):
             numbers = (contrast.effect, *contrast.interval(level), p, p_against)
             numbers = dict(zip(("effect", "lower", "upper", "p", "p_against"), numbers, strict=True))
-            rows.append(vars(question) | numbers | {"answer": ANSWERS[verdict(p, p_against, level)]})
+            answer = {"answer": ANSWERS[verdict(p, p_against, level)]}
+            rows.append(vars(question) | numbers | answer | {"one_encoder": " ".join(contrast.one_encoder)})
     return pd.DataFrame(rows, columns=COLUMNS)
 
 

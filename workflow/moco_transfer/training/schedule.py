@@ -1,4 +1,4 @@
-"""The learning rate of every step, the order of images in every epoch, and how many steps and epochs there are."""
+"""The learning rate of every step, the order of images in every epoch, and how many steps, epochs and keys there are."""
 
 from __future__ import annotations
 
@@ -43,6 +43,16 @@ def full_steps(images: int, batch: int) -> int:
     91
     """
     return images // min(batch, images)
+
+
+def clamp(images: int, batch: int, queue: int) -> tuple[int, int]:
+    """Return (batch, queue) that fit ``images`` images (#9).
+
+    The batch is no larger than the data. The queue is the largest multiple of the batch that exceeds neither its
+    configured length nor the data, and at least one batch.
+    """
+    batch = min(batch, images)
+    return batch, max(batch, min(queue, images) // batch * batch)
 
 
 def epoch_order(images: int, root: int, *names: str | int) -> np.ndarray:
