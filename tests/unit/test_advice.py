@@ -294,13 +294,13 @@ def test_times_have_two_digits(number, text):
 
 def test_a_choice_that_may_only_guess_is_warned_of():
     near = {NONE: [0.51, 0.51], SPINE: [0.50, 0.50]}
-    assert "Near chance: the 90% interval of the best on validation images includes 0.5" in warned(
-        advise(near)
-    )
+    assert "Near chance. The test AUROC of the best on validation images" in warned(advise(near))
     assert summary_of(near)["How sure"].startswith("Near chance. Not clear")
-    # Only the interval of the choice counts.
+    # Only the choice counts, and without an interval its AUROC.
     far = {NONE: [0.60, 0.60], SPINE: [0.50, 0.50]}
     assert "Near chance" not in warned(advise(far)) + summary_of(far)["How sure"]
+    for auroc, warns in ((0.50, True), (0.51, False)):
+        assert ("Near chance" in warned(advise({NONE: [auroc], SPINE: [0.4]}))) == warns
 
 
 @pytest.mark.parametrize(
@@ -330,7 +330,7 @@ def test_few_patients_subsets_and_encoders_are_warned_of():
     assert warned(advise(three), rarer={"spine": {"a": 20}, "chest": {"b": 1}}) == ""
     assert "rarer label of a (19): too few" in warned(table, rarer={"spine": {"a": 19, "b": 20}})
     counts = {"spine": {"a": 9, "b": 3, "c": 11, "d": 10, "e": 30}}
-    assert "rarer label of b (3), a (9), d (10), and 1 more classes: too few" in warned(table, rarer=counts)
+    assert "rarer label of b (3), a (9), d (10), and 1 more class: too few" in warned(table, rarer=counts)
     # Each subset met its own encoder of chest, but all met the same one of spine. Encoders of 'none' do not vary.
     met = {"spine": {1: 1, 2: 1}, "chest": {1: 1, 2: 2}}
     one = advise(THREE, encoders=met)

@@ -119,8 +119,7 @@ def _notes(cell: tuple[str, str], every: pd.DataFrame, advice: Advice) -> pd.Dat
     """Return what to know about the ways of one ``cell``: how sure, warnings, what would settle it, controls, who is left out."""
     ways, left_out = _compared(every), every[every["may_have_seen"].notna()]
     sure = " ".join([_verdict(ways), *_cost_bounds(ways), *_shared_text(ways, advice)])
-    warnings = [*_near_chance(ways, advice.interval), *_warnings(cell, ways, advice)]
-    rows = [("How sure", sure), *(("Warning", warning) for warning in warnings)]
+    rows = [("How sure", sure), *(("Warning", warning) for warning in _warnings(cell, ways, advice))]
     if cell in advice.settle:
         rows.append(("What would settle it", advice.settle[cell]))
     if len(left_out):
@@ -238,23 +237,20 @@ def _shared_text(ways: pd.DataFrame, advice: Advice) -> list[str]:
     return [f"This much is sure: the best way {' and '.join(shared)}."] if shared else []
 
 
-def _near_chance(ways: pd.DataFrame, interval: str = "") -> list[str]:
-    """Return a warning if the chosen way may be no better than guessing; with the name of the ``interval``, its reason too."""
-    if not (ways["chosen"] & (ways["lower"] <= 0.5)).any():
-        return []
-    reason = (
-        f": the {interval} of the best on validation images includes 0.5, so it may only guess"
-        if interval
-        else ""
-    )
-    return [f"Near chance{reason}."]
+def _near_chance(ways: pd.DataFrame) -> list[str]:
+    """Return whether the chosen one of ``ways`` may be no better than guessing, in two words."""
+    reaches = ways["lower"].fillna(ways["auroc"]) <= 0.5
+    return ["Near chance."] if (ways["chosen"] & reaches).any() else []
 
 
 def _warnings(cell: tuple[str, str], ways: pd.DataFrame, advice: Advice) -> list[str]:
     """Return a sentence for each property of the run that makes the advice on a target and percentage weaker."""
     if ways.empty:
         return []
-    warnings = []
+    warnings = [
+        f"{words} The test AUROC of the best on validation images cannot be told from 0.5, so it may only guess."
+        for words in _near_chance(ways)
+    ]
     if cell in advice.longest:
         warnings.append(
             f"Every source did best with the most epochs that were tried, {advice.longest[cell]:,}: try more "
@@ -265,7 +261,8 @@ def _warnings(cell: tuple[str, str], ways: pd.DataFrame, advice: Advice) -> list
     )
     if few:
         named = ", ".join(f"{name} ({count})" for count, name in few[:SHOWN])
-        more = f", and {len(few) - SHOWN} more classes" if len(few) > SHOWN else ""
+        left = len(few) - SHOWN
+        more = f", and {left} more class{'es' if left > 1 else ''}" if left > 0 else ""
         warnings.append(
             f"Fewer than {FEW_PATIENTS} test patients have the rarer label of {named}{more}: too few to rely on intervals."
         )
