@@ -75,7 +75,7 @@ def model_card(
             thresholds=[each.threshold for each in found],
             made=made,
         ),
-        way={"auroc": 0.7654, "n_subsets": 3} | (way or {}),
+        way={"validation_auroc": 0.7321, "auroc": 0.7654, "n_subsets": 3} | (way or {}),
         ways=8,
         results=found,
         average=average_result(test, unit, PERCENTILES, "weighted"),

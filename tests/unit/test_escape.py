@@ -49,7 +49,8 @@ def test_hostile_text_is_text_in_every_format(text):
     rows = markdown(frame, text, text).splitlines()
     assert len(rows) == 7 and len({len(re.sub(r"\\.", "", row).split("|")) for row in rows[4:]}) == 1
     assert not re.search(r"(?<!\\)[`$_]|<", "".join(rows))
-    assert "<img" not in html_page(frame, text, text) and "</script" not in html_page(frame, text, text)
+    page = html_page([(frame, text), (frame, text)], text)
+    assert "<img" not in page and "</script" not in page
     assert "\\input" not in latex(frame, text, text) and "\n\n" not in latex(frame, text, text)
 
 

@@ -14,7 +14,7 @@ from moco_transfer.errors import UserError
 from moco_transfer.statistics.auroc import auroc_influence, influence_covariance
 from moco_transfer.statistics.bootstrap import resample_counts
 from moco_transfer.statistics.evaluation import evaluate_target
-from moco_transfer.statistics.predictions import read_split
+from moco_transfer.statistics.predictions import PredictionsFile, read_split
 
 N_LABELED = {"1": 20, "10": 60}
 
@@ -62,6 +62,12 @@ def cell(frame: pd.DataFrame, source: str, mode: str, epochs: int) -> pd.DataFra
     return frame[(frame["source"] == source) & (frame["mode"] == mode) & (frame["epochs"] == epochs)]
 
 
+def rarer_patients(job: PredictionsFile, name: str) -> int:
+    """Return how many test patients have an image with the rarer label of a class."""
+    frame = pd.read_parquet(job.path).query("split == 'test' and epochs == 25")
+    return min(frame.loc[frame[f"label_{name}"] == label, "patient_id"].nunique() for label in (0, 1))
+
+
 def test_estimates_subsets_classes_and_replicates_equal_values_computed_by_hand(small):
     files, frames = small
     jobs = [file for file in files if (file.source, file.mode) == ("chest", "end_to_end")]
@@ -78,6 +84,7 @@ def test_estimates_subsets_classes_and_replicates_equal_values_computed_by_hand(
     classes = cell(frames["classes"], "chest", "end_to_end", 25)
     assert classes["class"].tolist() == CLASSES
     assert classes["positives"].tolist() == scores[0][1]
+    assert classes["rarer"].tolist() == [rarer_patients(jobs[0], name) for name in CLASSES]
     assert classes["auroc"].tolist() == pytest.approx(np.mean([aurocs for aurocs, _ in scores], axis=0))
 
     ids = read_split(jobs[0].path, "test")[25].images

@@ -54,7 +54,7 @@ def error_bars(ax):
     return series
 
 
-def test_figure_2_draws_medians_with_their_intervals(draw, estimates):
+def test_figure_2_draws_the_test_sets_own_aurocs_with_their_intervals(draw, estimates):
     figure = draw("figure2")
     selected = estimates[estimates["selected"]]
     panels = [(target, mode) for target in LABELED for mode in ("linear", "end_to_end")]
@@ -67,7 +67,7 @@ def test_figure_2_draws_medians_with_their_intervals(draw, estimates):
             [s for s in SOURCES if s in set(cells["source"])], ours, strict=True
         ):
             own = cells[cells["source"] == source].sort_values("percent", key=lambda p: p.astype(float))
-            np.testing.assert_allclose(heights, own["median"])
+            np.testing.assert_allclose(heights, own["auroc"])
             np.testing.assert_allclose(ends, own[["lower", "upper"]])
 
 
@@ -113,7 +113,7 @@ def test_figure_2_draws_a_source_that_one_target_lacks(estimates):
 
 
 def test_chance_is_marked_only_if_it_is_in_range(estimates):
-    low = estimates.assign(median=estimates["median"] - 0.2, lower=0.35)
+    low = estimates.assign(auroc=estimates["auroc"] - 0.2, lower=0.35)
     for frame, marked in ((estimates, False), (low, True)):
         figure = figure2.draw(frame, TITLES, SOURCES)
         for ax in figure.axes:
@@ -129,10 +129,10 @@ def test_figures_4_and_5_ring_the_chosen_budgets(estimates, target):
         own = cells[cells["percent"] == percent]
         rings = [line for line in ax.lines if line.get_markerfacecolor() == "none"]
         assert sorted(y for ring in rings for y in ring.get_ydata()) == sorted(
-            own.loc[own["selected"], "median"]
+            own.loc[own["selected"], "auroc"]
         )
         drawn = np.concatenate([heights for heights, _ in error_bars(ax)])
-        assert sorted(drawn) == sorted(own["median"])
+        assert sorted(drawn) == sorted(own["auroc"])
         assert f"n = {LABELED[target][percent]:,}" in ax.get_title(loc="left")
 
 
@@ -159,8 +159,8 @@ def test_a_source_looks_the_same_in_every_figure(estimates):
     assert colors[0]["MoCo on spine"] == colors[1]["MoCo on spine"]
 
 
-def test_an_interval_above_its_median_is_drawn_from_the_median(estimates):
-    above = estimates.assign(lower=estimates["median"] + 0.01)
+def test_an_interval_above_its_auroc_is_drawn_from_the_auroc(estimates):
+    above = estimates.assign(lower=estimates["auroc"] + 0.01)
     for heights, ends in error_bars(figure2.draw(above, TITLES, SOURCES).axes[0]):
         np.testing.assert_allclose(ends[:, 0], heights)
 

@@ -83,15 +83,18 @@ def test_a_class_with_one_value_says_so(positive, kind):
 
 
 @pytest.mark.parametrize("mode", ["linear", "end_to_end"])
-@pytest.mark.parametrize("source", ["none", "none-longer", "chest", "limited", "limited-steps", "lite0"])
+@pytest.mark.parametrize("source", ["none", "chest", "limited", "lite0"])
 def test_a_card_says_what_was_trained_on_what(source, mode):
     card = model_card(source=source, mode=mode)
     text = page(card)
     assert "60 labelled images" in text and "A &amp; B &lt;spines&gt;" in text and "<spines>" not in text
     assert ("600 images of Chests" in text) == (source == "chest")
     assert ("efficientnet\\_lite0" in text) == ("licence" in text) == (source == "lite0")
-    assert ("| MoCo |" in text) == (source in ("chest", "limited", "limited-steps"))
-    assert "batch 16, lr 0.001" in text and "torch 9.9" in text and "0.765" in text
+    assert ("| MoCo |" in text) == (source in ("chest", "limited"))
+    assert "batch 16, lr 0.001" in text and "torch 9.9" in text
+    assert (
+        "highest validation AUROC, 0.732, the mean over 3 labelled subsets; its test AUROC is 0.765" in text
+    )
 
 
 def test_a_card_warns_of_what_must_be_known():
@@ -102,7 +105,7 @@ def test_a_card_warns_of_what_must_be_known():
     assert "generated" not in page(model_card())
     seen = page(model_card(way={"may_have_seen": "trained on spine"}, advised=False))
     assert "no evidence" in seen and "ways to train that were compared" not in seen
-    assert "highest test AUROC" not in page(model_card(advised=False))
+    assert "highest validation AUROC" not in page(model_card(advised=False))
 
 
 def test_a_card_says_that_patients_with_several_images_make_intervals_too_narrow():
@@ -139,7 +142,7 @@ ADVICE = pd.DataFrame(
         ("spine", "1", "none", "linear", 100, False, 0.5),
         ("chest", "10", "spine", "linear", 100, True, 0.9),
     ],
-    columns=["target", "percent", "source", "mode", "epochs", "best", "auroc"],
+    columns=["target", "percent", "source", "mode", "epochs", "chosen", "auroc"],
 )
 
 

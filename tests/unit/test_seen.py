@@ -15,7 +15,14 @@ from made_up_predictions import independent_aurocs
 from moco_transfer.config.composition import composed, merge
 from moco_transfer.config.experiment import Config, check
 from moco_transfer.errors import UserError
-from moco_transfer.experiment import all_sources, has_ranked_sources, kept_models, may_have_seen, seen_tests
+from moco_transfer.experiment import (
+    all_sources,
+    has_ranked_sources,
+    kept_models,
+    may_have_seen,
+    seen_tests,
+    ways_to_advise,
+)
 from moco_transfer.report.names import weights_text
 from moco_transfer.statistics.claims import claims_table
 from moco_transfer.statistics.controls import Pretrainings, control_questions, controls_table
@@ -99,6 +106,15 @@ def test_where_every_way_is_left_out_no_model_is_advised():
     assert kept_models(configured(seen, {"sources": {"xrv": encoder()}})) == kept_models(configured())
     assert "spine/10pct/none/linear" in kept_models(configured(seen, {"models": "all"}))
     assert not kept_models(configured({"models": "none"}))
+
+
+def test_nobody_is_advised_to_use_a_control():
+    config = configured(CONTROLS, {"models": "all"})
+    assert {"chest-as-spine", "limited-steps", "none-longer"} < set(all_sources(config))
+    sources = {folder.split("/")[2] for folder in kept_models(config)}
+    assert sources == {"none", "spine", "chest", "spine+chest", "limited"}
+    assert {source for source, _ in ways_to_advise(config, "spine", "1")} == sources
+    assert {source for source, _ in ways_to_advise(config, "spine", "100")} == sources - {"limited"}
 
 
 @pytest.mark.parametrize(

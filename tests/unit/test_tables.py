@@ -22,7 +22,7 @@ from table_aurocs import auroc_records, auroc_summary
 
 from moco_transfer.config.composition import read_config
 from moco_transfer.report.names import MODE_HEADINGS, dataset_label, interval_name
-from moco_transfer.report.tables import with_seen, write_table
+from moco_transfer.report.tables import with_seen, write_table, write_tables
 from moco_transfer.statistics.evidence import read_reference
 
 ROOT = Path(__file__).parents[2]
@@ -101,6 +101,23 @@ def test_a_dataset_that_is_called_by_its_title_is_named_once():
     assert dataset_label("hips", {}) == "hips"
 
 
+def test_tables_of_one_page_are_below_each_other_with_their_captions(tmp_path):
+    paths = {form: tmp_path / f"table.{form}" for form in ("csv", "md", "tex", "html")}
+    tables = [(pd.DataFrame({"a": [1]}), "First. More."), (pd.DataFrame({"b": [NASTY]}), "Second.")]
+    write_tables(tables, paths, "Phantom data", pd.DataFrame({"n": [5]}))
+    texts = {form: path.read_text(encoding="utf-8") for form, path in paths.items()}
+    assert texts["csv"] == "n,data\n5,Phantom data\n"
+    lines = [line for line in texts["md"].splitlines() if line]
+    assert lines[:5] == ["**Phantom data**", "First. More.", "| a |", "| --- |", "| 1 |"]
+    assert lines[5:8] == ["Second.", "| b |", "| --- |"]
+    page = Page(texts["html"])
+    # The parser adds a caption to the cell before it.
+    assert page.rows == [["a"], ["1Phantom data.Second."], ["b"], [NASTY]]
+    assert texts["html"].count("<table>") == 2 and "<title>First</title>" in texts["html"]
+    # A table of a paper stands alone, with the warning.
+    assert texts["tex"].count(r"\begin{table}") == texts["tex"].count("Phantom data.") == 2
+
+
 def test_an_empty_table_has_its_headings(tmp_path):
     texts = write(tmp_path, pd.DataFrame(columns=["a", "b"]), caption="Nothing.")
     assert texts["csv"] == "a,b,data\n" and "| a | b |" in texts["md"]
@@ -146,7 +163,7 @@ def estimates() -> pd.DataFrame:
     names = ["source", "mode", "percent", "n_labeled", "epochs", "selected", "auroc"]
     frame = pd.DataFrame(rows, columns=names).assign(target="spine", n_subsets=3, may_have_seen=None)
     auroc = frame["auroc"]
-    return frame.assign(macro=auroc, median=auroc, lower=auroc - 0.01, upper=auroc + 0.012)
+    return frame.assign(macro=auroc, median=auroc + 0.001, lower=auroc - 0.01, upper=auroc + 0.012)
 
 
 def test_an_auroc_table_holds_the_selected_estimates(estimates):
@@ -168,13 +185,15 @@ def test_the_papers_values_are_below_ours_with_their_own_counts(estimates, refer
     table = auroc_summary(ours, reference, "Spine", SOURCES)
     assert table.iloc[:, :2].to_numpy().tolist() == [
         ["1% (59)", "this run"],
-        ["1% (58)", "paper"],
+        ["1% (59)", "this run, median"],
+        ["1% (58)", "paper, median"],
     ]
     linear = table[f"{LINEAR} on Spine"]
     assert linear.columns.tolist()[:3] == ["No MoCo", "Spine MoCo", "Chest MoCo"]
     assert linear.iloc[0].tolist()[:3] == ["0.610 (0.600–0.622)", "", ""]
+    assert linear.iloc[1].tolist()[:3] == ["0.611 (0.600–0.622)", "", ""]
     published = reference.query("percent == '1' and mode == 'linear' and source == 'none'").iloc[0]
-    assert linear.iloc[1, 0] == f"{published.auroc_median:.3f} ({published.q05:.3f}–{published.q95:.3f})"
+    assert linear.iloc[2, 0] == f"{published.auroc_median:.3f} ({published.q05:.3f}–{published.q95:.3f})"
 
 
 def test_the_papers_values_are_shown_only_beside_as_many_labels(estimates, reference):
@@ -267,7 +286,7 @@ def test_table_3_has_a_row_of_macro_averages(classes_and_estimates):
     _, estimates = classes_and_estimates
     table = auroc_summary(estimates[estimates["target"] == "chest"], None, "Chest", SOURCES)
     assert table["", "Result"].tolist() == 2 * ["this run", "this run, macro"]
-    assert table[f"{LINEAR} on Chest", "No MoCo"].tolist() == 2 * ["0.710 (0.690–0.730)", "0.650"]
+    assert table[f"{LINEAR} on Chest", "No MoCo"].tolist() == 2 * ["0.700 (0.690–0.730)", "0.650"]
 
 
 # (target, percent, labelled images, source), full and matched images, and the epochs that each of them

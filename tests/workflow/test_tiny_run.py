@@ -112,7 +112,7 @@ def check_model(finished, folder):
 def test_the_model_that_the_advice_names_gives_the_logits_of_its_training(finished, target, percent):
     made = check_model(finished, finished / f"results/tiny/models/{target}/{percent}pct").made
     advice = pd.read_csv(finished / "results/tiny/tables/advice.csv", dtype={"percent": str})
-    best = advice[(advice["target"] == target) & (advice["percent"] == percent) & advice["best"]].iloc[0]
+    best = advice[(advice["target"] == target) & (advice["percent"] == percent) & advice["chosen"]].iloc[0]
     assert (made.source, made.mode, made.epochs) == (best["source"], best["mode"], best["epochs"])
 
 
@@ -130,8 +130,10 @@ def test_an_encoder_that_has_seen_a_target_is_marked_there_and_not_advised(finis
     grey = advice[advice["source"] == "grey"]
     assert set(grey["target"]) == {"spine", "chest"}
     assert grey["may_have_seen"].notna().equals(grey["target"] == "spine")
-    assert not grey.loc[grey["target"] == "spine", ["best", "may_be_best"]].any(axis=None)
-    assert advice.groupby(["target", "percent"])["best"].sum().tolist() == [1, 1]
+    assert not grey.loc[grey["target"] == "spine", ["chosen", "may_be_best", "cheapest"]].any(axis=None)
+    assert advice.groupby(["target", "percent"])["chosen"].sum().tolist() == [1, 1]
+    assert set(advice["source"]) == {"none", "spine", "chest", "spine+chest", "limited", "grey"}
+    assert (advice["images_trained"] > 0).all()
     assert "The encoder grey: its weights were trained on spine." in (tables / "advice.md").read_text()
     for name, marked in (("table2", True), ("table3", False), ("classes", False), ("budgets", True)):
         assert ("†" in (tables / f"{name}.md").read_text()) == marked, name

@@ -321,14 +321,16 @@ def extra_subsets(config: Config) -> range:
     return range(config.n_subsets + 1, config.controls.subsets + 1)
 
 
-def ways_to_train(config: Config, target: str, percent: str) -> list[tuple[str, str]]:
-    """Return the ways to train among which the advice chooses, as (source, mode).
+def control_sources(config: Config) -> list[str]:
+    """Return the sources that explain the results of others; nobody would train a model for use this way."""
+    return [*config.controls.size, LIMITED_STEPS, NONE_LONGER]
 
-    MoCo on fewer images than there are is an explanation, not a choice.
-    """
+
+def ways_to_train(config: Config, target: str, percent: str) -> list[tuple[str, str]]:
+    """Return the ways to train among which the advice chooses, as (source, mode): all but the controls."""
     jobs = finetuning_jobs(config, target)
     ways = [(job.source, job.mode) for job in jobs if job.percent == percent]
-    return [way for way in dict.fromkeys(ways) if way[0] not in config.controls.size]
+    return [way for way in dict.fromkeys(ways) if way[0] not in control_sources(config)]
 
 
 def ways_to_advise(config: Config, target: str, percent: str) -> list[tuple[str, str]]:

@@ -324,9 +324,13 @@ def _epoch_steps(images: int, batch: int) -> int:
 
 def measured_speed(config: Config) -> float | None:
     """Return from this run's logs how many images per second one device trains, or None."""
-    logs = Path("results", config.run, "logs")
+    return logged_speed(Path("results", config.run, "logs"), config.pretraining.ranks)
+
+
+def logged_speed(logs: Path, ranks: int) -> float | None:
+    """Return how many images per second one device trains, from the ``logs`` of a run whose MoCo has ``ranks`` processes, or None."""
     # For each image that it trains on, MoCo also computes a key in a forward pass.
-    kinds = {"pretrain": (4, config.pretraining.ranks), "finetune/*/*/*/end_to_end": (3, 1)}
+    kinds = {"pretrain": (4, ranks), "finetune/*/*/*/end_to_end": (3, 1)}
     passes = seconds = 0.0
     for folder, (cost, devices) in kinds.items():
         for log in logs.glob(f"{folder}/**/*.log"):

@@ -21,6 +21,7 @@ if str(HOME / "workflow") not in sys.path:
 from moco_transfer.config import stages
 from moco_transfer.config.composition import composed
 from moco_transfer.config.experiment import INITIAL, check
+from moco_transfer.costs import encoder_trainings
 from moco_transfer.config.augmentation import PRESETS
 from moco_transfer.errors import UserError
 from moco_transfer.escape import script_json
@@ -124,6 +125,7 @@ def code_of(*folders):
 # Figures and tables take seconds, so Snakemake makes them again after any change to the code that they use.
 RESULTS_CODE = code_of(
     "scripts",
+    "moco_transfer/costs",
     "moco_transfer/escape",
     "moco_transfer/report",
     "moco_transfer/statistics",
@@ -320,7 +322,7 @@ def candidate_ways(wildcards):
         return ways
     way = (wildcards.source, wildcards.mode)
     if way not in ways_to_train(CONFIG, wildcards.target, wildcards.percent):
-        raise WorkflowError(f"{cell} is not trained this way: {', '.join(way)}")
+        raise WorkflowError(f"{cell}: no model is made this way: {', '.join(way)}")
     return [way]
 
 

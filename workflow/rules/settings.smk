@@ -54,6 +54,17 @@ def moco_schedules():
     return {name: CONFIG.schedule(name).model_dump() for name in names}
 
 
+def way_trainings():
+    """Return the trainings that an encoder of each source of the advice needs, by target and source."""
+    return {
+        target: {
+            source: [each._asdict() for each in encoder_trainings(CONFIG, target, source)]
+            for source in PAPER_SOURCES
+        }
+        for target in CONFIG.targets
+    }
+
+
 def target_optimizers():
     return {name: CONFIG.finetune.optimizer(name).model_dump() for name in CONFIG.targets}
 

@@ -221,6 +221,8 @@ rule subsets:
 rule advice:
     input:
         **EVIDENCE,
+        classes=estimate_files(["classes"]),
+        splits=[splits(name) for name in learnt_datasets(CONFIG)],
         controls=["<run>/tables/controls.csv"] if has_controls(CONFIG) else [],
     output:
         **table_outputs("advice", "what to do with a given number of labels"),
@@ -231,9 +233,13 @@ rule advice:
     params:
         **RESULT_PARAMS,
         trained=TRAINED,
-        # MoCo on fewer images than there are is an explanation, not a choice.
-        sources={name: kind for name, kind in ALL_SOURCES.items() if name not in CONFIG.controls.size},
+        sources=PAPER_SOURCES,
         level=CONFIG.evaluation.level,
+        datasets=learnt_datasets(CONFIG),
+        trainings=way_trainings(),
+        views=CONFIG.finetune.linear.views,
+        device=CONFIG.device,
+        ranks=CONFIG.pretraining.ranks,
     message:
         "The advice: what to do with a given number of labels"
     script:

@@ -30,7 +30,7 @@ def main(inputs, outputs, params) -> None:
         f"({upper - lower:g}%, clustered by patient), and the averages over classes on the test set itself. "
         f"The interval of the {params.average} average is that of tables 2 and 3 "
         f"({interval_name(params.percentiles)}, resampled by {params.unit}). Intervals hold only the test "
-        "set's variance, not that between labelled subsets."
+        "set's variance, not that between labelled subsets and encoders."
         + one_vs_rest_note(params.multiclass, shown, titles)
         + seen_note(params.seen, shown),
         params.note,

@@ -1,8 +1,8 @@
 """Figure 2: test AUROC by the percentage of labelled data, one row per target and one column per mode.
 
-Points and error bars are the columns ``median``, ``lower`` and ``upper`` of
-results/<run>/evaluate/<target>/estimates.parquet: percentiles of the bootstrap over the test set, averaged
-over labelled subsets. ``moco_transfer/statistics/evaluation.py`` computes them.
+Points are the column ``auroc`` of results/<run>/evaluate/<target>/estimates.parquet, the mean over labelled subsets, and
+error bars the columns ``lower`` and ``upper``: percentiles of the bootstrap over the test set.
+``moco_transfer/statistics/evaluation.py`` computes them.
 """
 
 import json
@@ -32,8 +32,8 @@ def draw(
     """Return figure 2: one line per source through the selected rows of ``estimates``, of all targets.
 
     ``reference`` has the paper's values (target, percent, n_labeled, mode, source, auroc_median, q05, q95).
-    For cells of this run with as many labels, they appear as hollow markers to the right of ours. Cells in ``seen``
-    are marked.
+    For cells of this run with as many labels, they appear as hollow markers to the right of ours; the paper gives medians over
+    bootstrap replicates. Cells in ``seen`` are marked.
     """
     cells = _add_paper(estimates[estimates["selected"]], reference)
     targets = list(dict.fromkeys(cells["target"]))
@@ -64,17 +64,19 @@ def draw(
     style.label_panels(axes.flat, names)
     handles = style.source_handles(shown, looks) + style.seen_handles(seen, targets, shown)
     if (cells["owner"] == "paper").any():
-        handles.append(Line2D([], [], color="0.4", marker="o", mfc="white", ls="", label="the paper's value"))
+        handles.append(
+            Line2D([], [], color="0.4", marker="o", mfc="white", ls="", label="the paper's median")
+        )
     style.legend_below(figure, handles)
     return figure
 
 
 def _add_paper(ours: pd.DataFrame, reference: pd.DataFrame | None) -> pd.DataFrame:
     """Return our cells and the paper's values of the same cells, with the place of each on the x axis."""
-    ours = ours.assign(position=ours["percent"].astype(float), owner="ours")
+    ours = ours.assign(position=ours["percent"].astype(float), owner="ours", value=ours["auroc"])
     if reference is None:
         return ours
-    names = {"auroc_median": "median", "q05": "lower", "q95": "upper"}
+    names = {"auroc_median": "value", "q05": "lower", "q95": "upper"}
     paper = comparable(reference, ours).rename(columns=names)
     paper = paper.assign(position=paper["percent"].astype(float), owner="paper")
     cell = ["target", "mode", "source", "position"]
@@ -93,7 +95,7 @@ def _draw_panel(
         hollow = {"ls": "", "mfc": "white", "ms": 3.2} if owner == "paper" else {}
         if len(own):
             marked = owner == "ours" and source in seen
-            style.draw_medians(ax, own["position"] * factor, own, looks[source], marked, **hollow)
+            style.draw_values(ax, own["position"] * factor, own, looks[source], marked, **hollow)
 
 
 def _mark_chance(row: Sequence[Axes]) -> None:

@@ -1,7 +1,6 @@
 """Figures 4 and 5: test AUROC of one target by epochs of end-to-end finetuning, one panel per percentage.
 
-Points and error bars are the columns ``median``, ``lower`` and ``upper`` of estimates.parquet, as in figure
-2.
+Points and error bars are the columns ``auroc``, ``lower`` and ``upper`` of estimates.parquet, as in figure 2.
 """
 
 import json
@@ -35,7 +34,7 @@ def draw(
     """
     cells = estimates[(estimates["target"] == target) & (estimates["mode"] == "end_to_end")]
     # Sources of the controls have other budgets, which would stretch the axis.
-    cells = cells[cells["source"].isin(sources)].sort_values("epochs")
+    cells = cells[cells["source"].isin(sources)].sort_values("epochs").rename(columns={"auroc": "value"})
     sizes = cells.drop_duplicates("percent").set_index("percent")["n_labeled"]
     percents, budgets = sorted(sizes.index, key=float), sorted(cells["epochs"].unique())
     shown = [source for source in sources if source in set(cells["source"])]
@@ -49,9 +48,9 @@ def draw(
         for source in shown:
             own = cells[(cells["percent"] == percent) & (cells["source"] == source)]
             marked = source in seen.get(target, {})
-            style.draw_medians(ax, own["epochs"] * factors[source], own, looks[source], marked)
+            style.draw_values(ax, own["epochs"] * factors[source], own, looks[source], marked)
             chosen = own[own["selected"]]
-            ax.plot(chosen["epochs"] * factors[source], chosen["median"], ms=9, zorder=4, **RING)
+            ax.plot(chosen["epochs"] * factors[source], chosen["value"], ms=9, zorder=4, **RING)
         style.log_ticks(ax, budgets, budgets)
         ax.margins(y=0.12)
     for ax in axes.flat[len(percents) :]:

@@ -97,7 +97,7 @@ def choose(advice: pd.DataFrame, facts: Mapping[str, Any]) -> pd.Series:
     if not facts["advised"]:
         source, mode = facts["candidates"][0]
         return ways[(ways["source"] == source) & (ways["mode"] == mode)].iloc[0]
-    return ways[ways["best"]].iloc[0]
+    return ways[ways["chosen"]].iloc[0]
 
 
 def weights_of(
@@ -122,7 +122,9 @@ def counts_by_split(splits: pd.DataFrame) -> pd.DataFrame:
 def main(inputs, outputs, params) -> None:
     facts, titles = json.loads(params.facts), json.loads(params.titles)
     names = ["target", "percent", "source", "mode"]
-    advice = read_csv(inputs.advice, [*names, "epochs", "best", "auroc", "may_have_seen"], names)
+    advice = read_csv(
+        inputs.advice, [*names, "epochs", "chosen", "validation_auroc", "auroc", "may_have_seen"], names
+    )
     way = choose(advice, facts)
     ranked = (advice["target"] == facts["target"]) & (advice["percent"] == facts["percent"])
     ranked &= advice["may_have_seen"].isna()

@@ -64,8 +64,8 @@ def _draw_panel(ax: Axes, cells: pd.DataFrame, look: style.Look) -> None:
     ax.bar(cells["layer"], height, bottom=cells["null_lower"], width=0.8, color="0.8", lw=0)
     color = "0.3" if look is DIRECTIONS[0] else look.color
     ax.plot(cells["layer"], cells["ceiling"], ls="--", lw=0.9, color=color, marker="_", markersize=9)
-    values = cells.rename(columns={"value": "median", "value_lower": "lower", "value_upper": "upper"})
-    style.draw_medians(ax, values["layer"], values, look, ms=2.5, elinewidth=0.9)
+    values = cells.rename(columns={"value_lower": "lower", "value_upper": "upper"})
+    style.draw_values(ax, values["layer"], values, look, ms=2.5, elinewidth=0.9)
 
 
 def main(inputs, outputs, params) -> None:

@@ -13,6 +13,11 @@ from moco_transfer.report.names import interval_name, one_vs_rest_note, seen_not
 from moco_transfer.report.tables import auroc_grid, labeled_text, with_seen, write_table
 from moco_transfer.statistics.evidence import comparable, read_reference
 
+PAPERS = (
+    " The paper's values are medians over bootstrap replicates of its test set, and beside them stand those of this run; all "
+    "other numbers are of the test set itself."
+)
+
 
 def main(inputs, outputs, params) -> None:
     titles, targets = json.loads(params.titles), [params.target]
@@ -24,10 +29,11 @@ def main(inputs, outputs, params) -> None:
         auroc_summary(estimates, reference, title, params.sources),
         outputs,
         f"Table {params.number}. The test AUROC on {title} of models finetuned linearly and end to "
-        "end on different proportions of labelled data: median over bootstrap replicates of the test set "
-        f"({interval_name(params.percentiles)}, resampled by {params.unit}). Intervals hold only the test "
-        "set's variance, not that between labelled subsets. Rows with a macro average, taken on the test "
-        "set itself, weight all classes equally."
+        "end on different proportions of labelled data (mean over labelled subsets), with "
+        f"{interval_name(params.percentiles)}, of the bootstrap over the test set, resampled by {params.unit}. "
+        "Intervals hold only the test set's variance, not that between labelled subsets and encoders. Rows with a macro "
+        "average weight all classes equally."
+        + (PAPERS if reference is not None else "")
         + one_vs_rest_note(params.multiclass, targets, titles)
         + seen_note(params.seen, targets),
         params.note,
@@ -38,19 +44,24 @@ def main(inputs, outputs, params) -> None:
 def auroc_summary(
     estimates: pd.DataFrame, reference: pd.DataFrame | None, title: str, sources: Mapping[str, Kind]
 ) -> pd.DataFrame:
-    """Return "median (lower–upper)" of the selected budgets as text.
+    """Return "AUROC (lower–upper)" of the selected budgets as text.
 
     ``estimates`` is the frame of ``evaluate_target`` with the column may_have_seen, ``reference`` the paper's table of the same
     target or None, ``title`` the target's name in the headings. If there are several classes, a second row per
-    percentage has the macro average; if the paper has as many labels there, the last row is the paper's.
+    percentage has the macro average; if the paper has as many labels there, the last two rows are bootstrap medians: ours and
+    the paper's.
     """
     selected = estimates[estimates["selected"]]
-    parts = {"this run": selected.assign(auroc=selected["median"])}
+    parts = {"this run": selected}
     if not np.allclose(selected["macro"], selected["auroc"], equal_nan=True):
         parts["this run, macro"] = selected.assign(auroc=selected["macro"], lower=np.nan, upper=np.nan)
     paper = None if reference is None else comparable(reference, estimates)
     if paper is not None and len(paper):
-        parts["paper"] = paper.rename(columns={"auroc_median": "auroc", "q05": "lower", "q95": "upper"})
+        beside = selected[selected["percent"].isin(paper["percent"])]
+        parts["this run, median"] = beside.assign(auroc=beside["median"])
+        parts["paper, median"] = paper.rename(
+            columns={"auroc_median": "auroc", "q05": "lower", "q95": "upper"}
+        )
     cells = pd.concat([part.assign(Result=name) for name, part in parts.items()], ignore_index=True)
     cells = cells.sort_values("percent", key=lambda percents: percents.astype(float), kind="stable")
     cells["Lab. % (#)"] = labeled_text(cells)

@@ -25,7 +25,7 @@ class ModelCard:
     Attributes
     ----------
     about : what the model's file says of itself
-    way : its row of the advice: source, mode, epochs, auroc (the mean over the labelled subsets), n_subsets, n_labeled
+    way : its row of the advice: source, mode, epochs, validation_auroc and auroc (means over the labelled subsets), n_subsets, n_labeled
     ways : the number of ways to train that were compared
     results, average : of the test images; ``average`` is None if there are too few
     decisions : the most probable classes of the test images; None if an image may have several classes, or images are too few

@@ -14,15 +14,12 @@ import numpy as np
 import pandas as pd
 
 from moco_transfer import escape
-from moco_transfer.config.experiment import INITIAL, LIMITED, LIMITED_STEPS, NONE_LONGER
+from moco_transfer.config.experiment import INITIAL, LIMITED
 from moco_transfer.data.labels import SPLITS
 from moco_transfer.report.model_card import SHOWN, ModelCard, frequent
 from moco_transfer.report.model_scores import calibration_section, results_section
 from moco_transfer.report.names import TRAINED_LAYERS
 from moco_transfer.report.tables import markdown
-
-NO_MOCO = ("none", NONE_LONGER)
-ON_LABELLED = (LIMITED, LIMITED_STEPS)
 
 
 def page(card: ModelCard, note: str = "") -> str:
@@ -66,8 +63,9 @@ def _what_it_is(card: ModelCard) -> list[str]:
         subsets = card.way["n_subsets"]
         over = f", the mean over {subsets} labelled subsets" if subsets > 1 else ""
         why = (
-            f"Of {card.ways} ways to train, this one has the highest test AUROC, {card.way['auroc']:.3f}{over} (`tables/advice.md` says how sure that is). "
-            "The luckiest way is chosen too, so this number, and those below, are too high on average."
+            f"Of {card.ways} ways to train, this one has the highest validation AUROC, {card.way['validation_auroc']:.3f}{over}; its test "
+            f"AUROC is {card.way['auroc']:.3f}. `tables/advice.md` says how sure the choice is, and which ways may be as good. No test "
+            "image had a say in it."
         )
     elif card.way.get("may_have_seen"):
         why = "The advice leaves it out, and it was compared with no other way to train."
@@ -94,9 +92,9 @@ def _start(card: ModelCard) -> str:
     if own != INITIAL:
         return f"the encoder '{source}' ({name}, weights: {weights})"
     initial = f"the initial weights of {name} ({weights})"
-    if source in NO_MOCO:
+    if source == "none":
         return initial
-    if source in ON_LABELLED:
+    if source == LIMITED:
         seen = f"only the {len(card.labelled):,} labelled images"
     else:
         seen = " and ".join(
@@ -171,11 +169,8 @@ def _training(card: ModelCard) -> list[str]:
         "input of the network": f"{network.channels} x {network.size} x {network.size}, mean {_numbers(network.mean)}, "
         f"standard deviation {_numbers(network.std)}, of values from 0 to 1",
     }
-    moco = facts["sources"].get(made.source) or made.source in ON_LABELLED
-    if moco:
-        schedule = facts["schedules"][made.target if made.source in ON_LABELLED else made.source]
-        if made.source == LIMITED_STEPS:
-            schedule = schedule | {"epochs": "as many as give the steps of all images"}
+    if made.source == LIMITED or facts["sources"].get(made.source):
+        schedule = facts["schedules"][made.target if made.source == LIMITED else made.source]
         rows["MoCo"] = _settings(schedule | facts["moco"])
     rows["packages"] = _settings(card.versions)
     frame = pd.DataFrame({"setting": rows.keys(), "value": map(str, rows.values())})

@@ -197,17 +197,17 @@ def seen_handles(seen: Seen, targets: Iterable[str], sources: Iterable[str]) -> 
 def bar_lengths(middle: ArrayLike, lower: ArrayLike, upper: ArrayLike) -> NDArray[np.float64]:
     """Return the lengths below and above ``middle``, [2, points], of error bars from ``lower`` to ``upper``.
 
-    If the configured percentiles exclude the median, a length would be negative; it is then 0.
+    If the configured percentiles exclude the middle, a length would be negative; it is then 0.
     """
     return np.maximum([np.subtract(middle, lower), np.subtract(upper, middle)], 0)
 
 
-def draw_medians(
+def draw_values(
     ax: Axes, x: ArrayLike, cells: pd.DataFrame, look: Look, marked: bool = False, **kwargs: Any
 ) -> None:
-    """Draw a line through the column ``median``, with error bars from ``lower`` to ``upper``; ``marked`` ones have a dagger."""
-    bars = bar_lengths(cells["median"], cells["lower"], cells["upper"])
-    ax.errorbar(x, cells["median"], bars, **{**look.kwargs, "elinewidth": 0.8, "mew": 0.8, **kwargs})
+    """Draw a line through the column ``value``, with error bars from ``lower`` to ``upper``; ``marked`` ones have a dagger."""
+    bars = bar_lengths(cells["value"], cells["lower"], cells["upper"])
+    ax.errorbar(x, cells["value"], bars, **{**look.kwargs, "elinewidth": 0.8, "mew": 0.8, **kwargs})
     for place, upper in zip(x, cells["upper"], strict=True) if marked else ():
         ax.annotate(MARK, (place, upper), (0, 2), textcoords="offset points", ha="center", color=look.color)
 

@@ -1,9 +1,9 @@
 """What the table scripts share: writing a table in four formats, and the text of its cells.
 
 Each table is written as CSV for machines, and as Markdown, LaTeX (booktabs) and self-contained HTML for
-people. Columns may have two levels; the upper level is a heading over several columns. A note, such as a
-warning that the data are phantoms, is printed with the caption and fills the CSV's column ``data``, so that
-no number is ever read without it.
+people. Several tables may share a page. Columns may have two levels; the upper level is a heading over several
+columns. A note, such as a warning that the data are phantoms, is printed with the caption and fills the CSV's
+column ``data``, so that no number is ever read without it.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from moco_transfer.report.names import (
 
 STYLE = (
     "body{font:15px/1.45 system-ui,sans-serif;margin:2rem;color:#222}"
-    "table{border-collapse:collapse;border-top:2px solid;border-bottom:2px solid}"
+    "table{border-collapse:collapse;border-top:2px solid;border-bottom:2px solid;margin-bottom:2rem}"
     "caption{text-align:left;padding-bottom:.7rem;max-width:60rem}"
     "th,td{padding:.25rem .8rem;text-align:left;vertical-align:top}"
     "thead tr:last-child th{border-bottom:1px solid}th[colspan]{text-align:center}"
@@ -51,10 +51,23 @@ def write_table(
     """
     if records is None:
         records = frame.set_axis(_flat_names(frame), axis=1)
+    write_tables([(frame, caption)], paths, note, records)
+
+
+def write_tables(
+    tables: Sequence[tuple[pd.DataFrame, str]],
+    paths: Mapping[str, str | Path],
+    note: str,
+    records: pd.DataFrame,
+) -> None:
+    """Write ``tables``, each with its caption, below each other to 'md', 'tex' and 'html', and ``records`` to 'csv'."""
     write_csv(records.assign(data=note or "real"), paths["csv"])
-    write_text(paths["md"], markdown(frame, caption, note))
-    write_text(paths["tex"], latex(frame, caption, note))
-    write_text(paths["html"], html_page(frame, caption, note))
+    (first, caption), *others = tables
+    pages = [markdown(first, caption, note), *(markdown(*other) for other in others)]
+    write_text(paths["md"], "\n".join(pages))
+    # Each of them may be moved to another page of a paper.
+    write_text(paths["tex"], "\n".join(latex(frame, caption, note) for frame, caption in tables))
+    write_text(paths["html"], html_page(tables, note))
 
 
 def markdown(frame: pd.DataFrame, caption: str, note: str = "") -> str:
@@ -95,21 +108,20 @@ def latex(frame: pd.DataFrame, caption: str, note: str = "") -> str:
     )
 
 
-def html_page(frame: pd.DataFrame, caption: str, note: str = "") -> str:
-    """Return ``frame`` as one HTML page that loads nothing."""
-    with pd.option_context("display.max_colwidth", None):
-        table = _cells(frame, escape.printable).to_html(index=False, border=0)
+def html_page(tables: Sequence[tuple[pd.DataFrame, str]], note: str = "") -> str:
+    """Return ``tables``, each with its caption, as one HTML page that loads nothing."""
+    title = tables[0][1].split(".")[0]
     warning = f'<span class="note">{escape.html(note)}.</span> ' if note else ""
     lines = [
         "<!doctype html>",
-        f'<html lang="en"><head><meta charset="utf-8"><title>{escape.html(caption.split(".")[0])}</title>',
-        f"<style>{STYLE}</style></head><body><table>",
-        f"<caption>{warning}{escape.html(caption)}</caption>",
-        table.partition(">")[2],
-        "</body></html>",
-        "",
+        f'<html lang="en"><head><meta charset="utf-8"><title>{escape.html(title)}</title>',
+        f"<style>{STYLE}</style></head><body>",
     ]
-    return "\n".join(lines)
+    for frame, caption in tables:
+        with pd.option_context("display.max_colwidth", None):
+            table = _cells(frame, escape.printable).to_html(index=False, border=0)
+        lines += [f"<table><caption>{warning}{escape.html(caption)}</caption>", table.partition(">")[2]]
+    return "\n".join([*lines, "</body></html>", ""])
 
 
 def with_seen(frame: pd.DataFrame, seen: Seen) -> pd.DataFrame:

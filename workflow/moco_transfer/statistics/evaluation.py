@@ -47,7 +47,7 @@ COLUMNS = {
         *("macro", "mean", "median", "lower", "upper", "se_test", "se_subset", "se"),
     ],
     "subsets": ["target", *CELL, "subset", "replicate", "auroc", "macro"],
-    "classes": ["target", *CELL, "class", "positives", "auroc", "lower", "upper", "se_test"],
+    "classes": ["target", *CELL, "class", "positives", "rarer", "auroc", "lower", "upper", "se_test"],
     "replicates": ["target", *CELL, "replicate", "auroc"],
 }
 
@@ -176,7 +176,8 @@ def _frames(
     se = standard_errors(influences.T, test.patients)
     rarer = rarer_units(test.labels, test.patients)
     lower, upper = logit_interval(aurocs, se, rarer, percentiles)
-    classes = {"class": test.classes, "positives": positives_by_class(test.labels), "auroc": aurocs}
+    classes = {"class": test.classes, "positives": positives_by_class(test.labels), "rarer": rarer}
+    classes |= {"auroc": aurocs}
     return {
         "estimates": pd.DataFrame([estimate]),
         "subsets": subsets,
