@@ -11,6 +11,7 @@ from sklearn.metrics import roc_auc_score
 
 from moco_transfer.config.analysis import Evaluation
 from moco_transfer.errors import UserError
+from moco_transfer.seeds import stream
 from moco_transfer.statistics.auroc import auroc_influence, influence_covariance
 from moco_transfer.statistics.bootstrap import resample_counts
 from moco_transfer.statistics.evaluation import evaluate_target
@@ -128,6 +129,28 @@ def test_a_class_has_the_logit_interval_of_its_subset_mean_clustered_by_patient(
     reach /= row["auroc"] * (1 - row["auroc"])
     ends = 1 / (1 + np.exp([reach - middle, -reach - middle]))
     assert [row["lower"], row["upper"]] == pytest.approx(ends.tolist(), rel=1e-9)
+
+
+@pytest.mark.parametrize("images", ["full", "matched"])
+def test_the_validation_auroc_is_the_mean_over_subsets_on_the_configured_images(small, images):
+    files, frames = small
+    estimates = evaluate(files, validation=images)["estimates"]
+    for mode, epochs in (("linear", 100), ("end_to_end", 25)):
+        aurocs = []
+        for file in (file for file in files if (file.source, file.mode) == ("chest", mode)):
+            scored = read_split(file.path, "validation")[epochs]
+            kept = slice(None)
+            if images == "matched":  # as many as are labelled at 1%
+                kept = stream(1, "matched validation", "chest", file.subset).permutation(IMAGES)[:20]
+            labels, scores = scored.labels[kept], scored.scores[kept]
+            known = [~np.isnan(column) for column in labels.T]
+            by_class = [roc_auc_score(y[k], s[k]) for y, s, k in zip(labels.T, scores.T, known, strict=True)]
+            aurocs.append(np.average(by_class, weights=np.nansum(labels, axis=0)))
+        estimate = cell(estimates, "chest", mode, epochs)["validation_auroc"].item()
+        assert estimate == pytest.approx(np.mean(aurocs), rel=1e-12)
+    pd.testing.assert_frame_equal(
+        estimates.drop(columns="validation_auroc"), frames["estimates"].drop(columns="validation_auroc")
+    )
 
 
 def test_selects_the_chosen_budget_and_every_linear_cell(small):

@@ -64,7 +64,7 @@ rule evaluate:
             )
         ),
         out=subpath(output.estimates, parent=True),
-        version=3,
+        version=4,
     message:
         "Scoring and bootstrapping the {wildcards.target} test images"
     shell:

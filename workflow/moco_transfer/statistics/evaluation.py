@@ -30,7 +30,7 @@ from moco_transfer.statistics.auroc import (
     standard_errors,
 )
 from moco_transfer.statistics.bootstrap import bootstrap_auroc, logit_interval, rarer_units, resample_counts
-from moco_transfer.statistics.budgets import read_budgets
+from moco_transfer.statistics.budgets import read_budgets, validation_aurocs
 from moco_transfer.statistics.predictions import (
     PredictionsFile,
     Scored,
@@ -43,8 +43,19 @@ from moco_transfer.statistics.predictions import (
 CELL = ["source", "mode", "percent", "epochs"]
 COLUMNS = {
     "estimates": [
-        *("target", "source", "mode", "percent", "n_labeled", "epochs", "selected", "n_subsets", "auroc"),
-        *("macro", "mean", "median", "lower", "upper", "se_test", "se_subset", "se"),
+        *("target", "source", "mode", "percent", "n_labeled", "epochs", "selected", "n_subsets"),
+        *(
+            "validation_auroc",
+            "auroc",
+            "macro",
+            "mean",
+            "median",
+            "lower",
+            "upper",
+            "se_test",
+            "se_subset",
+            "se",
+        ),
     ],
     "subsets": ["target", *CELL, "subset", "replicate", "auroc", "macro"],
     "classes": ["target", *CELL, "class", "positives", "auroc", "lower", "upper", "se_test"],
@@ -79,7 +90,8 @@ def evaluate_target(
     """Return the frames 'estimates', 'subsets', 'classes', 'replicates' and 'covariance' of ``target``.
 
     ``budgets`` comes from ``budgets.best_budgets``, ``n_labeled`` is the number of labelled images by
-    percent, ``seed`` the root of the random streams. 'covariance' holds, for each pair of cells, the
+    percent, ``seed`` the root of the random streams. 'estimates' also has the mean AUROC on the configured
+    validation images, by which a way to train can be chosen without the test images. 'covariance' holds, for each pair of cells, the
     covariance over test sets of their subset-mean AUROCs (columns source_a, ..., epochs_b, covariance).
     Raises UserError if two files do not hold the same images, or if the selected budget of an end-to-end cell
     is not among its epochs.
@@ -106,6 +118,10 @@ def evaluate_target(
                 parts[name].append(frame.assign(**facts)[COLUMNS[name]])
             influences.append(np.mean([result.influence for result in results], axis=0))
     frames = {name: pd.concat(part, ignore_index=True) for name, part in parts.items()}
+    validation = validation_aurocs(target, files, n_labeled, settings.average, seed)
+    by_cell = validation.groupby(CELL)[f"auroc_{settings.validation}"].mean()
+    cells = pd.MultiIndex.from_frame(frames["estimates"][CELL])
+    frames["estimates"]["validation_auroc"] = by_cell.reindex(cells).to_numpy()
     covariance = influence_covariance(np.stack(influences), test.patients)
     frames["estimates"]["se_test"] = np.sqrt(np.diag(covariance))
     frames["estimates"]["se"] = np.hypot(frames["estimates"]["se_test"], frames["estimates"]["se_subset"])
@@ -149,7 +165,7 @@ def _by_budget(
 def _frames(
     results: list[_SubsetResult], test: Scored, percentiles: Sequence[float]
 ) -> dict[str, pd.DataFrame]:
-    """Return the rows of one cell in every table, without the estimate's standard errors of the test set."""
+    """Return the rows of one cell in every table; the columns that are computed for all cells at once are NaN."""
     subsets = pd.DataFrame(
         [(result.subset, result.replicate, result.auroc, result.macro) for result in results],
         columns=["subset", "replicate", "auroc", "macro"],
@@ -160,6 +176,7 @@ def _frames(
     lower, median, upper = np.percentile(known, ends) if len(known) else [np.nan] * 3
     estimate = {
         "n_subsets": len(subsets),
+        "validation_auroc": np.nan,
         "auroc": subsets["auroc"].mean(),
         "macro": subsets["macro"].mean(),
         "mean": known.mean(),
