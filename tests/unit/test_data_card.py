@@ -20,7 +20,7 @@ from moco_transfer.data.index import build
 from moco_transfer.errors import UserError
 
 SETTINGS = {"size": 256, "fit": "center_crop", "colour": False, "max_pixels": 50_000_000}
-SPLIT = {"unit": "patient", "train": 0.6, "validation": 0.2, "test": "official"}
+SPLIT = {"unit": "patient", "train": 0.6, "validation": 0.2, "test": "official", "folds": 1}
 LABELS = {"uncertain": "mask", "unlabeled": "drop"}
 NOTE = "Phantom data: generated images, not radiographs"
 
