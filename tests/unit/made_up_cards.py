@@ -87,7 +87,7 @@ def model_card(
         facts={
             "advised": advised,
             "uncertain": "zero",
-            "split": {"unit": "patient"},
+            "split": {"unit": "patient", "folds": 1},
             "seed": 1,
             "sources": {"none": [], "chest": ["chest"]},
             "encoders": {

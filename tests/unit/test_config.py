@@ -20,6 +20,7 @@ from moco_transfer.config.reference import reference
 from moco_transfer.errors import UserError
 from moco_transfer.experiment import (
     all_sources,
+    encoder_fold,
     figure_names,
     finetuning_jobs,
     initial_datasets,
@@ -125,12 +126,39 @@ def changed(base, path, value):
         ("datasets.spine.split.validation", "official", "the shares add up"),
         ("datasets.spine.views", ["AP"], "this dataset names no views; set views to null"),
         ("datasets.chest.views", [], "'datasets.chest.views'"),
+        (
+            "datasets.chest.split.folds",
+            4,
+            "'datasets.chest.split': with folds: 4, test must be 0.25, .*it is 0.2",
+        ),
+        ("datasets.chest.split.folds", 0, "datasets.chest.split.folds"),
+        ("datasets.spine.split.folds", 5, "need shares, not 'official'"),
+        (
+            "datasets.natural.split",
+            {"unit": "image", "train": 0.6, "validation": 0.2, "test": 0.2, "folds": 5},
+            "datasets with split.folds: 'natural' is not a target",
+        ),
     ],
 )
 def test_a_wrong_key_or_value_is_named_in_one_line(path, value, message):
     with pytest.raises(UserError, match=message) as caught:
         check(changed(raw(), path, value))
     assert "\n" not in str(caught.value)
+
+
+def test_encoders_that_see_a_target_are_trained_in_each_of_its_folds_and_others_once():
+    split = {"unit": "patient", "train": 0.6, "validation": 0.2, "test": 0.2, "folds": 5}
+    config = check(changed(raw(), "datasets.chest.split", split))
+    trained = Counter(each.source for each in pretrainings(config))
+    assert trained == {"spine": 1, "chest": 5, "spine+chest": 5}
+    folds = [1, 2, 3, 4, 5]
+    assert {job.fold for job in finetuning_jobs(config, "chest")} == set(folds)
+    assert {job.fold for job in finetuning_jobs(config, "spine")} == {1}
+    for source, starts in (("chest", folds), ("spine+chest", folds), ("spine", [1] * 5), ("none", [1] * 5)):
+        assert [encoder_fold(config, source, "chest", fold) for fold in folds] == starts
+    size = {"few": {"dataset": "chest", "as_many_as": "spine"}}
+    with pytest.raises(UserError, match=r"controls\.size\.few: chest has split\.folds"):
+        check(raw({"datasets": {"chest": {"split": split}}, "controls": {"size": size}}))
 
 
 def test_colour_datasets_are_sources_targets_and_controls_alone_and_with_grey_ones():

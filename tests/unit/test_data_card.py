@@ -20,7 +20,7 @@ from moco_transfer.data.index import build
 from moco_transfer.errors import UserError
 
 SETTINGS = {"size": 256, "fit": "center_crop", "colour": False, "max_pixels": 50_000_000}
-SPLIT = {"unit": "patient", "train": 0.6, "validation": 0.2, "test": "official"}
+SPLIT = {"unit": "patient", "train": 0.6, "validation": 0.2, "test": "official", "folds": 1}
 LABELS = {"uncertain": "mask", "unlabeled": "drop"}
 NOTE = "Phantom data: generated images, not radiographs"
 
@@ -173,6 +173,17 @@ def test_a_class_with_one_value_in_a_split_is_a_warning(uncertain: str, expected
     drawn = [text.get_text() for text in draw(card).findobj(Text)]
     for warning in expected:
         assert f"**Warning:** {warning}" in page and any(warning in text for text in drawn)
+
+
+def test_the_numbers_of_a_cross_validation_are_those_of_its_first_fold() -> None:
+    card = Tables().card()
+    split = SPLIT | {"test": 0.2, "folds": 5}
+    assert "splits of fold 1 of 5" in script.page(card, "A", "a.svg", split, LABELS, shareable=False)
+    assert "fold" not in script.page(card, "A", "a.svg", SPLIT, LABELS, shareable=False)
+    figures = (script.draw(card, "A", None, folds=folds) for folds in (5, 1))
+    texts = [[text.get_text() for text in figure.findobj(Text)] for figure in figures]
+    found = [any("Images by split in fold 1 of 5" in text for text in each) for each in texts]
+    assert found == [True, False]
 
 
 def test_labels_that_no_network_learns_need_no_warning() -> None:

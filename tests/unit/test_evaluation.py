@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -11,8 +14,10 @@ from sklearn.metrics import roc_auc_score
 
 from moco_transfer.config.analysis import Evaluation
 from moco_transfer.errors import UserError
+from moco_transfer.seeds import stream
 from moco_transfer.statistics.auroc import auroc_influence, influence_covariance
 from moco_transfer.statistics.bootstrap import resample_counts
+from moco_transfer.statistics.budgets import best_budgets, validation_aurocs
 from moco_transfer.statistics.evaluation import evaluate_target
 from moco_transfer.statistics.predictions import PredictionsFile, read_split
 
@@ -137,6 +142,28 @@ def test_a_class_has_the_logit_interval_of_its_subset_mean_clustered_by_patient(
     assert [row["lower"], row["upper"]] == pytest.approx(ends.tolist(), rel=1e-9)
 
 
+@pytest.mark.parametrize("images", ["full", "matched"])
+def test_the_validation_auroc_is_the_mean_over_subsets_on_the_configured_images(small, images):
+    files, frames = small
+    estimates = evaluate(files, validation=images)["estimates"]
+    for mode, epochs in (("linear", 100), ("end_to_end", 25)):
+        aurocs = []
+        for file in (file for file in files if (file.source, file.mode) == ("chest", mode)):
+            scored = read_split(file.path, "validation")[epochs]
+            kept = slice(None)
+            if images == "matched":  # as many as are labelled at 1%
+                kept = stream(1, "matched validation", "chest", file.subset).permutation(IMAGES)[:20]
+            labels, scores = scored.labels[kept], scored.scores[kept]
+            known = [~np.isnan(column) for column in labels.T]
+            by_class = [roc_auc_score(y[k], s[k]) for y, s, k in zip(labels.T, scores.T, known, strict=True)]
+            aurocs.append(np.average(by_class, weights=np.nansum(labels, axis=0)))
+        estimate = cell(estimates, "chest", mode, epochs)["validation_auroc"].item()
+        assert estimate == pytest.approx(np.mean(aurocs), rel=1e-12)
+    pd.testing.assert_frame_equal(
+        estimates.drop(columns="validation_auroc"), frames["estimates"].drop(columns="validation_auroc")
+    )
+
+
 def test_selects_the_chosen_budget_and_every_linear_cell(small):
     _, frames = small
     estimates = frames["estimates"]
@@ -209,5 +236,146 @@ def test_refuses_subsets_with_different_budgets(tmp_path):
     files = write_predictions(tmp_path, percents=("1",), sources=("none",), n_subsets=2)
     last = next(file for file in files if file.mode == "end_to_end" and file.subset == 2)
     rewrite(last.path, lambda frame: frame[frame["epochs"] == 50])
+    with pytest.raises(UserError, match=r"\[50\].*\[25, 50\]"):
+        evaluate(files)
+
+
+def two_folds(folder: Path, **how) -> list[PredictionsFile]:
+    """Write predictions of two folds: the second tests other, fewer images, some of them of patients of the first fold."""
+    how = {"percents": ("1",), "sources": ("none", "chest")} | how
+    first, second = (write_predictions(folder / name, **how) for name in ("first", "second"))
+
+    def others(frame: pd.DataFrame) -> pd.DataFrame:
+        frame = frame[frame["image_id"] < f"i{IMAGES + 80:04d}"].assign(image_id="j" + frame["image_id"])
+        values = [name for name in frame if name.startswith(("label_", "logit_"))]
+        return frame.assign(
+            **frame.groupby(["split", "epochs"])[values].transform(lambda each: np.roll(each, 7))
+        )
+
+    for file in second:
+        rewrite(file.path, others)
+    return [*first, *(replace(file, fold=2) for file in second)]
+
+
+@pytest.fixture(scope="module")
+def folded(tmp_path_factory):
+    files = two_folds(tmp_path_factory.mktemp("folded"))
+    return files, evaluate(files, unit="patient", replicates=2000)
+
+
+def of_subsets(files: list[PredictionsFile], source: str, mode: str) -> list[list[PredictionsFile]]:
+    """Return the files of both folds of each subset."""
+    own = [file for file in files if (file.source, file.mode) == (source, mode)]
+    return [sorted((f for f in own if f.subset == s), key=lambda f: f.fold) for s in (1, 2, 3)]
+
+
+def test_an_auroc_is_the_mean_of_those_of_the_folds(folded):
+    files, frames = folded
+    subsets = of_subsets(files, "chest", "end_to_end")
+    found = cell(frames["subsets"], "chest", "end_to_end", 25)
+    expected, by_class, positives = [], [], []
+    for folds in subsets:
+        scores = [by_hand(file, 25) for file in folds]
+        expected.append(np.mean([np.average(aurocs, weights=weights) for aurocs, weights in scores]))
+        by_class.append(np.mean([aurocs for aurocs, _ in scores], axis=0))
+        positives.append(np.sum([weights for _, weights in scores], axis=0))
+    assert found["auroc"].tolist() == pytest.approx(expected, rel=1e-12)
+    estimate = cell(frames["estimates"], "chest", "end_to_end", 25).iloc[0]
+    assert estimate["n_subsets"] == 3
+    assert estimate["auroc"] == pytest.approx(np.mean(expected), rel=1e-12)
+    assert estimate["macro"] == pytest.approx(np.mean(by_class), rel=1e-12)
+    assert estimate["se_subset"] == pytest.approx(np.std(expected, ddof=1) / np.sqrt(3), rel=1e-9)
+    classes = cell(frames["classes"], "chest", "end_to_end", 25)
+    assert classes["auroc"].tolist() == pytest.approx(np.mean(by_class, axis=0).tolist(), rel=1e-12)
+    assert classes["positives"].tolist() == positives[0].tolist()
+
+
+def test_patients_of_all_folds_are_resampled_and_each_fold_ranks_its_own_images(folded):
+    files, frames = folded
+    subsets = of_subsets(files, "chest", "linear")
+    tests = [read_split(file.path, "test")[100] for file in subsets[0]]
+    patients = np.concatenate([test.patients for test in tests])
+    assert len(set(patients)) < sum(len(set(test.patients)) for test in tests)
+    counts = resample_counts(patients, 2000, 1, "bootstrap", "chest")
+    replicates = cell(frames["replicates"], "chest", "linear", 100)["auroc"]
+    for drawn, found in zip(counts.T[:5], replicates, strict=False):
+        parts = drawn[:IMAGES], drawn[IMAGES:]
+        aurocs = [
+            np.mean([np.average(a, weights=p) for a, p in map(by_hand, folds, (100, 100), parts)])
+            for folds in subsets
+        ]
+        assert found == pytest.approx(np.mean(aurocs), rel=1e-12)
+
+
+def test_the_standard_error_over_folds_is_that_of_the_bootstrap_of_patients(folded):
+    files, frames = folded
+    # The delta method by hand: each fold's AUROC is half of the mean, and a patient's images in both folds count together.
+    moves: dict[str, float] = {}
+    for folds in of_subsets(files, "chest", "linear"):
+        for file in folds:
+            test = read_split(file.path, "test")[100]
+            influence = auroc_influence(test.labels, test.scores, "weighted")
+            for patient, value in zip(test.patients, influence, strict=True):
+                moves[patient] = moves.get(patient, 0.0) + value / len(influence) / 2 / 3
+    expected = np.sqrt(np.sum(np.square([*moves.values()])) * len(moves) / (len(moves) - 1))
+    estimate = cell(frames["estimates"], "chest", "linear", 100).iloc[0]
+    assert estimate["se_test"] == pytest.approx(expected, rel=1e-9)
+    replicates = cell(frames["replicates"], "chest", "linear", 100)["auroc"]
+    assert estimate["se_test"] == pytest.approx(replicates.std(), rel=0.06)  # Monte Carlo error 1.6%
+    of_class = cell(frames["classes"], "chest", "linear", 100).iloc[0]
+    assert of_class["lower"] < of_class["auroc"] < of_class["upper"]
+
+
+def test_scores_of_different_folds_are_never_compared(tmp_path):
+    files = two_folds(tmp_path)
+    before = evaluate(files)["estimates"]
+    shift = [f"logit_{name}" for name in CLASSES]
+    for file in files:
+        if file.fold == 2:
+            rewrite(file.path, lambda frame: frame.assign(**{name: frame[name] + 9 for name in shift}))
+    after = evaluate(files)["estimates"]
+    pd.testing.assert_frame_equal(after, before, atol=1e-6)
+
+
+def test_a_class_without_positives_in_a_fold_is_that_of_the_other_folds(tmp_path):
+    files = two_folds(tmp_path, n_subsets=1)
+
+    def none(frame: pd.DataFrame) -> pd.DataFrame:
+        return frame.assign(label_effusion=frame["label_effusion"] * (frame["split"] != "test"))
+
+    for file in files:
+        if file.fold == 2:
+            rewrite(file.path, none)
+    frames = evaluate(files)
+    alone = evaluate([file for file in files if file.fold == 1])
+    effusion, of_first = (
+        cell(each["classes"], "none", "linear", 100).iloc[0].drop(["lower", "upper", "se_test"])
+        for each in (frames, alone)
+    )
+    assert effusion.equals(of_first)
+    errors = [cell(each["classes"], "none", "linear", 100)["se_test"].iloc[0] for each in (frames, alone)]
+    assert errors[0] == pytest.approx(errors[1], rel=0.02)  # they differ in the number of patients
+    folds = [file for file in files if (file.source, file.mode) == ("none", "linear")]
+    aurocs, positives = by_hand(folds[0], 100)
+    expected = np.mean([np.average(aurocs, weights=positives), auroc_of_edema(folds[1])])
+    auroc = cell(frames["estimates"], "none", "linear", 100)["auroc"].item()
+    assert auroc == pytest.approx(expected, rel=1e-12)
+
+
+def auroc_of_edema(file: PredictionsFile) -> float:
+    frame = pd.read_parquet(file.path)
+    rows = frame[frame["split"] == "test"]
+    return roc_auc_score(rows["label_edema"], rows["logit_edema"])
+
+
+def test_the_same_budget_is_taken_in_all_folds(tmp_path):
+    files = [file for file in two_folds(tmp_path, sources=("chest",)) if file.mode == "end_to_end"]
+    aurocs = validation_aurocs("chest", files, N_LABELED, "weighted", 1)
+    assert len(aurocs) == 2 * 3 * 2
+    chosen = best_budgets(aurocs, "full")
+    means = aurocs.groupby("epochs")["auroc_full"].mean()
+    assert chosen["validation_auroc"].tolist() == pytest.approx(means.tolist())
+    assert chosen.loc[chosen["selected"], "epochs"].item() == means.idxmax()
+    rewrite(files[-1].path, lambda frame: frame[frame["epochs"] == 50])
     with pytest.raises(UserError, match=r"\[50\].*\[25, 50\]"):
         evaluate(files)

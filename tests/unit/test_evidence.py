@@ -17,6 +17,7 @@ from moco_transfer.statistics.evidence import (
     Evidence,
     at_least,
     holm,
+    read_extra,
     read_reference,
     required,
     verdict,
@@ -135,6 +136,18 @@ def test_a_run_is_read_from_the_frames_of_its_evaluation():
     assert (early.effect, early.se) == pytest.approx((0.2, np.sqrt(6 + 4 - 2 * 2 + subsets)))
     assert evidence.budgets("spine", "1", ["none"]) == [25, 50]
     assert not evidence.has(moco._replace(epochs=50))
+
+
+def test_an_auroc_on_a_further_subset_is_the_mean_of_its_folds(tmp_path):
+    names = {"target": "spine", "source": "none", "mode": "linear", "percent": "1", "epochs": 100}
+    for fold, aurocs in ((1, [0.6, 0.8]), (2, [0.7, 0.7])):
+        frame = pd.DataFrame({"subset": [4, 5], "replicate": [1, 2], "auroc": aurocs, "fold": fold})
+        frame.assign(**names).to_parquet(tmp_path / f"fold{fold}.parquet")
+    extra = read_extra(sorted(tmp_path.iterdir()))
+    assert extra[["subset", "replicate"]].to_numpy().tolist() == [[4, 1], [5, 2]]
+    assert extra["auroc"].tolist() == pytest.approx([0.65, 0.75])
+    alone = read_extra([tmp_path / "fold2.parquet"])
+    assert alone["auroc"].tolist() == [0.7, 0.7] and alone["epochs"].tolist() == [100, 100]
 
 
 def test_published_tables_give_independent_errors_from_their_quantiles(tmp_path):

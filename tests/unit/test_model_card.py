@@ -108,6 +108,14 @@ def test_a_card_warns_of_what_must_be_known():
     assert "highest validation AUROC" not in page(model_card(advised=False))
 
 
+def test_a_card_of_a_cross_validation_says_which_fold_it_is_of():
+    card = model_card()
+    assert "fold" not in page(card)
+    text = page(replace(card, facts={**card.facts, "split": {"unit": "patient", "folds": 5}}))
+    assert "0.765, the mean over 3 labelled subsets and 5 folds" in text
+    assert "this is the network of fold 1. The images of one fold in 5 did not train it" in text
+
+
 def test_a_card_says_that_patients_with_several_images_make_intervals_too_narrow():
     card = model_card(300)
     assert "300 test images are of 100 patients" in page(card) and "too narrow" in page(card)

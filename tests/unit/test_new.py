@@ -159,7 +159,7 @@ def test_the_datas_own_splits_are_used_if_no_patient_crosses(here, capsys):
     made = make(capsys, here / "s")
     assert made.section["official_split"] == "fold"
     split = made.config.datasets["s"].split
-    assert (split.train, split.validation, split.test) == (1.0, "official", "official")
+    assert (split.train, split.validation, split.test, split.folds) == (1.0, "official", "official", 1)
 
 
 def test_without_validation_images_some_training_images_become_them(here, capsys):
@@ -320,7 +320,8 @@ def test_colour_photos(here, capsys):
 def test_tiny_sets_are_told_what_cannot_work(here, capsys):
     names = NAMES[:20]
     write_images(here / "tiny", names)
-    pd.DataFrame({"file": names, "lesion": [0, 1] * 10}).to_csv(here / "tiny/t.csv", index=False)
+    labels = [0, 1] * 4 + [0] * 12
+    pd.DataFrame({"file": names, "lesion": labels}).to_csv(here / "tiny/t.csv", index=False)
     out = make(capsys, here / "tiny").out.split("Please check")[1]
     assert "20 images are too few" in out
     assert "fewer than 5 positive or negative test images" in out
@@ -336,6 +337,37 @@ def test_the_size_fits_the_machine(here, capsys, monkeypatch):
     assert made.config.device == "cuda"
     monkeypatch.setattr("moco_transfer.new.choose.IMAGES_FOR_PAPER", 100)
     assert make(capsys, here / "s", "--force").raw["uses"][1] == "size/paper.yaml"
+
+
+def test_few_test_patients_are_tested_in_folds_and_many_are_not(here, capsys):
+    spine(here / "s").to_csv(here / "s/t.csv", index=False)
+    made = make(capsys, here / "s")
+    assert made.config.datasets["s"].split.folds == 5
+    assert "72 train, 24 validation, 24 test in fold 1 of 5; each image is tested in one" in made.out
+    assert "with 5 folds each is tested in one" in made.text and "in each of 5 folds" in made.text
+    names = [f"{number}.jpg" for number in range(505)]
+    write_images(here / "many", names)
+    pd.DataFrame({"file": names, "patient": names, "lesion": np.arange(505) % 2}).to_csv(
+        here / "many/t.csv", index=False
+    )
+    many = make(capsys, here / "many")
+    assert many.config.datasets["many"].split.folds == 1
+    assert "folds" not in many.raw["datasets"]["many"]["split"] and "folds" not in many.out
+
+
+def test_without_time_for_every_fold_there_are_none(here, capsys, monkeypatch):
+    spine(here / "s").to_csv(here / "s/t.csv", index=False)
+    monkeypatch.setattr("moco_transfer.new.choose.SPEED", 0.5)
+    made = make(capsys, here / "s")
+    assert made.config.datasets["s"].split.folds == 1
+    assert "folds: 5 would test every image, but takes too long here" in made.text
+
+
+def test_a_class_that_a_fold_could_not_score_rules_out_folds(here, capsys):
+    lesion = np.where(ROWS < 12, 1, 0)  # of 4 patients
+    spine(here / "s", lesion=lesion).to_csv(here / "s/t.csv", index=False)
+    made = make(capsys, here / "s")
+    assert made.config.datasets["s"].split.folds == 1 and "folds" not in made.text
 
 
 def test_epochs_shrink_until_the_run_takes_hours(here, capsys, monkeypatch):

@@ -140,6 +140,16 @@ def test_the_controls_take_as_many_steps_or_images_as_moco_on_all():
     assert len(jobs_of("extra_subsets", controls)) == 2
 
 
+def test_every_fold_has_its_own_jobs():
+    folded = written("folds.yaml", "datasets: {chest: {split: {folds: 5}}}")
+    # MoCo on spine alone does not see chest images, so one encoder serves all folds.
+    assert [len(jobs_of("pretrain", *files)) for files in ((), (folded,))] == [3, 1 + 5 + 5]
+    once, more = (Counter(job.size for job in jobs_of("linear", *files)) for files in ((), (folded,)))
+    size = max(once)  # of predictions of chest images
+    assert more == {each: count * (5 if each == size else 1) for each, count in once.items()}
+    assert "fold 1" in text_of(folded) and "fold" not in text_of()
+
+
 def test_embedded_images_are_the_union_of_subsets():
     draw = np.random.default_rng(0)
     n, largest, scored = 226_266, 22_626, 2 * 75_422

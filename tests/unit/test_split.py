@@ -1,5 +1,6 @@
 """Splits and subsets: the paper's counts, undivided units, independence of row order, growing datasets."""
 
+from collections import Counter
 from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
@@ -108,6 +109,69 @@ def test_shares_are_floors_and_no_unit_is_divided(patients, unit, shares, seed):
     again = assign_splits(shuffled, settings_, KEEP, seed)
     merged = splits.merge(again, on="image_id", validate="one_to_one")
     assert (merged["split_x"] == merged["split_y"]).all()
+
+
+def five_folds(unit: str, folds: int = 5, validation: float = 0.2) -> Split:
+    test = round(1 / folds, 3)
+    return Split(unit=unit, train=1 - validation - test, validation=validation, test=test, folds=folds)
+
+
+@given(
+    patients=st.lists(st.integers(0, 30), min_size=40, max_size=120),
+    unit=st.sampled_from(["image", "study", "patient"]),
+    folds=st.sampled_from([2, 3, 5]),
+    seed=st.integers(0, 5),
+)
+@settings(max_examples=40, deadline=None)
+def test_with_folds_every_unit_is_tested_once_and_divided_never(patients, unit, folds, seed):
+    index = index_of(np.array([*range(12), *patients]))
+    units = index[COUNTED[unit]]
+    count, tested = units.nunique(), Counter()
+    for fold in range(1, folds + 1):
+        side = (
+            assign_splits(index, five_folds(unit, folds), KEEP, seed, fold)["split"].groupby(units).agg(set)
+        )
+        assert all(len(each) == 1 for each in side)
+        found = side.map(min)
+        sizes = found.value_counts()
+        assert sizes["test"] in (count // folds, -(-count // folds))
+        assert sizes["train"] == int(Fraction(count - int(sizes["test"])) * five_share(folds))
+        tested.update(found.index[found == "test"])
+    assert set(tested) == set(units) and set(tested.values()) == {1}
+
+
+def five_share(folds: int) -> Fraction:
+    """Return the share of training among the units that a fold does not test."""
+    split = five_folds("image", folds)
+    return Fraction(str(split.train)) / (1 - Fraction(str(split.test)))
+
+
+def test_fold_one_is_the_split_without_folds_and_validation_takes_turns():
+    index = index_of(np.arange(100))
+    once = Split(unit="patient", train=0.6, validation=0.2, test=0.2)
+    sides = [assign_splits(index, five_folds("patient"), KEEP, 3, fold)["split"] for fold in range(1, 6)]
+    assert sides[0].equals(assign_splits(index, once, KEEP, 3)["split"])
+    validated = sum((side == "validation").to_numpy().astype(int) for side in sides)
+    assert set(validated) == {1}
+    rows = index.sample(frac=1, random_state=0)
+    again = assign_splits(rows, five_folds("patient"), KEEP, 3, 4).set_index("image_id")["split"]
+    assert again.reindex(index["image_id"]).tolist() == sides[3].tolist()
+
+
+def test_labelled_subsets_of_a_fold_are_among_its_training_images():
+    index = index_of(np.arange(100))
+    drawn = {}
+    for fold in range(1, 6):
+        splits = assign_splits(index, five_folds("patient"), KEEP, 3, fold)
+        subset = draw_subset(splits, np.zeros((100, 1)), "50", 1, 3, "nested")
+        assert (splits["split"].to_numpy()[subset["row"]] == "train").all() and len(subset) == 30
+        drawn[fold] = set(subset["image_id"])
+    assert len(set.union(*drawn.values())) > 45  # not the same images in each fold
+
+
+def test_fewer_patients_than_folds_are_refused():
+    with pytest.raises(UserError, match="4 patients are too few for 5 folds"):
+        assign_splits(index_of(np.arange(8) // 2), five_folds("patient"), KEEP, 0, 1)
 
 
 def test_another_seed_gives_another_split():
@@ -455,3 +519,35 @@ def test_the_check_before_packing_refuses_what_the_jobs_would(tmp_path):
         with pytest.raises(UserError, match=message):
             call()
         assert not (tmp_path / "checked.txt").exists()
+
+
+def test_every_fold_is_checked_before_packing(tmp_path):
+    index = varied([None] * 10, [0, 1] * 5, tmp_path)
+    split = Split(unit="image", train=0.25, validation=0.25, test=0.5, folds=2)
+    sound = {"percents": ["100"], "sources": ["hip"], "samples": [], "images": "train", "seed": 0}
+
+    def check(labels):
+        frame = pd.read_parquet(index)
+        write_parquet(frame.assign(finding=labels), index)
+        datasets = [stages.SplitDataset(name="hip", split=split, labels=KEEP)]
+        check_data(
+            stages.CheckData(datasets=datasets, **sound), index=[index], checked=tmp_path / "checked.txt"
+        )
+
+    first = assign_splits(pd.read_parquet(index), split, KEEP, 0, 1)["split"]
+    second = assign_splits(pd.read_parquet(index), split, KEEP, 0, 2)["split"]
+    mixed = np.zeros(10)
+    for side in ("train", "validation", "test"):
+        mixed[np.flatnonzero(first == side)[::2]] = 1
+    with pytest.raises(UserError, match="hip, fold 2 of 2: no class has both values"):
+        check(np.where(second == "train", 0, mixed))
+    for pair in (
+        np.flatnonzero((first == a) & (second == b)) for a, b in (("test", "train"), ("test", "validation"))
+    ):
+        mixed[pair] = np.arange(len(pair)) % 2
+    check(mixed)
+    text = (tmp_path / "checked.txt").read_text()
+    assert (
+        "at most 2 train, 3 validation, 5 test in fold 1; 2 train, 3 validation, 5 test in fold 2 images"
+        in text
+    )

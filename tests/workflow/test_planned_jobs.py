@@ -22,6 +22,7 @@ GRIDS = {
     "demo": ["config/demo.yaml"],
     "controls": ["config/controls.yaml"],
     "both modes": ["config/demo.yaml", "both.yaml"],
+    "folds": ["config/demo.yaml", "folds.yaml"],
     "many targets": ["tests/workflow/tenfold.yaml", "few.yaml"],
 }
 BOTH_MODES = """
@@ -31,6 +32,12 @@ controls: {steps: {}, budget: {}, subsets: 0, size: {as-chest: {dataset: chest, 
 pretraining: {schedules: {as-chest: {epochs: 1, batch: 8, lr: 0.1, bn_groups: 1}}}
 similarity: {datasets: [spine, natural]}
 models: all
+"""
+
+
+FOLDS = """
+datasets: {spine: {split: {folds: 3, train: 0.4, validation: 0.27, test: 0.33}}}
+controls: {size: {chest-as-spine: null}}
 """
 
 
@@ -55,6 +62,7 @@ def plan(folder, files):
 @pytest.mark.parametrize("grid", GRIDS)
 def test_as_many_jobs_of_every_rule_as_in_a_dry_run(grid, empty_releases, tmp_path):
     (tmp_path / "both.yaml").write_text(BOTH_MODES)
+    (tmp_path / "folds.yaml").write_text(FOLDS)
     (tmp_path / "few.yaml").write_text("n_subsets: 2\nmodels: none\n")
     files = [path for name in GRIDS[grid] for path in (ROOT / name, tmp_path / name) if path.is_file()]
     overlays = ["--configfile", *files] if files else []

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from moco_transfer.config.datasets import Split
 from moco_transfer.config.experiment import Config
-from moco_transfer.data.counts import side_sizes
+from moco_transfer.data.counts import fold_sizes
 from moco_transfer.data.labels import SPLITS
 from moco_transfer.data.releases import RELEASES, find_tables
 from moco_transfer.errors import UserError
@@ -19,7 +19,7 @@ from moco_transfer.files import read_columns
 
 
 class Images(NamedTuple):
-    """How many images of a dataset are in each split (None: no split), and where the numbers come from.
+    """How many images of a dataset are in each split (None: no split) of fold 1, and where the numbers come from.
 
     If ``may_be_fewer``, they are those of a whole release, and only a part of it may have been downloaded.
     """
@@ -108,7 +108,10 @@ def _column(path: Path, name: str) -> Counter[str | None]:
 
 
 def _sides(name: str, split: Split, official: Counter[str | None]) -> Counter[str | None]:
-    """Return how many images each split of the dataset ``name`` would get if it were split by image."""
+    """Return how many images each split of the dataset ``name`` would get in fold 1 if it were split by image.
+
+    No fold has fewer training images.
+    """
     shares = {side: getattr(split, side) for side in SPLITS}
     taken = {side: official[side] for side, share in shares.items() if share == "official"}
     for side, count in taken.items():
@@ -118,6 +121,8 @@ def _sides(name: str, split: Split, official: Counter[str | None]) -> Counter[st
             )
     cut = {side: Fraction(str(share)) for side, share in shares.items() if share != "official"}
     try:
-        return Counter(taken | side_sizes(official.total() - sum(taken.values()), "image", cut))
+        units = official.total() - sum(taken.values())
+        sizes, _ = fold_sizes(units, "image", cut, 1, split.folds)
+        return Counter(taken | sizes)
     except UserError as error:
         raise UserError(f"config: datasets.{name}.{error}") from None

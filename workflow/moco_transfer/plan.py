@@ -367,6 +367,10 @@ def plan_text(config: Config, images_per_second: float | None = None) -> str:
             f"Speed: unknown, because no training has written to {logs}. Give the images/s that the log of "
             "an end-to-end training shows: make plan IMAGES_PER_SECOND=..."
         )
+    if any(dataset.split.folds > 1 for dataset in config.datasets.values()):
+        lines.append(
+            "Folds: the splits are those of fold 1, and every fold has jobs of its own (split.folds)."
+        )
     lines += [
         "Images: before a dataset is split, the numbers ignore that images are selected by view, that some "
         "are unreadable or unlabelled, and that the images of a patient or study stay together.",

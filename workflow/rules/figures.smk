@@ -50,6 +50,7 @@ rule figure1:
         },
         limited=any(target.limited for target in CONFIG.targets.values()),
         percents={name: target.percents for name, target in CONFIG.targets.items()},
+        folds={name: len(folds(CONFIG, name)) for name in CONFIG.targets},
         used=used_datasets(CONFIG),
         pretrained_on=CONFIG.pretraining.images.split("+"),
     message:

@@ -230,7 +230,7 @@ def model_facts(wildcards):
 
 def scoring():
     """Return the settings of the evaluation; those that do not change the estimates are fixed."""
-    return CONFIG.evaluation.model_copy(update={"validation": "full", "margin": 0.02, "level": 0.05})
+    return CONFIG.evaluation.model_copy(update={"margin": 0.02, "level": 0.05})
 
 
 def generated_release(wildcards):

@@ -38,11 +38,13 @@ LABEL_WIDTH = 1.6
 """The width in inches of the longest label beside a panel."""
 
 
-def draw(card: DataCard, title: str, examples: Sequence[NDArray[np.uint8]] | None, note: str = "") -> Figure:
+def draw(
+    card: DataCard, title: str, examples: Sequence[NDArray[np.uint8]] | None, note: str = "", folds: int = 1
+) -> Figure:
     """Return the card of the dataset called ``title``, one page.
 
     ``examples`` are up to EXAMPLES images, uint8 [height, width] or [height, width, 3], or None if the images
-    must not be shown: the card then says so.
+    must not be shown: the card then says so. ``card`` is that of the first of ``folds`` folds.
     """
     labels = frequent_labels(card.labels)
     splits = list(card.counts["split"][:-1])
@@ -77,7 +79,8 @@ def draw(card: DataCard, title: str, examples: Sequence[NDArray[np.uint8]] | Non
     prevalence = "Prevalence (share of images with the value 1)"
     if total > len(labels):
         prevalence = f"Prevalence of the {len(labels)} most frequent of {total:,} labels"
-    style.label_panels(panels, ["Images by split", prevalence, "Original sizes", "Views"])
+    by_split = "Images by split" + (f" in fold 1 of {folds}" if folds > 1 else "")
+    style.label_panels(panels, [by_split, prevalence, "Original sizes", "Views"])
     _draw_examples(figure.add_subplot(grid[4, :]), examples)
     return figure
 
@@ -240,7 +243,10 @@ def page(
 
 def _split_text(split: Mapping[str, Any]) -> str:
     shares = ", ".join(f"{side} {split[side]}" for side in ("train", "validation", "test"))
-    return f"No {split['unit']} is in two splits; requested shares: {shares}."
+    text = f"No {split['unit']} is in two splits; requested shares: {shares}."
+    if split["folds"] > 1:
+        text += f" These are the splits of fold 1 of {split['folds']}, here and below; every image is a test image in one fold."
+    return text
 
 
 def _label_text(labels: pd.DataFrame, policy: Mapping[str, Any]) -> str:
@@ -298,7 +304,8 @@ def main(inputs, outputs, params) -> None:
         chosen = stream(params.seed, "card examples", params.dataset).permutation(len(images))[:EXAMPLES]
         examples = [images[row] for row in np.sort(chosen)]
     title = json.loads(params.titles)[params.dataset]
-    style.save(draw(card, title, examples, params.note), outputs.pdf, outputs.svg, outputs.png)
+    drawn = draw(card, title, examples, params.note, params.split["folds"])
+    style.save(drawn, outputs.pdf, outputs.svg, outputs.png)
     figure, policies = Path(outputs.svg).name, (params.split, params.labels)
     write_text(outputs.md, page(card, title, figure, *policies, params.shareable, params.note))
 

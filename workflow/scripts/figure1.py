@@ -54,7 +54,7 @@ def draw(
         labelled images
     unlabeled : source to the number of images that MoCo sees, for sources with datasets
     labeled : target to percentage to the number of labelled images
-    tests : target to the number of test images
+    tests : target to the number of test images, of all folds
     examples : dataset to one image, [height, width] or [height, width, 3], or to None if its images must not
         be shown: its tile then says so. Other datasets have no tile.
     encoders : further sources, encoders without MoCo, to their architecture and where their weights come from
@@ -177,7 +177,11 @@ def main(inputs, outputs, params) -> None:
             target: {percent: subset_size(percent, train[target]) for percent in percents}
             for target, percents in params.percents.items()
         },
-        tests={target: int(splits[target].get("test", 0)) for target in params.percents},
+        tests={
+            # With folds, each image is tested in one of them.
+            target: int(splits[target].sum() if params.folds[target] > 1 else splits[target].get("test", 0))
+            for target in params.percents
+        },
         examples={
             name: map_array(path)[0] if shareable else None
             for name, path, shareable in zip(params.shown, inputs.images, params.shareable, strict=True)

@@ -6,11 +6,11 @@ import pandas as pd
 from moco_transfer.errors import in_one_line
 from moco_transfer.report.tables import write_table
 from moco_transfer.statistics.controls import subset_scatter
-from moco_transfer.statistics.evidence import read_all
+from moco_transfer.statistics.evidence import read_all, read_extra
 
 
 def main(inputs, outputs, params) -> None:
-    scatter = subset_scatter(read_all(inputs.subsets), read_all(inputs.extra), params.level)
+    scatter = subset_scatter(read_all(inputs.subsets), read_extra(inputs.extra), params.level)
     write_table(
         subsets_summary(scatter),
         outputs,

@@ -58,7 +58,8 @@ class Split(Section):
     train: Share = Field(description="Share of the units for training.")
     folds: Positive = Field(
         1,
-        description="For a target: the number of folds of a cross-validation. Each image is tested in one of them; `test` must then be 1 / folds.",
+        description="For a target: the number of folds of a cross-validation, for few images. Each image is then tested in one fold, and everything "
+        "is trained in each. `test` must be 1 / folds, and no side `official`.",
     )
     validation: HeldOut = Field(
         description="Share of the units for validation, or `official` for the release's own."
@@ -72,6 +73,18 @@ class Split(Section):
         total = sum(share for share in (self.train, self.validation, self.test) if share != "official")
         if abs(total - 1) > 1e-9:
             raise ValueError(f"the shares add up to {total:g}, not 1")
+        return self
+
+    @model_validator(mode="after")
+    def _folds_test_every_image(self) -> Split:
+        if self.folds > 1 and "official" in (self.validation, self.test):
+            raise ValueError(
+                "with folds, each image is tested once, so validation and test need shares, not 'official'; or set folds to 1"
+            )
+        if self.folds > 1 and abs(self.test * self.folds - 1) > 0.03:
+            raise ValueError(
+                f"with folds: {self.folds}, test must be {1 / self.folds:.3g}, so that each image is tested once; it is {self.test:g}"
+            )
         return self
 
 

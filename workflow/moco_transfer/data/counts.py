@@ -52,13 +52,37 @@ def side_sizes(units: int, unit: str, shares: Mapping[str, Fraction]) -> dict[st
     sizes[last] = units - sum(sizes.values())
     short = min(sizes, key=sizes.__getitem__)
     if sizes[short] < 1:
-        found = (
-            f"1 {unit} is" if units == 1 else f"{units} {'studies' if unit == 'study' else unit + 's'} are"
-        )
         raise UserError(
-            f"split: {found} too few for the shares: {short} gets none; give it a larger share, or add images"
+            f"split: {_counted(units, unit)} too few for the shares: {short} gets none; give it a larger share, or add images"
         )
     return sizes
+
+
+def fold_sizes(
+    units: int, unit: str, shares: Mapping[str, Fraction], fold: int, folds: int
+) -> tuple[dict[str, int], int]:
+    """Return how many ``units`` each side gets in a fold, and how many come after its test part in their order.
+
+    The units are cut into as many test parts as there are folds, whose sizes differ by one unit at most; fold 1 has one of the
+    largest. What a fold does not test is cut by ``side_sizes``, in proportion to the other shares. Raises UserError if a side
+    gets none.
+
+    >>> fold_sizes(11, "image", {"train": Fraction("0.6"), "validation": Fraction("0.2"), "test": Fraction("0.2")}, 1, 5)
+    ({'train': 6, 'validation': 2, 'test': 3}, 0)
+    """
+    if folds == 1:
+        return side_sizes(units, unit, shares), 0
+    start, end = ((folds - fold + part) * units // folds for part in (0, 1))
+    if units < folds:
+        raise UserError(
+            f"split: {_counted(units, unit)} too few for {folds} folds; set folds to a smaller number, or add images"
+        )
+    rest = {side: share / (1 - shares["test"]) for side, share in shares.items() if side != "test"}
+    return side_sizes(units - (end - start), unit, rest) | {"test": end - start}, units - end
+
+
+def _counted(units: int, unit: str) -> str:
+    return f"1 {unit} is" if units == 1 else f"{units} {'studies' if unit == 'study' else unit + 's'} are"
 
 
 def check_percents(where: str, percents: Sequence[str], training: int) -> None:

@@ -5,6 +5,10 @@ sorted by key and cut. So an assignment depends only on the identifiers and the 
 rows on disk. The labelled subsets of one number are prefixes of one such order, so the smaller percentages
 are contained in the larger ones.
 
+With folds, the same order is cut into one test part per fold, from its end, so that fold 1 is nearly the split without
+folds. The other units follow in their order, beginning after the test part: training, then validation. So every unit is
+tested in one fold, and is for validation in about as many folds as any other.
+
 If a dataset grows, sides keep their exact shares, so some units may have to move. New images of known units
 move no unit. m new units, sorted in among the old ones, shift each cut by the difference between the number
 of new units before it and the growth of the sides before it: about the square root of m, because keys are
@@ -23,7 +27,13 @@ import pandas as pd
 
 from moco_transfer.config import Task, stages
 from moco_transfer.config.datasets import Labels, Split
-from moco_transfer.data.counts import check_moco_images, check_percents, check_sample, side_sizes, subset_size
+from moco_transfer.data.counts import (
+    check_moco_images,
+    check_percents,
+    check_sample,
+    fold_sizes,
+    subset_size,
+)
 from moco_transfer.data.labels import (
     MULTICLASS,
     SPLITS,
@@ -59,7 +69,7 @@ def split(
     table = read_parquet(index)
     frame = assign_splits(table, settings.split, settings.labels, settings.seed, settings.fold)
     if scored != "no":
-        check_classes(dataset, table, frame["split"], scored)
+        check_classes(_fold_name(dataset, settings.split, settings.fold), table, frame["split"], scored)
         if task == "multiclass":
             check_one_class(table, frame["split"], scored, index)
     write_parquet(frame, splits)
@@ -103,32 +113,38 @@ def size_sample(settings: stages.DrawSample, *, splits: Path, as_many_as: Path, 
 def check_data(settings: stages.CheckData, *, index: list[Path], checked: Path) -> None:
     """Check before packing that a dataset has the images that its splits, labelled subsets, MoCo and size controls need.
 
-    ``index`` has one file per dataset of the settings. Writes one line to ``checked``. The numbers are upper bounds,
+    ``index`` has one file per dataset of the settings. With folds, each is checked. Writes one line to ``checked``. The numbers are upper bounds,
     because unreadable images will be quarantined; the jobs that use the splits check them again. Raises UserError.
     """
     dataset, *_ = settings.datasets
-    sides, *others = [
+    folds, *others = [
         _counted_sides(path, each, settings, is_target=bool(settings.percents) and each == dataset)
         for path, each in zip(index, settings.datasets, strict=True)
     ]
-    if settings.percents:
-        check_percents(f"targets.{dataset.name}.percents", settings.percents, sides["train"])
-    images, *needed = [sum(each[side] for side in settings.images.split("+")) for each in (sides, *others)]
-    for source in settings.sources:
-        check_moco_images(source, images)
-    for sample, count in zip(settings.samples, needed, strict=True):
-        check_sample(f"controls.size.{sample}", count, images)
-    counts = ", ".join(f"{sides[side]} {side}" for side in SPLITS)
-    write_text(checked, f"{dataset.name}: at most {counts} images; unreadable images are not yet known\n")
+    for sides in folds:
+        if settings.percents:
+            check_percents(f"targets.{dataset.name}.percents", settings.percents, sides["train"])
+        # A dataset of a size control has one fold.
+        images, *needed = [_moco_images(each, settings) for each in (sides, *(sides for (sides,) in others))]
+        for source in settings.sources:
+            check_moco_images(source, images)
+        for sample, count in zip(settings.samples, needed, strict=True):
+            check_sample(f"controls.size.{sample}", count, images)
+    counts = [", ".join(f"{sides[side]} {side}" for side in SPLITS) for sides in folds]
+    if len(folds) > 1:
+        counts = [f"{count} in fold {number}" for number, count in enumerate(counts, 1)]
+    found = "; ".join(counts)
+    write_text(checked, f"{dataset.name}: at most {found} images; unreadable images are not yet known\n")
 
 
 def assign_splits(
     index: pd.DataFrame, split: Split, labels: Labels, seed: int, fold: int = 1
 ) -> pd.DataFrame:
-    """Return ``image_id``, ``patient_id`` and ``split`` of every row of ``index``, in its order.
+    """Return ``image_id``, ``patient_id`` and ``split`` of every row of ``index``, in its order, in a ``fold`` (from 1).
 
     Official sides are kept as they are. The remaining units are cut in the order train, validation, test:
-    each side gets floor(share x units), and the last one gets the rest. If ``labels.unlabeled`` is ``drop``,
+    each side gets floor(share x units), and the last one gets the rest; of several folds, ``counts.fold_sizes`` says how
+    large the sides are. If ``labels.unlabeled`` is ``drop``,
     ``split`` is null for images without any label, and they count in no share. Raises UserError if a side is
     'official' and an image names no official side, if a unit would be divided, or if there are too few units.
     """
@@ -145,7 +161,7 @@ def assign_splits(
             free &= ~members
     units = index[UNIT_COLUMNS[split.unit]]
     cuts = {name: Fraction(str(share)) for name, share in shares.items() if share != "official"}
-    side[free] = _cut(units[free], split.unit, cuts, seed)
+    side[free] = _cut(units[free], split, cuts, seed, fold)
     _check_undivided(units[used], side[used], split.unit)
     return pd.DataFrame(
         {
@@ -207,18 +223,29 @@ def draw_subset(
 
 def _counted_sides(
     path: Path, dataset: stages.SplitDataset, settings: stages.CheckData, is_target: bool
-) -> Counter[str]:
-    """Return the images of each split of ``dataset`` if all images of the index at ``path`` are stored."""
-    table = read_parquet(path)
-    try:
-        side = assign_splits(table, dataset.split, dataset.labels, settings.seed)["split"]
-    except UserError as error:
-        raise UserError(f"datasets.{dataset.name}.{error}") from None
-    if is_target:
-        check_classes(dataset.name, table, side, dataset.labels.uncertain)
-        if settings.task == "multiclass":
-            check_one_class(table, side, dataset.labels.uncertain, path)
-    return Counter(side.dropna())
+) -> list[Counter[str]]:
+    """Return the images of each split in each fold of ``dataset`` if all images of the index at ``path`` are stored."""
+    table, counts = read_parquet(path), []
+    for fold in range(1, dataset.split.folds + 1):
+        try:
+            side = assign_splits(table, dataset.split, dataset.labels, settings.seed, fold)["split"]
+        except UserError as error:
+            raise UserError(f"datasets.{dataset.name}.{error}") from None
+        if is_target:
+            name = _fold_name(dataset.name, dataset.split, fold)
+            check_classes(name, table, side, dataset.labels.uncertain)
+            if settings.task == "multiclass":
+                check_one_class(table, side, dataset.labels.uncertain, path)
+        counts.append(Counter(side.dropna()))
+    return counts
+
+
+def _fold_name(dataset: str, split: Split, fold: int) -> str:
+    return f"{dataset}, fold {fold} of {split.folds}" if split.folds > 1 else dataset
+
+
+def _moco_images(sides: Counter[str], settings: stages.CheckData) -> int:
+    return sum(sides[side] for side in settings.images.split("+"))
 
 
 def _official_members(index: pd.DataFrame, used: np.ndarray, name: str) -> np.ndarray:
@@ -237,14 +264,14 @@ def _official_members(index: pd.DataFrame, used: np.ndarray, name: str) -> np.nd
     return members
 
 
-def _cut(units: pd.Series, unit: str, shares: dict[str, Fraction], seed: int) -> np.ndarray:
-    """Return the side of each row, given its unit: the units in random order, cut at their shares."""
+def _cut(units: pd.Series, split: Split, shares: dict[str, Fraction], seed: int, fold: int) -> np.ndarray:
+    """Return the side of each row in a fold, given its unit: the units in random order, cut at their shares."""
     codes, identifiers = pd.factorize(units)
-    sizes = side_sizes(len(identifiers), unit, shares)
+    sizes, after_test = fold_sizes(len(identifiers), split.unit, shares, fold, split.folds)
+    # The units after the test part come first, so that the test part is the last one, as it is without folds.
+    order = np.roll(_random_order(identifiers, seed, "split", split.unit), after_test)
     side = np.empty(len(identifiers), dtype=object)
-    side[_random_order(identifiers, seed, "split", unit)] = np.repeat(
-        np.array(list(sizes), dtype=object), list(sizes.values())
-    )
+    side[order] = np.repeat(np.array(list(sizes), dtype=object), list(sizes.values()))
     return side[codes]
 
 

@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 from collections import Counter
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,7 +20,7 @@ from moco_transfer.config.datasets import Labels, Split
 from moco_transfer.config.experiment import Config, check
 from moco_transfer.data.counts import subset_size
 from moco_transfer.data.labels import SPLITS, label_columns
-from moco_transfer.data.split import assign_splits, check_classes
+from moco_transfer.data.split import UNIT_COLUMNS, assign_splits, check_classes
 from moco_transfer.errors import UserError
 from moco_transfer.image_counts import Images
 from moco_transfer.new.look import Notes
@@ -43,6 +44,8 @@ EFFORTS = (
 )  # fmt: skip
 GPU_FOR_PAPER, IMAGES_FOR_PAPER = 16_000, 2_000
 LEAST_IMAGES, LEAST_POSITIVES = 40, 5
+# With fewer patients (or images) for testing, each is tested in one of the folds, if there is time for this many epochs of MoCo in each.
+LEAST_TESTED, FOLDS, LEAST_EPOCHS = 100, 5, 10
 # Where Linux says how much of the machine a container may use (version 2 and 1 of control groups).
 CPU_LIMIT = Path("/sys/fs/cgroup/cpu.max")
 MEMORY_LIMITS = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
@@ -59,7 +62,7 @@ class Machine:
 
 @dataclass(frozen=True)
 class Choice:
-    """What was chosen; ``sides`` is the split of each image, and ``labelled`` the images at each percentage.
+    """What was chosen; ``sides`` is the split of each image, and ``labelled`` the images at each percentage, in fold 1.
 
     ``epochs`` and ``budgets`` are null if those of the size are used, and so is ``hours``, because nobody knows the GPU's speed.
     """
@@ -78,6 +81,7 @@ class Choice:
     budgets: list[int] | None = None
     hours: float | None = None
     n_subsets: int = 3
+    folds: int = 1
 
 
 def choose(
@@ -92,7 +96,8 @@ def choose(
     train = int((sides == "train").sum())
     percents = _percents(index, sides, understood.multiclass)
     labelled = {percent: subset_size(percent, train) for percent in percents}
-    _warn_of_few(index, sides, understood, notes)
+    folds = _folds(index, understood, split, sides, seed)
+    _warn_of_few(index, (sides.notna() if folds > 1 else sides == "test").to_numpy(), understood, notes)
     size = "cpu"
     if machine.gpu_mb:
         large = machine.gpu_mb >= GPU_FOR_PAPER and len(index) >= IMAGES_FOR_PAPER
@@ -108,6 +113,7 @@ def choose(
         several,
         max(1, min(64, -(-len(index) // 5000))),
         _threads(machine),
+        folds=folds,
     )
 
 
@@ -121,7 +127,7 @@ def _split(
     index: pd.DataFrame, understood: Understanding, several: bool, seed: int, notes: Notes
 ) -> tuple[dict[str, Any], str, pd.Series]:
     """Return the section ``split``, its reason, and the split of each image that it gives."""
-    labels = Labels(uncertain="zero", unlabeled=understood.unlabeled if understood.has_labels else "zero")
+    labels = _labels(understood)
     unit = "patient" if understood.has_patients else "image"
     shared = {"unit": unit, **SHARES}
     who = "no patient is in two of them" if understood.has_patients else "nobody knows the patients"
@@ -157,6 +163,28 @@ def _split(
     raise AssertionError
 
 
+def _labels(understood: Understanding) -> Labels:
+    return Labels(uncertain="zero", unlabeled=understood.unlabeled if understood.has_labels else "zero")
+
+
+def _folds(
+    index: pd.DataFrame, understood: Understanding, split: dict[str, Any], sides: pd.Series, seed: int
+) -> int:
+    """Return how many folds test every image: one if the split tests enough, or if folds are impossible."""
+    tested = index.loc[(sides == "test").to_numpy(), UNIT_COLUMNS[split["unit"]]].nunique()
+    if split["test"] == "official" or tested >= LEAST_TESTED:
+        return 1
+    folded = Split(**split, folds=FOLDS)
+    try:
+        for fold in range(1, FOLDS + 1):
+            each = assign_splits(index, folded, _labels(understood), seed, fold)["split"]
+            if understood.has_labels:
+                check_classes("config", index, each, "zero")
+    except UserError:
+        return 1
+    return FOLDS
+
+
 def _reason(error: UserError) -> str:
     return str(error).removeprefix("config: ")
 
@@ -175,15 +203,15 @@ def _percents(index: pd.DataFrame, sides: pd.Series, multiclass: bool) -> list[s
     return sorted({*fitting, *others}, key=float)
 
 
-def _warn_of_few(index: pd.DataFrame, sides: pd.Series, understood: Understanding, notes: Notes) -> None:
-    """Note what cannot be learned or measured with so few images."""
+def _warn_of_few(index: pd.DataFrame, tested: np.ndarray, understood: Understanding, notes: Notes) -> None:
+    """Note what cannot be learned or measured with so few images; ``tested`` says which are test images, in any fold."""
     if len(index) < LEAST_IMAGES:
         notes.check.append(
             f"{len(index)} images are too few: differences between networks will be noise; expect to need hundreds"
         )
     if not understood.has_labels:
         return
-    test = index[(sides == "test").to_numpy()]
+    test = index[tested]
     names = label_columns(index.columns)
     few = [name for name in names if min((test[name] == 1).sum(), (test[name] == 0).sum()) < LEAST_POSITIVES]
     if few:
@@ -191,6 +219,18 @@ def _warn_of_few(index: pd.DataFrame, sides: pd.Series, understood: Understandin
             f"labels with fewer than {LEAST_POSITIVES} positive or negative test images, whose AUROC says little: {len(few)} of "
             f"{len(names)} ({', '.join(few[:5])}{', ...' if len(few) > 5 else ''})"
         )
+
+
+def that_fits(
+    choice: Choice, raw_of: Callable[[Choice], dict[str, Any]], name: str, machine: Machine
+) -> Choice:
+    """Return ``choice`` with the epochs that this machine has time for, and without folds if those would be too few."""
+    fitted = with_effort(raw_of(choice), name, choice, machine)
+    if choice.folds == 1 or fitted.epochs is None or fitted.epochs >= LEAST_EPOCHS:
+        return fitted
+    reason = f"{choice.split_reason}; folds: {choice.folds} would test every image, but takes too long here"
+    once = replace(choice, folds=1, split_reason=reason)
+    return with_effort(raw_of(once), name, once, machine)
 
 
 def with_effort(raw: dict[str, Any], name: str, choice: Choice, machine: Machine) -> Choice:

@@ -22,7 +22,7 @@ from moco_transfer.data.labels import SPLITS, label_columns
 from moco_transfer.errors import UserError
 from moco_transfer.escape import printable
 from moco_transfer.files import replacing
-from moco_transfer.new.choose import Choice, choose, effort, this_machine, with_effort
+from moco_transfer.new.choose import Choice, choose, effort, that_fits, this_machine
 from moco_transfer.new.look import Folder, Notes, count, look
 from moco_transfer.new.tables import EXPORT, WORKBOOKS, find_table, match_images, read_any
 from moco_transfer.new.understand import (
@@ -71,8 +71,8 @@ def new(folder: Path, *, table: Path | None = None, run: str | None = None, forc
         choice = choose(index, understood, machine, SEED, notes)
     except UserError as error:
         raise UserError(f"{root}: {error}") from None
+    choice = that_fits(choice, lambda each: raw_config(name, title, understood, each), name, machine)
     raw = raw_config(name, title, understood, choice)
-    choice = with_effort(raw, name, choice, machine)
     text = config_text(name, raw, understood, choice, machine, notes)
     if understood.copy is not None:
         with replacing(copy) as temporary:
@@ -206,9 +206,9 @@ def _preview(understood: Understanding, choice: Choice, index: pd.DataFrame) -> 
     patients = f" of {index['patient_id'].nunique():,} patients" if understood.has_patients else ""
     lines = [f"The data as the run reads it: {count(len(index), 'image')}{patients}"]
     counts = Counter(choice.sides.dropna())
-    lines.append(
-        "  " + ", ".join(f"{counts[side]:,} {side}" for side in SPLITS) + f" ({choice.split_reason})"
-    )
+    sides = ", ".join(f"{counts[side]:,} {side}" for side in SPLITS)
+    folds = f" in fold 1 of {choice.folds}; each image is tested in one" if choice.folds > 1 else ""
+    lines.append(f"  {sides}{folds} ({choice.split_reason})")
     if left := int(choice.sides.isna().sum()):
         lines.append(f"  left out, without any label: {count(left, 'image')}")
     if understood.has_labels:

@@ -67,7 +67,7 @@ def raw_config(name: str, title: str, understood: Understanding, choice: Choice)
                 **understood.section,
                 "shareable": False,
                 "store": {"fit": "pad", **colour, "shards": choice.shards},
-                "split": choice.split,
+                "split": choice.split | ({"folds": choice.folds} if choice.folds > 1 else {}),
                 "labels": {"uncertain": "zero", "unlabeled": understood.unlabeled},
             }
         },
@@ -91,6 +91,13 @@ def config_text(
     sizes = {side: int((choice.sides == side).sum()) for side in ("train", "validation", "test")}
     train = sizes["train"]
     percents = ", ".join(f"{percent}% is {count:,} images" for percent, count in choice.labelled.items())
+    counts = ", ".join(f"{count:,} {side}" for side, count in sizes.items())
+    in_each = ""
+    if choice.folds > 1:
+        counts += (
+            f" in fold 1; few test images decide little, so with {choice.folds} folds each is tested in one"
+        )
+        in_each = f", in each of {choice.folds} folds"
     lines = [
         f"# {printable(dataset['title'])}: an experiment with {len(choice.sides):,} images, written by 'make new' for this machine.",
         "# Every choice is here, with its reason. Change what you know better; config/README.md explains all keys.",
@@ -109,7 +116,7 @@ def config_text(
         *_listing(dataset, understood),
         "    shareable: false # no image and no identifier enters a figure, a table or the report",
         f"    store: {value(dataset['store'])}{comment(_store_reason(understood))}",
-        f"    split: {value(dataset['split'])}{comment(choice.split_reason + '; ' + ', '.join(f'{count:,} {side}' for side, count in sizes.items()))}",
+        f"    split: {value(dataset['split'])}{comment(f'{choice.split_reason}; {counts}')}",
         f"    labels: {value(dataset['labels'])}{comment(_labels_reason(understood))}",
         "",
         "targets: # what is finetuned and scored",
@@ -124,7 +131,7 @@ def config_text(
         "",
         "sources: # what finetuning starts from",
         "  none: [] # the network trained on ImageNet, without MoCo",
-        f"  {value(name)}: {value([name])}{comment(f'MoCo on the {train:,} training images, without their labels')}",
+        f"  {value(name)}: {value([name])}{comment(f'MoCo on the {train:,} training images, without their labels{in_each}')}",
         "  # Another network, here one of timm (docs/encoders.md):",
         "  # resnet50: {encoder: resnet50.a1_in1k, weights: pretrained}",
         "  # NIH ChestX-ray14: put data/nih-chestxray14.yaml into 'uses', its folder into datasets (chest: {root: /data/nih}), and:",

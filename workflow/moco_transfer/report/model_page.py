@@ -59,9 +59,11 @@ def _what_it_is(card: ModelCard) -> list[str]:
         f"{made.epochs:,} epoch{'s' if made.epochs > 1 else ''} on {len(card.labelled):,} labelled images.",
         "",
     ]
+    folds = card.facts["split"]["folds"]
     if card.facts["advised"]:
         subsets = card.way["n_subsets"]
-        over = f", the mean over {subsets} labelled subsets" if subsets > 1 else ""
+        counted = [f"{subsets} labelled subsets"] * (subsets > 1) + [f"{folds} folds"] * (folds > 1)
+        over = f", the mean over {' and '.join(counted)}" if counted else ""
         why = (
             f"Of {card.ways} ways to train, this one has the highest validation AUROC, {card.way['validation_auroc']:.3f}{over}; its test "
             f"AUROC is {card.way['auroc']:.3f}. `tables/advice.md` says how sure the choice is, and which ways may be as good. No test "
@@ -75,6 +77,13 @@ def _what_it_is(card: ModelCard) -> list[str]:
         f"{why} The file contains the network of labelled subset {made.subset}, which was fixed in advance, and the numbers below "
         "are those of this one network."
     )
+    if folds > 1:
+        lines += [
+            "",
+            f"The run is a cross-validation with {folds} folds, and this is the network of fold 1. The images of one fold in {folds} did not "
+            "train it; they are its test images, and all numbers below are of that fold. A network trained on all images should be a "
+            "little better, but nothing would be left to test it.",
+        ]
     if card.way.get("may_have_seen"):
         reason = escape.markdown(str(card.way["may_have_seen"]))
         lines += [

@@ -1,7 +1,7 @@
 """The budget of end-to-end training (its number of epochs), chosen on validation images (#14, #14a).
 
-For each source and percentage, the budget with the best validation AUROC, averaged over labelled subsets, is
-selected: once on all validation images ('full'), and once on as many of them as were labelled for training
+For each source and percentage, the budget with the best validation AUROC, averaged over labelled subsets (and
+folds, so that all folds take the same), is selected: once on all validation images ('full'), and once on as many of them as were labelled for training
 ('matched'). Both choices are made so that they can be compared; the configured one counts. Nothing here reads
 a test image, and tests/unit/test_test_labels_stay_out.py checks that test labels cannot change a choice.
 """
@@ -51,9 +51,9 @@ def validation_aurocs(
     how: Average,
     seed: int,
 ) -> pd.DataFrame:
-    """Return the AUROC of every budget in end-to-end ``files``, on full and on matched validation images.
+    """Return the AUROC of every budget in ``files``, on full and on matched validation images.
 
-    Columns are source, percent, subset, epochs, images_full, images_matched (how many), auroc_full and
+    There is a row for each file and budget. Columns are source, mode, percent, subset, epochs, images_full, images_matched (how many), auroc_full and
     auroc_matched. There are as many matched images as were labelled for training (``n_labeled`` by percent),
     or all if there are fewer. They are drawn from a stream of (target, subset): all sources share them, and
     those of a smaller percentage are among those of a larger one. An AUROC is NaN if no class has both values
@@ -63,22 +63,23 @@ def validation_aurocs(
     for file in files:
         for epochs, scored in read_split(file.path, "validation").items():
             order = stream(seed, "matched validation", target, file.subset).permutation(len(scored.labels))
-            row = {"source": file.source, "percent": file.percent, "subset": file.subset, "epochs": epochs}
+            row = {name: getattr(file, name) for name in ("source", "mode", "percent", "subset")}
+            row["epochs"] = epochs
             for name, kept in (("full", slice(None)), ("matched", order[: n_labeled[file.percent]])):
                 row[f"images_{name}"] = len(scored.labels[kept])
                 row[f"auroc_{name}"] = average_auroc(scored.labels[kept], scored.scores[kept], how)
             rows.append(row)
-    columns = ["source", "percent", "subset", "epochs", *_both("images"), *_both("auroc")]
+    columns = ["source", "mode", "percent", "subset", "epochs", *_both("images"), *_both("auroc")]
     return pd.DataFrame(rows, columns=columns)
 
 
 def best_budgets(validation: pd.DataFrame, images: ValidationImages) -> pd.DataFrame:
     """Return every budget with its validation AUROCs, and which one is selected.
 
-    ``validation`` is the frame of ``validation_aurocs``. Returns source, percent, epochs, and
+    ``validation`` is the frame of ``validation_aurocs`` of end-to-end files. Returns source, percent, epochs, and
     validation_auroc and selected on ``images``, the configured validation images; then images,
     validation_auroc and selected on full and on matched images, in columns that end in _full and _matched. A
-    validation AUROC is the mean over the subsets that have one. For each (source, percent) exactly one budget
+    validation AUROC is the mean over the subsets, in all folds, that have one; so is a number of images, rounded down. For each (source, percent) exactly one budget
     is selected, the smallest of equally good ones. If no budget of a cell has an AUROC on some images, none
     is selected on them; on the configured images, this raises UserError.
     """

@@ -335,13 +335,19 @@ def read_run(
     """
     every = read_all(estimates)
     by_target = dict(zip(every["target"].unique(), map(read_parquet, covariances), strict=True))
-    more = read_all(extra) if extra else None
+    more = read_extra(extra) if extra else None
     return every, Evidence.from_run(every, by_target, read_all(subsets), more, trained).without(seen)
 
 
 def read_all(paths: Sequence[str | Path]) -> pd.DataFrame:
     """Return the concatenated rows of the Parquet files ``paths``."""
     return pd.concat([read_parquet(path) for path in paths], ignore_index=True)
+
+
+def read_extra(paths: Sequence[str | Path]) -> pd.DataFrame:
+    """Return the AUROCs on further labelled subsets in ``paths``, one file per fold: the mean over the folds of each subset."""
+    names = [*EstimateKey._fields, "subset", "replicate"]
+    return read_all(paths).groupby(names, sort=False, as_index=False)["auroc"].mean()
 
 
 def read_reference(*paths: str | Path) -> pd.DataFrame:

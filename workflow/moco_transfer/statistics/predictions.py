@@ -49,7 +49,10 @@ def predictions_files(jobs: Sequence[Job], paths: Sequence[Path]) -> list[Predic
 
 
 def labelled_counts(percents: Sequence[str], subsets: Sequence[Path]) -> dict[str, int]:
-    """Return the number of labelled images by percentage, from one subset of each."""
+    """Return the number of labelled images by percentage, from one subset of each, of fold 1.
+
+    With folds, the numbers of other folds differ by what one unit of the split holds, at most a few images.
+    """
     return {percent: pq.read_metadata(path).num_rows for percent, path in zip(percents, subsets, strict=True)}
 
 
