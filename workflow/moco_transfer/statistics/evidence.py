@@ -150,6 +150,20 @@ class Evidence:
         }
         return replace(self, covariance={**self.covariance, **variances})
 
+    def with_encoder_scatter(self, sd: float) -> Evidence:
+        """Return this evidence as if AUROCs scattered by ``sd`` between encoders of each source that has one trained encoder.
+
+        A contrast of two such sources has 2 ``sd``^2 more variance, one of such a source and given weights ``sd``^2. The AUROCs of
+        one source count as independent, although they share its encoder. Other sources stay as they are.
+        """
+        one = {source for source, met in self.encoders.items() if len(set(met.values())) == 1}
+        variances = {
+            (key, key): self.covariance.get((key, key), 0.0) + sd**2
+            for key in self.values
+            if key.source in one
+        }
+        return replace(self, covariance={**self.covariance, **variances})
+
     def targets(self) -> list[str]:
         """Return the targets in their order of appearance."""
         return list(dict.fromkeys(key.target for key in self.values))
