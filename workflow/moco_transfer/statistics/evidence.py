@@ -226,10 +226,11 @@ class Evidence:
             return Contrast(effect, patients, scatter / n_averaged, df, one_encoder=one)
         encoders = met[varied[0]]
         scatter, df = scatter_within(own, encoders)
-        # Encoders that serve unequal numbers of the averaged subsets count unequally.
+        # What an encoder adds counts by the share of the averaged subsets that meet it.
         share = float(np.sum((np.unique(encoders[:n_averaged], return_counts=True)[1] / n_averaged) ** 2))
         found = self._encoder_variances(profiles, varied) or [encoder_variance(own[None], encoders, True)]
         between = share * sum(each.variance for each in found)
+        # The scatter between encoders, from which their part is what remains without the subsets' noise.
         at_most = share * sum(each.variance + each.noise for each in found)
         within = scatter / n_averaged
         return Contrast(
@@ -239,7 +240,7 @@ class Evidence:
             subset_df=df,
             encoders=between,
             encoder_df=min(each.df for each in found),
-            encoder_share=at_most / (at_most + within) if at_most > 0 else 0.0,
+            encoder_share=min(at_most / (within + between), 1.0) if at_most > 0 else 0.0,
             one_encoder=one,
         )
 
