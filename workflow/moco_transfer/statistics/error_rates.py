@@ -23,7 +23,7 @@ from moco_transfer.files import write_csv
 from moco_transfer.seeds import stream
 from moco_transfer.statistics.evidence import EstimateKey, Evidence, Weights, difference
 
-TRIALS = 2500
+TRIALS = 2000
 """Simulated runs of each scenario."""
 LEVELS = {"error_5": 0.05, "error_05": 0.005}
 CELLS = ("10", "40")
