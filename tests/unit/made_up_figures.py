@@ -183,7 +183,7 @@ def parts() -> pd.DataFrame:
     """Return the parts of the variances of two sources' differences from none, one with an encoder only, and of an AUROC."""
     rows = [
         {"target": target, "mode": mode, "percent": percent, "n_labeled": n, "source": source, "less": less}
-        | {"effect": 0.02, "se": 0.05, "se_patients": 0.03, "se_subsets": 0.04, "se_encoders": encoders}
+        | {"se": 0.05, "se_patients": 0.03, "se_subsets": 0.04, "se_encoders": encoders}
         | {"share_patients": 0.36, "share_subsets": 0.64, "share_encoders": np.nan, "subsets": 3}
         | {"encoders": 1, "status": status, "pooled": 0, "fair": np.nan}
         for target, percents in LABELED.items()

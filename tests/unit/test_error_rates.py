@@ -59,11 +59,11 @@ def test_the_command_writes_every_scenario_and_says_the_worst(monkeypatch, tmp_p
     from moco_transfer.cli import main
 
     monkeypatch.setattr(error_rates, "TRIALS", 4)
-    monkeypatch.setattr(error_rates, "DESIGNS", [(1, 2, 4, 4), (3, 2, 4, 4)])
+    monkeypatch.setattr(error_rates, "DESIGNS", [(1, 2, 9, 9), (3, 2, 4, 4)])
     path = tmp_path / "rates.csv"
     assert main(["error-rates", "--settings", '{"seed": 1}', "--error-rates", str(path)]) == 0
     rates = pd.read_csv(path)
-    assert len(rates) == 7 * 2 * 2 + 7 * 3 * 2
+    assert len(rates) == 7 * 2 * 2 + 2 * 3 * 2
     assert rates.groupby("sources")["contrast"].nunique().to_dict() == {1: 2, 3: 3}
     found = summary(rates)
     assert found["error_5", "max"].max() == rates["error_5"].max()

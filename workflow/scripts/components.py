@@ -13,7 +13,7 @@ from matplotlib.patches import Patch
 from moco_transfer.errors import in_one_line
 from moco_transfer.experiment import MODES
 from moco_transfer.report import style
-from moco_transfer.report.names import MODE_LABELS, dataset_label, left_out_note
+from moco_transfer.report.names import MODE_LABELS, dataset_label
 from moco_transfer.report.tables import p_value_text, write_table
 from moco_transfer.statistics.evidence import read_run
 from moco_transfer.statistics.parts import PARTS, parts_table
@@ -24,8 +24,9 @@ UNKNOWN = "one encoder: how much another would differ is unknown"
 
 
 def main(inputs, outputs, params) -> None:
+    # An AUROC on test images that its encoder may have seen is no evidence, but its scatter is as informative as any.
     estimates, evidence = read_run(
-        inputs.estimates, inputs.covariance, inputs.subsets, inputs.extra, params.seen, params.trained
+        inputs.estimates, inputs.covariance, inputs.subsets, inputs.extra, {}, params.trained
     )
     parts = parts_table(estimates, evidence)
     write_table(
@@ -36,8 +37,7 @@ def main(inputs, outputs, params) -> None:
         "encoders, with their shares of the variance. The parts add in squares. 'With subsets' means that each "
         "subset meets an encoder of its own, so the subsets' part includes the encoders'. 'Unknown' means that there "
         "is one encoder, and intervals are about this encoder. The variance between encoders is pooled over sources; a small p says that one source's "
-        "encoders differ more than the others', and below 0.01 the cell's own encoders are used."
-        + left_out_note(params.seen),
+        "encoders differ more than the others', and below 0.01 the cell's own encoders are used.",
         params.note,
         parts,
     )

@@ -16,7 +16,7 @@ from moco_transfer.statistics.evidence import EstimateKey, Evidence, Weights, di
 
 PARTS = ("patients", "subsets", "encoders")
 COLUMNS = [
-    *("target", "mode", "percent", "n_labeled", "source", "less", "effect", "se"),
+    *("target", "mode", "percent", "n_labeled", "source", "less", "se"),
     *(f"se_{part}" for part in PARTS),
     *(f"share_{part}" for part in PARTS),
     *("subsets", "encoders", "status", "pooled", "fair"),
@@ -58,7 +58,7 @@ def parts_table(estimates: pd.DataFrame, evidence: Evidence) -> pd.DataFrame:
 
 
 def _parts(weights: Weights, evidence: Evidence) -> dict:
-    """Return effect, se, the parts and what is known about the encoders."""
+    """Return the standard error, its parts and what is known about the encoders."""
     contrast = evidence.contrast(weights)
     status: Status = "given"
     if contrast.one_encoder:
@@ -69,7 +69,7 @@ def _parts(weights: Weights, evidence: Evidence) -> dict:
     variances = np.array([contrast.patients, contrast.subsets, contrast.encoders])
     if status in ("unknown", "with subsets"):
         variances[2] = np.nan
-    found = {"effect": contrast.effect, "se": contrast.se, "status": status, "pooled": 0, "fair": np.nan}
+    found = {"se": contrast.se, "status": status, "pooled": 0, "fair": np.nan}
     found |= dict(zip([f"se_{part}" for part in PARTS], np.sqrt(variances), strict=True))
     # Without any variance there are no shares.
     shares = variances / (contrast.variance or np.nan)
