@@ -267,7 +267,7 @@ def drawings(titles: dict[str, str] = TITLES) -> dict[str, Callable[[str], Figur
         "similarity_ranks": lambda note: similarity_ranks.draw(gains(), titles, SOURCES, note),
         "components": lambda note: components.draw(parts(), titles, note),
         "components_of_one": lambda note: components.draw(
-            parts()[lambda table: table["target"] == "spine"], titles, note
+            parts()[lambda table: (table["target"] == "spine") & (table["status"] != "unknown")], titles, note
         ),
         "training_curves": lambda note: training_curves.draw(training_tables(list(CONTROLS)), CONTROLS, note),
         "figure_coverage": lambda note: figure_coverage.draw(coverage(), [5, 95]),

@@ -74,8 +74,8 @@ def parts_summary(parts: pd.DataFrame) -> pd.DataFrame:
     )
 
 
-def _error_text(se: float) -> str:
-    return "unknown" if np.isnan(se) else f"{se:.4f}"
+def _error_text(se: float, digits: int = 4) -> str:
+    return "unknown" if np.isnan(se) else f"{se:.{digits}f}"
 
 
 def _part_text(se: float, share: float, status: str) -> str:
@@ -88,8 +88,8 @@ def _part_text(se: float, share: float, status: str) -> str:
 def draw(parts: pd.DataFrame, titles: Mapping[str, str], note: str = "") -> Figure:
     """Return the figure: a panel per target, a bar per mode and percentage, stacked by the shares of the variance.
 
-    ``parts`` comes from ``parts_table``. A bar is the mean over the differences of sources from none, or over the AUROCs if there are none; beside
-    it is the square root of their mean variance.
+    ``parts`` comes from ``parts_table``. A bar is the mean over the differences of sources from none, or over the AUROCs if there are none; in brackets
+    is the square root of their mean variance.
     """
     shown = parts[parts["less"] != ""] if (parts["less"] != "").any() else parts
     targets = list(dict.fromkeys(shown["target"]))
@@ -115,8 +115,9 @@ def draw(parts: pd.DataFrame, titles: Mapping[str, str], note: str = "") -> Figu
 
 def _bars(parts: pd.DataFrame) -> pd.DataFrame:
     """Return one row per mode and percentage: label, mean variance of each part, and whether an encoders' part is unknown."""
-    variances = parts[[f"se_{part}" for part in PARTS]].pow(2).fillna(0.0).set_axis(list(PARTS), axis=1)
+    variances = parts[[f"se_{part}" for part in PARTS]].pow(2).set_axis(list(PARTS), axis=1)
     cells = variances.assign(
+        encoders=variances["encoders"].fillna(0.0),
         unknown=parts["status"] == "unknown",
         mode=parts["mode"].map(MODES.index),
         share=parts["percent"].astype(float),
@@ -128,19 +129,19 @@ def _bars(parts: pd.DataFrame) -> pd.DataFrame:
 
 def _draw_panel(ax: Axes, bars: pd.DataFrame, most: int) -> None:
     """Draw the bars of one target in a panel with room for ``most`` bars."""
-    places, total = np.arange(len(bars)), bars[list(PARTS)].sum(axis=1).to_numpy()
+    places, total = np.arange(len(bars)), bars[list(PARTS)].sum(axis=1, skipna=False).to_numpy()
     start = np.zeros(len(bars))
     for part in PARTS:
         share = np.divide(100 * bars[part].to_numpy(), total, out=np.zeros(len(bars)), where=total > 0)
         ax.barh(places, share, left=start, color=COLORS[part], height=0.7)
         start += share
-    unknown = places[bars["unknown"].to_numpy()]
-    ax.plot(np.full(len(unknown), 103.0), unknown, color="0.3", marker="o", mfc="white", ls="", clip_on=False)
-    for place, variance in zip(places, total, strict=True):
-        ax.annotate(f"{np.sqrt(variance):.3f}", (106, place), va="center", fontsize=style.NOTE_SIZE)
-    ax.set(xlim=(0, 125), ylim=(most - 0.5, -0.5), xlabel="Share of the variance (%)")
+    # One by one, because the layout takes an empty line for a point far away.
+    for place in places[bars["unknown"].to_numpy()]:
+        ax.plot(103, place, color="0.3", marker="o", mfc="white", clip_on=False)
+    ax.set(xlim=(0, 106), ylim=(most - 0.5, -0.5), xlabel="Share of the variance (%)")
     ax.set_xticks([0, 50, 100])
-    ax.set_yticks(places, bars["label"])
+    errors = zip(bars["label"], np.sqrt(total), strict=True)
+    ax.set_yticks(places, [f"{label} ({_error_text(error, 3)})" for label, error in errors])
     ax.grid(False)
 
 
