@@ -188,6 +188,18 @@ def test_one_source_between_percentages_is_pooled_over_the_same_difference_of_ot
     assert contrast.encoders == pytest.approx(pooled.variance / 3)
 
 
+def test_initial_weights_are_pooled_only_where_they_are_compared(random):
+    """They add no chance to that which all sources share, so they would make the others seem to scatter less."""
+    values, met = paired(random)
+    values["none"] = 0.7 + 1e-3 * random.normal(size=9)
+    whole = evidence(values, dict.fromkeys(values, met))
+    for other, pool in (("source1", [f"source{k}" for k in range(4)]), ("none", list(values))):
+        contrast = whole.contrast(difference("spine", "linear", "10", "source0", other))
+        pooled = encoder_variance(np.array([values[source] for source in pool]), np.array(met), True)
+        assert contrast.encoders == pytest.approx(2 * pooled.variance / 3)
+        assert contrast.encoder_df == 2 * (len(pool) - 1)
+
+
 @pytest.mark.parametrize("sources", ["one", "unfair"])
 def test_without_a_fair_pool_the_contrasts_own_groups_count(random, sources):
     """Only one trained source, or sources whose encoders differ by very unequal amounts."""

@@ -76,7 +76,7 @@ def _parts(weights: Weights, evidence: Evidence) -> dict:
     found |= dict(zip([f"share_{part}" for part in PARTS], shares, strict=True))
     if np.isfinite(contrast.encoder_df):
         key = next(iter(weights))._replace(source="")
-        pool = evidence.pooled(frozenset({(key, 1.0)}), True)
+        pool = evidence.pooled(frozenset({(key, 1.0)}), True, [each.source for each in weights])
         if pool is not None:
             found |= {"pooled": 0 if pool.fair < FAIR else pool.sources, "fair": pool.fair}
     return found
