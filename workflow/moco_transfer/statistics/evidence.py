@@ -30,6 +30,7 @@ import numpy as np
 import pandas as pd
 from scipy.special import ndtri
 
+from moco_transfer.config.experiment import NONE_LONGER
 from moco_transfer.files import read_parquet
 from moco_transfer.statistics.components import FAIR, EncoderVariance, encoder_variance, scatter_within
 from moco_transfer.statistics.contrast import Contrast
@@ -43,6 +44,8 @@ ANSWERS: dict[Verdict, str] = {
     "undecided": "undecided",
     "cannot be tested": "cannot be tested",
 }
+OF_INITIAL_WEIGHTS = ("none", NONE_LONGER)
+"""The sources whose encoder is the initial weights."""
 LABELS_TOLERANCE = 0.02
 """The largest relative difference between two numbers of labels that agree.
 
@@ -226,10 +229,11 @@ class Evidence:
             return Contrast(effect, patients, scatter / n_averaged, df, one_encoder=one)
         encoders = met[varied[0]]
         scatter, df = scatter_within(own, encoders)
-        # Encoders that serve unequal numbers of the averaged subsets count unequally.
+        # What an encoder adds counts by the share of the averaged subsets that meet it.
         share = float(np.sum((np.unique(encoders[:n_averaged], return_counts=True)[1] / n_averaged) ** 2))
         found = self._encoder_variances(profiles, varied) or [encoder_variance(own[None], encoders, True)]
         between = share * sum(each.variance for each in found)
+        # The scatter between encoders, from which their part is what remains without the subsets' noise.
         at_most = share * sum(each.variance + each.noise for each in found)
         within = scatter / n_averaged
         return Contrast(
@@ -239,21 +243,25 @@ class Evidence:
             subset_df=df,
             encoders=between,
             encoder_df=min(each.df for each in found),
-            encoder_share=at_most / (at_most + within) if at_most > 0 else 0.0,
+            encoder_share=min(at_most / (within + between), 1.0) if at_most > 0 else 0.0,
             one_encoder=one,
         )
 
-    def pooled(self, profile: Profile, differences: bool) -> EncoderVariance | None:
+    def pooled(
+        self, profile: Profile, differences: bool, asked: Collection[str] = ()
+    ) -> EncoderVariance | None:
         """Return the variance between encoders of a weighted sum of one source's AUROCs, pooled over the sources that have it.
 
-        ``profile`` holds the weights, with '' as the source. ``differences``: see ``encoder_variance``. Returns None
-        if fewer than two sources have several encoders, each for several subsets.
+        ``profile`` holds the weights, with '' as the source. ``differences``: see ``encoder_variance``. Sources whose encoder is the
+        initial weights are pooled only if they are among ``asked``: MoCo adds chance of its own to that of its initial weights, so they
+        scatter less than others. Returns None if fewer than two sources have several encoders, each for several subsets.
         """
         if self.by_subset is None:
             return None
         of_source = {
             source: {self._resolved(key._replace(source=source)): weight for key, weight in profile}
             for source in self.encoders
+            if source in asked or source not in OF_INITIAL_WEIGHTS
         }
         known = {s: keys for s, keys in of_source.items() if all(key in self.by_subset for key in keys)}
         subsets = {source: self._shared_subsets(keys) for source, keys in known.items()}
@@ -278,7 +286,7 @@ class Evidence:
         for source in varied:
             total.update(dict(profiles[source]))
         differences = all(abs(weight) < 1e-12 for weight in total.values())
-        found = [self.pooled(profiles[source], differences) for source in varied]
+        found = [self.pooled(profiles[source], differences, varied) for source in varied]
         if any(each is None or each.fair < FAIR for each in found):
             return None
         return found
