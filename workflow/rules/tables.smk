@@ -25,6 +25,7 @@ localrules:
     controls,
     subsets,
     advice,
+    decide,
     similarity_ranks,
 
 
@@ -220,6 +221,35 @@ rule advice:
         "The advice: what to do with a given number of labels"
     script:
         "../scripts/advice.py"
+
+
+rule decide:
+    input:
+        **EVIDENCE,
+        tested=[splits(target, fold) for target in CONFIG.targets for fold in folds(CONFIG, target)],
+        # With them, the plan of more trainings counts the images of this run.
+        counted=[splits(name) for name in stored_datasets(CONFIG)],
+    output:
+        **table_outputs("decide", "what would decide what is undecided"),
+    log:
+        "<run>/logs/tables/decide.log",
+    conda:
+        ENVIRONMENT
+    params:
+        **EVIDENCE_PARAMS,
+        controls=CONFIG.controls.model_dump(),
+        percents={name: target.percents for name, target in CONFIG.targets.items()},
+        sources_of_one={seen[0]: name for name, seen in CONFIG.moco_sources.items() if len(seen) == 1},
+        # The ways to train among which the advice chooses, and those of them that it leaves out.
+        choices=[name for name in ALL_SOURCES if name not in CONFIG.controls.size],
+        all_seen=seen_tests(CONFIG),
+        margin=CONFIG.evaluation.margin,
+        level=CONFIG.evaluation.level,
+        device=CONFIG.device,
+    message:
+        "What would decide what this run leaves undecided"
+    script:
+        "../scripts/decide.py"
 
 
 rule similarity_ranks:

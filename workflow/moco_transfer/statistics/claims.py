@@ -40,6 +40,7 @@ from moco_transfer.statistics.evidence import (
     required,
     verdict,
 )
+from moco_transfer.statistics.power import Statement
 from moco_transfer.statistics.similarity_ranks import CHEST, SPINE, judge_claim
 
 IMAGENET, BOTH = "none", "spine+chest"
@@ -56,7 +57,7 @@ class Comparison:
     """One comparison: its effect with an interval, and the p-values for the claim and against it.
 
     ``holds`` says whether the estimate agrees with the claim, however uncertain it is. p-values are NaN if no
-    test is possible; ``remark`` then says why.
+    test is possible; ``remark`` then says why. ``contrast`` and ``statement`` say what was tested on ``target``, if that is one contrast.
     """
 
     cell: str
@@ -67,6 +68,9 @@ class Comparison:
     p: float
     p_against: float
     remark: str
+    target: str = ""
+    contrast: Contrast | None = None
+    statement: Statement | None = None
 
 
 Contrasts = Iterator[tuple[str, Weights]]
@@ -91,6 +95,12 @@ def _equivalent(contrast: Contrast, margin: float) -> tuple[bool, float, float]:
     return abs(contrast.effect) < margin, within, outside
 
 
+def _statement(test: Test, margin: float) -> Statement:
+    """Return what ``test`` is to show."""
+    bounds = {_superior: (0.0, np.inf), _not_inferior: (-margin, np.inf), _equivalent: (-margin, margin)}
+    return Statement(*bounds[test])
+
+
 def _tested(contrasts: Callable[[Evidence], Contrasts], test: Test = _superior) -> Comparisons:
     """Return a function that makes ``test`` on each of the ``contrasts`` whose estimates are known."""
 
@@ -99,7 +109,8 @@ def _tested(contrasts: Callable[[Evidence], Contrasts], test: Test = _superior) 
             if evidence.has(*weights):
                 contrast = evidence.contrast(weights)
                 interval, tested = contrast.interval(level), test(contrast, margin)
-                yield Comparison(cell, contrast.effect, *interval, *tested, _remark(contrast))
+                said = (_remark(contrast), next(iter(weights)).target, contrast, _statement(test, margin))
+                yield Comparison(cell, contrast.effect, *interval, *tested, *said)
 
     return compare
 

@@ -30,6 +30,7 @@ import numpy as np
 import pandas as pd
 from scipy.special import ndtri
 
+from moco_transfer.config.experiment import LIMITED, LIMITED_STEPS
 from moco_transfer.files import read_parquet
 from moco_transfer.statistics.components import FAIR, EncoderVariance, encoder_variance, scatter_within
 from moco_transfer.statistics.contrast import Contrast
@@ -207,9 +208,12 @@ class Evidence:
         met = {source: self._met(source, subsets) for source in profiles}
         one = tuple(source for source, of in met.items() if len(set(of)) == 1)
         varied = [source for source, of in met.items() if 1 < len(set(of)) < len(subsets)]
+        # MoCo on just the labelled images has an encoder for each subset, however many encoders other sources have.
+        replicated = [len(set(of)) for source, of in met.items() if source not in (LIMITED, LIMITED_STEPS)]
+        numbers = {"one_encoder": one, "n_subsets": n_averaged, "n_encoders": max([1, *replicated])}
         if not varied:
             scatter, df = scatter_within(own, np.zeros(len(own)))
-            return Contrast(effect, patients, scatter / n_averaged, df, one_encoder=one)
+            return Contrast(effect, patients, scatter / n_averaged, df, **numbers)
         encoders = met[varied[0]]
         scatter, df = scatter_within(own, encoders)
         # Encoders that serve unequal numbers of the averaged subsets count unequally.
@@ -226,7 +230,7 @@ class Evidence:
             encoders=between,
             encoder_df=min(each.df for each in found),
             encoder_share=at_most / (at_most + within) if at_most > 0 else 0.0,
-            one_encoder=one,
+            **numbers,
         )
 
     def pooled(self, profile: Profile, differences: bool) -> EncoderVariance | None:
