@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -41,6 +43,21 @@ def test_the_variance_is_that_of_the_test_set_plus_that_of_the_subsets_both_pair
     assert contrast.effect == pytest.approx(np.mean(a) - np.mean(b))
     assert contrast.se == pytest.approx(np.sqrt(test + subsets))
     assert (contrast.patients, contrast.subsets) == pytest.approx((test, subsets)) and contrast.subset_df == 2
+
+
+def test_scatter_between_encoders_adds_its_variance_to_each_source_with_one_trained_encoder():
+    evidence = two_estimates([0.70, 0.74, 0.81], [0.66, 0.71, 0.75])
+    one, two = {1: 1, 2: 1, 3: 1}, {1: 1, 2: 2, 3: 1}
+    for encoders, variances in (
+        ({}, 0),
+        ({"spine": one}, 1),
+        ({"spine": one, "none": one}, 2),
+        ({"spine": two}, 0),
+    ):
+        before = replace(evidence, encoders=encoders)
+        after = before.with_encoder_scatter(0.02)
+        patients = [each.contrast({A: 1.0, B: -1.0}).patients for each in (before, after)]
+        assert patients[1] - patients[0] == pytest.approx(variances * 0.02**2)
 
 
 def test_without_a_test_sets_variance_it_is_the_paired_t_test():

@@ -55,6 +55,7 @@ STAGES = {
     "select-budgets": "statistics.budgets",
     "evaluate": "statistics.evaluation",
     "coverage": "statistics.coverage",
+    "error-rates": "statistics.error_rates",
     "activations": "similarity.activations",
     "compare-datasets": "similarity.pairwise",
     "compare-networks": "similarity.encoders",

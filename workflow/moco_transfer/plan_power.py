@@ -105,7 +105,8 @@ def assumed_contrast(patients: int, labels: int, numbers: Numbers, scattered: in
         scattered - encoders,
         between,
         max(trained - 1, 1) * (encoders - 1),
-        (between + noise) / (between + noise + within),
+        min((between + noise) / (within + between), 1.0),
+        encoder_noise=noise,
         **facts,
     )
 

@@ -96,3 +96,22 @@ rule coverage:
     shell:
         "exec env NUMBA_NUM_THREADS={threads} python -m moco_transfer coverage --settings {params.settings:q}"
         " --coverage {output:q} > {log:q} 2>&1"
+
+
+# Like coverage, it needs no data of the run, and no figure or table of the run needs it: docs/statistics.md has its summary.
+rule error_rates:
+    output:
+        "<run>/evaluate/error_rates.csv",
+    log:
+        "<run>/logs/error_rates.log",
+    benchmark:
+        "<run>/benchmarks/error_rates.tsv"
+    conda:
+        ENVIRONMENT
+    params:
+        settings=as_json(lambda wildcards: stages.SimulateErrorRates(seed=CONFIG.seed)),
+        version=1,
+    message:
+        "Simulating how often tests and intervals of contrasts err"
+    shell:
+        "exec python -m moco_transfer error-rates --settings {params.settings:q} --error-rates {output:q} > {log:q} 2>&1"

@@ -234,6 +234,10 @@ class SimulateCoverage(Section):
     seed: Seed
 
 
+class SimulateErrorRates(Section):
+    seed: Seed
+
+
 class RecordActivations(Section):
     crop: Side
     taps: Taps = None

@@ -151,6 +151,20 @@ class Evidence:
         }
         return replace(self, covariance={**self.covariance, **variances})
 
+    def with_encoder_scatter(self, sd: float) -> Evidence:
+        """Return this evidence as if AUROCs scattered by ``sd`` between encoders of each source that has one trained encoder.
+
+        A contrast of two such sources has 2 ``sd``^2 more variance, one of such a source and given weights ``sd``^2. The AUROCs of
+        one source count as independent, although they share its encoder. Other sources stay as they are.
+        """
+        one = {source for source, met in self.encoders.items() if len(set(met.values())) == 1}
+        variances = {
+            (key, key): self.covariance.get((key, key), 0.0) + sd**2
+            for key in self.values
+            if key.source in one
+        }
+        return replace(self, covariance={**self.covariance, **variances})
+
     def targets(self) -> list[str]:
         """Return the targets in their order of appearance."""
         return list(dict.fromkeys(key.target for key in self.values))
@@ -216,10 +230,11 @@ class Evidence:
             return Contrast(effect, patients, scatter / n_averaged, df, **numbers)
         encoders = met[varied[0]]
         scatter, df = scatter_within(own, encoders)
-        # Encoders that serve unequal numbers of the averaged subsets count unequally.
+        # What an encoder adds counts by the share of the averaged subsets that meet it.
         share = float(np.sum((np.unique(encoders[:n_averaged], return_counts=True)[1] / n_averaged) ** 2))
         found = self._encoder_variances(profiles, varied) or [encoder_variance(own[None], encoders, True)]
         between = share * sum(each.variance for each in found)
+        # The scatter between encoders, from which their part is what remains without the subsets' noise.
         at_most = share * sum(each.variance + each.noise for each in found)
         within = scatter / n_averaged
         return Contrast(
@@ -229,7 +244,8 @@ class Evidence:
             subset_df=df,
             encoders=between,
             encoder_df=min(each.df for each in found),
-            encoder_share=at_most / (at_most + within) if at_most > 0 else 0.0,
+            encoder_share=min(at_most / (within + between), 1.0) if at_most > 0 else 0.0,
+            encoder_noise=at_most - between,
             **numbers,
         )
 

@@ -106,16 +106,17 @@ def resized(contrast: Contrast, numbers: Numbers) -> Contrast:
     shrinks = _share(subsets, encoders) / _share(contrast.n_subsets, contrast.n_encoders)
     between = contrast.encoders * shrinks
     if encoders == scattered_then:
-        whole = {"subsets": within + between, "subset_df": scattered_then - 1}
-        return replace(then, encoders=0.0, encoder_df=np.inf, encoder_share=0.0, **whole)
-    at_most = between + _noise(contrast) * scattered / scattered_then
+        apart = {"encoders": 0.0, "encoder_df": np.inf, "encoder_share": 0.0, "encoder_noise": 0.0}
+        return replace(then, subsets=within + between, subset_df=scattered_then - 1, **apart)
+    noise = contrast.encoder_noise * scattered / scattered_then
     return replace(
         then,
         subsets=within,
         subset_df=scattered_then - encoders,
         encoders=between,
         encoder_df=contrast.encoder_df * (encoders - 1) / (contrast.n_encoders - 1),
-        encoder_share=at_most / (at_most + within) if at_most > 0 else 0.0,
+        encoder_share=_quantile_share(between + noise, within + between),
+        encoder_noise=noise,
     )
 
 
@@ -125,13 +126,11 @@ def power(contrast: Contrast, statement: Statement, effect: float, level: float)
     The variances of ``contrast`` are the truth; its own effect does not count.
     """
     # The subsets' part, and with it the noise in the encoders' part, is estimated; so is the scatter between encoders.
-    noise = _noise(contrast)
-    subsets = _estimates(contrast.subset_df)[:, None]
-    between = (contrast.encoders + noise) * _estimates(contrast.encoder_df)
-    within, noise = contrast.subsets * subsets, noise * subsets
+    estimates = _estimates(contrast.subset_df)[:, None]
+    within, noise = contrast.subsets * estimates, contrast.encoder_noise * estimates
+    between = (contrast.encoders + contrast.encoder_noise) * _estimates(contrast.encoder_df)
     few = within + np.maximum(between - noise, 0.0)
-    at_most = np.maximum(between, noise)
-    share = np.divide(at_most, at_most + within, out=np.zeros_like(at_most), where=at_most > 0)
+    share = _quantile_share(np.maximum(between, noise), few)
     holds = statement.holds(effect)
     # Outside an interval there are two tests, each at half the level.
     p = level / (1 if holds else np.isfinite([statement.lower, statement.upper]).sum())
@@ -282,12 +281,9 @@ def _share(subsets: int, encoders: int) -> float:
     return (left * (each + 1) ** 2 + (encoders - left) * each**2) / subsets**2
 
 
-def _noise(contrast: Contrast) -> float:
-    """Return what the subsets add to the scatter between encoders, from the share of the quantile that it gives them."""
-    if not 0 < contrast.encoder_share < 1:
-        return 0.0
-    at_most = contrast.subsets * contrast.encoder_share / (1 - contrast.encoder_share)
-    return max(at_most - contrast.encoders, 0.0)
+def _quantile_share(at_most: np.ndarray | float, few: np.ndarray | float) -> np.ndarray | float:
+    """Return the share of the quantile that has the encoders' degrees of freedom, as ``Evidence.contrast`` does: their scatter by ``few``."""
+    return np.minimum(np.divide(at_most, few, out=np.zeros_like(few), where=few > 0), 1.0)
 
 
 @cache
