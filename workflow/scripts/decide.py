@@ -203,7 +203,7 @@ def _text(row: dict, way: str) -> str:
         if way == "encoders" and row["one_encoder"]:
             return "unknown: one encoder"
         if way == "encoders" and row["replicates"] == 1:
-            return "given encoders"
+            return "does not apply"
         if way == "encoders" and not row["apart"]:
             return "one for each subset"
         alone = any(not pd.isna(row[f"{each}_n_subsets"]) for each in WAYS[:3])

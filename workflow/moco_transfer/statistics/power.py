@@ -65,7 +65,7 @@ class Numbers(NamedTuple):
 class Needed(NamedTuple):
     """The numbers that give ``ENOUGH`` power at ``effect``, each alone; None if no number up to ``MOST`` suffices.
 
-    ``together`` is the cheapest combination, if none alone suffices: of subsets and encoders, or of all three in proportion.
+    There are at most as many encoders as subsets, which meet them. ``together`` is the cheapest combination, if none alone suffices: of subsets and encoders, or of all three in proportion.
     ``power`` is that with the numbers at hand.
     """
 
@@ -195,11 +195,12 @@ def needed(
 
     patients = _smallest_multiple(lambda factor: decides(now._replace(patients=factor)))
     subsets = _smallest(lambda subsets: decides(with_subsets(subsets)), now.subsets)
-    encoders = _encoders_needed(decides, contrast) if separate else None
+    # More encoders leave fewer degrees of freedom to the scatter within them, so more need not be better, and each number is tried.
+    tried = (now._replace(encoders=r) for r in range(now.encoders, now.subsets + 1) if separate)
     alone = [
         None if patients is None else now._replace(patients=patients),
         None if subsets is None else with_subsets(subsets),
-        encoders,
+        next(filter(decides, tried), None),
     ]
     together = None
     if not any(alone):
@@ -207,24 +208,6 @@ def needed(
         if together is None and (factor := _smallest_multiple(lambda f: decides(in_proportion(f)))):
             together = in_proportion(factor)
     return Needed(effect, power(contrast, statement, effect, level), *alone, together)
-
-
-def _encoders_needed(decides: Callable[[Numbers], bool], contrast: Contrast) -> Numbers | None:
-    """Return the fewest encoders that decide, with as many subsets as there are, or one for each encoder.
-
-    Up to the number of subsets whose scatter is known, more encoders leave fewer degrees of freedom to the subsets, so each number is tried.
-    """
-    now = numbers_of(contrast)
-
-    def numbers(encoders: int) -> Numbers:
-        return Numbers(1.0, max(now.subsets, encoders), encoders)
-
-    scattered = int(contrast.subset_df) + contrast.n_encoders
-    for encoders in range(now.encoders, scattered):
-        if decides(numbers(encoders)):
-            return numbers(encoders)
-    found = _smallest(lambda encoders: decides(numbers(encoders)), scattered)
-    return None if found is None else numbers(found)
 
 
 def _cheapest(decides: Callable[[Numbers], bool], now: Numbers, work: tuple[float, float]) -> Numbers | None:
