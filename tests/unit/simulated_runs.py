@@ -14,10 +14,11 @@ SHARED = 0.02
 
 
 class Design(NamedTuple):
-    """Variances and numbers of a simulated run with ``sources``; ``averaged`` of ``scattered`` subsets, ``encoders`` of each source.
+    """Variances and numbers of a simulated run with ``sources``; ``averaged`` of ``scattered`` subsets, ``encoders``
+    of each source.
 
-    ``patients`` is the variance of a difference of two sources over test sets; ``subset_sd`` and ``encoder_sd`` are those of one source.
-    If ``encoder_sd`` is zero, the encoders are given.
+    ``patients`` is the variance of a difference of two sources over test sets; ``subset_sd`` and ``encoder_sd`` are
+    those of one source. If ``encoder_sd`` is zero, the encoders are given.
     """
 
     patients: float
@@ -52,7 +53,10 @@ def simulated(draw: np.random.Generator, design: Design, effect: float) -> Contr
 
 
 def true_contrast(design: Design, effect: float = 0.0) -> Contrast:
-    """Return the contrast that ``simulated`` estimates, with the variances that are true; subsets are met equally often."""
+    """Return the contrast that ``simulated`` estimates, with the variances that are true.
+
+    Subsets are met equally often.
+    """
     of_subset, of_encoder = 2 * design.subset_sd**2, 2 * design.encoder_sd**2
     numbers = {"n_subsets": design.averaged, "n_encoders": design.encoders if design.encoder_sd else 1}
     if not design.encoder_sd or design.encoders == design.scattered:

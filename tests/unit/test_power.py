@@ -40,7 +40,9 @@ def test_power_is_that_of_students_and_of_the_normal_test_if_one_part_is_all():
     for df in (1, 2, 9):
         for effect in (0.5, 2.0, 5.0):
             expected = stats.nct.sf(stats.t.isf(0.05, df), df, effect)
-            assert power(Contrast(0.0, 0.0, 1.0, df), BETTER, effect, 0.05) == pytest.approx(expected, abs=2e-3)
+            assert power(Contrast(0.0, 0.0, 1.0, df), BETTER, effect, 0.05) == pytest.approx(
+                expected, abs=2e-3
+            )
     normal = stats.norm.sf(stats.norm.isf(0.01) - 2.0)
     assert power(Contrast(0.0, 0.25), BETTER, 1.0, 0.01) == pytest.approx(normal)
     assert power(Contrast(0.0, 0.25), BETTER, -1.0, 0.01) == pytest.approx(normal)

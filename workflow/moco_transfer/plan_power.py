@@ -1,14 +1,16 @@
 """What a run will leave undecided, before it starts: the last part of ``make plan``.
 
-For each target, mode and number of labels, the smallest difference of two sources that a test shows with 80% power. The variances
-are those that an earlier run of the same name has estimated, or else assumed:
+For each target, mode and number of labels, the smallest difference of two sources that a test shows with 80% power.
+The variances are those that an earlier run of the same name has estimated, or else assumed:
 
-- test patients: each source's AUROC is 0.75 with 30% positives, so its variance is that of Hanley and McNeil (1982); the errors of
-  two sources on the same patients correlate by 0.5 (half of the pairs in the demo by more than 0.55), and each test image counts as a patient
-- labelled subsets: the difference of two sources scatters between subsets by 0.25 / sqrt(labels). With 60 to 500 labels, the factor is 0.37
-  for the demo's spine (one class) and 0.14 for its chest (fourteen classes); end to end it is 0.1 to 0.5
-- encoders: two trainings of one source differ by a standard deviation of 0.012 (0.009 to 0.016 over five trainings of the demo's
-  spine and chest encoders)
+- test patients: each source's AUROC is 0.75 with 30% positives, so its variance is that of Hanley and McNeil (1982);
+  the errors of two sources on the same patients correlate by 0.5 (half of the pairs in the demo by more than 0.55),
+  and each test image counts as a patient
+- labelled subsets: the difference of two sources scatters between subsets by 0.25 / sqrt(labels). With 60 to 500
+  labels, the factor is 0.37 for the demo's spine (one class) and 0.14 for its chest (fourteen classes); end to end it
+  is 0.1 to 0.5
+- encoders: two trainings of one source differ by a standard deviation of 0.012 (0.009 to 0.016 over five trainings of
+  the demo's spine and chest encoders)
 """
 
 from __future__ import annotations
@@ -38,7 +40,10 @@ ENCODER_SD = 0.012
 
 
 def undecided_lines(config: Config, images: Mapping[str, Images]) -> list[str]:
-    """Return the lines of the plan about the differences that will stay undecided; ``images`` are listed by dataset."""
+    """Return the lines of the plan about the differences that will stay undecided.
+
+    ``images`` are listed by dataset.
+    """
     level, evidence = config.evaluation.level, _earlier(config)
     trained = [name for name in config.sources if is_trained(config, name)]
     encoders = config.pretraining.replicates if trained else 1
@@ -68,15 +73,19 @@ def undecided_lines(config: Config, images: Mapping[str, Images]) -> list[str]:
                     ]
                 )
                 lines.append(f"  {target}, {MODE_LABELS[mode]}: with {sizes}: {said}")
-    heading = f"\nUndecided: one test of two sources at level {level:g} shows smaller differences in less than {100 * ENOUGH:.0f}% of runs. "
+    heading = (
+        f"\nUndecided: one test of two sources at level {level:g} shows smaller differences in less than "
+        f"{100 * ENOUGH:.0f}% of runs. "
+    )
     heading += " ".join(_basis(config, known) for known in sorted(bases, reverse=True))
     notes = [
         "  Of m comparisons in a family, the first is tested at 1/m of the level (Holm), which needs more."
     ]
     if encoders == 1 and trained:
         notes.append(
-            "  One encoder of each source: what is decided is about these encoders. With two others, a difference may change by "
-            f"{np.sqrt(2) * ENCODER_SD:.3f} (one standard deviation, assumed); pretraining.replicates makes more."
+            "  One encoder of each source: what is decided is about these encoders. With two others, a difference may "
+            f"change by {np.sqrt(2) * ENCODER_SD:.3f} (one standard deviation, assumed). pretraining.replicates trains "
+            "more of them."
         )
     return [heading, *lines, *notes]
 
@@ -112,7 +121,7 @@ def assumed_contrast(patients: int, labels: int, numbers: Numbers, scattered: in
 
 
 def auroc_variance(auroc: float, positives: float, negatives: float) -> float:
-    """Return the variance of an AUROC over test sets (Hanley and McNeil 1982, for exponentially distributed scores)."""
+    """Return the variance of an AUROC over test sets (Hanley and McNeil 1982, for exponential scores)."""
     both_above, both_below = auroc / (2 - auroc), 2 * auroc**2 / (1 + auroc)
     total = auroc * (1 - auroc) + (positives - 1) * (both_above - auroc**2)
     return (total + (negatives - 1) * (both_below - auroc**2)) / (positives * negatives)
@@ -136,7 +145,7 @@ def _earlier(config: Config) -> Evidence | None:
 
 
 def _known(config: Config, evidence: Evidence, target: str, mode: str, percent: str) -> list[Contrast]:
-    """Return the contrast of each two sources in a cell, as it would be with the numbers of the configuration; [] if that is unknown."""
+    """Return the contrast of each two sources in a cell, with the numbers of the configuration, if they are known."""
     from moco_transfer.statistics.evidence import difference
 
     found = []
@@ -158,8 +167,8 @@ def _basis(config: Config, known: bool) -> str:
     if known:
         return f"From the variances in results/{config.run}/evaluate (median over pairs of sources)."
     return (
-        f"From assumed variances: AUROC {AUROC}, {100 * PREVALENCE:.0f}% positives, differences that scatter by {SUBSET_SCATTER} / sqrt(labels) "
-        f"between subsets, and {ENCODER_SD} between encoders of a source."
+        f"From assumed variances: AUROC {AUROC}, {100 * PREVALENCE:.0f}% positives, differences that scatter by "
+        f"{SUBSET_SCATTER} / sqrt(labels) between subsets, and {ENCODER_SD} between encoders of a source."
     )
 
 

@@ -26,9 +26,20 @@ from moco_transfer.statistics.undecided import (
 )
 
 SCENARIOS = {"seen": "as seen", "of interest": "the smallest of interest"}
+HEADINGS = {"claim": "Claim ", "control": "Control: ", "advice": "Advice: "}
 WAYS = ("patients", "subsets", "encoders", "together")
+NUMBERS = ("test_patients", "n_subsets", "replicates")
+IMAGES = ("trained", "forward")
+COUNTS = [
+    *NUMBERS,
+    *(f"{way}_{name}" for way in WAYS for name in (*NUMBERS, *(IMAGES if way != "patients" else ()))),
+]
+RECORDS = [
+    *("kind", "question", "cell", "whole", "target", "effect", "lower", "upper", "above", "below"),
+    *("tested_at", "difference", "true_effect", "power", "one_encoder", "apart", *COUNTS),
+]
 Work = Callable[[Numbers], tuple[int, int]]
-"""Takes other numbers of subsets and encoders; returns the images that this run trains on in addition, and those that only pass forward."""
+"""Takes other numbers of subsets and encoders; returns the images to train on in addition, and those to pass forward."""
 
 
 def main(inputs, outputs, params, config: Config) -> None:
@@ -52,20 +63,20 @@ def main(inputs, outputs, params, config: Config) -> None:
     write_table(
         decide_summary(records, measured_speed(config), params.device),
         outputs,
-        f"What would decide what is undecided: the numbers that give a test {100 * ENOUGH:.0f}% power if the true difference is as "
-        f"seen, or the smallest of interest ({params.margin:g} AUROC, or as much away from the margin of a test of "
-        "equivalence or non-inferiority), each number alone; together, only if none alone suffices. Each claim is represented by "
-        "the comparison that decides it; the CSV has all. Images are those that the whole grid trains on in addition, for "
-        "the cheapest choice of subsets and encoders; those that only pass forward count as a third. The variances of this "
-        "run count as the truth, so the numbers are rough if it has few subsets or encoders, and a difference as seen may be "
-        f"luck.{left_out_note(params.seen)}",
+        f"What would decide what is undecided: the numbers that give a test {100 * ENOUGH:.0f}% power if the true "
+        f"difference is as seen, or the smallest of interest ({params.margin:g} AUROC, or as much away from the "
+        "margin of a test of equivalence or non-inferiority), each number alone; together, only if none alone "
+        "suffices. Each claim is represented by the comparison that decides it; the CSV has all. Images are those "
+        "that the whole grid trains on in addition, for the cheapest choice of subsets and encoders; those that only "
+        "pass forward count as a third. The variances of this run count as the truth, so the numbers are rough if it "
+        f"has few subsets or encoders, and a difference as seen may be luck.{left_out_note(params.seen)}",
         params.note,
         records,
     )
 
 
 def patients_of(paths: Sequence[str | Path]) -> dict[str, int]:
-    """Return the number of test patients of each target, from the files of its splits, which lie in a folder of its name."""
+    """Return the number of test patients of each target, from the files of its splits, in a folder of its name."""
     tested: dict[str, set[str]] = {}
     for path in map(Path, paths):
         rows = read_parquet(path)
@@ -76,7 +87,7 @@ def patients_of(paths: Sequence[str | Path]) -> dict[str, int]:
 def additional_work(config: Config) -> Work:
     """Return what a run of ``config`` with other numbers trains in addition.
 
-    The plan counts it for one more subset and one more encoder, and as many times more are taken to cost as many times as much.
+    The plan counts it for one more subset and one more encoder; more of them are taken to cost in proportion.
     """
     images, now = count_images(config), config.pretraining.replicates
 
@@ -106,11 +117,13 @@ def decide_records(
 ) -> pd.DataFrame:
     """Return two rows for each of ``undecided``: for the difference seen, and for the smallest of interest.
 
-    The columns are kind, question, cell, whole, target; effect, lower, upper (the 1 - 2 ``level`` interval); above and below (the bounds of what
-    is to be shown), tested_at (the level); difference ('seen' or 'of interest'), true_effect (what it would be), power (at present);
-    the numbers at present: test_patients, n_subsets, replicates (encoders of each source; 1 if none varies), one_encoder (the sources with
-    a single trained one), apart (whether the parts of subsets and encoders are known apart); for each of ``WAYS`` the numbers that suffice: {way}_test_patients, {way}_n_subsets, {way}_replicates, blank
-    if none does; and the images that subsets, encoders, together add: {way}_trained, {way}_forward.
+    The columns are kind, question, cell, whole, target; effect, lower, upper (the 1 - 2 ``level`` interval); above
+    and below (the bounds of what is to be shown), tested_at (the level); difference ('seen' or 'of interest'),
+    true_effect (what it would be), power (at present); the numbers at present: test_patients, n_subsets, replicates
+    (encoders of each source; 1 if none varies), one_encoder (the sources with a single trained one), apart (whether
+    the parts of subsets and encoders are known apart); for each of ``WAYS`` the numbers that suffice:
+    {way}_test_patients, {way}_n_subsets, {way}_replicates, blank if none does; and the images that subsets, encoders,
+    together add: {way}_trained, {way}_forward.
     """
     rows = []
     for each in undecided:
@@ -133,26 +146,22 @@ def decide_records(
             for way in WAYS:
                 row |= _way(needed, way, patients[each.target], work)
             rows.append(row)
-    return pd.DataFrame(rows)
+    return pd.DataFrame(rows, columns=RECORDS).astype(dict.fromkeys(COUNTS, "Int64") | {"whole": bool})
 
 
 def _way(needed: Needed, way: str, patients: int, work: Work) -> dict[str, object]:
     numbers = getattr(needed, way)
-    names = [f"{way}_{name}" for name in ("test_patients", "n_subsets", "replicates")]
+    names = [f"{way}_{name}" for name in NUMBERS]
     cells = dict.fromkeys(names) if numbers is None else _numbers(numbers, f"{way}_", patients)
     if way != "patients":
         images = (None, None) if numbers is None else work(numbers)
-        cells |= dict(zip((f"{way}_trained", f"{way}_forward"), images, strict=True))
+        cells |= {f"{way}_{name}": count for name, count in zip(IMAGES, images, strict=True)}
     return cells
 
 
 def _numbers(numbers: Numbers, prefix: str, patients: int) -> dict[str, int]:
-    needed = int(np.ceil(numbers.patients * patients))
-    return {
-        f"{prefix}test_patients": needed,
-        f"{prefix}n_subsets": numbers.subsets,
-        f"{prefix}replicates": numbers.encoders,
-    }
+    counts = (int(np.ceil(numbers.patients * patients)), numbers.subsets, numbers.encoders)
+    return {f"{prefix}{name}": count for name, count in zip(NUMBERS, counts, strict=True)}
 
 
 def _in_images(trained: float, forward: float) -> float:
@@ -160,7 +169,10 @@ def _in_images(trained: float, forward: float) -> float:
 
 
 def decide_summary(records: pd.DataFrame, speed: float | None, device: str) -> pd.DataFrame:
-    """Return ``decide_records`` as text, without the single comparisons of claims; ``speed`` is in images per second."""
+    """Return ``decide_records`` as text, without the single comparisons of claims.
+
+    ``speed`` is in images per second.
+    """
     rows = []
     for row in records[records["whole"]].to_dict("records"):
         ways = {way: _text(row, way) for way in WAYS}
@@ -172,7 +184,7 @@ def decide_summary(records: pd.DataFrame, speed: float | None, device: str) -> p
         images = min(costs, default=np.nan)
         rows.append(
             {
-                "Undecided": f"{row['kind'].capitalize()}: {row['question']}",
+                "Undecided": f"{HEADINGS[row['kind']]}{row['question']}",
                 "Cell": row["cell"],
                 "Difference seen": effect_text(row["effect"], row["lower"], row["upper"]),
                 "If it is": f"{row['true_effect']:+.3f}, {SCENARIOS[row['difference']]}",
@@ -196,9 +208,7 @@ SUMMARY = [
 
 def _text(row: dict, way: str) -> str:
     """Return the numbers of ``way`` that suffice as a person would set them, or why there are none."""
-    patients, subsets, replicates = (
-        row[f"{way}_{name}"] for name in ("test_patients", "n_subsets", "replicates")
-    )
+    patients, subsets, replicates = (row[f"{way}_{name}"] for name in NUMBERS)
     if pd.isna(subsets):
         if way == "encoders" and row["one_encoder"]:
             return "unknown: one encoder"

@@ -1,13 +1,14 @@
-"""What would decide a comparison: the power of its tests if it rested on other numbers of patients, subsets and encoders.
+"""What would decide a comparison: the power of its tests with other numbers of patients, subsets and encoders.
 
-A contrast's variance falls with the numbers that it rests on: the patients' part with the test patients, the subsets' part with the
-labelled subsets, the encoders' part with the encoders of each source. Its degrees of freedom rise with them. Here the estimates of
-a run, or assumed ones, stand for the truth, and the power of the tests of ``contrast`` follows: the probability that they decide
-for the side of the statement on which the effect lies.
+A contrast's variance falls with the numbers that it rests on: the patients' part with the test patients, the subsets'
+part with the labelled subsets, the encoders' part with the encoders of each source. Its degrees of freedom rise with
+them. Here the estimates of a run, or assumed ones, stand for the truth, and the power of the tests of ``contrast``
+follows: the probability that they decide for the side of the statement on which the effect lies.
 
-The tests use estimated variances, which differ from run to run. With two subsets they differ by a factor of a hundred, so the power
-is averaged over their distribution (chi-squared), with Cochran's quantile for each: for one estimated part alone this is the
-noncentral t distribution. docs/statistics.md compares the power predicted here with that of simulated runs.
+The tests use estimated variances, which differ from run to run. With two subsets they differ by a factor of a
+hundred, so the power is averaged over their distribution (chi-squared), with Cochran's quantile for each: for one
+estimated part alone this is the noncentral t distribution. docs/statistics.md compares the power predicted here with
+that of simulated runs.
 """
 
 from __future__ import annotations
@@ -25,14 +26,17 @@ from moco_transfer.statistics.contrast import Contrast
 ENOUGH = 0.8
 """The power that is asked for (Cohen 1988)."""
 MOST = 1000
-"""The largest number of subsets or encoders, and the largest multiple of the test patients, that counts as possible."""
+"""The largest number of subsets or encoders, and the largest multiple of the test patients, that are looked at."""
 NODES = 32
 """The number of values that stand for an estimated variance. 64 change the power by less than 0.003."""
 
 
 @dataclass(frozen=True)
 class Statement:
-    """What a test is to show: that the effect is above ``lower`` and below ``upper``. The opposite is that it is beyond one of them."""
+    """What a test is to show: that the effect is above ``lower`` and below ``upper``.
+
+    The opposite is that it is beyond one of them.
+    """
 
     lower: float = -np.inf
     upper: float = np.inf
@@ -41,9 +45,10 @@ class Statement:
         return self.lower < effect < self.upper
 
     def effect_of_interest(self, effect: float, margin: float) -> float:
-        """Return the effect on the side of ``effect`` that one would not want to miss: ``margin`` away from what the test must exclude.
+        """Return the effect, on the side of ``effect``, that is ``margin`` away from what the test must exclude.
 
-        For "better than" it is the margin, or minus the margin. For "not inferior" and "equivalent" it is no difference, or twice the margin.
+        For "better than" it is the margin, or minus the margin. For "not inferior" and "equivalent" it is no
+        difference, or twice the margin.
         """
         near_lower = abs(effect - self.lower) <= abs(effect - self.upper)
         bound = self.lower if near_lower else self.upper
@@ -55,7 +60,10 @@ BETTER = Statement(lower=0.0)
 
 
 class Numbers(NamedTuple):
-    """What a comparison rests on: ``patients`` as a multiple of the test patients at hand, averaged subsets, encoders of each source."""
+    """What a comparison rests on: averaged subsets, encoders of each source, and test patients.
+
+    ``patients`` is a multiple of those at hand.
+    """
 
     patients: float
     subsets: int
@@ -65,8 +73,9 @@ class Numbers(NamedTuple):
 class Needed(NamedTuple):
     """The numbers that give ``ENOUGH`` power at ``effect``, each alone; None if no number up to ``MOST`` suffices.
 
-    There are at most as many encoders as subsets, which meet them. ``together`` is the cheapest combination, if none alone suffices: of subsets and encoders, or of all three in proportion.
-    ``power`` is that with the numbers at hand.
+    There are at most as many encoders as subsets, which meet them. ``together`` is the cheapest combination, if none
+    alone suffices: of subsets and encoders, or of all three in proportion. ``power`` is that with the numbers at
+    hand.
     """
 
     effect: float
@@ -83,15 +92,18 @@ def numbers_of(contrast: Contrast) -> Numbers:
 
 
 def are_apart(contrast: Contrast) -> bool:
-    """Return whether the parts of the subsets and the encoders are known apart: not if each subset meets encoders of its own, or none varies."""
+    """Return whether the parts of the subsets and the encoders are known apart.
+
+    They are not if each subset meets encoders of its own, or if no encoder varies.
+    """
     return bool(np.isfinite(contrast.encoder_df))
 
 
 def resized(contrast: Contrast, numbers: Numbers) -> Contrast:
     """Return what ``contrast`` would be with other ``numbers``, if its estimated variances were the truth.
 
-    There must be at least as many subsets as encoders. If each subset of ``contrast`` meets encoders of its own, their
-    parts of the variance are not known apart, and the two numbers must be equal.
+    There must be at least as many subsets as encoders. If each subset of ``contrast`` meets encoders of its own,
+    their parts of the variance are not known apart, and the two numbers must be equal.
     """
     subsets, encoders = numbers.subsets, numbers.encoders
     separate = are_apart(contrast)
@@ -121,9 +133,9 @@ def resized(contrast: Contrast, numbers: Numbers) -> Contrast:
 
 
 def power(contrast: Contrast, statement: Statement, effect: float, level: float) -> float:
-    """Return the probability that the one-sided tests at ``level`` decide for the side on which ``effect``, the truth, lies.
+    """Return the probability that one-sided tests at ``level`` decide for the side on which ``effect`` lies.
 
-    The variances of ``contrast`` are the truth; its own effect does not count.
+    ``effect`` and the variances of ``contrast`` are the truth; its own effect does not count.
     """
     # The subsets' part, and with it the noise in the encoders' part, is estimated; so is the scatter between encoders.
     estimates = _estimates(contrast.subset_df)[:, None]
@@ -160,9 +172,10 @@ def what_decides(
     margin: float,
     work: tuple[float, float] = (1.0, 1.0),
 ) -> list[Needed]:
-    """Return what is needed at the effect seen, and at the smallest effect of interest on the side of the effect seen.
+    """Return what is needed at the effect seen, and at the smallest effect of interest on its side.
 
-    ``work`` is what one more subset and one more encoder of each source cost, in any unit, to choose the cheapest combination.
+    ``work`` is what one more subset and one more encoder of each source cost, in any unit, to choose the cheapest
+    combination.
     """
     effects = [contrast.effect, statement.effect_of_interest(contrast.effect, margin)]
     return [needed(contrast, statement, effect, level, work) for effect in effects]
@@ -175,7 +188,10 @@ def needed(
     level: float,
     work: tuple[float, float] = (1.0, 1.0),
 ) -> Needed:
-    """Return the numbers that give the tests of ``contrast`` ``ENOUGH`` power if the truth is ``effect``; ``work`` as in ``what_decides``."""
+    """Return the numbers that give the tests of ``contrast`` ``ENOUGH`` power if the truth is ``effect``.
+
+    ``work`` is that of ``what_decides``.
+    """
 
     def decides(numbers: Numbers) -> bool:
         return power(resized(contrast, numbers), statement, effect, level) >= ENOUGH
@@ -195,7 +211,7 @@ def needed(
 
     patients = _smallest_multiple(lambda factor: decides(now._replace(patients=factor)))
     subsets = _smallest(lambda subsets: decides(with_subsets(subsets)), now.subsets)
-    # More encoders leave fewer degrees of freedom to the scatter within them, so more need not be better, and each number is tried.
+    # More encoders leave fewer degrees of freedom to the scatter within them, so more need not be better.
     tried = (now._replace(encoders=r) for r in range(now.encoders, now.subsets + 1) if separate)
     alone = [
         None if patients is None else now._replace(patients=patients),
@@ -230,7 +246,7 @@ def _cheapest(decides: Callable[[Numbers], bool], now: Numbers, work: tuple[floa
 
 
 def _smallest(suffices: Callable[[int], bool], least: int) -> int | None:
-    """Return the smallest number from ``least`` to ``MOST`` that ``suffices``, as all larger ones do; None if there is none."""
+    """Return the smallest number from ``least`` to ``MOST`` that ``suffices``, as larger ones do, or None."""
     low, high = least - 1, MOST
     if least > MOST or not suffices(high):
         return None
@@ -248,7 +264,7 @@ def _smallest(suffices: Callable[[int], bool], least: int) -> int | None:
 
 
 def _smallest_multiple(suffices: Callable[[float], bool]) -> float | None:
-    """Return the smallest multiple from 1 to ``MOST``, to within one percent, that ``suffices``; None if there is none."""
+    """Return the smallest multiple from 1 to ``MOST``, to within one percent, that ``suffices``, or None."""
     low, high = 1.0, float(MOST)
     if not suffices(high):
         return None
@@ -259,13 +275,16 @@ def _smallest_multiple(suffices: Callable[[float], bool]) -> float | None:
 
 
 def _share(subsets: int, encoders: int) -> float:
-    """Return the sum of the squared shares of the encoders, if ``subsets`` meet them in turn: 1 / ``encoders`` if each meets equally many."""
+    """Return the sum of the squared shares of the encoders, if ``subsets`` meet them in turn.
+
+    It is 1 / ``encoders`` if each meets equally many.
+    """
     each, left = divmod(subsets, encoders)
     return (left * (each + 1) ** 2 + (encoders - left) * each**2) / subsets**2
 
 
 def _quantile_share(at_most: np.ndarray | float, few: np.ndarray | float) -> np.ndarray | float:
-    """Return the share of the quantile that has the encoders' degrees of freedom, as ``Evidence.contrast`` does: their scatter by ``few``."""
+    """Return the share of the quantile that has the encoders' degrees of freedom, as in ``Evidence.contrast``."""
     return np.minimum(np.divide(at_most, few, out=np.zeros_like(few), where=few > 0), 1.0)
 
 

@@ -1,8 +1,9 @@
-"""The comparisons that a run leaves undecided: those of claims, of controls, and of the advice's choice with the runner-up.
+"""The comparisons that a run leaves undecided: those of claims, of controls, and of the advice's choice.
 
-Each has the contrast, the statement that its test is to show, and the level at which it is tested. In a family of m comparisons,
-Holm's correction tests the first at the level divided by m, so that is the level here: the power is no lower than predicted, whichever others
-are decided. A claim about at least u of m comparisons as a whole is decided by one of them at a level of its own (``evidence.at_least``).
+Each has the contrast, the statement that its test is to show, and the level at which it is tested. In a family of m
+comparisons, Holm's correction tests the first at the level divided by m, so that is the level here: the power is no
+lower than predicted, whichever others are decided. A claim about at least u of m comparisons as a whole is decided by
+one of them at a level of its own (``evidence.at_least``).
 """
 
 from __future__ import annotations
@@ -45,13 +46,13 @@ class Undecided(NamedTuple):
 
 
 def undecided_claims(evidence: Evidence, margin: float, level: float) -> Iterator[Undecided]:
-    """Yield, for each claim that is undecided as a whole, the comparison that decides it, then each undecided comparison."""
+    """Yield, for each claim that is undecided as a whole, what decides it, then each undecided comparison."""
     for number, claim in CLAIMS.items():
         comparisons = list(claim.comparisons(evidence, margin, level))
         # Who wins at which budget (claim 11) is no contrast.
         if any(each.contrast is None for each in comparisons):
             continue
-        question = f"{number}, {TEXTS[number]}"
+        question = f"{number}: {TEXTS[number]}"
         if comparisons and (deciding := _deciding(claim, comparisons, level)) is not None:
             yield _from_comparison(question, True, *deciding)
             for each, decided in zip(comparisons, _verdicts(comparisons, level), strict=True):
@@ -62,7 +63,7 @@ def undecided_claims(evidence: Evidence, margin: float, level: float) -> Iterato
 def undecided_controls(
     questions: Sequence[Question], evidence: Evidence, level: float
 ) -> Iterator[Undecided]:
-    """Yield the undecided answers to ``questions``, with Holm's correction within each question as in ``controls_table``."""
+    """Yield the undecided answers to ``questions``, with Holm's correction as in ``controls_table``."""
     for text in dict.fromkeys(question.question for question in questions):
         asked = [each for each in questions if each.question == text and evidence.has(*each.weights)]
         contrasts = [evidence.contrast(question.weights) for question in asked]
@@ -78,9 +79,10 @@ def undecided_controls(
 
 
 def undecided_advice(advice: pd.DataFrame, evidence: Evidence, level: float) -> Iterator[Undecided]:
-    """Yield the comparison of the first way of each target and percentage with the best of those that may be the best instead.
+    """Yield the comparison of the first way of each target and percentage with the best rival that may be better.
 
-    ``advice`` comes from ``advice_table`` at ``level``; a way leaves the set of the best at the level divided by the number of others.
+    ``advice`` comes from ``advice_table`` at ``level``; a way leaves the set of the best at the level divided by the
+    number of others.
     """
     ways = advice[advice["may_have_seen"].isna() & advice["p_best"].notna()]
     for (target, percent), cell in ways.groupby(["target", "percent"], sort=False):
@@ -101,7 +103,10 @@ def undecided_advice(advice: pd.DataFrame, evidence: Evidence, level: float) -> 
 def _deciding(
     claim: Claim, comparisons: Sequence[Comparison], level: float
 ) -> tuple[Comparison, float] | None:
-    """Return the comparison that decides a claim for the side to which its estimates point, and the level; None if it is decided."""
+    """Return the comparison that decides a claim for the side to which its estimates point, and the level.
+
+    It is None if the claim is decided.
+    """
     m = len(comparisons)
     u = required(claim.quantifier, m)
     p, p_against = ([getattr(each, name) for each in comparisons] for name in ("p", "p_against"))
