@@ -6,6 +6,7 @@ from collections.abc import Callable, Collection
 from itertools import combinations, product
 
 import augmentations
+import components
 import data_card
 import figure1
 import figure2
@@ -178,6 +179,25 @@ def gains() -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+def parts() -> pd.DataFrame:
+    """Return the parts of the variances of two sources' differences from none, one with an encoder only, and of an AUROC."""
+    rows = [
+        {"target": target, "mode": mode, "percent": percent, "n_labeled": n, "source": source, "less": less}
+        | {"se": 0.05, "se_patients": 0.03, "se_subsets": 0.04, "se_encoders": encoders}
+        | {"share_patients": 0.36, "share_subsets": 0.64, "share_encoders": np.nan, "subsets": 3}
+        | {"encoders": 1, "status": status, "pooled": 0, "fair": np.nan}
+        for target, percents in LABELED.items()
+        for mode in ("linear", "end_to_end")
+        for percent, n in percents.items()
+        for source, less, encoders, status in (
+            ("none", "", 0.0, "given"),
+            ("spine", "none", 0.02, "estimated"),
+            ("chest", "none", np.nan, "unknown"),
+        )
+    ]
+    return pd.DataFrame(rows)
+
+
 def coverage() -> pd.DataFrame:
     """Return coverages of both studies, with the values that the simulation has."""
     rows = [
@@ -245,6 +265,10 @@ def drawings(titles: dict[str, str] = TITLES) -> dict[str, Callable[[str], Figur
         "networks": lambda note: networks.draw(layers, titles, SOURCES, note),
         "networks_of_paths": lambda note: networks.draw(moved_networks(paths), titles, SOURCES, note),
         "similarity_ranks": lambda note: similarity_ranks.draw(gains(), titles, SOURCES, note),
+        "components": lambda note: components.draw(parts(), titles, note),
+        "components_of_one": lambda note: components.draw(
+            parts()[lambda table: (table["target"] == "spine") & (table["status"] != "unknown")], titles, note
+        ),
         "training_curves": lambda note: training_curves.draw(training_tables(list(CONTROLS)), CONTROLS, note),
         "figure_coverage": lambda note: figure_coverage.draw(coverage(), [5, 95]),
         "data_card": lambda note: data_card.draw(

@@ -13,7 +13,10 @@ from scipy import stats
 from moco_transfer.statistics.components import encoder_variance, fairness, scatter_within
 from moco_transfer.statistics.evidence import EstimateKey, Evidence, difference
 
-RANDOM = np.random.default_rng(7)
+
+@pytest.fixture
+def random() -> np.random.Generator:
+    return np.random.default_rng(7)
 
 
 def key(source: str, percent: str = "10") -> EstimateKey:
@@ -47,11 +50,11 @@ def residual_sum(values: np.ndarray, *factors: np.ndarray) -> float:
 
 @pytest.mark.parametrize("sources", [2, 3, 5])
 @pytest.mark.parametrize(("encoders", "each"), [(2, 3), (3, 2), (3, 7)])
-def test_with_equal_groups_it_is_the_analysis_of_variance_by_least_squares(sources, encoders, each):
+def test_with_equal_groups_it_is_the_analysis_of_variance_by_least_squares(random, sources, encoders, each):
     """Expected mean squares: between encoders, each * variance + noise of one subset; within them, that noise."""
     met = np.tile(np.arange(encoders), each)
-    values = RANDOM.normal(size=(sources, 1)) + RANDOM.normal(size=(sources, len(met)))
-    values += RANDOM.normal(size=(sources, encoders))[:, met]
+    values = random.normal(size=(sources, 1)) + random.normal(size=(sources, len(met)))
+    values += random.normal(size=(sources, encoders))[:, met]
     flat, cells = values.ravel(), [np.repeat(np.arange(sources), len(met)), np.tile(met, sources)]
     subset = np.tile(np.arange(len(met)), sources)
     within = residual_sum(flat, subset, cells[0] * encoders + cells[1])
@@ -73,13 +76,13 @@ def test_of_one_source_it_is_the_one_way_analysis():
 
 
 @pytest.mark.parametrize("met", [[1, 2] * 3, [1, 2, 1, 2, 1], [1, 2, 3, 1, 2, 3, 1], [1, 2, 3, 1]])
-def test_with_unequal_groups_it_is_right_on_average_whatever_the_subsets_share(met):
+def test_with_unequal_groups_it_is_right_on_average_whatever_the_subsets_share(random, met):
     """Variances 4 between encoders and 1 within; what sources share in a subset or in an encoder's group drops out."""
     met = np.array(met)
     found = []
     for _ in range(4000):
-        values = 2 * RANDOM.normal(size=(4, 3))[:, met - 1] + RANDOM.normal(size=(4, len(met)))
-        values += 5 * RANDOM.normal(size=len(met)) + 5 * RANDOM.normal(size=3)[met - 1]
+        values = 2 * random.normal(size=(4, 3))[:, met - 1] + random.normal(size=(4, len(met)))
+        values += 5 * random.normal(size=len(met)) + 5 * random.normal(size=3)[met - 1]
         found.append(encoder_variance(values, met, True))
     # Cutting off at zero is left out: it hardly ever happens here.
     assert np.mean([each.variance for each in found]) == pytest.approx(4, rel=0.06)
@@ -87,20 +90,20 @@ def test_with_unequal_groups_it_is_right_on_average_whatever_the_subsets_share(m
     assert np.mean([each.noise for each in found]) == pytest.approx(np.mean(1 / sizes), rel=0.06)
 
 
-def test_what_sources_share_counts_unless_only_differences_matter():
+def test_what_sources_share_counts_unless_only_differences_matter(random):
     met, shared = np.tile([1, 2, 3], 3), np.array([-1.0, 0.0, 1.0])
-    values = shared[met - 1] + 0.01 * RANDOM.normal(size=(4, 9))
+    values = shared[met - 1] + 0.01 * random.normal(size=(4, 9))
     assert encoder_variance(values, met, True).variance < 1e-3
     assert encoder_variance(values, met, False).variance == pytest.approx(1, rel=0.05)
 
 
 @pytest.mark.parametrize("encoders", [2, 3])
-def test_the_test_of_fair_pooling_has_its_level_and_finds_one_source_that_scatters_more(encoders):
+def test_the_test_of_fair_pooling_has_its_level_and_finds_one_source_that_scatters_more(random, encoders):
     p = []
     for more in (1, 30):
         for _ in range(2000):
-            means = RANDOM.normal(size=(5, encoders)) + 10 * RANDOM.normal(size=encoders)
-            means[2] += (more - 1) * RANDOM.normal(size=encoders)
+            means = random.normal(size=(5, encoders)) + 10 * random.normal(size=encoders)
+            means[2] += (more - 1) * random.normal(size=encoders)
             p.append(fairness(means))
     fair, unfair = np.reshape(p, (2, 2000))
     assert 0.03 < np.mean(fair < 0.05) < 0.065
@@ -117,19 +120,21 @@ def test_with_three_sources_fairness_is_the_f_test_of_a_difference_from_the_mean
     assert fairness(means) == pytest.approx(min(3 * min(p), 1))
 
 
-def paired(sources: int = 4, met: list[int] | None = None) -> tuple[dict[str, np.ndarray], list[int]]:
+def paired(
+    random: np.random.Generator, sources: int = 4, met: list[int] | None = None
+) -> tuple[dict[str, np.ndarray], list[int]]:
     met = met or [1, 2, 3] * 3
     values = {
         f"source{k}": 0.7
-        + 0.02 * RANDOM.normal(size=3)[np.array(met) - 1]
-        + 0.01 * RANDOM.normal(size=len(met))
+        + 0.02 * random.normal(size=3)[np.array(met) - 1]
+        + 0.01 * random.normal(size=len(met))
         for k in range(sources)
     }
     return values, met
 
 
-def test_two_sources_have_twice_the_pooled_variance_by_the_share_of_each_encoder():
-    values, met = paired()
+def test_two_sources_have_twice_the_pooled_variance_by_the_share_of_each_encoder(random):
+    values, met = paired(random)
     whole = evidence(values, dict.fromkeys(values, met))
     contrast = whole.contrast(difference("spine", "linear", "10", "source0", "source1"))
     pooled = encoder_variance(np.array(list(values.values())), np.array(met), True)
@@ -137,7 +142,7 @@ def test_two_sources_have_twice_the_pooled_variance_by_the_share_of_each_encoder
     scatter, df = scatter_within(values["source0"] - values["source1"], np.array(met))
     assert (contrast.subsets, contrast.subset_df) == (pytest.approx(scatter / 9), df) and df == 6
     # Of 21 subsets only 4 are averaged, which meet three encoders two, one and one times.
-    values, met = paired(met=[1, 2, 3] * 7)
+    values, met = paired(random, met=[1, 2, 3] * 7)
     few = evidence(values, dict.fromkeys(values, met), averaged=4)
     contrast = few.contrast(difference("spine", "linear", "10", "source0", "source1"))
     pooled = encoder_variance(np.array(list(values.values())), np.array(met), True)
@@ -146,9 +151,9 @@ def test_two_sources_have_twice_the_pooled_variance_by_the_share_of_each_encoder
     assert (contrast.subsets, contrast.subset_df) == (pytest.approx(scatter / 4), 18)
 
 
-def test_given_encoders_do_not_vary_and_the_larger_estimate_counts():
-    values, met = paired()
-    values["given"] = 0.7 + 0.01 * RANDOM.normal(size=9)
+def test_given_encoders_do_not_vary_and_the_larger_estimate_counts(random):
+    values, met = paired(random)
+    values["given"] = 0.7 + 0.01 * random.normal(size=9)
     trained = {source: met for source in values if source != "given"}
     contrast = evidence(values, trained).contrast(difference("spine", "linear", "10", "source0", "given"))
     pooled = encoder_variance(np.array([values[source] for source in trained]), np.array(met), False)
@@ -159,24 +164,24 @@ def test_given_encoders_do_not_vary_and_the_larger_estimate_counts():
     assert one.one_encoder == ("source0",) and one.encoders == 0 and one.subset_df == 8
 
 
-def test_an_encoder_for_every_subset_is_part_of_the_scatter_between_subsets():
-    values, met = paired(3, [1, 2, 3])
+def test_an_encoder_for_every_subset_is_part_of_the_scatter_between_subsets(random):
+    values, met = paired(random, 3, [1, 2, 3])
     weights = difference("spine", "linear", "10", "source0", "source1")
     own = evidence(values, dict.fromkeys(values, met)).contrast(weights)
     # As before there were several encoders.
     assert own == replace(evidence(values, {}).contrast(weights), n_encoders=3)
     assert own.subset_df == 2 and own.one_encoder == ()
     # MoCo on just the labelled images: what its encoders add is in the scatter within those of the other source.
-    values, met = paired()
+    values, met = paired(random)
     encoders = dict.fromkeys(values, met) | {"source0": list(range(1, 10))}
     limited = evidence(values, encoders).contrast(weights)
     pooled = encoder_variance(np.array(list(values.values())[1:]), np.array(met), False)
     assert limited.encoders == pytest.approx(pooled.variance / 3) and limited.encoder_df == 4
 
 
-def test_one_source_between_percentages_is_pooled_over_the_same_difference_of_others():
-    values, met = paired()
-    table = {source: np.stack([row, RANDOM.permutation(row)]) for source, row in values.items()}
+def test_one_source_between_percentages_is_pooled_over_the_same_difference_of_others(random):
+    values, met = paired(random)
+    table = {source: np.stack([row, random.permutation(row)]) for source, row in values.items()}
     contrast = evidence(table, dict.fromkeys(table, met)).contrast(
         {key("source0", "10"): 1.0, key("source0", "40"): -1.0}
     )
@@ -185,11 +190,23 @@ def test_one_source_between_percentages_is_pooled_over_the_same_difference_of_ot
     assert contrast.encoders == pytest.approx(pooled.variance / 3)
 
 
+def test_initial_weights_are_pooled_only_where_they_are_compared(random):
+    """They add no chance to that which all sources share, so they would make the others seem to scatter less."""
+    values, met = paired(random)
+    values["none"] = 0.7 + 1e-3 * random.normal(size=9)
+    whole = evidence(values, dict.fromkeys(values, met))
+    for other, pool in (("source1", [f"source{k}" for k in range(4)]), ("none", list(values))):
+        contrast = whole.contrast(difference("spine", "linear", "10", "source0", other))
+        pooled = encoder_variance(np.array([values[source] for source in pool]), np.array(met), True)
+        assert contrast.encoders == pytest.approx(2 * pooled.variance / 3)
+        assert contrast.encoder_df == 2 * (len(pool) - 1)
+
+
 @pytest.mark.parametrize("sources", ["one", "unfair"])
-def test_without_a_fair_pool_the_contrasts_own_groups_count(sources):
+def test_without_a_fair_pool_the_contrasts_own_groups_count(random, sources):
     """Only one trained source, or sources whose encoders differ by very unequal amounts."""
     met = np.tile([1, 2, 3], 3)
-    values = {f"source{k}": 0.7 + 1e-4 * RANDOM.normal(size=9) for k in range(5)}
+    values = {f"source{k}": 0.7 + 1e-4 * random.normal(size=9) for k in range(5)}
     values["source0"] = values["source0"] + np.array([-0.1, 0.0, 0.1])[met - 1]
     trained = ["source0"] if sources == "one" else list(values)
     weights = difference("spine", "linear", "10", "source0", "source1")
@@ -214,8 +231,8 @@ def test_one_source_whose_encoders_are_alike_keeps_the_subsets_scatter():
     assert 0 < contrast.encoder_share <= 1
 
 
-def test_without_an_auroc_nothing_is_tested():
-    values, met = paired()
+def test_without_an_auroc_nothing_is_tested(random):
+    values, met = paired(random)
     values = {source: np.full(9, np.nan) for source in values}
     contrast = evidence(values, dict.fromkeys(values, met)).contrast(
         difference("spine", "linear", "10", "source0", "source1")
@@ -223,12 +240,12 @@ def test_without_an_auroc_nothing_is_tested():
     assert np.isnan([contrast.p_above(0.0), contrast.p_below(0.0), *contrast.interval(0.05)]).all()
 
 
-def test_pairing_subsets_with_encoders_has_a_smaller_variance_than_crossing_them():
+def test_pairing_subsets_with_encoders_has_a_smaller_variance_than_crossing_them(random):
     """The formula of ``experiment.replicate_of``: six trainings with two encoders, E, L and T the variances 1, 2 and 0.5."""
     trials, r, s = 40_000, 2, 6
-    encoder = RANDOM.normal(size=(trials, r))
-    subset = np.sqrt(2) * RANDOM.normal(size=(trials, s))
-    training = np.sqrt(0.5) * RANDOM.normal(size=(trials, s))
+    encoder = random.normal(size=(trials, r))
+    subset = np.sqrt(2) * random.normal(size=(trials, s))
+    training = np.sqrt(0.5) * random.normal(size=(trials, s))
     paired_mean = (encoder[:, np.arange(s) % r] + subset + training).mean(axis=1)
     crossed = np.array(list(product(range(r), range(s // r))))
     crossed_mean = (encoder[:, crossed[:, 0]] + subset[:, crossed[:, 1]] + training).mean(axis=1)
@@ -236,8 +253,8 @@ def test_pairing_subsets_with_encoders_has_a_smaller_variance_than_crossing_them
     assert crossed_mean.var() == pytest.approx(1 / r + 2 * r / s + 0.5 / s, rel=0.03)
 
 
-def test_scatter_between_encoders_is_added_to_sources_with_one():
-    values, met = paired()
+def test_scatter_between_encoders_is_added_to_sources_with_one(random):
+    values, met = paired(random)
     weights = difference("spine", "linear", "10", "source0", "source1")
     single = evidence(values, {source: [1] * 9 for source in values})
     assert single.contrast(weights).one_encoder == ("source0", "source1")

@@ -374,7 +374,7 @@ def figure_names(config: Config) -> list[str]:
         *epoch_figures(config),
         *(["similarity_ranks"] if has_ranked_sources(config) else []),
         *(["networks"] if len(compared_networks(config)) > 1 else []),
-        *("augmentations", "training_curves"),
+        *("components", "augmentations", "training_curves"),
     ]
 
 
@@ -383,7 +383,7 @@ def table_names(config: Config) -> list[str]:
     return [
         *("table1", "encoders"),
         *result_tables(config),
-        *("classes", "claims", "advice", "decide"),
+        *("classes", "claims", "components", "advice", "decide"),
         *(["budgets"] if len(config.finetune.end_to_end.budgets) > 1 else []),
         *(["controls"] if has_controls(config) else []),
         *(["similarity_ranks"] if has_ranked_sources(config) else []),

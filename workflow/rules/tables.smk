@@ -27,6 +27,7 @@ localrules:
     advice,
     decide,
     similarity_ranks,
+    components,
 
 
 rule table1:
@@ -272,3 +273,22 @@ rule similarity_ranks:
         "Does similarity predict the best source?"
     script:
         "../scripts/similarity_ranks.py"
+
+
+rule components:
+    input:
+        **EVIDENCE,
+    output:
+        **table_outputs("components", "what intervals consist of"),
+        **figure_outputs("components", "shares of patients, subsets and encoders in the variance"),
+    log:
+        "<run>/logs/components.log",
+    conda:
+        ENVIRONMENT
+    params:
+        **RESULT_PARAMS,
+        trained=TRAINED,
+    message:
+        "What intervals consist of: test patients, labelled subsets and encoders"
+    script:
+        "../scripts/components.py"

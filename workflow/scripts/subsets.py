@@ -16,7 +16,8 @@ def main(inputs, outputs, params) -> None:
         outputs,
         "Labelled subsets. The standard deviation of the test AUROC of linear finetuning between labelled "
         f"subsets of one size ({100 * (1 - 2 * params.level):g}% interval, for normally distributed "
-        "AUROCs), and the standard deviation between the run's own subsets alone. All subsets are drawn "
+        "AUROCs), and the standard deviation between the run's own subsets alone. Subsets meet the encoders of a "
+        "source in turn, so what these differ by is part of it. All subsets are drawn "
         "from the same training images, so large subsets overlap and scatter less than subsets of new "
         "images would.",
         params.note,

@@ -78,18 +78,17 @@ def encoder_variance(values: np.ndarray, encoders: np.ndarray, differences: bool
 def fairness(means: np.ndarray) -> float:
     """Return the p-value for "the encoders of no source differ more than those of the others", from ``means`` [sources, encoders].
 
-    Each of three or more sources is compared with the others: the variance over encoders of its difference from their mean with what a two-way
-    analysis leaves of them, which are independent and have F's distribution. The smallest p-value counts, times the sources (Bonferroni).
-    What all sources share in an encoder's group drops out.
+    Each of three or more sources is compared with the others: the variance over encoders of its difference from their mean with
+    what a two-way analysis leaves of them, which are independent and have F's distribution. The smallest p-value counts, times
+    the sources (Bonferroni). What all sources share in an encoder's group drops out.
     """
     sources, r = means.shape
-    p = []
-    for k in range(sources):
-        others = np.delete(means, k, axis=0)
-        apart = others - others.mean(axis=0) - others.mean(axis=1, keepdims=True) + others.mean()
-        df = (sources - 2) * (r - 1)
-        own = (means[k] - others.mean(axis=0)).var(ddof=1) * (sources - 1) / sources
-        # Equal AUROCs, which made-up results have, leave zero.
-        of_others = max(float((apart**2).sum() / df), np.finfo(float).tiny)
-        p.append(fdtrc(r - 1, df, float(own) / of_others))
-    return float(min(sources * min(p), 1.0))
+    apart = means - means.mean(axis=0) - means.mean(axis=1, keepdims=True) + means.mean()
+    squares = (apart**2).sum(axis=1)
+    # A source's difference from the others' mean is this multiple of its difference from the mean of all.
+    own = squares * sources / (sources - 1)
+    df = (sources - 2) * (r - 1)
+    # Equal AUROCs, which made-up results have, leave zero.
+    others = np.maximum(squares.sum() - own, np.finfo(float).tiny)
+    p = fdtrc(r - 1, df, (own / (r - 1)) / (others / df))
+    return float(min(sources * p.min(), 1.0))

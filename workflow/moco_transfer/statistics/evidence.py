@@ -30,7 +30,7 @@ import numpy as np
 import pandas as pd
 from scipy.special import ndtri
 
-from moco_transfer.config.experiment import LIMITED, LIMITED_STEPS
+from moco_transfer.config.experiment import LIMITED, LIMITED_STEPS, NONE_LONGER
 from moco_transfer.files import read_parquet
 from moco_transfer.statistics.components import FAIR, EncoderVariance, encoder_variance, scatter_within
 from moco_transfer.statistics.contrast import Contrast
@@ -44,6 +44,8 @@ ANSWERS: dict[Verdict, str] = {
     "undecided": "undecided",
     "cannot be tested": "cannot be tested",
 }
+OF_INITIAL_WEIGHTS = ("none", NONE_LONGER)
+"""The sources whose encoder is the initial weights."""
 LABELS_TOLERANCE = 0.02
 """The largest relative difference between two numbers of labels that agree.
 
@@ -249,17 +251,21 @@ class Evidence:
             **numbers,
         )
 
-    def pooled(self, profile: Profile, differences: bool) -> EncoderVariance | None:
+    def pooled(
+        self, profile: Profile, differences: bool, asked: Collection[str] = ()
+    ) -> EncoderVariance | None:
         """Return the variance between encoders of a weighted sum of one source's AUROCs, pooled over the sources that have it.
 
-        ``profile`` holds the weights, with '' as the source. ``differences``: see ``encoder_variance``. Returns None
-        if fewer than two sources have several encoders, each for several subsets.
+        ``profile`` holds the weights, with '' as the source. ``differences``: see ``encoder_variance``. Sources whose encoder is the
+        initial weights are pooled only if they are among ``asked``: MoCo adds chance of its own to that of its initial weights, so they
+        scatter less than others. Returns None if fewer than two sources have several encoders, each for several subsets.
         """
         if self.by_subset is None:
             return None
         of_source = {
             source: {self._resolved(key._replace(source=source)): weight for key, weight in profile}
             for source in self.encoders
+            if source in asked or source not in OF_INITIAL_WEIGHTS
         }
         known = {s: keys for s, keys in of_source.items() if all(key in self.by_subset for key in keys)}
         subsets = {source: self._shared_subsets(keys) for source, keys in known.items()}
@@ -284,7 +290,7 @@ class Evidence:
         for source in varied:
             total.update(dict(profiles[source]))
         differences = all(abs(weight) < 1e-12 for weight in total.values())
-        found = [self.pooled(profiles[source], differences) for source in varied]
+        found = [self.pooled(profiles[source], differences, varied) for source in varied]
         if any(each is None or each.fair < FAIR for each in found):
             return None
         return found
