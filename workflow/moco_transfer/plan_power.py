@@ -47,6 +47,8 @@ def undecided_lines(config: Config, images: Mapping[str, Images]) -> list[str]:
     level, evidence = config.evaluation.level, _earlier(config)
     trained = [name for name in config.sources if is_trained(config, name)]
     encoders = config.pretraining.replicates if trained else 1
+    # Contrasts of other sources do not pool the encoders' variance with that of the initial weights.
+    pooled = len([name for name in trained if name != "none"])
     lines, bases = [], set()
     for target, chosen in config.targets.items():
         sides = images[target].sides
@@ -58,7 +60,7 @@ def undecided_lines(config: Config, images: Mapping[str, Images]) -> list[str]:
                 labels = max(LEAST_IMAGES, subset_size(percent, sides["train"]))
                 scattered = max(config.n_subsets, config.controls.subsets if mode == "linear" else 0)
                 assumed = assumed_contrast(
-                    patients, labels, Numbers(1.0, config.n_subsets, encoders), scattered, len(trained)
+                    patients, labels, Numbers(1.0, config.n_subsets, encoders), scattered, pooled
                 )
                 bases.add(bool(known))
                 smallest = median(smallest_decided(each, level) for each in known or [assumed])
@@ -90,11 +92,11 @@ def undecided_lines(config: Config, images: Mapping[str, Images]) -> list[str]:
     return [heading, *lines, *notes]
 
 
-def assumed_contrast(patients: int, labels: int, numbers: Numbers, scattered: int, trained: int) -> Contrast:
+def assumed_contrast(patients: int, labels: int, numbers: Numbers, scattered: int, pooled: int) -> Contrast:
     """Return the contrast of two sources with the assumed variances.
 
     ``numbers`` are those of subsets and encoders; ``scattered`` subsets tell their scatter, and the encoders of
-    ``trained`` sources theirs, if each meets several subsets.
+    ``pooled`` sources theirs, if each meets several subsets.
     """
     positives = PREVALENCE * patients
     of_patients = 2 * (1 - CORRELATION) * auroc_variance(AUROC, positives, patients - positives)
@@ -113,7 +115,7 @@ def assumed_contrast(patients: int, labels: int, numbers: Numbers, scattered: in
         within,
         scattered - encoders,
         between,
-        max(trained - 1, 1) * (encoders - 1),
+        max(pooled - 1, 1) * (encoders - 1),
         min((between + noise) / (within + between), 1.0),
         encoder_noise=noise,
         **facts,
