@@ -11,7 +11,7 @@ help:
 	@echo "make new FOLDER=DIR   look at a folder of images (TABLE=FILE: and a table of labels) and write a configuration that runs"
 	@echo "make demo             make every figure and table from built-in phantom data (minutes, on two cores)"
 	@echo "make real DATA=DIR    the same, with the NIH ChestX-ray14 images in DIR as the chest dataset"
-	@echo "make plan CONFIG=...  show the jobs, steps, images, disk and hours of a run before it starts"
+	@echo "make plan CONFIG=...  show the jobs, images, disk and hours of a run before it starts, and what it will leave undecided"
 	@echo "make test             check the code, run the unit tests and small workflows"
 	@echo "make test-survival    kill a pretraining and a finetuning (kill -9) at twenty moments; compare every byte at the end"
 	@echo "make test-cluster     start Slurm here and test its profile by requeueing, cancelling and killing jobs (root, Debian)"

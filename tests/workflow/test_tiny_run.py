@@ -59,7 +59,7 @@ def test_every_figure_and_table_is_there_and_opens(finished):
         assert "Phantom data" in (results / f"figures/{name}.svg").read_text()
     for name in (
         *("table1", "encoders", "table2", "table3", "classes", "claims"),
-        *("advice", "budgets", "components", "controls", "subsets", "similarity_ranks"),
+        *("advice", "decide", "budgets", "components", "controls", "subsets", "similarity_ranks"),
     ):
         assert len(pd.read_csv(results / f"tables/{name}.csv")) > 0
         for kind in ("md", "tex", "html"):

@@ -27,7 +27,7 @@ COMMANDS = {
     "new": "a configuration for a folder of images, with every choice explained",
     "predict": "what a finetuned model says about the images of a folder or a table",
     "export": "an encoder or a finetuned model for torchvision, timm or ONNX",
-    "plan": "jobs, steps, images, disk and hours of a run before it starts",
+    "plan": "jobs, steps, images, disk and hours of a run before it starts, and what it will leave undecided",
     "verify": "check a packed dataset against its manifest and the original images",
 }
 # Only the module of the requested stage is imported, because importing PyTorch takes longer than most stages.

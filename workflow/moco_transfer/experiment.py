@@ -385,7 +385,7 @@ def table_names(config: Config) -> list[str]:
     return [
         *("table1", "encoders"),
         *result_tables(config),
-        *("classes", "claims", "components", "advice"),
+        *("classes", "claims", "components", "advice", "decide"),
         *(["budgets"] if len(config.finetune.end_to_end.budgets) > 1 else []),
         *(["controls"] if has_controls(config) else []),
         *(["similarity_ranks"] if has_ranked_sources(config) else []),

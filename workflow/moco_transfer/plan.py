@@ -1,7 +1,8 @@
 """Estimate what a run will cost before anything is computed (``make plan``).
 
 The plan reads the configuration as Snakemake does, counts the images of each dataset, and lists every job of
-a run that starts from scratch, with its work and the size of what it writes. The text adds them up by rule.
+a run that starts from scratch, with its work and the size of what it writes. The text adds them up by rule, and says
+which differences the run will leave undecided (``plan_power``).
 The numbers of jobs are exact: the grid comes from ``experiment``, which the rules use too, and a test
 compares the plan with a dry run. Images, hours and disk are estimates. PyTorch is not imported, so the plan
 runs on a login node.
@@ -47,6 +48,8 @@ from moco_transfer.experiment import (
     table_names,
 )
 from moco_transfer.image_counts import Images, configured_images, count_images
+from moco_transfer.network_sizes import NETWORK_SIZES, architecture, network_size
+from moco_transfer.plan_power import undecided_lines
 from moco_transfer.training.schedule import all_batches, epochs_for_steps, full_steps, longer_budget
 
 # The plan counts the rules that make figures, tables and cards, and the target that asks for them, as one
@@ -54,18 +57,6 @@ from moco_transfer.training.schedule import all_batches, epochs_for_steps, full_
 RESULTS = "figures, tables, cards"
 # Training on an image costs a forward pass and a backward pass, and a backward pass costs two forward passes.
 TRAINING_PASSES = 3
-# (width of the features, values in the encoder's file) of each network, so that none has to be built.
-NETWORK_SIZES = {
-    "densenet_small": (50, 47_272),
-    "densenet121": (1024, 7_037_504),
-    "densenet169": (1664, 12_642_880),
-    "efficientnet_lite0": (1280, 3_413_024),
-    "resnet18": (512, 11_186_112),
-    "resnet50": (2048, 23_561_152),
-    "tf_efficientnet_lite0": (1280, 3_413_024),
-    "vit_base_patch14_dinov2": (768, 86_579_712),
-    "vit_base_patch16_224": (768, 85_798_656),
-}
 # Stands for the number of images of a dataset that the configuration does not tell.
 UNKNOWN = 10**12
 # Bytes per row of predictions, measured in finished runs: for a logit and its label, and for the names of
@@ -76,7 +67,7 @@ LOGGED_SPEED = re.compile(r"(\d+) images/s, (\d+) s, ")
 
 
 def plan(*, config: list[Path] | None = None, images_per_second: float | None = None) -> None:
-    """Print jobs, steps, images, disk and hours of a run before anything is computed.
+    """Print jobs, steps, images, disk and hours of a run before anything is computed, and what it will leave undecided.
 
     Parameters
     ----------
@@ -385,18 +376,8 @@ def plan_text(config: Config, images_per_second: float | None = None) -> str:
         lines.append(
             f"Not counted: encoder files and features of {', '.join(sorted(unknown))}, whose size is unknown."
         )
+    lines += undecided_lines(config, images)
     return "\n".join(lines) + "\n"
-
-
-def architecture(config: Config, source: str) -> str:
-    """Return the architecture of a source's encoder, without the tag of the weights that timm publishes for it."""
-    encoders = config.encoders  # MoCo starts from the initial weights
-    return encoders.get(source, encoders[INITIAL]).encoder.split(".")[0]
-
-
-def network_size(config: Config, source: str) -> tuple[int, int]:
-    """Return the width of the features of a source, and the values in its encoder's file; 0 if unknown."""
-    return NETWORK_SIZES.get(architecture(config, source), (0, 0))
 
 
 def _row(name: str, jobs: Sequence[Job], speed: float | None) -> str:

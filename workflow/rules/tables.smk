@@ -13,6 +13,29 @@ EVIDENCE_PARAMS = RESULT_PARAMS | {
     "trained": TRAINED,
     "seen": seen_tests(CONFIG, [name for name in ALL_SOURCES if name not in CONFIG.encoders]),
 }
+# What each source is in the claims.
+DESIGN_PARAMS = {
+    "datasets": stored_datasets(CONFIG),
+    "pretrained_on": CONFIG.pretraining.images.split("+"),
+    "roles": source_roles(CONFIG),
+    "seen_by_moco": CONFIG.moco_sources,
+    "natural": natural_datasets(CONFIG),
+    # The targets on the paper's own data.
+    "papers": [target for target in CONFIG.targets if paper_tables([target])],
+    # The similarity of datasets rests on one encoder, whose training is a matter of chance unless its weights are given.
+    "network": CONFIG.similarity.network if is_trained(CONFIG, CONFIG.similarity.network) else "",
+}
+# What the controls ask, and in what the trainings of a question differ.
+CONTROL_PARAMS = {
+    "datasets": stored_datasets(CONFIG),
+    "pretrained_on": CONFIG.pretraining.images.split("+"),
+    "controls": CONFIG.controls.model_dump(),
+    "percents": {name: target.percents for name, target in CONFIG.targets.items()},
+    "sources_of_one": {seen[0]: name for name, seen in CONFIG.moco_sources.items() if len(seen) == 1},
+    "schedules": moco_schedules(),
+    "queue": CONFIG.moco.queue,
+    "augmented": CONFIG.finetune.augment != "none",
+}
 
 
 localrules:
@@ -25,6 +48,7 @@ localrules:
     controls,
     subsets,
     advice,
+    decide,
     similarity_ranks,
     components,
 
@@ -144,7 +168,7 @@ rule claims:
     input:
         **EVIDENCE,
         similarity=["<run>/similarity/similarity.parquet"] if SIMILAR_DATASETS else [],
-        splits=[splits(name) for name in used_datasets(CONFIG)],
+        splits=[splits(name) for name in stored_datasets(CONFIG)],
         reference=[f"{HOME}/workflow/reference/{name}.csv" for name in ("table2", "table3")],
     output:
         **table_outputs("claims", "the paper's claims, tested"),
@@ -154,16 +178,8 @@ rule claims:
         ENVIRONMENT
     params:
         **EVIDENCE_PARAMS,
-        roles=source_roles(CONFIG),
-        sources=CONFIG.moco_sources,
-        natural=natural_datasets(CONFIG),
-        used=used_datasets(CONFIG),
-        pretrained_on=CONFIG.pretraining.images.split("+"),
-        # The targets on the paper's own data, and on phantoms like them.
-        papers=[target for target in CONFIG.targets if paper_tables([target])],
+        **DESIGN_PARAMS,
         like_papers=[name for name in CONFIG.targets if (name, CONFIG.datasets[name].adapter) in PAPER_TABLES],
-        # The similarity of datasets rests on one encoder, whose training is a matter of chance unless its weights are given.
-        network=CONFIG.similarity.network if is_trained(CONFIG, CONFIG.similarity.network) else "",
         margin=CONFIG.evaluation.margin,
         level=CONFIG.evaluation.level,
     message:
@@ -184,15 +200,7 @@ rule controls:
         ENVIRONMENT
     params:
         **EVIDENCE_PARAMS,
-        controls=CONFIG.controls.model_dump(),
-        percents={name: target.percents for name, target in CONFIG.targets.items()},
-        sources_of_one={seen[0]: name for name, seen in CONFIG.moco_sources.items() if len(seen) == 1},
-        # In what the trainings of a question differ.
-        datasets=stored_datasets(CONFIG),
-        images=CONFIG.pretraining.images,
-        schedules=moco_schedules(),
-        queue=CONFIG.moco.queue,
-        augmented=CONFIG.finetune.augment != "none",
+        **CONTROL_PARAMS,
         level=CONFIG.evaluation.level,
     message:
         "The controls: domain, size or compute"
@@ -225,6 +233,7 @@ rule advice:
         classes=estimate_files(["classes"]),
         splits=[splits(name) for name in learnt_datasets(CONFIG)],
         controls=["<run>/tables/controls.csv"] if has_controls(CONFIG) else [],
+        decide="<run>/tables/decide.csv",
     output:
         **table_outputs("advice", "what to do with a given number of labels"),
     log:
@@ -245,6 +254,33 @@ rule advice:
         "The advice: what to do with a given number of labels"
     script:
         "../scripts/advice.py"
+
+
+rule decide:
+    input:
+        **EVIDENCE,
+        tested=[splits(target, fold) for target in CONFIG.targets for fold in folds(CONFIG, target)],
+        # With them, the plan of more trainings counts the images of this run.
+        splits=[splits(name) for name in stored_datasets(CONFIG)],
+    output:
+        **table_outputs("decide", "what would decide what is undecided"),
+    log:
+        "<run>/logs/tables/decide.log",
+    conda:
+        ENVIRONMENT
+    params:
+        **EVIDENCE_PARAMS,
+        **DESIGN_PARAMS | CONTROL_PARAMS,
+        # The ways to train among which the advice chooses, and those of them that it leaves out.
+        choices=list(PAPER_SOURCES),
+        all_seen=seen_tests(CONFIG),
+        margin=CONFIG.evaluation.margin,
+        level=CONFIG.evaluation.level,
+        device=CONFIG.device,
+    message:
+        "What would decide what this run leaves undecided"
+    script:
+        "../scripts/decide.py"
 
 
 rule similarity_ranks:

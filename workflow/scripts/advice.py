@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import pandas as pd
+from decide import settling_text
 
 from moco_transfer.costs import EncoderTraining, encoder_cost, finetuning_cost
 from moco_transfer.errors import in_one_line
@@ -37,6 +38,7 @@ def main(inputs, outputs, params) -> None:
         else None,
         speed=logged_speed(Path(outputs.csv).parents[1] / "logs", params.ranks),
         device=params.device,
+        settle=settling_texts(pd.read_csv(inputs.decide).convert_dtypes(), ways),
     )
     write_tables(
         [(summary(advice), caption(advice, params.level)), *details(advice)], outputs, params.note, ways
@@ -77,6 +79,16 @@ def images_trained(
         cost = encoder_cost(of_source, images, row.n_labeled)
         costs.append(round(cost + finetuning_cost(row.mode, row.epochs, row.n_labeled, views)))
     return costs
+
+
+def settling_texts(records: pd.DataFrame, ways: pd.DataFrame) -> dict[tuple[str, str], str]:
+    """Return what would settle each undecided choice; ``records`` is the CSV of the decide table."""
+    asked = records[(records["kind"] == "advice") & (records["difference"] == "seen")]
+    found = {}
+    for target, percent in ways[["target", "percent"]].drop_duplicates().itertuples(index=False):
+        for row in asked[asked["cell"].str.startswith(f"{target} {percent}%: ")].to_dict("records"):
+            found[target, percent] = settling_text(row)
+    return found
 
 
 def rarer_patients(classes: pd.DataFrame) -> dict[str, dict[str, int]]:

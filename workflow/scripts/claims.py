@@ -1,9 +1,11 @@
 """The claims table: what the paper says, tested on this run and on the paper's own tables."""
 
+from collections.abc import Sequence
 from typing import Literal
 
 import pandas as pd
 
+from moco_transfer.data.labels import split_rows
 from moco_transfer.errors import in_one_line
 from moco_transfer.files import read_parquet
 from moco_transfer.report.names import left_out_note
@@ -25,17 +27,7 @@ def main(inputs, outputs, params) -> None:
     estimates, evidence = read_run(
         inputs.estimates, inputs.covariance, inputs.subsets, inputs.extra, params.seen, params.trained
     )
-    design = Design(
-        roles=params.roles,
-        datasets=params.sources,
-        images={
-            name: int(read_parquet(path)["split"].isin(params.pretrained_on).sum())
-            for name, path in zip(params.used, inputs.splits, strict=True)
-        },
-        natural=params.natural,
-        few={target: FEW_IN_THE_PAPER[target] for target in params.papers},
-        network=params.network,
-    )
+    design = read_design(params, inputs.splits)
     reference = read_reference(*inputs.reference)
     same = comparable(reference[reference["target"].isin(params.papers)], estimates)
     claims = claims_table(
@@ -60,6 +52,21 @@ def main(inputs, outputs, params) -> None:
         f"other trainings of them.{'' if shown == 'nothing' else PAPER_NOTE}{left_out_note(params.seen)}",
         params.note,
         claims,
+    )
+
+
+def read_design(params, splits: Sequence[str]) -> Design:
+    """Return the roles of the run's sources; ``splits`` are the files of ``params.datasets``, in the same order."""
+    return Design(
+        roles=params.roles,
+        datasets=params.seen_by_moco,
+        images={
+            name: len(split_rows(path, params.pretrained_on))
+            for name, path in zip(params.datasets, splits, strict=True)
+        },
+        natural=params.natural,
+        few={target: FEW_IN_THE_PAPER[target] for target in params.papers},
+        network=params.network,
     )
 
 

@@ -47,7 +47,7 @@ def main(inputs, outputs, params) -> None:
 def read_pretrainings(params, splits: Sequence[str]) -> Pretrainings:
     """Return what tells the MoCo trainings apart; ``splits`` are the files of ``params.datasets``, in the same order."""
     images = {
-        dataset: len(split_rows(path, params.images.split("+")))
+        dataset: len(split_rows(path, params.pretrained_on))
         for dataset, path in zip(params.datasets, splits, strict=True)
     }
     schedules = {name: Schedule.model_validate(each) for name, each in params.schedules.items()}

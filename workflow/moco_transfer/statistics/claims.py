@@ -84,8 +84,7 @@ def claims_table(
             found, published = _similarity_findings(similarity, design), {}
         else:
             claim = CLAIMS[number]
-            roles = [ROLE_NAMES[role] for role in claim.named if role in design.present()]
-            text, said = claim.text.format(_listed(roles)), claim.in_the_paper
+            text, said = claim_text(claim, design), claim.in_the_paper
             found = run_findings(claim, run, design, margin, level)
             published = _published_findings(number, reference, margin, level, same) if found else {}
         if not found:
@@ -97,6 +96,11 @@ def claims_table(
             rows.append(row | {f"paper_{name}": value for name, value in published.get(cell, BLANK).items()})
     columns = ["claim", "text", "cell", *NOT_RUN, "paper_text", *(f"paper_{name}" for name in BLANK)]
     return pd.DataFrame(rows, columns=columns)
+
+
+def claim_text(claim: Claim, design: Design) -> str:
+    """Return a claim in general words, about the roles that a run has; ``design`` holds those of which it has AUROCs."""
+    return claim.text.format(_listed([ROLE_NAMES[role] for role in claim.named if role in design.present()]))
 
 
 def not_asked(claims: pd.DataFrame, run: Evidence, design: Design) -> str:

@@ -26,6 +26,7 @@ from moco_transfer.statistics.evidence import (
     at_least,
     difference,
 )
+from moco_transfer.statistics.power import Statement
 
 # Mixtures and MoCo on just the labelled images take part only in the claims that name them.
 MOCO: Sequence[Role] = ("own", "other", "natural")
@@ -38,7 +39,8 @@ class Comparison:
 
     ``cells`` are the pairs of target and percentage that it is about. ``holds`` says whether the estimate agrees with the claim,
     however uncertain it is. p-values are NaN if no test is possible; ``remark`` then says why, and else of what the variance consists.
-    ``one_encoder`` names the sources of which there is only one trained encoder.
+    ``one_encoder`` names the sources of which there is only one trained encoder. ``contrast`` and ``statement`` say what was tested, if it
+    is one contrast.
     """
 
     name: str
@@ -51,6 +53,8 @@ class Comparison:
     p_against: float
     remark: str
     one_encoder: tuple[str, ...] = ()
+    contrast: Contrast | None = None
+    statement: Statement | None = None
 
 
 Contrasts = Iterator[tuple[str, Weights]]
@@ -92,6 +96,12 @@ def _equivalent(contrast: Contrast, margin: float) -> tuple[bool, float, float]:
     return abs(contrast.effect) < margin, within, outside
 
 
+def _statement(test: Test, margin: float) -> Statement:
+    """Return what ``test`` is to show."""
+    bounds = {_superior: (0.0, np.inf), _not_inferior: (-margin, np.inf), _equivalent: (-margin, margin)}
+    return Statement(*bounds[test])
+
+
 def _tested(contrasts: Callable[[Evidence, Design], Contrasts], test: Test = _superior) -> Comparisons:
     """Return a function that makes ``test`` on each of the ``contrasts`` whose estimates are known."""
 
@@ -107,6 +117,8 @@ def _tested(contrasts: Callable[[Evidence, Design], Contrasts], test: Test = _su
                     *test(contrast, margin),
                     _remark(contrast, any(key.source in evidence.encoders for key in weights)),
                     contrast.one_encoder,
+                    contrast,
+                    _statement(test, margin),
                 )
 
     return compare

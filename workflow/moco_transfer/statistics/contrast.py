@@ -23,6 +23,8 @@ class Contrast:
     share of their quantile that has those of the encoders: the scatter between encoders by the estimated variance. It is larger than
     the encoders' share of the variance, because their part is what remains of that scatter after the subsets' part is taken away. ``one_encoder`` names the sources of which
     there is one encoder only; how much another one would differ is unknown, so a statement is about these encoders.
+    ``n_subsets`` are averaged, and ``n_encoders`` is how many of each source they meet in turn; ``encoder_noise`` is what the subsets add
+    to the scatter between encoders (``power``).
     """
 
     effect: float
@@ -33,6 +35,9 @@ class Contrast:
     encoder_df: float = np.inf
     encoder_share: float = 0.0
     one_encoder: tuple[str, ...] = ()
+    n_subsets: int = 0
+    n_encoders: int = 1
+    encoder_noise: float = 0.0
 
     @property
     def variance(self) -> float:

@@ -30,7 +30,7 @@ import numpy as np
 import pandas as pd
 from scipy.special import ndtri
 
-from moco_transfer.config.experiment import NONE_LONGER
+from moco_transfer.config.experiment import LIMITED, LIMITED_STEPS, NONE_LONGER
 from moco_transfer.files import read_parquet
 from moco_transfer.statistics.components import FAIR, EncoderVariance, encoder_variance, scatter_within
 from moco_transfer.statistics.contrast import Contrast
@@ -224,9 +224,12 @@ class Evidence:
         met = {source: self._met(source, subsets) for source in profiles}
         one = tuple(source for source, of in met.items() if len(set(of)) == 1)
         varied = [source for source, of in met.items() if 1 < len(set(of)) < len(subsets)]
+        # MoCo on just the labelled images has an encoder for each subset, however many encoders other sources have.
+        replicated = [len(set(of)) for source, of in met.items() if source not in (LIMITED, LIMITED_STEPS)]
+        numbers = {"one_encoder": one, "n_subsets": n_averaged, "n_encoders": max([1, *replicated])}
         if not varied:
             scatter, df = scatter_within(own, np.zeros(len(own)))
-            return Contrast(effect, patients, scatter / n_averaged, df, one_encoder=one)
+            return Contrast(effect, patients, scatter / n_averaged, df, **numbers)
         encoders = met[varied[0]]
         scatter, df = scatter_within(own, encoders)
         # What an encoder adds counts by the share of the averaged subsets that meet it.
@@ -244,7 +247,8 @@ class Evidence:
             encoders=between,
             encoder_df=min(each.df for each in found),
             encoder_share=min(at_most / (within + between), 1.0) if at_most > 0 else 0.0,
-            one_encoder=one,
+            encoder_noise=at_most - between,
+            **numbers,
         )
 
     def pooled(
