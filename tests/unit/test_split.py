@@ -548,6 +548,6 @@ def test_every_fold_is_checked_before_packing(tmp_path):
     check(mixed)
     text = (tmp_path / "checked.txt").read_text()
     assert (
-        "at most 2 train, 3 validation, 5 test in fold 1; 2 train, 3 validation, 5 test in fold 2 images"
+        "at most 2 train, 3 validation, 5 test images in fold 1; 2 train, 3 validation, 5 test images in fold 2"
         in text
     )

@@ -130,11 +130,11 @@ def check_data(settings: stages.CheckData, *, index: list[Path], checked: Path) 
             check_moco_images(source, images)
         for sample, count in zip(settings.samples, needed, strict=True):
             check_sample(f"controls.size.{sample}", count, images)
-    counts = [", ".join(f"{sides[side]} {side}" for side in SPLITS) for sides in folds]
+    counts = [", ".join(f"{sides[side]} {side}" for side in SPLITS) + " images" for sides in folds]
     if len(folds) > 1:
         counts = [f"{count} in fold {number}" for number, count in enumerate(counts, 1)]
     found = "; ".join(counts)
-    write_text(checked, f"{dataset.name}: at most {found} images; unreadable images are not yet known\n")
+    write_text(checked, f"{dataset.name}: at most {found}; unreadable images are not yet known\n")
 
 
 def assign_splits(

@@ -80,8 +80,8 @@ def _what_it_is(card: ModelCard) -> list[str]:
     if folds > 1:
         lines += [
             "",
-            f"The run is a cross-validation with {folds} folds, and this is the network of fold 1. The images of one fold in {folds} did not "
-            "train it; they are its test images, and all numbers below are of that fold. A network trained on all images should be a "
+            f"The run is a cross-validation with {folds} folds, and this is the network of fold 1. One part in {folds} of the images did not "
+            "train it; these are its test images, and all numbers below are of that fold. A network trained on all images should be a "
             "little better, but nothing would be left to test it.",
         ]
     if card.way.get("may_have_seen"):
