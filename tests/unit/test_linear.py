@@ -232,6 +232,7 @@ def test_many_subsets_are_scored_as_single_jobs_are(embedded):
         "source": "chest",
         "average": "macro",
         "subsets": [4, 5],
+        "compared": [],
         "replicate": 1,
         "fold": 1,
     }
@@ -257,7 +258,7 @@ def test_many_subsets_are_scored_as_single_jobs_are(embedded):
 def test_views_without_augmentation_are_refused():
     optimizer = OPTIMIZERS["sgd"].model_dump()
     settings = {
-        "linear": {"epochs": 3, "views": 2},
+        "linear": {"recipe": None, "compared": [], "epochs": 3, "views": 2},
         "end_to_end": {"budgets": [1]},
         "optimizers": {"default": optimizer},
         "checkpoint": "last",
