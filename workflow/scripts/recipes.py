@@ -10,7 +10,7 @@ from moco_transfer.statistics.evidence import read_all
 
 CELL = ["target", "percent"]
 NAMES = {
-    "paper": "The paper's",
+    "paper": "The paper's recipe",
     "standardised": "Standardised features",
     "logistic": "Logistic regression",
 }
@@ -90,8 +90,8 @@ def changes(records: pd.DataFrame, own: str) -> str:
     for recipe, of_recipe in others.groupby("recipe", sort=False):
         cells, changed = len(of_recipe), int((~of_recipe["same_best"].astype(bool)).sum())
         parts.append(
-            f"With {recipe!r}, the best source is another one in {changed} of {cells} cells, and tau is {of_recipe['tau'].mean():.2f} "
-            "on average."
+            f"With {NAMES[recipe].lower()}, the best source is another one in {changed} of {cells} cells, and tau is "
+            f"{of_recipe['tau'].mean():.2f} on average."
         )
     return " ".join(parts)
 

@@ -154,15 +154,14 @@ def _trained_head(
 def _fitted_head(
     settings: stages.Linear, data: FinetuningData, views: np.ndarray, log: MetricsLog
 ) -> np.ndarray:
-    """Return the weights of a logistic regression on all ``views`` [views, n, width]; the log says its loss and each C."""
+    """Return the weights of a logistic regression on all ``views`` [views, n, width]; the log says its loss and prior variances."""
     labels = np.tile(data.labels[data.train], (len(views), 1))
     patients = np.tile(data.patients(data.train), len(views))
     inputs = np.concatenate(views)
     names = (settings.seed, *settings.stream)
-    weights, penalties = logistic_head(inputs, labels, patients, settings.task, names)
+    weights, variances = logistic_head(inputs, labels, patients, settings.task, names)
     loss, _ = LOSSES[settings.task](apply_head(inputs, weights), labels)
-    numbered = {f"c{number}": c for number, c in enumerate(penalties, start=1)}
-    log.epoch(epoch=1, loss=loss, **(numbered if len(penalties) > 1 else {"c": penalties[0]}))
+    log.epoch(epoch=1, loss=loss, **{f"variance{number}": each for number, each in enumerate(variances, 1)})
     return weights
 
 

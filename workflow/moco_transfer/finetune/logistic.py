@@ -16,11 +16,15 @@ import numpy as np
 from moco_transfer.config import Task
 from moco_transfer.seeds import stream
 
-CHOICES = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)
-"""The values of C, the inverse strength of the penalty, among which cross-validation chooses: as in scikit-learn, the loss is
-half the squared length of the weights plus C times the sum of the images' losses."""
-DEFAULT = 1e-2
-"""The C of a class that fewer than two patients have (or lack), so that nothing can be left out."""
+VARIANCES = (1.0, 3.0, 10.0, 30.0, 100.0)
+"""The strengths of the penalty among which cross-validation chooses, as prior variances of a logit.
+
+scikit-learn minimises half the squared length of the weights plus C times the sum of the images' losses: C is the variance of a
+normal prior of each weight. Standardised features have the variance 1, so a logit has the prior variance C times the number of
+features, and the same values suit narrow and wide features.
+"""
+DEFAULT = 10.0
+"""The variance if fewer than two classes have two patients, so that nothing can be left out."""
 FOLDS = 5
 CONSTANT = 1e-6
 """A feature whose standard deviation is a smaller share of its largest value is constant, up to the rounding of float32."""
@@ -57,11 +61,11 @@ def logistic_head(
     task: Task,
     names: Sequence[int | str],
 ) -> tuple[np.ndarray, list[float | None]]:
-    """Return the weights of a head, float64 [1 + width, classes] with the bias in row 0, and the C of each regression in it.
+    """Return the weights of a head, float64 [1 + width, classes] with the bias in row 0, and the prior variance of each regression in it.
 
-    A multilabel head is one regression per class, each with its own C, on the images whose label is known. If all of them have
+    A multilabel head is one regression per class, each with its own penalty, on the images whose label is known. If all of them have
     one value, or there are none, the class gets a constant logit: that of its share of positives by Laplace's rule, (positives +
-    1) / (images + 2), and it has no C (None). A multiclass head is one multinomial regression on the classes that occur; another class
+    1) / (images + 2), and it has no variance (None). A multiclass head is one multinomial regression on the classes that occur; another class
     gets a constant output, with which its probability is at most 1 / (images + 2), again as by Laplace's rule.
 
     Parameters
@@ -77,8 +81,8 @@ def logistic_head(
         answers = labels.argmax(axis=1)
         found = np.unique(answers)
         weights[0] = np.log(len(found) / (n + 1))
-        weights[:, found], c = _regression(features, answers, patients, names)
-        return weights, [c]
+        weights[:, found], variance = _regression(features, answers, patients, names)
+        return weights, [variance]
     chosen = []
     for number, column in enumerate(labels.T):
         known = ~np.isnan(column)
@@ -87,26 +91,26 @@ def logistic_head(
             weights[0, number] = np.log((answers.sum() + 1) / (len(answers) - answers.sum() + 1))
             chosen.append(None)
             continue
-        both, c = _regression(features[known], answers, patients[known], [*names, number])
+        both, variance = _regression(features[known], answers, patients[known], [*names, number])
         weights[:, number] = both[:, 1] - both[:, 0]
-        chosen.append(c)
+        chosen.append(variance)
     return weights, chosen
 
 
 def _regression(
     features: np.ndarray, answers: np.ndarray, patients: np.ndarray, names: Sequence[int | str]
 ) -> tuple[np.ndarray, float | None]:
-    """Return the weights of a regression with the C that cross-validation chooses, [1 + width, classes in ``answers``], and C."""
+    """Return the weights [1 + width, classes in ``answers``] of a regression, and the prior variance that cross-validation chooses."""
     if len(np.unique(answers)) == 1:
         return np.zeros((1 + features.shape[1], 1)), None
-    c = chosen_penalty(features, answers, patients, names)
-    return next(_path(features, answers, [c])), c
+    variance = chosen_variance(features, answers, patients, names)
+    return next(_path(features, answers, [variance])), variance
 
 
-def chosen_penalty(
+def chosen_variance(
     features: np.ndarray, answers: np.ndarray, patients: np.ndarray, names: Sequence[int | str]
 ) -> float:
-    """Return the C with the smallest log-loss on patients that were left out, summed over the folds; of equal ones, the smallest C.
+    """Return the prior variance with the smallest log-loss on patients that were left out, summed over the folds.
 
     The log-loss is what the regression minimises. It is defined if a fold has a single class, which is usual with few labels and
     leaves no AUROC, and it uses every image, so that it varies less. Classes are spread evenly over the folds as far as whole
@@ -127,32 +131,32 @@ def chosen_penalty(
         shuffle=True,
         random_state=int(stream(*names, "folds").integers(2**32)),
     )
-    losses = np.zeros(len(CHOICES))
+    losses = np.zeros(len(VARIANCES))
     for train, left_out in folds.split(features, answers, patients):
         # All patients of a class may be in one fold, because each has images of several classes.
         if len(np.unique(answers[train])) < len(shared):
             continue
         position = np.searchsorted(shared, answers[left_out])
-        for number, weights in enumerate(_path(features[train], answers[train], CHOICES)):
+        for number, weights in enumerate(_path(features[train], answers[train], VARIANCES)):
             outputs = features[left_out] @ weights[1:] + weights[0]
             losses[number] -= np.take_along_axis(
                 log_softmax(outputs, axis=1), position[:, None], axis=1
             ).sum()
-    return CHOICES[int(losses.argmin())] if losses.any() else DEFAULT
+    return VARIANCES[int(losses.argmin())] if losses.any() else DEFAULT
 
 
-def _path(features: np.ndarray, answers: np.ndarray, penalties: Sequence[float]) -> Iterator[np.ndarray]:
-    """Yield the weights [1 + width, classes in ``answers``] for each of the ``penalties``; each fit starts from the one before."""
+def _path(features: np.ndarray, answers: np.ndarray, variances: Sequence[float]) -> Iterator[np.ndarray]:
+    """Yield the weights [1 + width, classes in ``answers``] for each of the prior ``variances``; each fit starts from the one before."""
     # Imported here, because it takes seconds, and the heads of the paper's recipe do without.
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.linear_model import LogisticRegression
 
     model = LogisticRegression(solver="lbfgs", tol=1e-6, max_iter=2000, warm_start=True)
-    for c in penalties:
+    for variance in variances:
         with warnings.catch_warnings():
             # So near the optimum, rounding may end the last line search; the head is as good.
             warnings.simplefilter("ignore", ConvergenceWarning)
-            model.set_params(C=c).fit(features, answers)
+            model.set_params(C=variance / features.shape[1]).fit(features, answers)
         weights = np.concatenate([model.intercept_[:, None], model.coef_], axis=1).T
         # Of two classes, scikit-learn gives the difference.
         yield np.concatenate([-weights / 2, weights / 2], axis=1) if weights.shape[1] == 1 else weights.copy()
