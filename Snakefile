@@ -34,6 +34,7 @@ report: "workflow/report/workflow.rst"
 
 onstart:
     require_gpus(workflow.dag.needrun_jobs())
+    say_recipe()
 
 
 onsuccess:

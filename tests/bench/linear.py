@@ -128,6 +128,7 @@ def write_inputs(target: Target, folder: Path) -> None:
 def linear_settings(target: Target, epochs: int) -> stages.Linear:
     """Return the settings of the linear heads of ``target``."""
     return stages.Linear(
+        recipe="paper",
         uncertain="zero",
         optimizer=target.optimizer,
         checkpoint="last",

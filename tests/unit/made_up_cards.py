@@ -107,6 +107,7 @@ def model_card(
             "moco": {"queue": 1024},
             "pretraining": {"images": "train"},
             "schedules": {"chest": {"epochs": 123}, "spine": {"epochs": 45}},
+            "recipe": "paper",
             "finetune": {
                 "linear": {"epochs": 50, "views": 1},
                 "augment": "chexclusion",

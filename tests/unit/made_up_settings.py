@@ -41,7 +41,7 @@ PRETRAIN = stages.Pretrain(
 )
 EMBED = stages.Embed(crop=32, views=1, augment="chexclusion", seed=1, stream=["test"])
 _FINETUNE = {"uncertain": "zero", "checkpoint": "last", "average": "weighted", "seed": 1, "stream": ["test"]}
-LINEAR = stages.Linear(**_FINETUNE, optimizer=OPTIMIZERS["sgd"], epochs=3)
+LINEAR = stages.Linear(**_FINETUNE, recipe="paper", optimizer=OPTIMIZERS["sgd"], epochs=3)
 END_TO_END = stages.EndToEnd(
     **_FINETUNE,
     crop=32,

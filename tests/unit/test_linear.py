@@ -220,7 +220,19 @@ def test_the_best_epoch_needs_validation_images_with_both_values(tmp_path):
         target.linear(checkpoint="best")
 
 
-def test_many_subsets_are_scored_as_single_jobs_are(embedded):
+@pytest.mark.parametrize("recipe", ["standardised", "logistic"])
+def test_a_kept_head_acts_on_the_features_themselves_whatever_the_recipe(embedded, recipe):
+    features = 7 * np.load(embedded.features) + 3
+    write_array(features, embedded.features)
+    logits = embedded.linear(recipe=recipe, checkpoint="best")
+    head, about = read_tensors(embedded.folder / "head.safetensors")
+    np.testing.assert_allclose(features[SCORED] @ head["weight"].T + head["bias"], logits, atol=1e-5)
+    assert ("scikit-learn" in about["versions"]) == (recipe == "logistic")
+    assert len(pd.read_csv(embedded.folder / "metrics.csv")) == (1 if recipe == "logistic" else LINEAR.epochs)
+
+
+@pytest.mark.parametrize("compared", [[], ["standardised", "logistic"]])
+def test_many_subsets_are_scored_as_single_jobs_are(embedded, compared):
     subsets = [("10", 4, [4, 9, 2]), ("10", 5, [1, 0, 20]), ("50", 4, TRAIN)]
     rows = [
         pd.DataFrame({"percent": percent, "subset": number, "row": rows}) for percent, number, rows in subsets
@@ -232,6 +244,7 @@ def test_many_subsets_are_scored_as_single_jobs_are(embedded):
         "source": "chest",
         "average": "macro",
         "subsets": [4, 5],
+        "compared": compared,
         "replicate": 1,
         "fold": 1,
     }
@@ -245,10 +258,12 @@ def test_many_subsets_are_scored_as_single_jobs_are(embedded):
         aurocs=embedded.folder / "aurocs.parquet",
     )
     found = pd.read_parquet(embedded.folder / "aurocs.parquet")
-    assert found[["percent", "subset"]].to_records(index=False).tolist() == [("10", 4), ("10", 5), ("50", 4)]
-    for (percent, number, rows), auroc in zip(subsets, found["auroc"], strict=True):
+    jobs = [(*subset, recipe) for subset in subsets for recipe in ("paper", *compared)]
+    names = found[["percent", "subset", "recipe"]].to_records(index=False).tolist()
+    assert names == [(percent, number, recipe) for percent, number, _, recipe in jobs]
+    for (percent, number, rows, recipe), auroc in zip(jobs, found["auroc"], strict=True):
         write_subset(embedded.subset, rows)
-        logits = embedded.linear(stream=["linear", "spine", percent, number])[4:]
+        logits = embedded.linear(recipe=recipe, stream=["linear", "spine", percent, number])[4:]
         labels = read_targets(embedded.store / "index.parquet", "zero")[1][26:]
         expected = [roc_auc_score(labels[:, k], logits[:, k]) for k in range(3) if 0 < labels[:, k].sum() < 4]
         assert auroc == pytest.approx(np.mean(expected))
@@ -257,7 +272,7 @@ def test_many_subsets_are_scored_as_single_jobs_are(embedded):
 def test_views_without_augmentation_are_refused():
     optimizer = OPTIMIZERS["sgd"].model_dump()
     settings = {
-        "linear": {"epochs": 3, "views": 2},
+        "linear": {"recipe": None, "compared": [], "epochs": 3, "views": 2},
         "end_to_end": {"budgets": [1]},
         "optimizers": {"default": optimizer},
         "checkpoint": "last",

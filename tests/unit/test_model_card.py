@@ -97,6 +97,24 @@ def test_a_card_says_what_was_trained_on_what(source, mode):
     )
 
 
+@pytest.mark.parametrize("mode", ["linear", "end_to_end"])
+@pytest.mark.parametrize("recipe", ["paper", "standardised", "logistic"])
+def test_a_card_says_how_a_linear_head_was_fitted(recipe, mode):
+    card = model_card(mode=mode)
+    text = page(replace(card, facts=card.facts | {"recipe": recipe}))
+    fitted = recipe == "logistic" and mode == "linear"
+    assert (
+        ("| optimiser |" in text)
+        == ("| epochs |" in text)
+        == ("was trained for" in text or mode != "linear")
+        == (not fitted)
+    )
+    assert (
+        ("logistic regression, L2 penalty" in text) == ("was fitted to 60 labelled images" in text) == fitted
+    )
+    assert ("| features | standardised" in text) == (recipe != "paper" and mode == "linear")
+
+
 def test_a_card_warns_of_what_must_be_known():
     closed = page(model_card(shareable=False))
     assert "may not be shared: A &amp; B &lt;spines&gt; and Chests." in closed

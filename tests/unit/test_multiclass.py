@@ -155,7 +155,7 @@ def test_more_subsets_are_scored_as_the_job_is(target):
     predictions = run_linear(target, stream=["linear", "t", "40", 4])
     pd.DataFrame({"percent": "40", "subset": 4, "row": TRAIN}).to_parquet(target.folder / "subsets.parquet")
     settings = changed(LINEAR, task="multiclass", stream=["linear", "t"]).model_dump()
-    settings |= {"target": "t", "source": "none", "subsets": [4], "replicate": 1, "fold": 1}
+    settings |= {"target": "t", "source": "none", "subsets": [4], "compared": [], "replicate": 1, "fold": 1}
     linear_subsets(
         stages.LinearSubsets.model_validate(settings),
         features=target.folder / "features.npy",

@@ -58,6 +58,7 @@ def test_a_folder_with_a_table_becomes_a_configuration_that_runs(here, capsys):
     assert (target.percents, target.limited) == (["30", "50", "100"], ["50"])  # of 72 images
     assert made.config.evaluation.unit == "patient"
     assert made.config.device == "cpu"
+    assert (made.config.linear_recipe, made.config.compared_recipes) == ("logistic", ["paper"])
     assert "120 images of 40 patients" in made.out
     assert "72 train, 24 validation, 24 test" in made.out
     assert not list(Path.cwd().glob("*.csv"))
@@ -334,7 +335,7 @@ def test_the_size_fits_the_machine(here, capsys, monkeypatch):
     monkeypatch.setattr("moco_transfer.new.command.this_machine", lambda: choose.Machine(8, 64_000, 24_000))
     made = make(capsys, here / "s")
     assert made.raw["uses"] == ["protocol.yaml", "size/small-gpu.yaml"]
-    assert made.config.device == "cuda"
+    assert made.config.device == "cuda" and made.config.linear_recipe == "logistic"
     monkeypatch.setattr("moco_transfer.new.choose.IMAGES_FOR_PAPER", 100)
     assert make(capsys, here / "s", "--force").raw["uses"][1] == "size/paper.yaml"
 

@@ -134,7 +134,8 @@ def test_table_1_of_the_papers_configuration_is_the_papers():
     titles = {name: dataset.title for name, dataset in paper.datasets.items()}
     schedules = {name: paper.pretraining.schedule(name).model_dump() for name in paper.sources}
     optimizers = {name: paper.finetune.optimizer(name).model_dump() for name in paper.targets}
-    table = hyperparameters(paper.model_dump() | {"schedules": schedules, "optimizers": optimizers}, titles)
+    config = paper.model_dump() | {"schedules": schedules, "optimizers": optimizers, "recipe": "paper"}
+    table = hyperparameters(config, titles)
     joint = table["Dataset"].str.contains("+", regex=False)
     assert table[~joint].agg("|".join, axis=1).tolist() == [
         "MoCo pretraining|VinDr-SpineXR|500|64|0.002|SGD (Weight Decay=1e-4, momentum=0.9)|Cosine Annealing",
@@ -143,6 +144,14 @@ def test_table_1_of_the_papers_configuration_is_the_papers():
         "Finetuning|MIMIC-CXR|25, 50, 100, 200|48|0.0005|Adam|Cosine Annealing",
     ]
     assert table.loc[joint, ["Experiment", "Epochs"]].to_numpy().tolist() == [["MoCo pretraining", "100"]]
+
+    for recipe, said in {
+        "standardised": "Linear finetuning, standardised features|MIMIC-CXR|100|48|0.0005|Adam|Cosine Annealing",
+        "logistic": "Linear finetuning|MIMIC-CXR||||Logistic regression (L2, C by cross-validation), standardised features|",
+    }.items():
+        other = hyperparameters(config | {"recipe": recipe}, titles)
+        assert len(other) == len(table) + 2
+        assert other.agg("|".join, axis=1).iloc[-1] == said
 
 
 @pytest.fixture

@@ -35,6 +35,8 @@ def test_the_demo_plans_every_rule(tmp_path):
     assert (counts["end_to_end"], counts["end_to_end_kept"], counts["model"]) == (17, 17, 4)
     assert (counts["pretrain"], counts["pretrain_subset"], counts["pretrain_sample"]) == (3, 4 + 2, 1)
     assert (counts["linear_subsets"], counts["controls"], counts["subsets"]) == (5 * 2, 1, 1)
+    # One for each encoder of four sources on two targets, and the subsets of each target in one file.
+    assert (counts["linear_recipes"], counts["own_subsets"], counts["recipes"]) == (2 * 4 * 2, 2, 1)
     assert counts["figure_epochs"] == 2 and counts["table_aurocs"] == 2
 
 

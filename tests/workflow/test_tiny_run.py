@@ -59,7 +59,8 @@ def test_every_figure_and_table_is_there_and_opens(finished):
         assert "Phantom data" in (results / f"figures/{name}.svg").read_text()
     for name in (
         *("table1", "encoders", "table2", "table3", "classes", "claims"),
-        *("advice", "decide", "budgets", "components", "controls", "subsets", "similarity_ranks"),
+        *("advice", "decide", "budgets", "components", "controls", "subsets", "recipes"),
+        "similarity_ranks",
     ):
         assert len(pd.read_csv(results / f"tables/{name}.csv")) > 0
         for kind in ("md", "tex", "html"):
@@ -89,6 +90,17 @@ def test_every_cell_is_estimated(finished):
         chosen = table[(table["mode"] == "end_to_end") & table["selected"]]["source"]
         assert chosen.is_unique and set(chosen) == paper | end_to_end_alone
         assert table["auroc"].between(0, 1).all() and (table["lower"] <= table["upper"]).all()
+
+
+def test_the_recipes_table_holds_the_runs_own_aurocs(finished):
+    """It draws the subsets and trains the heads again."""
+    found = pd.read_csv(finished / "results/tiny/tables/recipes.csv", dtype={"percent": str})
+    assert set(found["recipe"]) == {"paper", "standardised", "logistic"}
+    for target, own in found[found["recipe"] == "paper"].groupby("target"):
+        estimates = pd.read_parquet(finished / f"results/tiny/evaluate/{target}/estimates.parquet")
+        linear = estimates[estimates["mode"] == "linear"].set_index("source")["auroc"]
+        assert own["auroc"].to_numpy() == pytest.approx(linear[own["source"]].to_numpy(), abs=1e-12)
+        assert set(own["source"]) == {"none", "spine", "chest", "spine+chest", "grey"}
 
 
 def check_model(finished, folder):

@@ -321,6 +321,22 @@ def extra_subsets(config: Config) -> range:
     return range(config.n_subsets + 1, config.controls.subsets + 1)
 
 
+def recipe_remark(config: Config) -> str:
+    """Return what the recipe of linear finetuning means if the encoders have several architectures, or nothing."""
+    chosen, names = config.finetune.linear.recipe, ", ".join(config.architectures)
+    if len(config.architectures) == 1 or chosen in ("standardised", "logistic"):
+        return ""
+    if chosen is None:
+        return (
+            f"Linear finetuning is logistic regression, because the encoders have several architectures ({names}) and so features of "
+            "several scales; finetune.linear.recipe may say otherwise."
+        )
+    return (
+        f"finetune.linear.recipe is paper, whose result depends on the scale of the features, and the encoders have several "
+        f"architectures ({names}): part of the differences between them will be differences in scale. Set it to null or to logistic."
+    )
+
+
 def control_sources(config: Config) -> list[str]:
     """Return the sources that explain the results of others; nobody would train a model for use this way."""
     return [*config.controls.size, LIMITED_STEPS, NONE_LONGER]
@@ -390,4 +406,5 @@ def table_names(config: Config) -> list[str]:
         *(["controls"] if has_controls(config) else []),
         *(["similarity_ranks"] if has_ranked_sources(config) else []),
         *(["subsets"] if extra_subsets(config) else []),
+        *(["recipes"] if config.compared_recipes else []),
     ]

@@ -41,6 +41,7 @@ from moco_transfer.experiment import (
     folds,
     kept_models,
     pretrainings,
+    recipe_remark,
     replicate_of,
     replicates,
     similar_datasets,
@@ -146,6 +147,7 @@ class _Jobs:
             for _ in folds(self.config, name):
                 yield from [Job("subset")] * drawn
                 yield from [Job("extra_subsets")] * bool(extra_subsets(self.config))
+                yield from [Job("own_subsets")] * bool(self.config.compared_recipes)
         yield from [Job("size_sample")] * len(self.config.controls.size)
 
     def encoders(self) -> Iterator[Job]:
@@ -227,18 +229,28 @@ class _Jobs:
             yield Job(rule, forward=rows, size=4 * rows * network_size(self.config, source)[0])
 
     def linear(self, target: str) -> Iterator[Job]:
-        epochs, batch = self.config.finetune.linear.epochs, self.config.finetune.optimizer(target).batch
+        config = self.config
+        epochs, batch = config.finetune.linear.epochs, config.finetune.optimizer(target).batch
         steps = {
             percent: epochs * _epoch_steps(self.labelled(target, percent), batch)
-            for percent in self.config.targets[target].percents
+            for percent in config.targets[target].percents
         }
-        for job in finetuning_jobs(self.config, target, ["linear"]):
-            yield Job("linear", steps[job.percent], size=self.prediction_bytes(target))
-        for source in self.shared_encoders:
-            met = Counter(replicate_of(self.config, source, subset) for subset in extra_subsets(self.config))
-            for extra in met.values():
-                job = Job("linear_subsets", extra * sum(steps.values()))
-                yield from [job] * len(folds(self.config, target))
+        # A logistic regression takes no steps.
+        trained, *compared = (
+            recipe != "logistic" for recipe in (config.linear_recipe, *config.compared_recipes)
+        )
+        for job in finetuning_jobs(config, target, ["linear"]):
+            yield Job("linear", trained * steps[job.percent], size=self.prediction_bytes(target))
+        on_subsets = {"linear_subsets": (self.shared_encoders, extra_subsets(config), trained)}
+        if compared:
+            own = range(1, config.n_subsets + 1)
+            on_subsets["linear_recipes"] = (config.sources, own, sum([trained, *compared]))
+        for rule, (sources, subsets, heads) in on_subsets.items():
+            for source in sources:
+                met = Counter(replicate_of(config, source, subset) for subset in subsets)
+                for count in met.values():
+                    job = Job(rule, heads * count * sum(steps.values()))
+                    yield from [job] * len(folds(config, target))
 
     def end_to_end(self, target: str) -> Iterator[Job]:
         settings, batch = self.config.finetune, self.config.finetune.optimizer(target).batch
@@ -369,7 +381,9 @@ def plan_text(config: Config, images_per_second: float | None = None) -> str:
         "Disk: joining the shards of a dataset temporarily takes twice its space. Releases, logs, figures "
         "and the states of unfinished trainings come on top.",
     ]
-    networks = {architecture(config, name) for name in config.encoders}
+    if remark := recipe_remark(config):
+        lines.append(remark)
+    networks = set(config.architectures)
     if len(networks) > 1:
         lines.append(f"Hours: one speed stands for all networks ({', '.join(sorted(networks))}).")
     if unknown := networks - NETWORK_SIZES.keys():

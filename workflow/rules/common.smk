@@ -43,6 +43,7 @@ from moco_transfer.experiment import (
     kept_models,
     learnt_datasets,
     pretrainings,
+    recipe_remark,
     replicate_of,
     replicates,
     result_tables,
@@ -207,6 +208,12 @@ def require_gpus(jobs):
             sys.exit(found.stderr.strip())
 
 
+def say_recipe():
+    """Print what the recipe of linear finetuning means for encoders of several architectures."""
+    if remark := recipe_remark(CONFIG):
+        print(remark, file=sys.stderr)
+
+
 def say_what_to_read():
     """Print the result that a person reads first, once it is there: the advice, or before it the data cards."""
     results = Path(f"results/{CONFIG.run}")
@@ -287,10 +294,10 @@ def embedded_subsets(wildcards):
     return subset_files(wildcards.target, fold=wildcards.fold) + extra
 
 
-def met_subsets(wildcards):
-    """Return the additional labelled subsets that meet an encoder."""
+def met_subsets(wildcards, subsets):
+    """Return those of the labelled ``subsets`` that meet an encoder."""
     source, replicate = wildcards.source, int(wildcards.replicate)
-    return [subset for subset in EXTRA_SUBSETS if replicate_of(CONFIG, source, subset) == replicate]
+    return [subset for subset in subsets if replicate_of(CONFIG, source, subset) == replicate]
 
 
 def subset_index(wildcards):
@@ -363,6 +370,17 @@ def extra_subset_aurocs():
         for target in CONFIG.targets
         for source in SHARED_SOURCES
         for replicate in sorted({replicate_of(CONFIG, source, subset) for subset in EXTRA_SUBSETS})
+        for fold in folds(CONFIG, target)
+    ]
+
+
+def recipe_aurocs():
+    """Return the AUROCs of linear heads by several recipes."""
+    return [
+        f"<run>/recipes/linear/{target}/{source}/replicate{replicate}/fold{fold}.parquet"
+        for target in CONFIG.targets
+        for source in CONFIG.sources
+        for replicate in replicates(CONFIG, source)
         for fold in folds(CONFIG, target)
     ]
 

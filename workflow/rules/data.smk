@@ -233,21 +233,26 @@ rule extra_subsets:
     conda:
         ENVIRONMENT
     params:
-        settings=as_json(
-            lambda wildcards: stages.DrawExtraSubsets(
-                uncertain=subset_labels(wildcards),
-                percents=CONFIG.targets[wildcards.target].percents,
-                subsets=list(EXTRA_SUBSETS),
-                sampling=CONFIG.subset_sampling,
-                seed=CONFIG.seed,
-            )
-        ),
+        settings=as_json(lambda wildcards: subsets_in_one_file(wildcards, EXTRA_SUBSETS)),
         version=1,
     message:
         "Drawing more subsets of the {wildcards.target} training labels"
     shell:
         "exec python -m moco_transfer extra-subsets --settings {params.settings:q} --index {input.index:q}"
         " --splits {input.splits:q} --subsets {output:q} > {log:q} 2>&1"
+
+
+# The run's own subsets in one file, to compare recipes of linear finetuning on them.
+use rule extra_subsets as own_subsets with:
+    output:
+        "<run>/recipes/subsets/{target}/fold{fold}.parquet",
+    log:
+        "<run>/logs/recipes/subsets/{target}/fold{fold}.log",
+    params:
+        settings=as_json(lambda wildcards: subsets_in_one_file(wildcards, SUBSETS)),
+        version=1,
+    message:
+        "Collecting the subsets of the {wildcards.target} training labels"
 
 
 rule size_sample:

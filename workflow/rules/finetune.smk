@@ -80,8 +80,7 @@ rule linear:
     params:
         settings=as_json(
             lambda wildcards: stages.Linear(
-                epochs=CONFIG.finetune.linear.epochs,
-                **finetuning(
+                **linear_finetuning(
                     wildcards, ["linear", wildcards.target, wildcards.percent, int(wildcards.subset)]
                 ),
             )
@@ -113,18 +112,7 @@ rule linear_subsets:
     resources:
         runtime=minutes(240),
     params:
-        settings=as_json(
-            lambda wildcards: stages.LinearSubsets(
-                target=wildcards.target,
-                source=wildcards.source,
-                subsets=met_subsets(wildcards),
-                replicate=int(wildcards.replicate),
-                fold=int(wildcards.fold),
-                epochs=CONFIG.finetune.linear.epochs,
-                **finetuning(wildcards, ["linear", wildcards.target])
-                | {"average": CONFIG.evaluation.average},
-            )
-        ),
+        settings=as_json(lambda wildcards: linear_on_subsets(wildcards, EXTRA_SUBSETS)),
         version=1,
     message:
         "Training linear heads on more subsets: {wildcards.target}, {wildcards.source}"
@@ -132,6 +120,25 @@ rule linear_subsets:
         "exec python -m moco_transfer linear-subsets --settings {params.settings:q} --features {input.features:q}"
         " --rows {input.rows:q} --index {input.index:q} --splits {input.splits:q} --subsets {input.subsets:q}"
         " --aurocs {output:q} > {log:q} 2>&1"
+
+
+# The run's own subsets again, with the other recipes as well.
+use rule linear_subsets as linear_recipes with:
+    input:
+        features="<run>/embed/{source}/replicate{replicate}/{target}/fold{fold}/features.npy",
+        rows="<run>/embed/{source}/replicate{replicate}/{target}/fold{fold}/rows.npy",
+        index="<data>/{target}/store/index.parquet",
+        splits="<run>/splits/{target}/fold{fold}.parquet",
+        subsets="<run>/recipes/subsets/{target}/fold{fold}.parquet",
+    output:
+        "<run>/recipes/linear/{target}/{source}/replicate{replicate}/fold{fold}.parquet",
+    log:
+        "<run>/logs/recipes/linear/{target}/{source}/replicate{replicate}/fold{fold}.log",
+    params:
+        settings=as_json(lambda wildcards: linear_on_subsets(wildcards, SUBSETS, CONFIG.compared_recipes)),
+        version=1,
+    message:
+        "Training linear heads by several recipes: {wildcards.target}, {wildcards.source}"
 
 
 rule end_to_end:

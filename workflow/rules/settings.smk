@@ -124,6 +124,30 @@ def finetuning(wildcards, stream):
     }
 
 
+def linear_finetuning(wildcards, stream, compared=()):
+    """Return what the settings of linear heads share, by the run's recipe and those that are ``compared`` with it."""
+    recipe = CONFIG.linear_recipe
+    shared = finetuning(wildcards, stream) | {"recipe": recipe, "epochs": CONFIG.finetune.linear.epochs}
+    # A logistic regression takes no steps and has no epochs to choose from.
+    if {recipe, *compared} == {"logistic"}:
+        shared |= {"optimizer": None, "checkpoint": "last", "average": None}
+    return shared
+
+
+def linear_on_subsets(wildcards, subsets, compared=()):
+    """Return the settings of linear heads on those of the ``subsets`` that meet an encoder."""
+    return stages.LinearSubsets(
+        target=wildcards.target,
+        source=wildcards.source,
+        subsets=met_subsets(wildcards, subsets),
+        replicate=int(wildcards.replicate),
+        fold=int(wildcards.fold),
+        compared=compared,
+        **linear_finetuning(wildcards, ["linear", wildcards.target], compared)
+        | {"average": CONFIG.evaluation.average},
+    )
+
+
 def dataset_of(wildcards):
     """Return the configuration of the dataset that a rule works on."""
     return CONFIG.datasets[wildcards.get("dataset") or wildcards.target]
@@ -181,6 +205,16 @@ def subset_labels(wildcards):
     return dataset_of(wildcards).labels.uncertain if CONFIG.subset_sampling == "stratified" else "zero"
 
 
+def subsets_in_one_file(wildcards, subsets):
+    return stages.DrawExtraSubsets(
+        uncertain=subset_labels(wildcards),
+        percents=CONFIG.targets[wildcards.target].percents,
+        subsets=list(subsets),
+        sampling=CONFIG.subset_sampling,
+        seed=CONFIG.seed,
+    )
+
+
 def stored_pixels(wildcards):
     """Return the settings of a dataset's store; those that change no pixel are fixed."""
     return dataset_of(wildcards).store.model_copy(update={"max_quarantined": 0.01, "shards": 1})
@@ -217,6 +251,7 @@ def model_facts(wildcards):
             "pretraining": CONFIG.pretraining.model_dump(include={"images"}),
             "schedules": moco_schedules(),
             "finetune": CONFIG.finetune.model_dump(exclude={"optimizers"}),
+            "recipe": CONFIG.linear_recipe,
             "optimizer": target_optimizers()[target],
             "evaluation": CONFIG.evaluation.model_dump(include={"average", "percentiles", "unit"}),
             # The datasets that may show in the weights, and whether their images are generated or may be shared.

@@ -47,6 +47,7 @@ localrules:
     claims,
     controls,
     subsets,
+    recipes,
     advice,
     decide,
     similarity_ranks,
@@ -63,7 +64,8 @@ rule table1:
     params:
         **RESULT_PARAMS,
         config=CONFIG.model_dump(include={"targets", "moco", "finetune"})
-        | {"sources": CONFIG.moco_sources, "schedules": moco_schedules(), "optimizers": target_optimizers()},
+        | {"sources": CONFIG.moco_sources, "schedules": moco_schedules(), "optimizers": target_optimizers()}
+        | {"recipe": CONFIG.linear_recipe},
     message:
         "Table 1: hyperparameters"
     script:
@@ -225,6 +227,25 @@ rule subsets:
         "The scatter between labelled subsets"
     script:
         "../scripts/subsets.py"
+
+
+rule recipes:
+    input:
+        recipe_aurocs(),
+    output:
+        **table_outputs("recipes", "does the recipe of linear finetuning decide?"),
+    log:
+        "<run>/logs/tables/recipes.log",
+    conda:
+        ENVIRONMENT
+    params:
+        **RESULT_PARAMS,
+        recipe=CONFIG.linear_recipe,
+        sources=PAPER_SOURCES,
+    message:
+        "Recipes of linear finetuning: the order of the sources"
+    script:
+        "../scripts/recipes.py"
 
 
 rule advice:

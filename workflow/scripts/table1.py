@@ -26,9 +26,9 @@ def main(outputs, params) -> None:
 def hyperparameters(config: Mapping[str, Any], titles: Mapping[str, str]) -> pd.DataFrame:
     """Return one row per training, in the paper's columns and wording.
 
-    ``config`` holds the sections sources, targets, moco and finetune, and the schedules and optimizers by source and target. Unlike in the paper, a
-    source of several datasets has a row as well. As in the paper, finetuning rows list the end-to-end
-    budgets.
+    ``config`` holds the sections sources, targets, moco and finetune, the schedules and optimizers by source and target, and the recipe of
+    linear finetuning. Unlike in the paper, a source of several datasets has a row as well. As in the paper, finetuning rows list the
+    end-to-end budgets; linear finetuning has rows of its own if it is done in another way.
     """
     moco, finetune, rows = config["moco"], config["finetune"], []
     sgd = _optimizer_text("sgd", moco["weight_decay"], moco["sgd_momentum"])
@@ -42,6 +42,14 @@ def hyperparameters(config: Mapping[str, Any], titles: Mapping[str, str]) -> pd.
         training = config["optimizers"][target]
         optimizer = _optimizer_text(training["name"], training["weight_decay"], training["momentum"])
         rows.append(_row("Finetuning", titles[target], budgets, training, optimizer))
+        if config["recipe"] == "standardised":
+            epochs = str(finetune["linear"]["epochs"])
+            rows.append(
+                _row("Linear finetuning, standardised features", titles[target], epochs, training, optimizer)
+            )
+        if config["recipe"] == "logistic":
+            logistic = "Logistic regression (L2, C by cross-validation), standardised features"
+            rows.append(["Linear finetuning", titles[target], "", "", "", logistic, ""])
     return pd.DataFrame(rows, columns=COLUMNS)
 
 

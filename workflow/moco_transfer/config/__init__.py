@@ -63,6 +63,7 @@ Rate = Annotated[float, Field(gt=0)]
 Precision = Literal["auto", "float32", "bfloat16"]
 Average = Literal["weighted", "macro"]
 CheckpointChoice = Literal["last", "best"]
+LinearRecipe = Literal["paper", "standardised", "logistic"]
 Sampling = Literal["nested", "stratified"]
 # What the labels of a target mean: each class by itself is there or not, or each image has exactly one of them.
 Task = Literal["multilabel", "multiclass"]

@@ -15,6 +15,7 @@ from typing import Annotated, Any, Literal, get_args
 from pydantic import BeforeValidator, Discriminator, Field, Tag, ValidationError, model_validator
 
 from moco_transfer.config import (
+    LinearRecipe,
     Name,
     Percent,
     Positive,
@@ -122,6 +123,21 @@ class Config(Section):
         """The encoders that are not trained by MoCo: the initial weights (``initial``), and sources of their own."""
         given = {name: seen for name, seen in self.sources.items() if isinstance(seen, Encoder)}
         return {INITIAL: self.model.initial_weights, **given}
+
+    @property
+    def architectures(self) -> list[str]:
+        """The architectures of all encoders in order, without the tags of the weights that timm publishes for them."""
+        return list(dict.fromkeys(each.encoder.split(".")[0] for each in self.encoders.values()))
+
+    @property
+    def linear_recipe(self) -> LinearRecipe:
+        """The recipe of linear finetuning; without a choice, the paper's, unless the encoders have several architectures."""
+        return self.finetune.linear.recipe or ("paper" if len(self.architectures) == 1 else "logistic")
+
+    @property
+    def compared_recipes(self) -> list[LinearRecipe]:
+        """The other recipes of linear finetuning with which ``linear_recipe`` is compared."""
+        return [each for each in dict.fromkeys(self.finetune.linear.compared) if each != self.linear_recipe]
 
     def schedule(self, source: str) -> Schedule:
         """Return the schedule of MoCo on ``source``, which may be a size control.

@@ -16,6 +16,7 @@ from pydantic import Field
 from moco_transfer.config import (
     Average,
     CheckpointChoice,
+    LinearRecipe,
     Name,
     Percent,
     Positive,
@@ -183,12 +184,20 @@ class Finetune(Section):
 
 
 class Linear(Finetune):
+    """Linear heads. The recipe ``logistic`` has no optimiser, and no epochs: there they only name the predictions."""
+
+    recipe: LinearRecipe
     epochs: Positive
+    optimizer: Optimizer | None
 
 
 class LinearSubsets(Linear):
-    """Linear heads on many labelled ``subsets`` of one target; each adds its percentage and subset to ``stream``."""
+    """Linear heads on many labelled ``subsets`` of one target; each adds its percentage and subset to ``stream``.
 
+    On each subset, ``recipe`` is tried, and then those that are ``compared``.
+    """
+
+    compared: list[LinearRecipe]
     target: Name
     source: Name
     subsets: list[Positive]

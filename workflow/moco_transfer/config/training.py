@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, model_validator
 
-from moco_transfer.config import CheckpointChoice, Name, Positive, Rate, Section
+from moco_transfer.config import CheckpointChoice, LinearRecipe, Name, Positive, Rate, Section
 from moco_transfer.config.augmentation import Augmentation, OptionalAugmentation
 from moco_transfer.config.encoders import Encoder, Side
 
@@ -99,6 +99,16 @@ class Optimizer(Section):
 
 
 class Linear(Section):
+    recipe: LinearRecipe | None = Field(
+        description="How heads are trained. `paper`: with the target's optimiser for `epochs`, which suits features of one scale only. `standardised`: the same, on "
+        "features with the mean 0 and the standard deviation 1 over the labelled images. `logistic`: logistic regression (scikit-learn) on standardised features with "
+        "an L2 penalty, whose strength is chosen for each class (with `multiclass`, once) by cross-validation over the patients of the labelled images, by the log-loss; neither "
+        "`epochs`, which then only names the predictions, nor the optimiser nor `checkpoint` matters. If null: `paper` if all encoders have one "
+        "architecture, else `logistic`."
+    )
+    compared: list[LinearRecipe] = Field(
+        description="Further recipes, which are fitted to the same features and labelled subsets only for the table `recipes`: would they rank the sources in another order?"
+    )
     epochs: Positive = Field(description="Passes over the labelled subset.")
     views: Positive = Field(
         description="Number of cached views of each labelled image, which the epochs use in turn: the image itself, then "
@@ -122,7 +132,7 @@ class Finetune(Section):
         description="The augmentation of end-to-end training, and of all `linear.views` but the first. A list is written as in `moco.augment` (#12)."
     )
     checkpoint: CheckpointChoice = Field(
-        description="The epoch that makes the predictions: the last, or the best on the validation images (#13)."
+        description="The epoch that makes the predictions: the last, or the best on the validation images (#13). A `logistic` linear head has no epochs."
     )
 
     def optimizer(self, target: str) -> Optimizer:

@@ -50,6 +50,11 @@ class FinetuningData:
         """The rows that the job predicts: validation, then test."""
         return np.concatenate([self.validation, self.test])
 
+    def patients(self, rows: np.ndarray) -> np.ndarray:
+        """Return a number for the patient of each of the ``rows``."""
+        encoded = self.ids["patient_id"].take(rows).combine_chunks().dictionary_encode()
+        return np.from_dlpack(encoded.indices)
+
 
 def read_finetuning_data(
     index: Path, splits: Path, subset: Path, uncertain: str, task: Task = "multilabel"

@@ -1,5 +1,9 @@
 """Linear finetuning: a logistic head (with one-of-many classes, a softmax head) on the features of a frozen network.
 
+There are three recipes. ``paper`` trains the head in epochs, as in end-to-end finetuning. ``standardised`` does so on features
+that have one scale, and ``logistic`` fits the head until it converges (``logistic``). Whatever the recipe, the head that is kept
+acts on the features themselves.
+
 The network is in evaluation mode, so the features of a view of an image never change, and ``embed`` computes them once per
 encoder and target. The head is a small matrix and is trained in NumPy, because importing PyTorch alone would take longer
 than training most heads. A test compares the steps with PyTorch's.
@@ -25,6 +29,7 @@ from moco_transfer.finetune.data import (
     versions_of,
     write_predictions,
 )
+from moco_transfer.finetune.logistic import Scale, logistic_head
 from moco_transfer.finetune.logits import class_logits
 from moco_transfer.seeds import stream
 from moco_transfer.tensors import write_tensors
@@ -48,14 +53,17 @@ def linear(
 ) -> None:
     """Train a linear head on the features of one labelled subset, and predict validation and test."""
     data = read_finetuning_data(index, splits, subset, settings.uncertain, settings.task)
-    log = MetricsLog("linear", settings.epochs, len(data.train))
+    log = MetricsLog("linear", _rounds(settings), len(data.train))
     outputs, weights = finetune_linear(settings, data, FeatureCache(features, rows), log)
     log.write(metrics)
     # As torch.nn.Linear names and shapes them.
     write_tensors(
         head,
         {"weight": weights[1:].T, "bias": weights[0]},
-        {"classes": data.classes, "versions": versions_of(["numpy"])},
+        {
+            "classes": data.classes,
+            "versions": versions_of(["numpy", *(["scikit-learn"] if settings.recipe == "logistic" else [])]),
+        },
     )
     write_predictions(predictions, data, [(settings.epochs, outputs)])
 
@@ -70,7 +78,7 @@ def linear_subsets(
     subsets: Path,
     aurocs: Path,
 ) -> None:
-    """Train a linear head on each of many labelled subsets of a target, and score the test images."""
+    """Train a linear head by each recipe on each of many labelled subsets of a target, and score the test images."""
     import pandas as pd
 
     from moco_transfer.statistics.auroc import average_auroc
@@ -81,18 +89,27 @@ def linear_subsets(
     drawn = read_parquet(subsets)
     drawn = drawn[drawn["subset"].isin(settings.subsets)]
     for (percent, number), subset in drawn.groupby(["percent", "subset"], sort=False):
-        outputs, _ = finetune_linear(
-            settings.model_copy(update={"stream": [*settings.stream, percent, int(number)]}),
-            dataclasses.replace(data, train=subset["row"].to_numpy()),
-            cache,
-            MetricsLog(f"{percent}%, subset {number}", settings.epochs, len(subset)),
-        )
-        logits = class_logits(outputs[len(data.validation) :], settings.task)
-        value = average_auroc(labels, logits, settings.average)
-        found.append({"percent": percent, "subset": int(number), "auroc": value})
+        for recipe in (settings.recipe, *settings.compared):
+            own = settings.model_copy(
+                update={"recipe": recipe, "stream": [*settings.stream, percent, int(number)]}
+            )
+            outputs, _ = finetune_linear(
+                own,
+                dataclasses.replace(data, train=subset["row"].to_numpy()),
+                cache,
+                MetricsLog(f"{percent}%, subset {number}, {recipe}", _rounds(own), len(subset)),
+            )
+            logits = class_logits(outputs[len(data.validation) :], settings.task)
+            value = average_auroc(labels, logits, settings.average)
+            found.append({"percent": percent, "subset": int(number), "recipe": recipe, "auroc": value})
     names = {"target": settings.target, "source": settings.source, "mode": "linear"}
     names |= {"replicate": settings.replicate, "fold": settings.fold}
     write_parquet(pd.DataFrame(found).assign(**names, epochs=settings.epochs), aurocs)
+
+
+def _rounds(settings: stages.Linear) -> int:
+    """Return the number of rows in the metrics of a head."""
+    return 1 if settings.recipe == "logistic" else settings.epochs
 
 
 def finetune_linear(
@@ -100,12 +117,29 @@ def finetune_linear(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return the head's outputs for ``data.scored``, float32 [validation + test, classes], and its weights as ``train_head`` does.
 
-    If the cache holds several views of the labelled images, the epochs use them in turn. Raises UserError if the cache
-    lacks a row, or if the loss is not finite.
+    If the cache holds several views of the labelled images, epochs use them in turn, and a logistic regression uses all of them.
+    Raises UserError if the cache lacks a row, or if the loss is not finite.
     """
+    views = np.stack([cache.of(data.train, view) for view in range(cache.views)])
+    if settings.recipe == "paper":
+        weights = _trained_head(settings, data, views, cache.of(data.validation), log)
+    else:
+        scale = Scale.of(np.concatenate(views))
+        if settings.recipe == "logistic":
+            weights = scale.folded(_fitted_head(settings, data, scale.standardised(views), log))
+        else:
+            inputs = (views, cache.of(data.validation))
+            same_scale = (scale.standardised(each).astype(np.float32) for each in inputs)
+            weights = scale.folded(_trained_head(settings, data, *same_scale, log))
+    return apply_head(cache.of(data.scored), weights), weights
+
+
+def _trained_head(
+    settings: stages.Linear, data: FinetuningData, views: np.ndarray, validation: np.ndarray, log: MetricsLog
+) -> np.ndarray:
+    """Return the weights after the last epoch, or after the best on the ``validation`` features [m, width]."""
     score = validation_score(settings)
     if score is not None:
-        validation = cache.of(data.validation)
         best = BestEpoch(score, data.labels[data.validation])
 
     def after_epoch(epoch: int, loss: float, lr: float, weights: np.ndarray) -> None:
@@ -113,10 +147,22 @@ def finetune_linear(
         if score is not None:
             best.offer(epoch, apply_head(validation, weights), weights.copy)
 
-    views = np.stack([cache.of(data.train, view) for view in range(cache.views)])
     last = train_head(views, data.labels[data.train], settings, after_epoch)
-    weights = last if score is None else best.state
-    return apply_head(cache.of(data.scored), weights), weights
+    return last if score is None else best.state
+
+
+def _fitted_head(
+    settings: stages.Linear, data: FinetuningData, views: np.ndarray, log: MetricsLog
+) -> np.ndarray:
+    """Return the weights of a logistic regression on all ``views`` [views, n, width]; the log says its loss and prior variances."""
+    labels = np.tile(data.labels[data.train], (len(views), 1))
+    patients = np.tile(data.patients(data.train), len(views))
+    inputs = np.concatenate(views)
+    names = (settings.seed, *settings.stream)
+    weights, variances = logistic_head(inputs, labels, patients, settings.task, names)
+    loss, _ = LOSSES[settings.task](apply_head(inputs, weights), labels)
+    log.epoch(epoch=1, loss=loss, **{f"variance{number}": each for number, each in enumerate(variances, 1)})
+    return weights
 
 
 def train_head(
@@ -141,7 +187,7 @@ def train_head(
     names = (settings.seed, *settings.stream)
     random = stream(*names, "head")
     weights = random.uniform(-bound, bound, (1 + width, labels.shape[1])).astype(np.float32)
-    loss_of = {"multilabel": bce_with_logits, "multiclass": cross_entropy}[settings.task]
+    loss_of = LOSSES[settings.task]
     optimizer = settings.optimizer
     move = {"sgd": _sgd, "adam": _adam}[optimizer.name](weights, optimizer)
     epoch_steps = len(all_batches(np.arange(n), optimizer.batch))
@@ -192,6 +238,9 @@ def cross_entropy(outputs: np.ndarray, labels: np.ndarray) -> tuple[float, np.nd
     log_softmax = shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
     gradient = (np.exp(log_softmax) - labels) / np.float32(len(labels))
     return float(-(log_softmax * labels).sum() / len(labels)), gradient.astype(np.float32)
+
+
+LOSSES = {"multilabel": bce_with_logits, "multiclass": cross_entropy}
 
 
 def _sgd(weights: np.ndarray, settings: Optimizer) -> Step:

@@ -253,7 +253,7 @@ def effort(raw: dict[str, Any], choice: Choice) -> dict[str, Any]:
     return {
         "n_subsets": choice.n_subsets,
         "pretraining": {"schedules": {"default": {"epochs": choice.epochs}}},
-        "finetune": {"end_to_end": {"budgets": choice.budgets}},
+        "finetune": raw["finetune"] | {"end_to_end": {"budgets": choice.budgets}},
         "resources": {"threads": choice.threads},
     }
 

@@ -73,6 +73,7 @@ def raw_config(name: str, title: str, understood: Understanding, choice: Choice)
         },
         "targets": {name: target | ({"task": "multiclass"} if understood.multiclass else {})},
         "sources": {"none": [], name: [name]},
+        "finetune": {"linear": {"recipe": "logistic", "compared": ["paper"]}},
         "evaluation": {"unit": "patient" if choice.several else "image"},
     }
     return raw | ({"moco": {"augment": "moco_v2"}} if understood.colour else {})
@@ -141,7 +142,7 @@ def config_text(
     ]
     if understood.colour:
         lines += ["moco:", "  augment: moco_v2 # the augmentation for colour photos", ""]
-    lines += _effort_lines(choice, machine)
+    lines += _effort_lines(raw, choice, machine)
     unit = (
         "images of one patient are alike, so patients are resampled"
         if choice.several
@@ -190,9 +191,14 @@ def _labels_reason(understood: Understanding) -> str:
     return f"uncertain labels (-1) count as 0; {dropped}"
 
 
-def _effort_lines(choice: Choice, machine: Machine) -> list[str]:
+def _effort_lines(raw: dict[str, Any], choice: Choice, machine: Machine) -> list[str]:
+    linear = raw["finetune"]["linear"]
+    finetune = [
+        "finetune:",
+        f"  linear: {value(linear)} # linear heads that need no tuning; the table 'recipes' says whether the paper's would change the order",
+    ]
     if choice.epochs is None:
-        return []
+        return [*finetune, ""]
     why = f"{machine.cores} cores train on about {SPEED * machine.cores} images/s, so the whole run takes about {duration(choice.hours)}"
     return [
         f"n_subsets: {choice.n_subsets} # random choices of the labelled images, to see how much depends on them",
@@ -201,7 +207,7 @@ def _effort_lines(choice: Choice, machine: Machine) -> list[str]:
         "  schedules:",
         f"    default: {{epochs: {choice.epochs}}} # more is better, if you have the time",
         "",
-        "finetune:",
+        *finetune,
         f"  end_to_end: {{budgets: {value(choice.budgets)}}} # epochs; the best on the validation images is taken",
         "",
         "resources:",

@@ -55,8 +55,7 @@ def _what_it_is(card: ModelCard) -> list[str]:
         "",
         f"- Encoder: {escape.markdown(network.name)}, {network.channels} x {network.size} x {network.size} pixels.",
         f"- It starts from {_start(card)}.",
-        f"- Then {TRAINED_LAYERS[made.mode]} {'was' if made.mode == 'linear' else 'were'} trained for "
-        f"{made.epochs:,} epoch{'s' if made.epochs > 1 else ''} on {len(card.labelled):,} labelled images.",
+        f"- Then {TRAINED_LAYERS[made.mode]} {'was' if made.mode == 'linear' else 'were'} {_effort(card)}{len(card.labelled):,} labelled images.",
         "",
     ]
     folds = card.facts["split"]["folds"]
@@ -160,19 +159,14 @@ def _prevalence(labels: np.ndarray) -> str:
 def _training(card: ModelCard) -> list[str]:
     about, facts = card.about, card.facts
     made, network, store = about.made, about.network, about.store
-    optimizer, finetune = facts["optimizer"], facts["finetune"]
+    finetune = facts["finetune"]
     rows = {
         "run, seed": f"{made.run}, {facts['seed']}",
         "labelled subset": f"{made.subset}, {len(card.labelled):,} images",
         "trained layers": TRAINED_LAYERS[made.mode],
-        "epochs": made.epochs,
-        "optimiser": _settings(optimizer),
-        "schedule": "cosine, from the learning rate to 0",
+        **_optimisation(card),
         **({"loss": "cross entropy of the softmax over the classes"} if card.one_of_many else {}),
         "augmentation": _augmentation(finetune, made.mode),
-        "weights of": "the last epoch"
-        if finetune["checkpoint"] == "last"
-        else "the best epoch on the validation images",
         "stored images": f"{store.size} x {store.size} pixels, {'colour' if store.colour else 'grey'}, fit '{store.fit}'",
         "crop": f"the middle {about.crop} x {about.crop} pixels",
         "input of the network": f"{network.channels} x {network.size} x {network.size}, mean {_numbers(network.mean)}, "
@@ -187,6 +181,34 @@ def _training(card: ModelCard) -> list[str]:
         markdown(frame, "The training in full."),
         "`config/README.md` explains the settings. The packages are those of the finetuning.",
     ]
+
+
+def _recipe(card: ModelCard) -> str:
+    return card.facts["recipe"] if card.about.made.mode == "linear" else "paper"
+
+
+def _effort(card: ModelCard) -> str:
+    if _recipe(card) == "logistic":
+        return "fitted to "
+    epochs = card.about.made.epochs
+    return f"trained for {epochs:,} epoch{'s' if epochs > 1 else ''} on "
+
+
+def _optimisation(card: ModelCard) -> dict[str, Any]:
+    """Return how the weights were found, by setting."""
+    facts, recipe = card.facts, _recipe(card)
+    scaled = {} if recipe == "paper" else {"features": "standardised by the labelled images"}
+    if recipe == "logistic":
+        return scaled | {
+            "fit": "logistic regression, L2 penalty, its strength by cross-validation over patients"
+        }
+    best = facts["finetune"]["checkpoint"] == "best"
+    return scaled | {
+        "epochs": card.about.made.epochs,
+        "optimiser": _settings(facts["optimizer"]),
+        "schedule": "cosine, from the learning rate to 0",
+        "weights of": "the best epoch on the validation images" if best else "the last epoch",
+    }
 
 
 def _settings(values: Mapping[str, Any]) -> str:
