@@ -49,7 +49,7 @@ from moco_transfer.experiment import (
     table_names,
 )
 from moco_transfer.image_counts import Images, configured_images, count_images
-from moco_transfer.network_sizes import NETWORK_SIZES, architecture, network_size
+from moco_transfer.network_sizes import NETWORK_SIZES, network_size
 from moco_transfer.plan_power import undecided_lines
 from moco_transfer.training.schedule import all_batches, epochs_for_steps, full_steps, longer_budget
 
