@@ -8,7 +8,8 @@ EVIDENCE = {
     "extra": extra_subset_aurocs(),
 }
 # The claims, the controls and the ranks of sources compare no other encoders than those of MoCo and the initial weights.
-TRAINED = [name for name in ALL_SOURCES if is_trained(CONFIG, name)]
+# The initial weights are named even if nothing is finetuned from them.
+TRAINED = [name for name in dict.fromkeys([*ALL_SOURCES, "none"]) if is_trained(CONFIG, name)]
 EVIDENCE_PARAMS = RESULT_PARAMS | {
     "trained": TRAINED,
     "seen": seen_tests(CONFIG, [name for name in ALL_SOURCES if name not in CONFIG.encoders]),

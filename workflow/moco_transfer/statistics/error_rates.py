@@ -113,6 +113,7 @@ class Scenario:
                 by_subset={key: dict(enumerate(row, 1)) for key, row in zip(keys, rows, strict=True)},
                 n_averaged=dict.fromkeys(keys, self.averaged),
                 encoders=encoders,
+                shared_start=self.shared > 0,
             )
 
 

@@ -76,7 +76,8 @@ class Evidence:
     more subsets than an AUROC averages; ``n_averaged`` says how many are averaged. Pairs that ``covariance``
     lacks have a covariance of zero. ``selected`` gives the budget that a key without epochs means. ``encoders``
     gives, for each source whose encoder is trained in the run, the number of the encoder that each subset meets;
-    those of other sources are given and do not vary.
+    those of other sources are given and do not vary. ``shared_start`` says whether encoders of one number may share more
+    than chance, because they start from one of several initial weights that are trained in the run, too.
     """
 
     values: Mapping[EstimateKey, float]
@@ -85,6 +86,7 @@ class Evidence:
     n_averaged: Mapping[EstimateKey, int] = field(default_factory=dict)
     selected: Mapping[EstimateKey, int] = field(default_factory=dict)
     encoders: Mapping[str, Mapping[int, int]] = field(default_factory=dict)
+    shared_start: bool = True
 
     @classmethod
     def from_run(
@@ -123,6 +125,7 @@ class Evidence:
                 key._replace(epochs=None): key.epochs for key in _keys(estimates[estimates["selected"]])
             },
             encoders=encoders,
+            shared_start="none" in trained,
         )
 
     @classmethod
@@ -289,7 +292,8 @@ class Evidence:
         total: Counter[EstimateKey] = Counter()
         for source in varied:
             total.update(dict(profiles[source]))
-        differences = all(abs(weight) < 1e-12 for weight in total.values())
+        # What trained initial weights give to all sources drops out of their differences only.
+        differences = not self.shared_start or all(abs(weight) < 1e-12 for weight in total.values())
         found = [self.pooled(profiles[source], differences, varied) for source in varied]
         if any(each is None or each.fair < FAIR for each in found):
             return None
