@@ -155,8 +155,6 @@ rule end_to_end:
         "<run>/logs/finetune/{target}/{source}/replicate{replicate}/end_to_end/{percent}pct/fold{fold}/subset{subset}.log",
     benchmark:
         "<run>/benchmarks/finetune/{target}/{source}/replicate{replicate}/end_to_end/{percent}pct/fold{fold}/subset{subset}.tsv"
-    wildcard_constraints:
-        subset=one_of(str(subset) for subset in SUBSETS if subset not in KEPT_SUBSETS),
     priority: 10
     conda:
         ENVIRONMENT
@@ -198,11 +196,16 @@ rule end_to_end:
         " --predictions {output.predictions:q} --metrics {output.metrics:q} {params.networks:q} > {log:q} 2>&1"
 
 
-# The networks of one labelled subset are kept, because one of them becomes the model.
+# The networks that may become the model are kept.
+ruleorder: end_to_end_kept > end_to_end
+
+
 use rule end_to_end as end_to_end_kept with:
     output:
         predictions="<run>/finetune/{target}/{source}/replicate{replicate}/end_to_end/{percent}pct/fold{fold}/subset{subset}/predictions.parquet",
         metrics="<run>/finetune/{target}/{source}/replicate{replicate}/end_to_end/{percent}pct/fold{fold}/subset{subset}/metrics.csv",
         networks="<run>/finetune/{target}/{source}/replicate{replicate}/end_to_end/{percent}pct/fold{fold}/subset{subset}/networks.safetensors",
     wildcard_constraints:
+        source=one_of(name for name in ALL_SOURCES if name not in control_sources(CONFIG)),
+        fold="1",
         subset=one_of(map(str, KEPT_SUBSETS)),

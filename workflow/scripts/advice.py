@@ -7,10 +7,9 @@ from pathlib import Path
 import pandas as pd
 from decide import settling_text
 
-from moco_transfer.costs import EncoderTraining, encoder_cost, finetuning_cost
+from moco_transfer.costs import EncoderTraining, encoder_cost, finetuning_cost, logged_speed
 from moco_transfer.errors import in_one_line
 from moco_transfer.files import read_csv, read_parquet
-from moco_transfer.plan import logged_speed
 from moco_transfer.report.advice_page import Advice, details, summary
 from moco_transfer.report.tables import write_tables
 from moco_transfer.statistics.advice import advice_table, longest_budgets

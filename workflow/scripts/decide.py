@@ -10,10 +10,11 @@ from controls import read_pretrainings
 
 from moco_transfer.config.analysis import Controls
 from moco_transfer.config.experiment import Config, check
+from moco_transfer.costs import TRAINING_PASSES, measured_speed
 from moco_transfer.errors import in_one_line
 from moco_transfer.files import read_parquet
 from moco_transfer.image_counts import count_images
-from moco_transfer.plan import TRAINING_PASSES, measured_speed, planned_jobs
+from moco_transfer.plan import planned_jobs
 from moco_transfer.report.names import left_out_note
 from moco_transfer.report.tables import effect_text, write_table
 from moco_transfer.statistics.advice import advice_table
