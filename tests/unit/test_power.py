@@ -10,6 +10,7 @@ from scipy import stats
 from simulated_runs import Design, simulated, true_contrast
 
 from moco_transfer.statistics.contrast import Contrast
+from moco_transfer.statistics.error_rates import Scenario
 from moco_transfer.statistics.evidence import EstimateKey, Evidence
 from moco_transfer.statistics.power import (
     BETTER,
@@ -211,3 +212,29 @@ def test_the_cheaper_combination_is_chosen():
     assert dear_encoders.encoders < dear_subsets.encoders
     assert dear_encoders.subsets > dear_subsets.subsets
     assert dear_encoders.patients == dear_subsets.patients == 1
+
+
+def test_power_against_given_weights_is_that_of_simulated_runs():
+    """Without trained initial weights, the encoders of one number share nothing, so the pooled variance serves here, too."""
+    run = Scenario(3, 3, 9, 9, encoders=0.012, labelled=0.02, patients=0.01)
+    # A half of the variance of patients and subsets is common to all AUROCs.
+    within, between, noise = run.labelled**2 / 9, run.encoders**2 / 3, run.labelled**2 / 2 / 9
+    true = Contrast(
+        0.0,
+        run.patients**2,
+        subsets=within,
+        subset_df=6,
+        encoders=between,
+        encoder_df=4,
+        encoder_share=min((between + noise) / (within + between), 1.0),
+        encoder_noise=noise,
+        n_subsets=9,
+        n_encoders=3,
+    )
+    weights = run.contrasts["trained less given"]
+    contrasts = [evidence.contrast(weights) for evidence in run.runs(800, np.random.default_rng(5))]
+    for effect in (0.025, 0.04):
+        decided = np.mean([contrast.p_above(-effect) < 0.05 for contrast in contrasts])
+        # Within 5 points, and two standard errors of the simulation.
+        assert power(true, BETTER, effect, 0.05) == pytest.approx(decided, abs=0.05 + 2 * 0.017)
+    assert np.mean([contrast.p_above(0.0) < 0.05 for contrast in contrasts]) < 0.055 + 2 * 0.008

@@ -80,7 +80,9 @@ def ranks_summary(ranks: pd.DataFrame, titles: Mapping[str, str]) -> pd.DataFram
 def _answer_text(last: pd.Series) -> str:
     if last["measure"] == "svcca":  # it leaves its null only by chance (decision 18)
         return "its rows are not paired: says nothing"
-    return last["first"] if last["outside_null"] else "inside its null: says nothing"
+    if not last["outside_null"]:
+        return "inside its null: says nothing"
+    return f"{last['first']}{', about these encoders' if last['one_encoder'] else ''}"
 
 
 def draw(

@@ -45,7 +45,7 @@ GAIN_COLUMNS = [
 ]
 RANK_COLUMNS = [
     *("target", "percent", "n_labeled", "measure", "layer", "sources", "most_similar", "outside_null"),
-    *("best", "effect", "lower", "upper", "p", "p_against", "first"),
+    *("best", "effect", "lower", "upper", "p", "p_against", "first", "one_encoder"),
 ]
 
 Standing = Literal["inside its null", "unknown", "behind", "level", "ahead"]
@@ -192,8 +192,8 @@ def source_ranks(gains: pd.DataFrame, evidence: Evidence, level: float) -> pd.Da
     nothing), best (by AUROC), effect (AUROC of the most similar source minus that of its best rival), lower,
     upper, p (the largest against any rival), p_against (the smallest in favour of a rival, with Bonferroni's
     correction over them) and first: 'yes', 'no' (another source is shown to be better), 'undecided' or
-    'cannot be tested' (also if the measure stays inside its null). Intervals cover 1 - 2 ``level``; nothing
-    is adjusted for the number of rows.
+    'cannot be tested' (also if the measure stays inside its null). ``one_encoder`` names the sources with one trained
+    encoder: the answer is about these encoders. Intervals cover 1 - 2 ``level``; nothing is adjusted for the number of rows.
     """
     rows = []
     cell = ["target", "percent", "n_labeled", "measure", "layer"]
@@ -213,7 +213,8 @@ def source_ranks(gains: pd.DataFrame, evidence: Evidence, level: float) -> pd.Da
         outside_null = bool(sources["outside_null"].any())
         first = ANSWERS[verdict(p, p_against, level) if outside_null else "cannot be tested"]
         numbers = (contrasts[0].effect, *contrasts[0].interval(level), p, p_against)
-        rows.append((*names, len(sources), most, outside_null, gain.idxmax(), *numbers, first))
+        one = " ".join(dict.fromkeys(source for contrast in contrasts for source in contrast.one_encoder))
+        rows.append((*names, len(sources), most, outside_null, gain.idxmax(), *numbers, first, one))
     return pd.DataFrame(rows, columns=RANK_COLUMNS)
 
 
