@@ -166,7 +166,7 @@ def test_the_cheapest_is_the_cheapest_of_those_that_may_be_the_best():
     table = advise(ways, costs=costs).set_index("source")
     assert table["cheapest"].to_dict() == {"spine": False, "chest": True, "none": False}
     row = summary_of(ways, costs=costs)
-    assert row[CHEAPEST] == "MoCo on chest, then train only the last layer (40% of the training)"
+    assert row[CHEAPEST] == "MoCo on chest, then train only the last layer (40% of the cost)"
     said = how_sure(ways, costs=costs)
     se, reach = np.sqrt(2e-4), stats.norm.ppf(1 - LEVEL / 2)
     assert f"the cheapest that may be as good costs at most {0.01 + reach * se:.3f} AUROC" in said
@@ -335,7 +335,7 @@ def test_few_patients_subsets_and_encoders_are_warned_of():
     met = {"spine": {1: 1, 2: 1}, "chest": {1: 1, 2: 2}}
     one = advise(THREE, encoders=met)
     assert one.set_index("source")["one_encoder"].to_dict() == {"spine": True, "chest": False, "none": False}
-    assert "Only one encoder was trained for MoCo on spine: this is about these encoders" in warned(one)
+    assert "Only one encoder was trained for MoCo on spine: the advice is about these encoders" in warned(one)
     all_one = advise(THREE, encoders={source: {1: 1, 2: 1} for source, _ in THREE})
     assert "Only one encoder was trained for each source" in warned(all_one)
     assert "encoder" not in warned(table)

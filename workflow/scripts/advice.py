@@ -47,17 +47,14 @@ def main(inputs, outputs, params) -> None:
 def caption(advice: Advice, level: float) -> str:
     """Return the text above the summary: how the choice is made, and what the numbers mean."""
     unit = "GPU-hours" if advice.device == "cuda" else "Minutes"
-    time = (
-        f" {unit}, at the speed of this run's own trainings, differ between machines." if advice.speed else ""
-    )
+    time = f" {unit} are at the speed of this run's own trainings." if advice.speed else ""
     return (
-        "What to do with a given number of labels. The validation images choose the best way to train, with end-to-end training "
-        "at its selected budget. No test image has a say in that, so luck with the test images has no part in the test AUROC of "
-        f"the choice. The {advice.interval} counts test patients, labelled subsets and encoders. A way may be the best if no "
-        f"other is significantly better on the test images ({100 * (1 - level):g}% confidence set of the best, "
-        "Bonferroni-corrected). If several may be, the cheapest of them is a good choice. Images trained: how many images pass "
-        "through the network, forward and back, in all trainings that one such model needs; a forward pass alone counts as a "
-        f"third.{time} Controls are no choice and are not ranked."
+        "How to train with a given number of labels. The validation images choose the way to train; the test images then say what "
+        f"it is worth, without the luck of the winner. The {advice.interval} counts test patients, labelled subsets and encoders. "
+        "Another way may be the best as long as the test images do not show that it is worse than some other "
+        f"({100 * (1 - level):g}% confidence set of the best, Bonferroni-corrected). If several ways may be the best, take the "
+        "cheapest. The cost is in images trained: how many images pass through the network, forward and back, in all trainings that "
+        f"one such model needs; a forward pass alone counts as a third.{time} Controls are not ranked."
     )
 
 

@@ -72,13 +72,14 @@ def main(inputs, outputs, params, config: Config) -> None:
     write_table(
         decide_summary(records, measured_speed(config), params.device),
         outputs,
-        f"What would decide what is undecided: the numbers that give a test {100 * ENOUGH:.0f}% power if the true "
-        f"difference is as seen, or the smallest of interest ({params.margin:g} AUROC, or as much away from the "
-        "margin of a test of equivalence or non-inferiority), each number alone; together, only if none alone "
-        "suffices. Each claim is represented by the comparison that decides it; the CSV has all. Images are those "
-        "that the whole grid trains on in addition, for the cheapest choice of subsets and encoders; those that only "
-        "pass forward count as a third. The variances of this run count as the truth, so the numbers are rough if it "
-        f"has few subsets or encoders, and a difference as seen may be luck.{left_out_note(params.seen)}",
+        "How much larger this run would have to be to decide what it leaves undecided. Each number gives the test "
+        f"{100 * ENOUGH:.0f}% power, if the true difference is as seen (which may be luck), or the smallest of interest "
+        f"({params.margin:g} AUROC, or that far from the margin of a test of equivalence or non-inferiority). Each column "
+        "changes one number; 'All together' is used only if none of them suffices. Labelled subsets are set by n_subsets, "
+        "encoders of each source by pretraining.replicates. A claim is represented by the comparison that decides it; the CSV has "
+        "all. 'Images added' is the training added to the whole run in the cheapest column but that of test patients; a forward pass "
+        "alone counts as a third of an image. The numbers rest on the variances seen in this run, so they are rough if it has few "
+        f"subsets or encoders.{left_out_note(params.seen)}",
         params.note,
         records,
     )
@@ -178,7 +179,7 @@ def _in_images(trained: float, forward: float) -> float:
 
 
 def decide_summary(records: pd.DataFrame, speed: float | None, device: str) -> pd.DataFrame:
-    """Return ``decide_records`` as text, without the single comparisons of claims.
+    """Return ``decide_records`` as text, without the single comparisons of claims; what equals the row above is blank.
 
     ``speed`` is in images per second.
     """
@@ -196,22 +197,26 @@ def decide_summary(records: pd.DataFrame, speed: float | None, device: str) -> p
                 "Undecided": f"{HEADINGS[row['kind']]}{row['question']}",
                 "Cell": row["cell"],
                 "Difference seen": effect_text(row["effect"], row["lower"], row["upper"]),
-                "If it is": f"{row['true_effect']:+.3f}, {SCENARIOS[row['difference']]}",
+                "If the true one is": f"{row['true_effect']:+.3f}, {SCENARIOS[row['difference']]}",
                 "Power now": f"{100 * row['power']:.0f}%",
                 "More test patients": ways["patients"],
                 "More labelled subsets": ways["subsets"],
                 "More encoders": ways["encoders"],
-                "Together": ways["together"],
-                "Images": "" if np.isnan(images) else f"{_rounded(images):,}",
+                "All together": ways["together"],
+                "Images added": "" if np.isnan(images) else f"{_rounded(images):,}",
                 "Time (measured speed)": _time(images, speed, device),
             }
         )
-    return pd.DataFrame(rows, columns=SUMMARY)
+    table = pd.DataFrame(rows, columns=SUMMARY)
+    named = SUMMARY[:3]
+    # Each question has rows of several cells, and each cell one row for each difference.
+    same = (table[named] == table[named].shift()).cummin(axis="columns")
+    return table.assign(**table[named].mask(same, ""))
 
 
 SUMMARY = [
-    *("Undecided", "Cell", "Difference seen", "If it is", "Power now", "More test patients"),
-    *("More labelled subsets", "More encoders", "Together", "Images", "Time (measured speed)"),
+    *("Undecided", "Cell", "Difference seen", "If the true one is", "Power now", "More test patients"),
+    *("More labelled subsets", "More encoders", "All together", "Images added", "Time (measured speed)"),
 ]
 
 
@@ -219,10 +224,10 @@ def settling_text(row: dict) -> str:
     """Return in one sentence which numbers would decide the comparison of a ``row`` of ``decide_records``."""
     ways = [_text(row, way) for way in WAYS if not pd.isna(row[f"{way}_n_subsets"])]
     if not ways:
-        return "No number of test patients, labelled subsets or encoders would tell it from the best rival."
+        return "No number of test patients, labelled subsets or encoders would tell it from its best rival."
     return (
-        f"To tell it from the best rival with {100 * ENOUGH:.0f}% power, if the true difference is as seen "
-        f"({row['true_effect']:+.3f}): {'; or '.join(ways)}. The table decide has more."
+        f"To tell it from its best rival ({100 * ENOUGH:.0f}% power, if the true difference is as seen, {row['true_effect']:+.3f}): "
+        f"{'; or '.join(ways)}. The table decide says more."
     )
 
 
@@ -238,10 +243,10 @@ def _text(row: dict, way: str) -> str:
             return "one for each subset"
         alone = any(not pd.isna(row[f"{each}_n_subsets"]) for each in WAYS[:3])
         return "" if way == "together" and alone else "no number suffices"
-    parts = [f"{int(patients):,} patients" + f" ({patients / row['test_patients']:.1f} times)"]
+    parts = [f"{int(patients):,} test patients ({patients / row['test_patients']:.1f} times)"]
     parts = parts if patients > row["test_patients"] else []
-    parts += [f"n_subsets: {int(subsets)}"] if subsets > row["n_subsets"] else []
-    parts += [f"replicates: {int(replicates)}"] if replicates > row["replicates"] else []
+    parts += [f"{int(subsets):,} subsets"] if subsets > row["n_subsets"] else []
+    parts += [f"{int(replicates):,} encoders"] if replicates > row["replicates"] else []
     return ", ".join(parts)
 
 

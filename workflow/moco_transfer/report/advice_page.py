@@ -178,7 +178,7 @@ def _cheapest_text(chosen: pd.DataFrame, cheapest: pd.DataFrame, advice: Advice)
     if chosen.empty:
         return text
     share = cheapest["images_trained"].iloc[0] / chosen["images_trained"].iloc[0]
-    return f"{text} ({share:.0%} of the training)"
+    return f"{text} ({share:.0%} of the cost)"
 
 
 def _verdict(ways: pd.DataFrame) -> str:
@@ -248,12 +248,12 @@ def _warnings(cell: tuple[str, str], ways: pd.DataFrame, advice: Advice) -> list
     if ways.empty:
         return []
     warnings = [
-        f"{words} The test AUROC of the best on validation images cannot be told from 0.5, so it may only guess."
+        f"{words} The test AUROC of the best on validation images is not clearly above 0.5: it may only guess."
         for words in _near_chance(ways)
     ]
     if cell in advice.longest:
         warnings.append(
-            f"Every source did best with the most epochs that were tried, {advice.longest[cell]:,}: try more "
+            f"End to end, every source did best with the most epochs that were tried, {advice.longest[cell]:,}: try more "
             "(finetune.end_to_end.budgets)."
         )
     few = sorted(
@@ -270,14 +270,14 @@ def _warnings(cell: tuple[str, str], ways: pd.DataFrame, advice: Advice) -> list
     if subsets < FEW_SUBSETS:
         only = "One labelled subset was" if subsets == 1 else f"Only {subsets} labelled subsets were"
         warnings.append(
-            f"{only} drawn: how much others would differ is {'unknown' if subsets == 1 else 'hardly known'}."
+            f"{only} drawn: how much others would differ is {'unknown' if subsets == 1 else 'hardly known'} (n_subsets)."
         )
     one = ways.loc[ways["one_encoder"], "source"].unique()
     if len(one):
         names = ", ".join(_start_text(source, advice) for source in one)
         which = names if len(one) < ways["source"].nunique() else "each source"
         warnings.append(
-            f"Only one encoder was trained for {which}: this is about these encoders, and others may rank differently "
+            f"Only one encoder was trained for {which}: the advice is about these encoders, and others may rank differently "
             "(pretraining.replicates)."
         )
     return warnings
