@@ -49,8 +49,8 @@ def caption(advice: Advice, level: float) -> str:
     unit = "GPU-hours" if advice.device == "cuda" else "Minutes"
     time = f" {unit} are at the speed of this run's own trainings." if advice.speed else ""
     return (
-        "How to train with a given number of labels. The validation images choose the way to train; the test images then say what "
-        f"it is worth, without the luck of the winner. The {advice.interval} counts test patients, labelled subsets and encoders. "
+        "How to train with a given number of labels. The validation images choose the way to train; the test images, which "
+        f"had no say, then tell what it is worth. The {advice.interval} counts test patients, labelled subsets and encoders. "
         "Another way may be the best as long as the test images do not show that it is worse than some other "
         f"({100 * (1 - level):g}% confidence set of the best, Bonferroni-corrected). If several ways may be the best, take the "
         "cheapest. The cost is in images trained: how many images pass through the network, forward and back, in all trainings that "
