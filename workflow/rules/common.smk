@@ -40,6 +40,7 @@ from moco_transfer.experiment import (
     initial_datasets,
     initial_replicate,
     is_trained,
+    trained_sources,
     kept_models,
     learnt_datasets,
     pretrainings,
