@@ -59,8 +59,8 @@ def caption(advice: Advice, level: float, folded: Collection[str]) -> str:
     )
     return (
         "What to do with a given number of labels. The validation images choose the best way to train, with end-to-end training "
-        f"at its selected budget. {_luck_text(advice, folded)} The {advice.interval} counts test patients, labelled subsets and "
-        f"encoders. A way may be the best if no other is significantly better on the test images ({100 * (1 - level):g}% "
+        f"at its selected budget. {_luck_text(advice, folded)} The {advice.interval} counts test patients, labelled subsets and, "
+        f"where several were trained, encoders. A way may be the best if no other is significantly better on the test images ({100 * (1 - level):g}% "
         "confidence set of the best, Bonferroni-corrected). The last column has the cheapest of those that may be the best. That "
         "it is not ruled out does not mean that it is as good: with few subsets, encoders or patients, even large differences "
         "are not significant. Images trained: how many images pass through the network, forward and back, in all trainings that "
