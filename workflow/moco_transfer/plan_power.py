@@ -25,7 +25,7 @@ import numpy as np
 
 from moco_transfer.config.experiment import Config
 from moco_transfer.data.counts import LEAST_IMAGES, subset_size
-from moco_transfer.experiment import MODES, all_sources, extra_subsets, folds, is_trained
+from moco_transfer.experiment import MODES, extra_subsets, folds, is_trained, trained_sources
 from moco_transfer.image_counts import Images
 from moco_transfer.report.names import MODE_LABELS
 from moco_transfer.statistics.contrast import Contrast
@@ -142,7 +142,7 @@ def _earlier(config: Config) -> Evidence | None:
     from moco_transfer.statistics.evidence import read_run
 
     extra = sorted((folder / "controls" / "linear").glob("**/*.parquet")) if extra_subsets(config) else []
-    trained = [source for source in all_sources(config) if is_trained(config, source)]
+    trained = trained_sources(config)
     return read_run(files["estimates"], files["covariance"], files["subsets"], extra, {}, trained)[1]
 
 

@@ -1,7 +1,7 @@
 """The advice: for each target and number of labels, the way to train, how sure that is, and all ways with their cost."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 import pandas as pd
@@ -40,22 +40,46 @@ def main(inputs, outputs, params) -> None:
         settle=settling_texts(pd.read_csv(inputs.decide).convert_dtypes(), ways),
     )
     write_tables(
-        [(summary(advice), caption(advice, params.level)), *details(advice)], outputs, params.note, ways
+        [(summary(advice), caption(advice, params.level, params.folded)), *details(advice)],
+        outputs,
+        params.note,
+        ways,
     )
 
 
-def caption(advice: Advice, level: float) -> str:
-    """Return the text above the summary: how the choice is made, and what the numbers mean."""
+def caption(advice: Advice, level: float, folded: Collection[str]) -> str:
+    """Return the text above the summary: how the choice is made, and what the numbers mean.
+
+    ``folded`` are the targets in a cross-validation, in which all images choose.
+    """
     unit = "GPU-hours" if advice.device == "cuda" else "Minutes"
     time = f" {unit} are at the speed of this run's own trainings." if advice.speed else ""
     return (
-        "How to train with a given number of labels. The validation images choose the way to train; the test images, which "
-        f"had no say, then tell what it is worth. The {advice.interval} counts test patients, labelled subsets and encoders. "
-        "Another way may be the best as long as the test images do not show that it is worse than some other "
-        f"({100 * (1 - level):g}% confidence set of the best, Bonferroni-corrected). If several ways may be the best, take the "
-        "cheapest. The cost is in images trained: how many images pass through the network, forward and back, in all trainings that "
-        f"one such model needs; a forward pass alone counts as a third.{time} Controls are not ranked."
+        "How to train with a given number of labels. The validation images choose the way to train, with end-to-end training at its "
+        f"selected budget. {_luck_text(advice, folded)} The {advice.interval} counts test patients, labelled subsets and, where "
+        "several were trained, encoders. A way may be the best if no other is significantly better on the test images "
+        f"({100 * (1 - level):g}% confidence set of the best, Bonferroni-corrected). The last column has the cheapest of those. "
+        "That it is not ruled out does not mean that it is as good: with few subsets, encoders or patients, even large differences "
+        "are not significant. The cost is in images trained: how many images pass through the network, forward and back, in all "
+        f"trainings that one such model needs; a forward pass alone counts as a third.{time} Controls are not ranked."
     )
+
+
+def _luck_text(advice: Advice, folded: Collection[str]) -> str:
+    """Return which luck has a part in the test AUROC of the choice."""
+    targets = list(dict.fromkeys(advice.ways["target"]))
+    named = [advice.titles.get(target, target) for target in targets if target in folded]
+    shared = (
+        "Luck with the encoders and labelled subsets, which validation and test images share, may have one."
+    )
+    in_folds = (
+        f"In the cross-validation of {' and '.join(named)}, images that test in one fold are for validation in another, so luck "
+        "with them has a part in the test AUROC of the choice: among ways that are about as good, it is too high."
+    )
+    if len(named) == len(targets):
+        return in_folds
+    none = "No test image has a say in that, so luck with the test images has no part in the test AUROC of the choice."
+    return " ".join([none, shared, *([in_folds] if named else [])])
 
 
 def images_trained(

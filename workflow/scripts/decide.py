@@ -76,10 +76,10 @@ def main(inputs, outputs, params, config: Config) -> None:
         f"{100 * ENOUGH:.0f}% power, if the true difference is as seen (which may be luck), or the smallest of interest "
         f"({params.margin:g} AUROC, or that far from the margin of a test of equivalence or non-inferiority). Each column "
         "changes one number; 'All together' is used only if none of them suffices. Labelled subsets are set by n_subsets, "
-        "encoders of each source by pretraining.replicates. A claim is represented by the comparison that decides it; the CSV has "
-        "all. 'Images added' is the training added to the whole run in the cheapest column but that of test patients; a forward pass "
-        "alone counts as a third of an image. The numbers rest on the variances seen in this run, so they are rough if it has few "
-        f"subsets or encoders.{left_out_note(params.seen)}",
+        "encoders of each source by pretraining.replicates. A claim is represented by the comparison that decides it; if it is "
+        "about all cells, its other comparisons must be shown as well. The CSV has all. 'Images added' is the training added to the "
+        "whole run in the cheapest column but that of test patients; a forward pass alone counts as a third of an image. The numbers "
+        f"rest on the variances seen in this run, so they are rough if it has few subsets or encoders.{left_out_note(params.seen)}",
         params.note,
         records,
     )
@@ -247,7 +247,7 @@ def _text(row: dict, way: str) -> str:
     parts = parts if patients > row["test_patients"] else []
     parts += [f"{int(subsets):,} subsets"] if subsets > row["n_subsets"] else []
     parts += [f"{int(replicates):,} encoders"] if replicates > row["replicates"] else []
-    return ", ".join(parts)
+    return ", ".join(parts) or "enough as it is"
 
 
 def _rounded(number: float) -> int:
