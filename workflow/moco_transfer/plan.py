@@ -254,7 +254,7 @@ class _Jobs:
 
     def end_to_end(self, target: str) -> Iterator[Job]:
         settings, batch = self.config.finetune, self.config.finetune.optimizer(target).batch
-        for source, _, percent, subset, *_ in finetuning_jobs(self.config, target, ["end_to_end"]):
+        for source, _, percent, subset, _, fold in finetuning_jobs(self.config, target, ["end_to_end"]):
             n, budgets = self.labelled(target, percent), settings.end_to_end.budgets
             if source == NONE_LONGER:
                 epochs = self.config.schedule(target).epochs
@@ -265,7 +265,7 @@ class _Jobs:
                 forward += epochs * self.images[target].sides["validation"]
             size = len(budgets) * self.prediction_bytes(target)
             rule = "end_to_end"
-            if subset == 1 and self.config.models != "none":
+            if subset == fold == 1 and self.config.models != "none":
                 rule, size = "end_to_end_kept", size + len(budgets) * 4 * network_size(self.config, source)[1]
             yield Job(rule, epochs * _epoch_steps(n, batch), epochs * n, forward, size)
 

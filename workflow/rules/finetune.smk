@@ -149,8 +149,6 @@ rule end_to_end:
         "<run>/logs/finetune/{target}/{source}/replicate{replicate}/end_to_end/{percent}pct/fold{fold}/subset{subset}.log",
     benchmark:
         "<run>/benchmarks/finetune/{target}/{source}/replicate{replicate}/end_to_end/{percent}pct/fold{fold}/subset{subset}.tsv"
-    wildcard_constraints:
-        subset=one_of(str(subset) for subset in SUBSETS if subset not in KEPT_SUBSETS),
     priority: 10
     conda:
         ENVIRONMENT
@@ -190,7 +188,10 @@ rule end_to_end:
         " --predictions {output.predictions:q} --metrics {output.metrics:q} {params.networks:q} > {log:q} 2>&1"
 
 
-# The networks of one labelled subset are kept, because one of them becomes the model.
+# The networks of one labelled subset in one fold are kept, because one of them becomes the model.
+ruleorder: end_to_end_kept > end_to_end
+
+
 use rule end_to_end as end_to_end_kept with:
     output:
         predictions="<run>/finetune/{target}/{source}/replicate{replicate}/end_to_end/{percent}pct/fold{fold}/subset{subset}/predictions.parquet",
@@ -198,3 +199,4 @@ use rule end_to_end as end_to_end_kept with:
         networks="<run>/finetune/{target}/{source}/replicate{replicate}/end_to_end/{percent}pct/fold{fold}/subset{subset}/networks.safetensors",
     wildcard_constraints:
         subset=one_of(map(str, KEPT_SUBSETS)),
+        fold=one_of(["1"]),
