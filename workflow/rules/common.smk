@@ -129,6 +129,8 @@ RESULTS_CODE = code_of(
     "scripts",
     "moco_transfer/costs",
     "moco_transfer/escape",
+    "moco_transfer/image_counts",
+    "moco_transfer/plan",
     "moco_transfer/report",
     "moco_transfer/statistics",
     "moco_transfer/training/schedule",
