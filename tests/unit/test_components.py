@@ -158,6 +158,12 @@ def test_given_encoders_do_not_vary_and_the_larger_estimate_counts(random):
     contrast = evidence(values, trained).contrast(difference("spine", "linear", "10", "source0", "given"))
     pooled = encoder_variance(np.array([values[source] for source in trained]), np.array(met), False)
     assert contrast.encoders == pytest.approx(pooled.variance / 3) and contrast.one_encoder == ()
+    # What the encoders of one number share is no chance of theirs if all start from the same given weights.
+    apart = replace(evidence(values, trained), shared_start=False).contrast(
+        difference("spine", "linear", "10", "source0", "given")
+    )
+    pooled = encoder_variance(np.array([values[source] for source in trained]), np.array(met), True)
+    assert apart.encoders == pytest.approx(pooled.variance / 3)
     one = evidence(values, trained | {"source0": [1] * 9}).contrast(
         difference("spine", "linear", "10", "source0", "given")
     )

@@ -103,3 +103,14 @@ def test_bars_are_shares_of_the_mean_variance_of_differences():
     known = draw(table[table["status"] != "unknown"], TITLES, NOTE)
     assert not known.axes[0].lines
     assert not any("one encoder" in text.get_text() for text in known.legends[0].get_texts())
+
+
+def test_what_subsets_and_encoders_add_together_is_no_part_of_either():
+    table = parts_table(*run(6))
+    together, known = (
+        draw(table.assign(status=status), TITLES).axes[0].containers for status in ("with subsets", "given")
+    )
+    widths = [[bar.get_width() for container in each for bar in container] for each in (together, known)]
+    assert len(widths[0]) == 4 and len(widths[1]) == 3
+    assert widths[0][1] == widths[0][3] == 0 and widths[0][2] == pytest.approx(widths[1][1])
+    assert [bar.get_hatch() is not None for each in together for bar in each] == [False, False, True, False]

@@ -107,6 +107,8 @@ def test_the_advice_is_undecided_between_the_first_way_and_the_best_rival():
     (found,) = undecided_advice(advise(ways), evidence, LEVEL)
     assert found.cell == "spine 1%: spine linear - chest linear" and found.level == LEVEL / 2
     assert found.contrast.effect == pytest.approx(0.005)
+    contradicted = advise(ways, validation={("none", "end_to_end"): 0.9})
+    assert not list(undecided_advice(contradicted, evidence, LEVEL))
     del ways["chest", "linear"]
     assert not list(undecided_advice(advise(ways), evidence, LEVEL))
 

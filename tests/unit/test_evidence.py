@@ -127,6 +127,7 @@ def test_a_run_is_read_from_the_frames_of_its_evaluation():
         [(*a[1:], *b[1:], matrix[i, j]) for i, a in enumerate(cells) for j, b in enumerate(cells)],
         columns=[f"{name}_a" for name in names[1:]] + [f"{name}_b" for name in names[1:]] + ["covariance"],
     )
+    every_subset = subsets
     evidence = Evidence.from_run(estimates, {"spine": covariance}, subsets)
     moco, imagenet = (EstimateKey("spine", source, "end_to_end", "1") for source in ("spine", "none"))
     subsets = np.var([0.01, 0.02], ddof=1) / 2
@@ -135,6 +136,10 @@ def test_a_run_is_read_from_the_frames_of_its_evaluation():
     early = evidence.contrast({moco._replace(epochs=25): 1.0, imagenet._replace(epochs=25): -1.0})
     assert (early.effect, early.se) == pytest.approx((0.2, np.sqrt(6 + 4 - 2 * 2 + subsets)))
     assert evidence.budgets("spine", "1", ["none"]) == [25, 50]
+    # Encoders share the chance of initial weights that are trained in the run, and none of given ones.
+    for trained, shares in ((["spine"], False), (["none", "spine"], True)):
+        frames = (estimates, {"spine": covariance}, every_subset)
+        assert Evidence.from_run(*frames, trained=trained).shared_start == shares
     assert not evidence.has(moco._replace(epochs=50))
 
 

@@ -128,9 +128,10 @@ def test_a_card_warns_of_what_must_be_known():
 
 def test_a_card_of_a_cross_validation_says_which_fold_it_is_of():
     card = model_card()
-    assert "fold" not in page(card)
+    assert "fold" not in page(card) and "No test image had a say in it." in page(card)
     text = page(replace(card, facts={**card.facts, "split": {"unit": "patient", "folds": 5}}))
     assert ", the mean over 3 labelled subsets and 5 folds" in text
+    assert "No test image" not in text and "it is too high" in text
     assert "this is the network of fold 1. One part in 5 of the images did not train it" in text
 
 

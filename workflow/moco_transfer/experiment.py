@@ -99,6 +99,11 @@ def is_trained(config: Config, source: str) -> bool:
     return _kind(config, source) == "moco" or is_trained(config, INITIAL)
 
 
+def trained_sources(config: Config) -> list[str]:
+    """Return the sources whose encoders are trained in the run; ``none`` also if nothing is finetuned from the initial weights."""
+    return [source for source in dict.fromkeys([*all_sources(config), "none"]) if is_trained(config, source)]
+
+
 def initial_replicate(config: Config, replicate: int) -> int:
     """Return which of the initial weights MoCo starts from in a ``replicate``."""
     return (replicate - 1) % len(replicates(config, INITIAL)) + 1

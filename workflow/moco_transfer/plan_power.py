@@ -25,7 +25,7 @@ import numpy as np
 
 from moco_transfer.config.experiment import Config
 from moco_transfer.data.counts import LEAST_IMAGES, subset_size
-from moco_transfer.experiment import MODES, all_sources, extra_heads, folds, is_trained
+from moco_transfer.experiment import MODES, extra_heads, folds, is_trained, trained_sources
 from moco_transfer.image_counts import Images
 from moco_transfer.report.names import MODE_LABELS
 from moco_transfer.statistics.contrast import Contrast
@@ -143,15 +143,8 @@ def _earlier(config: Config) -> Evidence | None:
 
     # A run with other numbers of encoders or folds leaves files behind that belong to no run of this configuration.
     extra = [folder / "controls" / "linear" / f"{name}.parquet" for name in extra_heads(config)]
-    trained = [source for source in all_sources(config) if is_trained(config, source)]
-    return read_run(
-        files["estimates"],
-        files["covariance"],
-        files["subsets"],
-        list(filter(Path.is_file, extra)),
-        {},
-        trained,
-    )[1]
+    extra, trained = list(filter(Path.is_file, extra)), trained_sources(config)
+    return read_run(files["estimates"], files["covariance"], files["subsets"], extra, {}, trained)[1]
 
 
 def _known(config: Config, evidence: Evidence, target: str, mode: str, percent: str) -> list[Contrast]:

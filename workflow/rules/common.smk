@@ -41,6 +41,7 @@ from moco_transfer.experiment import (
     initial_datasets,
     initial_replicate,
     is_trained,
+    trained_sources,
     kept_models,
     learnt_datasets,
     pretrainings,

@@ -8,8 +8,7 @@ EVIDENCE = {
     "extra": extra_subset_aurocs(),
 }
 # The claims, the controls and the ranks of sources compare no other encoders than those of MoCo and the initial weights.
-# The initial weights are named even if nothing is finetuned from them.
-TRAINED = [name for name in dict.fromkeys([*ALL_SOURCES, "none"]) if is_trained(CONFIG, name)]
+TRAINED = trained_sources(CONFIG)
 EVIDENCE_PARAMS = RESULT_PARAMS | {
     "trained": TRAINED,
     "seen": seen_tests(CONFIG, [name for name in ALL_SOURCES if name not in CONFIG.encoders]),
@@ -270,6 +269,7 @@ rule advice:
         datasets=learnt_datasets(CONFIG),
         trainings=way_trainings(),
         views=CONFIG.finetune.linear.views,
+        folded=[target for target in CONFIG.targets if len(folds(CONFIG, target)) > 1],
         device=CONFIG.device,
         ranks=CONFIG.pretraining.ranks,
     message:

@@ -1,7 +1,7 @@
 """The advice: for each target and number of labels, the way to train, how sure that is, and all ways with their cost."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 import pandas as pd
@@ -41,25 +41,48 @@ def main(inputs, outputs, params) -> None:
         settle=settling_texts(pd.read_csv(inputs.decide).convert_dtypes(), ways),
     )
     write_tables(
-        [(summary(advice), caption(advice, params.level)), *details(advice)], outputs, params.note, ways
+        [(summary(advice), caption(advice, params.level, params.folded)), *details(advice)],
+        outputs,
+        params.note,
+        ways,
     )
 
 
-def caption(advice: Advice, level: float) -> str:
-    """Return the text above the summary: how the choice is made, and what the numbers mean."""
+def caption(advice: Advice, level: float, folded: Collection[str]) -> str:
+    """Return the text above the summary: how the choice is made, and what the numbers mean.
+
+    ``folded`` are the targets in a cross-validation, in which all images choose.
+    """
     unit = "GPU-hours" if advice.device == "cuda" else "Minutes"
     time = (
         f" {unit}, at the speed of this run's own trainings, differ between machines." if advice.speed else ""
     )
     return (
         "What to do with a given number of labels. The validation images choose the best way to train, with end-to-end training "
-        "at its selected budget. No test image has a say in that, so luck with the test images has no part in the test AUROC of "
-        f"the choice. The {advice.interval} counts test patients, labelled subsets and encoders. A way may be the best if no "
-        f"other is significantly better on the test images ({100 * (1 - level):g}% confidence set of the best, "
-        "Bonferroni-corrected). If several may be, the cheapest of them is a good choice. Images trained: how many images pass "
-        "through the network, forward and back, in all trainings that one such model needs; a forward pass alone counts as a "
-        f"third.{time} Controls are no choice and are not ranked."
+        f"at its selected budget. {_luck_text(advice, folded)} The {advice.interval} counts test patients, labelled subsets and, "
+        f"where several were trained, encoders. A way may be the best if no other is significantly better on the test images ({100 * (1 - level):g}% "
+        "confidence set of the best, Bonferroni-corrected). The last column has the cheapest of those that may be the best. That "
+        "it is not ruled out does not mean that it is as good: with few subsets, encoders or patients, even large differences "
+        "are not significant. Images trained: how many images pass through the network, forward and back, in all trainings that "
+        f"one such model needs; a forward pass alone counts as a third.{time} Controls are no choice and are not ranked."
     )
+
+
+def _luck_text(advice: Advice, folded: Collection[str]) -> str:
+    """Return which luck has a part in the test AUROC of the choice."""
+    targets = list(dict.fromkeys(advice.ways["target"]))
+    named = [advice.titles.get(target, target) for target in targets if target in folded]
+    shared = (
+        "Luck with the encoders and labelled subsets, which validation and test images share, may have one."
+    )
+    in_folds = (
+        f"In the cross-validation of {' and '.join(named)}, images that test in one fold are for validation in another, so luck "
+        "with them has a part in the test AUROC of the choice: among ways that are about as good, it is too high."
+    )
+    if len(named) == len(targets):
+        return in_folds
+    none = "No test image has a say in that, so luck with the test images has no part in the test AUROC of the choice."
+    return " ".join([none, shared, *([in_folds] if named else [])])
 
 
 def images_trained(

@@ -20,6 +20,8 @@ from moco_transfer.statistics.parts import PARTS, parts_table
 
 COLORS = dict(zip(PARTS, ("#0072B2", "#E69F00", "#CC79A7"), strict=True))
 LABELS = {"patients": "test patients", "subsets": "labelled subsets and training", "encoders": "encoders"}
+TOGETHER = "subsets and encoders together"
+DRAWN = ("patients", "subsets", "together", "encoders")
 UNKNOWN = "one encoder: how much another would differ is unknown"
 
 
@@ -36,7 +38,7 @@ def main(inputs, outputs, params) -> None:
         "error, and its parts due to the test patients, the labelled subsets (each with a training seed of its own) and the "
         "encoders, with their shares of the variance. The parts add in squares. 'With subsets' means that each "
         "subset meets an encoder of its own, so the subsets' part includes the encoders'. 'Unknown' means that there "
-        "is one encoder, and intervals are about this encoder. The variance between encoders is pooled over sources; a small p says that one source's "
+        "is one encoder, and intervals are about this encoder; 'given' means that its weights are given and do not vary. The variance between encoders is pooled over sources; a small p says that one source's "
         "encoders differ more than the others', and below 0.01 the cell's own encoders are used.",
         params.note,
         parts,
@@ -107,33 +109,48 @@ def draw(parts: pd.DataFrame, titles: Mapping[str, str], note: str = "") -> Figu
         _draw_panel(ax, bars[target], most)
     style.label_panels(axes, [dataset_label(target, titles) for target in targets])
     handles = [Patch(color=COLORS[part], label=LABELS[part]) for part in PARTS]
+    if (shown["status"] == "with subsets").any():
+        handles.insert(2, Patch(**_look("together"), label=TOGETHER))
     if (shown["status"] == "unknown").any():
         handles.append(Line2D([], [], color="0.3", marker="o", mfc="white", ls="", label=UNKNOWN))
     style.legend_below(figure, handles)
     return figure
 
 
+def _look(part: str) -> dict:
+    """Return the colours of a part; one that cannot be told apart has those of both."""
+    if part != "together":
+        return {"color": COLORS[part]}
+    return {"facecolor": COLORS["subsets"], "edgecolor": COLORS["encoders"], "hatch": "////", "linewidth": 0}
+
+
 def _bars(parts: pd.DataFrame) -> pd.DataFrame:
-    """Return one row per mode and percentage: label, mean variance of each part, and whether an encoders' part is unknown."""
+    """Return one row per mode and percentage: label, mean variance of each part, and whether an encoders' part is unknown.
+
+    'together' is what subsets and encoders add where each subset meets an encoder of its own.
+    """
     variances = parts[[f"se_{part}" for part in PARTS]].pow(2).set_axis(list(PARTS), axis=1)
+    joint = parts["status"] == "with subsets"
     cells = variances.assign(
+        subsets=variances["subsets"].mask(joint, 0.0),
+        together=variances["subsets"].where(joint, 0.0),
         encoders=variances["encoders"].fillna(0.0),
         unknown=parts["status"] == "unknown",
         mode=parts["mode"].map(MODES.index),
         share=parts["percent"].astype(float),
         label=parts["percent"] + "% " + parts["mode"].map(MODE_LABELS),
     )
-    found = cells.groupby(["mode", "share", "label"]).agg(dict.fromkeys(PARTS, "mean") | {"unknown": "any"})
+    found = cells.groupby(["mode", "share", "label"]).agg(dict.fromkeys(DRAWN, "mean") | {"unknown": "any"})
     return found.reset_index("label")
 
 
 def _draw_panel(ax: Axes, bars: pd.DataFrame, most: int) -> None:
     """Draw the bars of one target in a panel with room for ``most`` bars."""
-    places, total = np.arange(len(bars)), bars[list(PARTS)].sum(axis=1, skipna=False).to_numpy()
+    places, total = np.arange(len(bars)), bars[list(DRAWN)].sum(axis=1, skipna=False).to_numpy()
     start = np.zeros(len(bars))
-    for part in PARTS:
+    for part in [part for part in DRAWN if part in PARTS or bars[part].any()]:
         share = np.divide(100 * bars[part].to_numpy(), total, out=np.zeros(len(bars)), where=total > 0)
-        ax.barh(places, share, left=start, color=COLORS[part], height=0.7)
+        ax.barh(places, share, left=start, height=0.7, **_look(part))
         start += share
     # One by one, because the layout takes an empty line for a point far away.
     for place in places[bars["unknown"].to_numpy()]:

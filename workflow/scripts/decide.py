@@ -74,7 +74,8 @@ def main(inputs, outputs, params, config: Config) -> None:
         f"What would decide what is undecided: the numbers that give a test {100 * ENOUGH:.0f}% power if the true "
         f"difference is as seen, or the smallest of interest ({params.margin:g} AUROC, or as much away from the "
         "margin of a test of equivalence or non-inferiority), each number alone; together, only if none alone "
-        "suffices. Each claim is represented by the comparison that decides it; the CSV has all. Images are those "
+        "suffices. Each claim is represented by the comparison that decides it, which is not the whole of a claim about all "
+        "cells: its others must be shown as well. The CSV has all. Images are those "
         "that the whole grid trains on in addition, for the cheapest choice of subsets and encoders; those that only "
         "pass forward count as a third. The variances of this run count as the truth, so the numbers are rough if it "
         f"has few subsets or encoders, and a difference as seen may be luck.{left_out_note(params.seen)}",
@@ -241,7 +242,7 @@ def _text(row: dict, way: str) -> str:
     parts = parts if patients > row["test_patients"] else []
     parts += [f"n_subsets: {int(subsets)}"] if subsets > row["n_subsets"] else []
     parts += [f"replicates: {int(replicates)}"] if replicates > row["replicates"] else []
-    return ", ".join(parts)
+    return ", ".join(parts) or "enough as it is"
 
 
 def _rounded(number: float) -> int:

@@ -23,6 +23,7 @@ KINDS = {
     "moco": "some kind of MoCo",
     "encoder": "an encoder that MoCo has not trained here",
 }
+CHEAPEST = "cheapest that is not ruled out"
 USELESS = 0.1
 """A larger bound on the AUROC that one may lose says nothing."""
 FEW_PATIENTS = 20
@@ -77,7 +78,7 @@ def summary(advice: Advice) -> pd.DataFrame:
                 "Best on validation images": _way_text(chosen.iloc[0], advice) if len(chosen) else "Unknown",
                 f"Its test AUROC ({advice.interval})": _auroc_text(chosen.iloc[0]) if len(chosen) else "",
                 "How sure": " ".join([*_near_chance(ways), _verdict(ways)]),
-                "Cheapest that may be as good": _cheapest_text(chosen, cheapest, advice),
+                CHEAPEST[0].upper() + CHEAPEST[1:]: _cheapest_text(chosen, cheapest, advice),
             }
         )
     return pd.DataFrame(rows)
@@ -96,7 +97,7 @@ def details(advice: Advice) -> list[tuple[pd.DataFrame, str]]:
 
 
 def _ranking(every: pd.DataFrame, advice: Advice) -> pd.DataFrame:
-    names = {"chosen": "best on validation images", "cheapest": "cheapest that may be as good"}
+    names = {"chosen": "best on validation images", "cheapest": CHEAPEST}
     table = pd.DataFrame(
         {
             "Way to train": [_way_text(way, advice) for _, way in every.iterrows()],
@@ -169,16 +170,16 @@ def _may_be_best(way: pd.Series) -> str:
 
 
 def _cheapest_text(chosen: pd.DataFrame, cheapest: pd.DataFrame, advice: Advice) -> str:
-    """Return the cheapest way that may be the best, with its cost in that of the chosen way."""
+    """Return the cheapest way that may be the best, with its test AUROC and its cost in that of the chosen way."""
     if cheapest.empty:
         return "Unknown"
     if list(cheapest.index) == list(chosen.index):
         return "The same"
-    text = _way_text(cheapest.iloc[0], advice)
-    if chosen.empty:
-        return text
-    share = cheapest["images_trained"].iloc[0] / chosen["images_trained"].iloc[0]
-    return f"{text} ({share:.0%} of the training)"
+    facts = [f"test AUROC {auroc_text(cheapest['auroc'].iloc[0])}"]
+    if len(chosen):
+        share = cheapest["images_trained"].iloc[0] / chosen["images_trained"].iloc[0]
+        facts.append(f"{share:.0%} of the training")
+    return f"{_way_text(cheapest.iloc[0], advice)} ({', '.join(facts)})"
 
 
 def _verdict(ways: pd.DataFrame) -> str:
@@ -208,7 +209,7 @@ def _cost_bounds(ways: pd.DataFrame) -> list[str]:
     """Return how much AUROC the chosen and the cheapest way may cost, where that says something."""
     named = {
         "the best on validation images": ways["chosen"] & ways["may_be_best"],
-        "the cheapest that may be as good": ways["cheapest"] & ~ways["chosen"],
+        f"the {CHEAPEST}": ways["cheapest"] & ~ways["chosen"],
     }
     return [
         f"If another way is better, {name} costs at most {bound:.3f} AUROC."
@@ -238,9 +239,9 @@ def _shared_text(ways: pd.DataFrame, advice: Advice) -> list[str]:
 
 
 def _near_chance(ways: pd.DataFrame) -> list[str]:
-    """Return whether the chosen one of ``ways`` may be no better than guessing, in two words."""
+    """Return whether the chosen one of ``ways`` may be no better than guessing, in a few words."""
     reaches = ways["lower"].fillna(ways["auroc"]) <= 0.5
-    return ["Near chance."] if (ways["chosen"] & reaches).any() else []
+    return ["Not shown to beat chance."] if (ways["chosen"] & reaches).any() else []
 
 
 def _warnings(cell: tuple[str, str], ways: pd.DataFrame, advice: Advice) -> list[str]:
@@ -253,7 +254,7 @@ def _warnings(cell: tuple[str, str], ways: pd.DataFrame, advice: Advice) -> list
     ]
     if cell in advice.longest:
         warnings.append(
-            f"Every source did best with the most epochs that were tried, {advice.longest[cell]:,}: try more "
+            f"On the validation images, every source did best with the most epochs that were tried, {advice.longest[cell]:,}: try more "
             "(finetune.end_to_end.budgets)."
         )
     few = sorted(
@@ -264,7 +265,7 @@ def _warnings(cell: tuple[str, str], ways: pd.DataFrame, advice: Advice) -> list
         left = len(few) - SHOWN
         more = f", and {left} more class{'es' if left > 1 else ''}" if left > 0 else ""
         warnings.append(
-            f"Fewer than {FEW_PATIENTS} test patients have the rarer label of {named}{more}: too few to rely on intervals."
+            f"Fewer than {FEW_PATIENTS} test patients have the rarer label of {named}{more}: too few to rely on their intervals."
         )
     subsets = ways["n_subsets"].iloc[0]
     if subsets < FEW_SUBSETS:

@@ -65,8 +65,13 @@ def _what_it_is(card: ModelCard) -> list[str]:
         over = f", the mean over {' and '.join(counted)}" if counted else ""
         why = (
             f"Of {card.ways} ways to train, this one has the highest validation AUROC, {card.way['validation_auroc']:.3f}{over}; its test "
-            f"AUROC is {card.way['auroc']:.3f}. `tables/advice.md` says how sure the choice is, and which ways may be as good. No test "
-            "image had a say in it."
+            f"AUROC is {card.way['auroc']:.3f}. `tables/advice.md` says how sure the choice is, and which other ways are not ruled out. "
+        )
+        why += (
+            "In a cross-validation, images that test in one fold are for validation in another, so luck with them has a part in this "
+            "test AUROC: among ways that are about as good, it is too high."
+            if folds > 1
+            else "No test image had a say in it."
         )
     elif card.way.get("may_have_seen"):
         why = "The advice leaves it out, and it was compared with no other way to train."

@@ -3,6 +3,8 @@
 The best of many estimates is partly the luckiest. So the validation images choose a way, and the test images, which had
 no say, tell what it is worth: luck with the test patients has no part in its test AUROC. (Luck of encoders and labelled
 subsets that validation and test images share may have one. The interval includes these parts; more of them make it smaller.)
+In a cross-validation, this fails: the images of one fold's validation test other folds, so that over all folds the same images
+choose and test. Then the test AUROC of the choice has nearly the whole bias of the luckiest (docs/statistics.md).
 
 Which ways may be the best is said by the test images: the confidence set of the best (Gupta 1965; Edwards and Hsu 1983)
 is every way that is not significantly worse than any other. All ways are compared with all others, not only with the

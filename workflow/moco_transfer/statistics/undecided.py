@@ -85,12 +85,12 @@ def undecided_advice(advice: pd.DataFrame, evidence: Evidence, level: float) -> 
     """Yield the comparison of the chosen way of each target and percentage with the best rival that may be better.
 
     ``advice`` comes from ``advice_table`` at ``level``; a way leaves the set of the best at the level divided by the
-    number of others.
+    number of others. If the test images contradict the choice, there is nothing to decide about it.
     """
     ways = advice[advice["may_have_seen"].isna() & advice["p_best"].notna()]
     for (target, percent), cell in ways.groupby(["target", "percent"], sort=False):
         rivals = cell.iloc[1:][cell["may_be_best"].iloc[1:]]
-        if rivals.empty:
+        if rivals.empty or not cell["may_be_best"].iloc[0]:
             continue
         first, second = (
             EstimateKey(target, way["source"], way["mode"], percent)
