@@ -352,7 +352,7 @@ def test_few_patients_subsets_and_encoders_are_warned_of():
     met = {"spine": {1: 1, 2: 1}, "chest": {1: 1, 2: 2}}
     one = advise(THREE, encoders=met)
     assert one.set_index("source")["one_encoder"].to_dict() == {"spine": True, "chest": False, "none": False}
-    assert "Only one encoder was trained for MoCo on spine: this is about these encoders" in warned(one)
+    assert "Only one encoder was trained for MoCo on spine: the advice is about these encoders" in warned(one)
     all_one = advise(THREE, encoders={source: {1: 1, 2: 1} for source, _ in THREE})
     assert "Only one encoder was trained for each source" in warned(all_one)
     assert "encoder" not in warned(table)

@@ -308,13 +308,13 @@ def test_a_run_on_one_dataset_is_asked_what_it_can_answer_and_told_what_the_rest
     assert "claims 2, 3, 8 and 9 (MoCo on another dataset)" in line
     assert "claim 4 (MoCo on a mixture with the target's own dataset)" in line
     assert "claim 10 (the similarity of two datasets and of natural images)" in line
-    assert "claim 11 (two or more starts and end-to-end budgets)" in line
+    assert "claim 11 (two or more sources and end-to-end budgets)" in line
     few = {key: value for key, value in values.items() if key[3] == "10" and key[1] != "none"}
     table = judged(few, design=design)
     assert table.empty and "claims 6 and 7a (two or more numbers of labels)" in not_asked(
         table, evidence(few), design
     )
-    assert "claims 5 and 7b (a start without MoCo)" in not_asked(table, evidence(few), design)
+    assert "claims 5 and 7b (a source without MoCo)" in not_asked(table, evidence(few), design)
 
 
 def test_only_a_larger_dataset_is_compared_with_the_labelled_images_and_a_mixture_with_its_largest():

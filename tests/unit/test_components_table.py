@@ -76,13 +76,13 @@ def test_what_is_not_known_is_said_in_words(replicates, status):
         text["Due to test patients"]
         == f"{row['se_patients'].item():.4f} ({100 * row['share_patients'].item():.0f}%)"
     )
-    assert text["AUROC"] == "spine less none"
+    assert text["AUROC"] == "spine minus none"
 
 
 def test_one_labelled_subset_leaves_its_part_unknown():
     estimates, evidence = run(1, subsets=1)
     table = parts_table(estimates, evidence)
-    text = parts_summary(table).set_index("AUROC").loc["spine less none"]
+    text = parts_summary(table).set_index("AUROC").loc["spine minus none"]
     assert text["Standard error"] == text["Due to labelled subsets and training"] == "unknown"
     (label,) = draw(table, TITLES, NOTE).axes[0].get_yticklabels()
     assert label.get_text() == "10% linear (unknown)"

@@ -145,14 +145,14 @@ def test_the_summary_says_what_a_user_can_set_and_how_long_it_takes():
     records = table(CONTRAST)
     seen, of_interest = decide_summary(records, 50.0, "cpu").to_dict("records")
     subsets = int(records["subsets_n_subsets"].iloc[0])
-    assert seen["Undecided"] == "Claim 1: spine is best" and seen["If it is"] == "+0.030, as seen"
-    assert seen["More labelled subsets"] == f"n_subsets: {subsets}" and seen["Together"] == ""
+    assert seen["Undecided"] == "Claim 1: spine is best" and seen["If the true one is"] == "+0.030, as seen"
+    assert seen["More labelled subsets"] == f"{subsets} subsets" and seen["All together"] == ""
     assert seen["More test patients"] == "no number suffices" and seen["More encoders"] == "does not apply"
     images = 1100 * (subsets - 3)
-    assert float(seen["Images"].replace(",", "")) == pytest.approx(images, rel=0.05)
+    assert float(seen["Images added"].replace(",", "")) == pytest.approx(images, rel=0.05)
     amount, unit = seen["Time (measured speed)"].split(" ")
     assert unit == "CPU-minutes" and float(amount) == pytest.approx(images / 50 / 60, rel=0.05)
-    assert " times), n_subsets: " in of_interest["Together"]
+    assert " times), " in of_interest["All together"]
     assert set(decide_summary(records, None, "cpu")["Time (measured speed)"]) == {""}
     slow = decide_summary(records, 0.1, "cuda")["Time (measured speed)"].iloc[0].split(" ")
     assert slow[1] == "GPU-hours" and float(slow[0]) == pytest.approx(images / 0.1 / 3600, rel=0.05)
@@ -164,7 +164,7 @@ def test_a_single_encoder_is_said_to_tell_nothing_of_more():
     own = Contrast(0.03, 1e-4, 2e-4, 2, n_subsets=3, n_encoders=3)
     summary = decide_summary(table(own), None, "cpu")
     assert set(summary["More encoders"]) == {"one for each subset"}
-    assert ", replicates: " in summary["More labelled subsets"].iloc[0]
+    assert " encoders" in summary["More labelled subsets"].iloc[0]
 
 
 def test_single_comparisons_of_claims_are_only_in_the_records():

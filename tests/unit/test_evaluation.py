@@ -81,8 +81,6 @@ def test_estimates_subsets_classes_and_replicates_equal_values_computed_by_hand(
     estimate = cell(frames["estimates"], "chest", "end_to_end", 25).iloc[0]
     assert estimate["auroc"] == pytest.approx(np.mean(weighted), rel=1e-12)
     assert estimate["macro"] == pytest.approx(np.mean([np.mean(aurocs) for aurocs, _ in scores]), rel=1e-12)
-    assert estimate["se_subset"] == pytest.approx(np.std(weighted, ddof=1) / np.sqrt(3), rel=1e-9)
-    assert estimate["se"] == pytest.approx(np.hypot(estimate["se_test"], estimate["se_subset"]))
     assert (estimate["n_subsets"], estimate["n_labeled"]) == (3, 20)
     subsets = cell(frames["subsets"], "chest", "end_to_end", 25)
     assert subsets["auroc"].tolist() == pytest.approx(weighted, rel=1e-12)
@@ -189,13 +187,6 @@ def test_resampling_patients_widens_the_interval_of_images_that_agree_within_a_p
     assert widths["patient"] > 1.3 * widths["image"]  # about the square root of 3
 
 
-def test_with_one_subset_the_standard_error_is_unknown(tmp_path):
-    files = write_predictions(tmp_path, percents=("1",), sources=("none",), n_subsets=1)
-    estimates = evaluate(files)["estimates"]
-    assert estimates["se_subset"].isna().all() and estimates["se"].isna().all()
-    assert estimates["se_test"].gt(0).all() and estimates["lower"].lt(estimates["upper"]).all()
-
-
 def test_does_not_depend_on_the_order_of_files_or_on_other_sources(small):
     files, frames = small
     again = evaluate(files[::-1])
@@ -284,7 +275,6 @@ def test_an_auroc_is_the_mean_of_those_of_the_folds(folded):
     assert estimate["n_subsets"] == 3
     assert estimate["auroc"] == pytest.approx(np.mean(expected), rel=1e-12)
     assert estimate["macro"] == pytest.approx(np.mean(by_class), rel=1e-12)
-    assert estimate["se_subset"] == pytest.approx(np.std(expected, ddof=1) / np.sqrt(3), rel=1e-9)
     classes = cell(frames["classes"], "chest", "end_to_end", 25)
     assert classes["auroc"].tolist() == pytest.approx(np.mean(by_class, axis=0).tolist(), rel=1e-12)
     assert classes["positives"].tolist() == positives[0].tolist()

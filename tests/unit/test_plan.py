@@ -17,11 +17,11 @@ from snakemake.utils import update_config
 
 from moco_transfer.config.composition import composed, read_config
 from moco_transfer.config.experiment import check
+from moco_transfer.costs import measured_speed
 from moco_transfer.errors import UserError
 from moco_transfer.image_counts import count_images
 from moco_transfer.plan import (
     NETWORK_SIZES,
-    measured_speed,
     plan,
     plan_text,
     planned_jobs,

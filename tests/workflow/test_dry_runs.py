@@ -29,12 +29,11 @@ def test_without_data_the_plan_says_what_is_missing_and_what_to_do(tmp_path):
 
 def test_the_demo_plans_every_rule(tmp_path):
     counts = planned(snakemake("-n", "--configfile", ROOT / "config/demo.yaml", directory=tmp_path).stdout)
-    # Each source that is trained here has two encoders.
-    assert counts["phantom"] == 3 and counts["train_weights"] == 2
+    assert counts["phantom"] == 3 and counts["train_weights"] == 2  # one for each encoder
     # The controls: MoCo on fewer chest images in 4 linear cells, limited MoCo with more steps in 1, longer 'none' in 1.
     assert counts["linear"] == 32 + 4 + 2 * (4 + 1)
-    assert (counts["end_to_end"], counts["end_to_end_kept"], counts["model"]) == (17, 17, 4)
-    assert (counts["pretrain"], counts["pretrain_subset"], counts["pretrain_sample"]) == (2 * 3, 4 + 2, 2)
+    assert (counts["end_to_end"], counts["end_to_end_kept"], counts["model"]) == (18, 16, 4)
+    assert (counts["pretrain"], counts["pretrain_subset"], counts["pretrain_sample"]) == (3 * 2, 4 + 2, 2)
     assert (counts["linear_subsets"], counts["controls"], counts["subsets"]) == (5 * 2 * 2, 1, 1)
     # One for each encoder of four sources on two targets, and the subsets of each target in one file.
     assert (counts["linear_recipes"], counts["own_subsets"], counts["recipes"]) == (2 * 4 * 2, 2, 1)

@@ -1,19 +1,25 @@
-"""What one model of a way to train costs: how many images pass through the network, forward and back.
+"""What one model of a way to train costs, in images that pass through the network, forward and back; and how fast this run trains.
 
 Counted are the trainings in this run that the model needs: of the initial weights and of MoCo, as the plan counts them, and
 of one finetuning. Published weights cost nothing, and nor does the choice between ways, budgets, subsets and encoders. A
-forward pass alone, as for the keys of MoCo and for features, counts as a third of an image (``plan.TRAINING_PASSES``). What an
+forward pass alone, as for the keys of MoCo and for features, counts as a third of an image (``TRAINING_PASSES``). What an
 image costs depends on the network and its input; these are taken as equal.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 from moco_transfer.config.experiment import LIMITED, Config
-from moco_transfer.plan import TRAINING_PASSES
 from moco_transfer.training.schedule import full_steps
+
+# Training on an image costs a forward pass and a backward pass, and a backward pass costs two forward passes.
+TRAINING_PASSES = 3
+# Matches a line in the log of a training, for example "epoch 6/6, loss 0.32, 584 images/s, 5 s, 0 s left".
+LOGGED_SPEED = re.compile(r"(\d+) images/s, (\d+) s, ")
 
 
 class EncoderTraining(NamedTuple):
@@ -60,3 +66,21 @@ def encoder_cost(
 def finetuning_cost(mode: str, epochs: int, labelled: int, views: int) -> float:
     """Return the cost of one finetuning in images: all of every epoch, or the features of the ``views`` of each."""
     return epochs * labelled if mode == "end_to_end" else views * labelled / TRAINING_PASSES
+
+
+def measured_speed(config: Config) -> float | None:
+    """Return from this run's logs how many images per second one device trains, or None."""
+    return logged_speed(Path("results", config.run, "logs"), config.pretraining.ranks)
+
+
+def logged_speed(logs: Path, ranks: int) -> float | None:
+    """Return how many images per second one device trains, from the ``logs`` of a run whose MoCo has ``ranks`` processes, or None."""
+    # For each image that it trains on, MoCo also computes a key in a forward pass.
+    kinds = {"pretrain": (4, ranks), "finetune/*/*/*/end_to_end": (3, 1)}
+    passes = seconds = 0.0
+    for folder, (cost, devices) in kinds.items():
+        for log in logs.glob(f"{folder}/**/*.log"):
+            for rate, elapsed in LOGGED_SPEED.findall(log.read_text(encoding="utf-8", errors="replace"))[-1:]:
+                passes += cost * float(rate) * float(elapsed)
+                seconds += devices * float(elapsed)
+    return passes / seconds / TRAINING_PASSES if seconds else None

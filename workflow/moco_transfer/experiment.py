@@ -305,7 +305,7 @@ def compared_networks(config: Config) -> list[str]:
     """
 
     def layers(encoder: Encoder) -> tuple[str, object]:
-        return encoder.encoder.split(".")[0], encoder.taps
+        return encoder.architecture, encoder.taps
 
     initial = layers(config.model.initial_weights)
     alike = [

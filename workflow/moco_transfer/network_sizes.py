@@ -18,12 +18,7 @@ NETWORK_SIZES = {
 """The width of the features and the values in the encoder's file, by architecture."""
 
 
-def architecture(config: Config, source: str) -> str:
-    """Return the architecture of a source's encoder, without the tag of the weights that timm publishes for it."""
-    encoders = config.encoders  # MoCo starts from the initial weights
-    return encoders.get(source, encoders[INITIAL]).encoder.split(".")[0]
-
-
 def network_size(config: Config, source: str) -> tuple[int, int]:
     """Return the width of the features of a source, and the values in its encoder's file; 0 if unknown."""
-    return NETWORK_SIZES.get(architecture(config, source), (0, 0))
+    encoder = config.encoders.get(source, config.encoders[INITIAL])  # MoCo starts from the initial weights
+    return NETWORK_SIZES.get(encoder.architecture, (0, 0))

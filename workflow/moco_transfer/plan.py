@@ -10,7 +10,6 @@ runs on a login node.
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -22,6 +21,7 @@ import numpy as np
 from moco_transfer.config.composition import read_config
 from moco_transfer.config.experiment import INITIAL, LIMITED, LIMITED_STEPS, NONE_LONGER, Config
 from moco_transfer.config.training import Schedule
+from moco_transfer.costs import TRAINING_PASSES, measured_speed
 from moco_transfer.data.counts import (
     LEAST_IMAGES,
     check_moco_images,
@@ -35,6 +35,7 @@ from moco_transfer.errors import UserError
 from moco_transfer.experiment import (
     carded_datasets,
     compared_networks,
+    control_sources,
     extra_subsets,
     figure_names,
     finetuning_jobs,
@@ -56,15 +57,11 @@ from moco_transfer.training.schedule import all_batches, epochs_for_steps, full_
 # The plan counts the rules that make figures, tables and cards, and the target that asks for them, as one
 # kind of job.
 RESULTS = "figures, tables, cards"
-# Training on an image costs a forward pass and a backward pass, and a backward pass costs two forward passes.
-TRAINING_PASSES = 3
 # Stands for the number of images of a dataset that the configuration does not tell.
 UNKNOWN = 10**12
 # Bytes per row of predictions, measured in finished runs: for a logit and its label, and for the names of
 # image and patient.
 LOGIT_BYTES, NAME_BYTES = 5, 16
-# Matches a line in the log of a training, for example "epoch 6/6, loss 0.32, 584 images/s, 5 s, 0 s left".
-LOGGED_SPEED = re.compile(r"(\d+) images/s, (\d+) s, ")
 
 
 def plan(*, config: list[Path] | None = None, images_per_second: float | None = None) -> None:
@@ -265,7 +262,8 @@ class _Jobs:
                 forward += epochs * self.images[target].sides["validation"]
             size = len(budgets) * self.prediction_bytes(target)
             rule = "end_to_end"
-            if subset == fold == 1 and self.config.models != "none":
+            may_be_kept = subset == fold == 1 and source not in control_sources(self.config)
+            if may_be_kept and self.config.models != "none":
                 rule, size = "end_to_end_kept", size + len(budgets) * 4 * network_size(self.config, source)[1]
             yield Job(rule, epochs * _epoch_steps(n, batch), epochs * n, forward, size)
 
@@ -323,24 +321,6 @@ class _Jobs:
 def _epoch_steps(images: int, batch: int) -> int:
     """Return the steps of an epoch in which every image is seen."""
     return len(all_batches(np.arange(images), batch))
-
-
-def measured_speed(config: Config) -> float | None:
-    """Return from this run's logs how many images per second one device trains, or None."""
-    return logged_speed(Path("results", config.run, "logs"), config.pretraining.ranks)
-
-
-def logged_speed(logs: Path, ranks: int) -> float | None:
-    """Return how many images per second one device trains, from the ``logs`` of a run whose MoCo has ``ranks`` processes, or None."""
-    # For each image that it trains on, MoCo also computes a key in a forward pass.
-    kinds = {"pretrain": (4, ranks), "finetune/*/*/*/end_to_end": (3, 1)}
-    passes = seconds = 0.0
-    for folder, (cost, devices) in kinds.items():
-        for log in logs.glob(f"{folder}/**/*.log"):
-            for rate, elapsed in LOGGED_SPEED.findall(log.read_text(encoding="utf-8", errors="replace"))[-1:]:
-                passes += cost * float(rate) * float(elapsed)
-                seconds += devices * float(elapsed)
-    return passes / seconds / TRAINING_PASSES if seconds else None
 
 
 def plan_text(config: Config, images_per_second: float | None = None) -> str:

@@ -76,12 +76,12 @@ def undecided_lines(config: Config, images: Mapping[str, Images]) -> list[str]:
                 )
                 lines.append(f"  {target}, {MODE_LABELS[mode]}: with {sizes}: {said}")
     heading = (
-        f"\nUndecided: one test of two sources at level {level:g} shows smaller differences in less than "
+        f"\nUndecided: a test of two sources (at level {level:g}) shows differences below these in less than "
         f"{100 * ENOUGH:.0f}% of runs. "
     )
     heading += " ".join(_basis(config, known) for known in sorted(bases, reverse=True))
     notes = [
-        "  Of m comparisons in a family, the first is tested at 1/m of the level (Holm), which needs more."
+        "  A claim with m comparisons tests the first at 1/m of the level (Holm), so it needs larger differences."
     ]
     if encoders == 1 and trained:
         notes.append(

@@ -30,6 +30,7 @@ from moco_transfer.experiment import (
     carded_datasets,
     compared_networks,
     compared_sources,
+    control_sources,
     encoder_fold,
     epoch_figures,
     extra_heads,

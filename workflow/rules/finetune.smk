@@ -188,7 +188,7 @@ rule end_to_end:
         " --predictions {output.predictions:q} --metrics {output.metrics:q} {params.networks:q} > {log:q} 2>&1"
 
 
-# The networks of one labelled subset in one fold are kept, because one of them becomes the model.
+# The networks that may become the model are kept.
 ruleorder: end_to_end_kept > end_to_end
 
 
@@ -198,5 +198,6 @@ use rule end_to_end as end_to_end_kept with:
         metrics="<run>/finetune/{target}/{source}/replicate{replicate}/end_to_end/{percent}pct/fold{fold}/subset{subset}/metrics.csv",
         networks="<run>/finetune/{target}/{source}/replicate{replicate}/end_to_end/{percent}pct/fold{fold}/subset{subset}/networks.safetensors",
     wildcard_constraints:
+        source=one_of(name for name in ALL_SOURCES if name not in control_sources(CONFIG)),
+        fold="1",
         subset=one_of(map(str, KEPT_SUBSETS)),
-        fold=one_of(["1"]),

@@ -7,10 +7,9 @@ from pathlib import Path
 import pandas as pd
 from decide import settling_text
 
-from moco_transfer.costs import EncoderTraining, encoder_cost, finetuning_cost
+from moco_transfer.costs import EncoderTraining, encoder_cost, finetuning_cost, logged_speed
 from moco_transfer.errors import in_one_line
 from moco_transfer.files import read_csv, read_parquet
-from moco_transfer.plan import logged_speed
 from moco_transfer.report.advice_page import Advice, details, summary
 from moco_transfer.report.tables import write_tables
 from moco_transfer.statistics.advice import advice_table, longest_budgets
@@ -54,9 +53,7 @@ def caption(advice: Advice, level: float, folded: Collection[str]) -> str:
     ``folded`` are the targets in a cross-validation, in which all images choose.
     """
     unit = "GPU-hours" if advice.device == "cuda" else "Minutes"
-    time = (
-        f" {unit}, at the speed of this run's own trainings, differ between machines." if advice.speed else ""
-    )
+    time = f" {unit} are at the speed of this run's own trainings." if advice.speed else ""
     return (
         "What to do with a given number of labels. The validation images choose the best way to train, with end-to-end training "
         f"at its selected budget. {_luck_text(advice, folded)} The {advice.interval} counts test patients, labelled subsets and, "

@@ -16,10 +16,9 @@ from moco_transfer.statistics.evidence import Evidence, comparable, read_referen
 
 HEADING = "The paper's tables"
 PAPER_NOTE = (
-    " The paper, too, has one encoder of each source. Its tables do not say how AUROCs vary "
-    "together or how much labelled subsets differ: their cells count as independent, with only the error of the test set "
-    "(apparently resampled by image), and the CSV says how much scatter between subsets or pretrainings would undo "
-    "each verdict on them."
+    " The paper, too, has one encoder of each source. Its tables do not say how AUROCs are correlated or how much labelled "
+    "subsets differ: their cells count as independent, with only the error of the test set (apparently resampled by image). The "
+    "CSV says how much scatter between subsets or encoders would undo each verdict on them."
 )
 
 
@@ -43,7 +42,7 @@ def main(inputs, outputs, params) -> None:
     write_table(
         claims_summary(claims, shown),
         outputs,
-        f"The paper's claims in general words, tested on this run{' and on the tables of the paper' if shown != 'nothing' else ''}. "
+        f"The paper's claims in general terms, tested on this run{' and on the tables of the paper' if shown != 'nothing' else ''}. "
         f"{roles_text(design)}{not_asked(claims, evidence, design)} The effect is that of the "
         "comparison that decides (the weakest for a claim about all cells, the strongest for a claim about "
         f"some, the weakest of just enough for a claim about most), with its {100 * (1 - 2 * params.level):g}% interval, which is not adjusted for this "
@@ -72,7 +71,7 @@ def read_design(params, splits: Sequence[str]) -> Design:
 
 
 def roles_text(design: Design) -> str:
-    """Return on which images MoCo is trained, as the claims speak of them, in one sentence for each target."""
+    """Return which source is what the claims speak of, in one sentence for each target."""
     names = {
         "own": "the target's own dataset",
         "other": "another dataset",
@@ -83,7 +82,7 @@ def roles_text(design: Design) -> str:
     for target in design.roles:
         here = {said: design.of(target, role) for role, said in names.items()}
         parts = [f"{said} ({', '.join(found)})" for said, found in here.items() if found]
-        sentences.append(f"MoCo for {target} is on {'; '.join(parts) or 'no dataset'}.")
+        sentences.append(f"For {target}, MoCo is on {', '.join(parts) or 'no dataset'}.")
     return " ".join(sentences)
 
 

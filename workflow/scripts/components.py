@@ -54,7 +54,7 @@ def parts_summary(parts: pd.DataFrame) -> pd.DataFrame:
                 f"{row.target} {row.percent}% ({row.n_labeled}), {MODE_LABELS[row.mode]}"
                 for row in parts.itertuples()
             ],
-            "AUROC": [row.source + (f" less {row.less}" if row.less else "") for row in parts.itertuples()],
+            "AUROC": [row.source + (f" minus {row.less}" if row.less else "") for row in parts.itertuples()],
             "Standard error": parts["se"].map(_error_text),
             **{
                 f"Due to {LABELS[part]}": [
@@ -71,7 +71,7 @@ def parts_summary(parts: pd.DataFrame) -> pd.DataFrame:
                 "" if status != "estimated" else f"{pooled} sources" if pooled else "its own"
                 for pooled, status in zip(parts["pooled"], parts["status"], strict=True)
             ],
-            "p (equal scatter)": parts["fair"].map(p_value_text),
+            "p (encoders scatter equally)": parts["fair"].map(p_value_text),
         }
     )
 

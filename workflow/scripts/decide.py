@@ -10,10 +10,11 @@ from controls import read_pretrainings
 
 from moco_transfer.config.analysis import Controls
 from moco_transfer.config.experiment import Config, check
+from moco_transfer.costs import TRAINING_PASSES, measured_speed
 from moco_transfer.errors import in_one_line
 from moco_transfer.files import read_parquet
 from moco_transfer.image_counts import count_images
-from moco_transfer.plan import TRAINING_PASSES, measured_speed, planned_jobs
+from moco_transfer.plan import planned_jobs
 from moco_transfer.report.names import left_out_note
 from moco_transfer.report.tables import effect_text, write_table
 from moco_transfer.statistics.advice import advice_table
@@ -178,7 +179,7 @@ def _in_images(trained: float, forward: float) -> float:
 
 
 def decide_summary(records: pd.DataFrame, speed: float | None, device: str) -> pd.DataFrame:
-    """Return ``decide_records`` as text, without the single comparisons of claims.
+    """Return ``decide_records`` as text, without the single comparisons of claims; what equals the row above is blank.
 
     ``speed`` is in images per second.
     """
@@ -196,22 +197,26 @@ def decide_summary(records: pd.DataFrame, speed: float | None, device: str) -> p
                 "Undecided": f"{HEADINGS[row['kind']]}{row['question']}",
                 "Cell": row["cell"],
                 "Difference seen": effect_text(row["effect"], row["lower"], row["upper"]),
-                "If it is": f"{row['true_effect']:+.3f}, {SCENARIOS[row['difference']]}",
+                "If the true one is": f"{row['true_effect']:+.3f}, {SCENARIOS[row['difference']]}",
                 "Power now": f"{100 * row['power']:.0f}%",
                 "More test patients": ways["patients"],
                 "More labelled subsets": ways["subsets"],
                 "More encoders": ways["encoders"],
-                "Together": ways["together"],
-                "Images": "" if np.isnan(images) else f"{_rounded(images):,}",
+                "All together": ways["together"],
+                "Images added": "" if np.isnan(images) else f"{_rounded(images):,}",
                 "Time (measured speed)": _time(images, speed, device),
             }
         )
-    return pd.DataFrame(rows, columns=SUMMARY)
+    table = pd.DataFrame(rows, columns=SUMMARY)
+    named = SUMMARY[:3]
+    # Each question has rows of several cells, and each cell one row for each difference.
+    same = (table[named] == table[named].shift()).cummin(axis="columns")
+    return table.assign(**table[named].mask(same, ""))
 
 
 SUMMARY = [
-    *("Undecided", "Cell", "Difference seen", "If it is", "Power now", "More test patients"),
-    *("More labelled subsets", "More encoders", "Together", "Images", "Time (measured speed)"),
+    *("Undecided", "Cell", "Difference seen", "If the true one is", "Power now", "More test patients"),
+    *("More labelled subsets", "More encoders", "All together", "Images added", "Time (measured speed)"),
 ]
 
 
@@ -219,10 +224,10 @@ def settling_text(row: dict) -> str:
     """Return in one sentence which numbers would decide the comparison of a ``row`` of ``decide_records``."""
     ways = [_text(row, way) for way in WAYS if not pd.isna(row[f"{way}_n_subsets"])]
     if not ways:
-        return "No number of test patients, labelled subsets or encoders would tell it from the best rival."
+        return "No number of test patients, labelled subsets or encoders would tell it from its best rival."
     return (
-        f"To tell it from the best rival with {100 * ENOUGH:.0f}% power, if the true difference is as seen "
-        f"({row['true_effect']:+.3f}): {'; or '.join(ways)}. The table decide has more."
+        f"To tell it from its best rival ({100 * ENOUGH:.0f}% power, if the true difference is as seen, {row['true_effect']:+.3f}): "
+        f"{'; or '.join(ways)}. The table decide says more."
     )
 
 
@@ -238,7 +243,7 @@ def _text(row: dict, way: str) -> str:
             return "one for each subset"
         alone = any(not pd.isna(row[f"{each}_n_subsets"]) for each in WAYS[:3])
         return "" if way == "together" and alone else "no number suffices"
-    parts = [f"{int(patients):,} patients" + f" ({patients / row['test_patients']:.1f} times)"]
+    parts = [f"{int(patients):,} test patients ({patients / row['test_patients']:.1f} times)"]
     parts = parts if patients > row["test_patients"] else []
     parts += [f"n_subsets: {int(subsets)}"] if subsets > row["n_subsets"] else []
     parts += [f"replicates: {int(replicates)}"] if replicates > row["replicates"] else []

@@ -21,11 +21,12 @@ def main(inputs, outputs, params) -> None:
     write_table(
         recipe_summary(records, params.recipe, params.sources),
         outputs,
-        "Recipes of linear finetuning. The test AUROC, as a mean over the run's labelled subsets, of heads that are trained in other "
-        f"ways on the same features, and the rank of the source. {changes(records, params.recipe)} Kendall's tau compares the order of "
-        f"the sources with that of the run's own recipe ({NAMES[params.recipe].lower()}): 1 is the same order, -1 the reverse. AUROCs "
-        "that differ by less than the intervals of the other tables may change their order by chance. Sources with one encoder per "
-        "labelled subset are left out." + seen_note(params.seen, records["target"].unique()),
+        "Other recipes of linear finetuning may rank the sources in another order. The test AUROC of heads that are trained on the "
+        "same features, as a mean over the run's labelled subsets, with the rank of the source. Kendall's tau compares the order of "
+        f"the sources with that of the run's own recipe ({NAMES[params.recipe].lower()}): 1 is the same order, -1 the reverse. "
+        f"{changes(records, params.recipe)} Close AUROCs may change their order by chance; the other tables have intervals. Sources "
+        "with one encoder per labelled subset are left out."
+        + seen_note(params.seen, records["target"].unique()),
         params.note,
         records,
     )

@@ -61,8 +61,8 @@ class SizeControl(Section):
     as_many_as: Name = Field(description="The dataset that sets the number of images.")
     schedule: Literal["size", "dataset"] = Field(
         "size",
-        description="Whose schedule MoCo has, unless `pretraining.schedules` has a line for the control: that of MoCo on the dataset that sets the size (`size`), so that only the domain differs from it; or "
-        "that of MoCo on the whole `dataset` (`dataset`), so that only the number of images differs from it, and with it the number of steps.",
+        description="The schedule of MoCo, unless `pretraining.schedules` has a line for the control. `size`: that of MoCo on `as_many_as`; the two then differ only in their "
+        "domain. `dataset`: that of MoCo on the whole `dataset`; the two then differ only in the number of images, and so of steps.",
     )
 
 

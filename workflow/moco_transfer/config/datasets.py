@@ -58,8 +58,8 @@ class Split(Section):
     train: Share = Field(description="Share of the units for training.")
     folds: Positive = Field(
         1,
-        description="For a target: the number of folds of a cross-validation, for few images. Each image is then tested in one fold, and everything "
-        "is trained in each. `test` must be 1 / folds, and no side `official`.",
+        description="For a target with few images: the number of folds of a cross-validation. Each image is tested in one fold, and everything is trained in each "
+        "fold. `test` must be 1 / `folds`, and neither `validation` nor `test` may be `official`.",
     )
     validation: HeldOut = Field(
         description="Share of the units for validation, or `official` for the release's own."

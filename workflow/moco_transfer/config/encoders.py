@@ -204,6 +204,11 @@ class Encoder(Section):
             return "hub"
         return "address" if "://" in self.weights else "file"
 
+    @property
+    def architecture(self) -> str:
+        """The name of the network, without the tag of the weights that timm publishes for it."""
+        return self.encoder.split(".")[0]
+
     @model_validator(mode="after")
     def _keys_fit(self) -> Encoder:
         if self.kind == "pretrained" and self.encoder == SMALL:

@@ -126,8 +126,8 @@ class Config(Section):
 
     @property
     def architectures(self) -> list[str]:
-        """The architectures of all encoders in order, without the tags of the weights that timm publishes for them."""
-        return list(dict.fromkeys(each.encoder.split(".")[0] for each in self.encoders.values()))
+        """The architectures of all encoders, in order."""
+        return list(dict.fromkeys(each.architecture for each in self.encoders.values()))
 
     @property
     def linear_recipe(self) -> LinearRecipe:

@@ -70,9 +70,8 @@ class Pretraining(Section):
         description="The images of a source that MoCo sees (#14c)."
     )
     replicates: Positive = Field(
-        description="Number of encoders of each source that is trained here, each with random streams of its own. Labelled subset s meets encoder "
-        "(s - 1) mod `replicates` + 1, so more encoders cost more pretraining but no more finetuning. With one encoder, tests are about that encoder, "
-        "not about its source."
+        description="How many encoders of each source are trained, each with random numbers of its own. Labelled subset s meets encoder (s - 1) mod `replicates` + 1, "
+        "so more encoders cost more pretraining but no more finetuning. With one encoder, verdicts are about that encoder, not about its source."
     )
     ranks: Positive = Field(
         description="Number of processes (and of GPUs, if `resources.gpus` is above 0) that share one pretraining."
@@ -100,14 +99,13 @@ class Optimizer(Section):
 
 class Linear(Section):
     recipe: LinearRecipe | None = Field(
-        description="How heads are trained. `paper`: with the target's optimiser for `epochs`, which suits features of one scale only. `standardised`: the same, on "
-        "features with the mean 0 and the standard deviation 1 over the labelled images. `logistic`: logistic regression (scikit-learn) on standardised features with "
-        "an L2 penalty, whose strength is chosen for each class (with `multiclass`, once) by cross-validation over the patients of the labelled images, by the log-loss; neither "
-        "`epochs`, which then only names the predictions, nor the optimiser nor `checkpoint` matters. If null: `paper` if all encoders have one "
-        "architecture, else `logistic`."
+        description="How heads are trained. `paper`: with the target's optimiser for `epochs`; the result depends on the scale of the features. `standardised`: the same, on "
+        "features with mean 0 and standard deviation 1 over the labelled images. `logistic`: logistic regression (scikit-learn) on standardised features with an L2 penalty. "
+        "Its strength is chosen for each class (with `multiclass`, once) by the log-loss in a cross-validation over the patients of the labelled images; the optimiser, `checkpoint` "
+        "and `epochs` do not matter (`epochs` only names the predictions). If null: `paper` if all encoders have one architecture, else `logistic`."
     )
     compared: list[LinearRecipe] = Field(
-        description="Further recipes, which are fitted to the same features and labelled subsets only for the table `recipes`: would they rank the sources in another order?"
+        description="Other recipes to try on the same features and labelled subsets. The table `recipes` shows whether they rank the sources in another order; nothing else uses them."
     )
     epochs: Positive = Field(description="Passes over the labelled subset.")
     views: Positive = Field(

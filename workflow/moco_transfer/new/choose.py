@@ -18,6 +18,7 @@ import pandas as pd
 from moco_transfer.config.composition import composed
 from moco_transfer.config.datasets import Labels, Split
 from moco_transfer.config.experiment import Config, check
+from moco_transfer.costs import TRAINING_PASSES
 from moco_transfer.data.counts import subset_size
 from moco_transfer.data.labels import SPLITS, label_columns
 from moco_transfer.data.split import UNIT_COLUMNS, assign_splits, check_classes
@@ -25,7 +26,7 @@ from moco_transfer.errors import UserError
 from moco_transfer.image_counts import Images
 from moco_transfer.new.look import Notes
 from moco_transfer.new.understand import Understanding
-from moco_transfer.plan import TRAINING_PASSES, planned_jobs
+from moco_transfer.plan import planned_jobs
 
 SHARES = {"train": 0.6, "validation": 0.2, "test": 0.2}
 LEAST_LABELLED, LEAST_LIMITED = 8, 30

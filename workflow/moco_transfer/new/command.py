@@ -207,7 +207,7 @@ def _preview(understood: Understanding, choice: Choice, index: pd.DataFrame) -> 
     lines = [f"The data as the run reads it: {count(len(index), 'image')}{patients}"]
     counts = Counter(choice.sides.dropna())
     sides = ", ".join(f"{counts[side]:,} {side}" for side in SPLITS)
-    folds = f" in fold 1 of {choice.folds}; each image is tested in one" if choice.folds > 1 else ""
+    folds = f" in fold 1 of {choice.folds}; each image is tested in one fold" if choice.folds > 1 else ""
     lines.append(f"  {sides}{folds} ({choice.split_reason})")
     if left := int(choice.sides.isna().sum()):
         lines.append(f"  left out, without any label: {count(left, 'image')}")

@@ -249,7 +249,7 @@ def _warnings(cell: tuple[str, str], ways: pd.DataFrame, advice: Advice) -> list
     if ways.empty:
         return []
     warnings = [
-        f"{words} The test AUROC of the best on validation images cannot be told from 0.5, so it may only guess."
+        f"{words} The test AUROC of the best on validation images is not clearly above 0.5: it may only guess."
         for words in _near_chance(ways)
     ]
     if cell in advice.longest:
@@ -271,14 +271,14 @@ def _warnings(cell: tuple[str, str], ways: pd.DataFrame, advice: Advice) -> list
     if subsets < FEW_SUBSETS:
         only = "One labelled subset was" if subsets == 1 else f"Only {subsets} labelled subsets were"
         warnings.append(
-            f"{only} drawn: how much others would differ is {'unknown' if subsets == 1 else 'hardly known'}."
+            f"{only} drawn: how much others would differ is {'unknown' if subsets == 1 else 'hardly known'} (n_subsets)."
         )
     one = ways.loc[ways["one_encoder"], "source"].unique()
     if len(one):
         names = ", ".join(_start_text(source, advice) for source in one)
         which = names if len(one) < ways["source"].nunique() else "each source"
         warnings.append(
-            f"Only one encoder was trained for {which}: this is about these encoders, and others may rank differently "
+            f"Only one encoder was trained for {which}: the advice is about these encoders, and others may rank differently "
             "(pretraining.replicates)."
         )
     return warnings

@@ -29,7 +29,7 @@ from moco_transfer.report.names import (
 STYLE = (
     "body{font:15px/1.45 system-ui,sans-serif;margin:2rem;color:#222}"
     "table{border-collapse:collapse;border-top:2px solid;border-bottom:2px solid;margin-bottom:2rem}"
-    "caption{text-align:left;padding-bottom:.7rem;max-width:60rem}"
+    "caption{text-align:left;padding-bottom:.7rem;max-width:min(60rem,calc(100vw - 4rem))}"
     "th,td{padding:.25rem .8rem;text-align:left;vertical-align:top}"
     "thead tr:last-child th{border-bottom:1px solid}th[colspan]{text-align:center}"
     "tbody tr:nth-child(even){background:#f4f4f4}.note{font-weight:bold;color:#a33}"
@@ -114,7 +114,8 @@ def html_page(tables: Sequence[tuple[pd.DataFrame, str]], note: str = "") -> str
     warning = f'<span class="note">{escape.html(note)}.</span> ' if note else ""
     lines = [
         "<!doctype html>",
-        f'<html lang="en"><head><meta charset="utf-8"><title>{escape.html(title)}</title>',
+        '<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">',
+        f"<title>{escape.html(title)}</title>",
         f"<style>{STYLE}</style></head><body>",
     ]
     for frame, caption in tables:

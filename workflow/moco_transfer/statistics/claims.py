@@ -113,7 +113,9 @@ def not_asked(claims: pd.DataFrame, run: Evidence, design: Design) -> str:
     parts = [
         f"claim{'s' * (len(numbers) > 1)} {_listed(numbers)} ({need})" for need, numbers in by_need.items()
     ]
-    return f" This run cannot ask what needs a further source or cell: {'; '.join(parts)}." if parts else ""
+    return (
+        f" This run cannot test claims that need another source or cell: {'; '.join(parts)}." if parts else ""
+    )
 
 
 def run_findings(claim: Claim, run: Evidence, design: Design, margin: float, level: float) -> dict[str, dict]:
@@ -200,16 +202,16 @@ def _findings(
         for comparison, *adjusted in zip(comparisons, holm(p), holm(p_against), strict=True)
     }
     holding = sum(comparison.holds for comparison in comparisons)
-    remark = f"said of {claim.quantifier}: {holding} of {m} point its way; {count_verdicts(cells)}"
+    remark = (
+        f"must hold for {claim.quantifier}; {holding} of {m} estimates agree; tests: {count_verdicts(cells)}"
+    )
     supporting = [name for name, finding in cells.items() if finding["verdict"] == "supported"]
     if claim.quantifier == "some" and supporting:
         remark += f" ({'; '.join(supporting)})"
     deciding = comparisons[int(np.argsort(p, kind="stable")[u - 1])]
     tested = not np.isnan(deciding.p)  # NaNs are sorted last, in no particular order, so none of them decides
     if tested:
-        remark += f"; the effect is that of {deciding.name}" + (
-            f" ({deciding.remark})" if deciding.remark else ""
-        )
+        remark += f"; effect of {deciding.name}" + (f" ({deciding.remark})" if deciding.remark else "")
     one = tuple(dict.fromkeys(source for comparison in comparisons for source in comparison.one_encoder))
     whole = _finding(deciding, at_least(p, u), at_least(p_against, m - u + 1), level, remark, one)
     return {"all": whole | ({} if tested else {"effect": np.nan, "lower": np.nan, "upper": np.nan})} | cells
@@ -226,7 +228,7 @@ def _finding(
 def _need(number: str, design: Design) -> str:
     if number == SIMILARITY:
         return SIMILARITY_NEEDS
-    names = ROLE_NAMES | {"initial": "a start without MoCo"}
+    names = ROLE_NAMES | {"initial": "a source without MoCo"}
     missing = [names[role] for role in design.missing(CLAIMS[number].needs)]
     return _listed(missing) or CLAIMS[number].also
 

@@ -30,7 +30,7 @@ from moco_transfer.statistics.power import Statement
 
 # Mixtures and MoCo on just the labelled images take part only in the claims that name them.
 MOCO: Sequence[Role] = ("own", "other", "natural")
-STARTS: Sequence[Role] = ("initial", *MOCO)
+COMPETING: Sequence[Role] = ("initial", *MOCO)
 
 
 @dataclass(frozen=True)
@@ -191,14 +191,14 @@ def _gain_is_smaller_end_to_end(evidence: Evidence, design: Design) -> Contrasts
 def _linear_beats_end_to_end(evidence: Evidence, design: Design) -> Contrasts:
     for target in evidence.targets():
         few = design.few_labels(target, evidence.percents(target))
-        for percent, source in product(few, design.of(target, *STARTS)):
+        for percent, source in product(few, design.of(target, *COMPETING)):
             linear, end_to_end = (EstimateKey(target, source, mode, percent) for mode in MODES)
             yield f"{target} {percent}%, {source}: linear - end to end", {linear: 1.0, end_to_end: -1.0}
 
 
 def _more_labels_help(evidence: Evidence, design: Design) -> Contrasts:
     for target, mode in product(evidence.targets(), MODES):
-        for source in design.of(target, *STARTS):
+        for source in design.of(target, *COMPETING):
             for fewer, more in pairwise(evidence.percents(target)):
                 at_fewer, at_more = (EstimateKey(target, source, mode, percent) for percent in (fewer, more))
                 name = f"{target} {MODE_LABELS[mode]}, {source}: {more}% - {fewer}%"
@@ -234,19 +234,19 @@ def _order(evidence: Evidence, design: Design) -> Contrasts:
 def _budget_changes_the_winner(
     evidence: Evidence, design: Design, margin: float, level: float
 ) -> Iterator[Comparison]:
-    """Yield, for each (target, percent), the test that at least two starts win at some budget.
+    """Yield, for each (target, percent), the test that at least two sources win at some budget.
 
     To win at a budget is to beat all rivals there (an intersection: the largest p-value); to win at some
-    budget is a union over budgets. The effect is the second-best start's largest lead over its best
+    budget is a union over budgets. The effect is the second-best source's largest lead over its best
     rival at any budget: if it is above zero, the winner changes in this sample. The opposite of the claim is
-    that one start wins everywhere.
+    that one source wins everywhere.
     """
     for target, percent in evidence.cells():
-        starts = design.of(target, *STARTS)
-        budgets = evidence.budgets(target, percent, starts)
+        competing = design.of(target, *COMPETING)
+        budgets = evidence.budgets(target, percent, competing)
         sources = [
             source
-            for source in starts
+            for source in competing
             if evidence.has(*(EstimateKey(target, source, "end_to_end", percent, each) for each in budgets))
         ]
         if len(budgets) < 2 or len(sources) < 2:
@@ -274,7 +274,7 @@ def _budget_changes_the_winner(
             holds=second_lead > 0,
             p=at_least(wins_somewhere, 2),
             p_against=at_least(wins_everywhere, 1),
-            remark=f"{len(sources)} starts, {len(budgets)} budgets",
+            remark=f"{len(sources)} sources, {len(budgets)} budgets",
             one_encoder=tuple(source for source in sources if source in one_encoder),
         )
 
@@ -287,7 +287,7 @@ CLAIMS = {
         "all",
         _tested(_own_is_best),
         needs=["own"],
-        also="another start to compare it with",
+        also="another source to compare it with",
         named=["initial", "other", "natural"],
     ),
     "2": Claim(
@@ -317,7 +317,7 @@ CLAIMS = {
         also="MoCo on only the largest dataset of a mixture",
     ),
     "5": Claim(
-        "MoCo's gain over no MoCo is smaller end to end than linear ({})",
+        "MoCo's gain over no MoCo is smaller end to end than linear (for {})",
         "MoCo's gain over ImageNet alone is smaller end to end than linear",
         "all",
         _tested(_gain_is_smaller_end_to_end),
@@ -342,7 +342,7 @@ CLAIMS = {
         also=SEVERAL_NUMBERS,
     ),
     "7b": Claim(
-        "MoCo's gain over no MoCo shrinks from the fewest labels to the most ({})",
+        "MoCo's gain over no MoCo shrinks from the fewest labels to the most (for {})",
         "MoCo's gain over ImageNet alone shrinks as labels grow",
         "all",
         _tested(_gain_shrinks),
@@ -365,11 +365,11 @@ CLAIMS = {
         needs=["other", "own", "initial"],
     ),
     "11": Claim(
-        "End to end: the number of epochs can change which start wins",
+        "End to end: the number of epochs can change which source wins",
         "End to end: the number of epochs can change which initialisation wins",
         "some",
         _budget_changes_the_winner,
         needs=[],
-        also="two or more starts and end-to-end budgets",
+        also="two or more sources and end-to-end budgets",
     ),
 }

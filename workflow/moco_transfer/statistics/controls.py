@@ -31,12 +31,10 @@ SIZE_AND_SCHEDULE = "Do more images and another schedule together make {a} bette
 STEPS = "On just the labelled images, do more steps help?"
 IMAGES = "At equal steps, do more images of the target's own domain help{others}?"
 OTHER = "Do more images of another domain beat the labelled images, given as many steps as in-domain MoCo{others}?"
-COMPUTE = "Without MoCo, does as much more supervised training ({length}) beat the best of the budgets?"
-PRETRAINING = (
-    "Does in-domain MoCo, at the best of the budgets, beat as much more supervised training ({length})?"
-)
-LENGTH = "its length not chosen"
-OVERFITTING = "its length not chosen, and without augmentation, so that it may overfit to the labelled images"
+COMPUTE = "Without MoCo, does supervised training that shows as many images as MoCo would ({length}) beat the best of the budgets?"
+PRETRAINING = "Does in-domain MoCo, at the best of the budgets, beat supervised training that shows as many images ({length})?"
+LENGTH = "its length is fixed, not selected"
+OVERFITTING = f"{LENGTH}, and without augmentation it may overfit to the labelled images"
 
 # What a schedule sets, and what then also depends on the number of images.
 SCHEDULED = ("epochs", "batch", "learning rate", "bn_groups")

@@ -45,18 +45,7 @@ CELL = ["source", "mode", "percent", "epochs"]
 COLUMNS = {
     "estimates": [
         *("target", "source", "mode", "percent", "n_labeled", "epochs", "selected", "n_subsets"),
-        *(
-            "validation_auroc",
-            "auroc",
-            "macro",
-            "mean",
-            "median",
-            "lower",
-            "upper",
-            "se_test",
-            "se_subset",
-            "se",
-        ),
+        *("validation_auroc", "auroc", "macro", "mean", "median", "lower", "upper", "se_test"),
     ],
     "subsets": ["target", *CELL, "subset", "replicate", "auroc", "macro"],
     "classes": ["target", *CELL, "class", "positives", "rarer", "auroc", "lower", "upper", "se_test"],
@@ -128,7 +117,6 @@ def evaluate_target(
     frames["estimates"]["validation_auroc"] = by_cell.reindex(cells).to_numpy()
     covariance = influence_covariance(np.stack(influences), test.patients)
     frames["estimates"]["se_test"] = np.sqrt(np.diag(covariance))
-    frames["estimates"]["se"] = np.hypot(frames["estimates"]["se_test"], frames["estimates"]["se_subset"])
     cells = frames["estimates"][CELL]
     pairs = cells.merge(cells, how="cross", suffixes=("_a", "_b"))
     return frames | {"covariance": pairs.assign(covariance=covariance.ravel())}
@@ -243,10 +231,7 @@ def _frames(
         "median": median,
         "lower": lower,
         "upper": upper,
-        # With one subset the scatter between subsets is unknown, and so is the standard error: NaN, not zero.
-        "se_subset": subsets["auroc"].std(ddof=1) / np.sqrt(len(subsets)),
         "se_test": np.nan,
-        "se": np.nan,
     }
     aurocs = np.mean([result.by_class for result in results], axis=0)
     influences = np.mean([result.influence_by_class for result in results], axis=0)

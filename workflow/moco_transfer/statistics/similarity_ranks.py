@@ -119,7 +119,7 @@ def judge_claim(similarity: pd.DataFrame, natural: Collection[str]) -> dict[str,
     # The whole claim gets the first of these verdicts that any measure has.
     ranked = ["not supported", "undecided", "supported"]
     whole = min(as_one, key=ranked.index, default="cannot be tested")
-    remark = f"said of all: {count_verdicts(cells)}"
+    remark = f"must hold for all; tests: {count_verdicts(cells)}"
     return {"all": {"effect": np.nan, "verdict": whole, "remark": remark}} | cells
 
 
