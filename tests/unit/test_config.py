@@ -136,7 +136,7 @@ def changed(base, path, value):
         (
             "datasets.natural.split",
             {"unit": "image", "train": 0.6, "validation": 0.2, "test": 0.2, "folds": 5},
-            "datasets with split.folds: 'natural' is not a target",
+            "datasets.natural.split.folds: only a target has folds",
         ),
     ],
 )

@@ -152,3 +152,16 @@ def test_what_an_earlier_run_cannot_tell_is_assumed():
     earlier_run(1, subset_sd=1e-5)
     # One encoder of each source does not tell how much more of them would differ.
     assert undecided("n_subsets: 6\npretraining: {replicates: 3}", "demo") == assumed
+
+
+def test_files_that_a_run_with_other_encoders_left_behind_do_not_count():
+    earlier_run(1, subset_sd=0.01)
+    one_encoder = "pretraining: {replicates: 1}"
+    alone = undecided(one_encoder, "demo")
+    for path in Path("results/demo/evaluate").glob("*/subsets.parquet"):
+        left = pd.read_parquet(path).query("mode == 'linear' and subset in (4, 6)")
+        for source, rows in left.groupby("source"):
+            folder = Path("results/demo/controls/linear", path.parent.name, source, "replicate2")
+            folder.mkdir(parents=True)
+            rows.assign(replicate=2, fold=1).to_parquet(folder / "fold1.parquet")
+    assert undecided(one_encoder, "demo") == alone

@@ -8,6 +8,7 @@ import pytest
 import yaml
 from PIL import Image
 from running import TINY, snakemake
+from sklearn.metrics import roc_auc_score
 
 pytestmark = pytest.mark.workflow
 KNEES = {
@@ -72,8 +73,11 @@ def test_every_image_is_tested_once_out_of_fold(config, tmp_path):
     # Fewer trainings than above: without MoCo on the spine.
     more = tmp_path / "more.yaml"
     more.write_text(yaml.safe_dump({"sources": {"spine": None, "spine+knees": None}}))
-    card = "results/tiny/cards/knees.md"
-    snakemake(EVALUATED, card, *TINY, config, more, directory=tmp_path)
+    card, again = (
+        "results/tiny/cards/knees.md",
+        "results/tiny/recipes/linear/knees/none/replicate1/fold2.parquet",
+    )
+    snakemake(EVALUATED, card, again, *TINY, config, more, directory=tmp_path)
     run = tmp_path / "results/tiny"
     folds = {fold: pd.read_parquet(run / f"splits/knees/fold{fold}.parquet") for fold in (1, 2)}
     tested = pd.concat([split[split["split"] == "test"] for split in folds.values()])
@@ -93,3 +97,10 @@ def test_every_image_is_tested_once_out_of_fold(config, tmp_path):
     ]
     assert estimates["auroc"].between(0, 1).all() and estimates["se_test"].between(0.02, 0.2).all()
     assert "fold 1 of 2" in (tmp_path / card).read_text()
+    # The heads that are compared by recipe are trained again, with the same random draws.
+    head = pd.read_parquet(
+        run / "finetune/knees/none/replicate1/linear/100pct/fold2/subset1/predictions.parquet"
+    )
+    head = head[head["split"] == "test"]
+    found = pd.read_parquet(tmp_path / again).set_index("recipe")["auroc"]
+    assert found["paper"] == roc_auc_score(head["label_osteoarthritis"], head["logit_osteoarthritis"])

@@ -61,6 +61,16 @@ def test_results_are_the_same_and_nothing_else_runs_again(importing, installed):
     assert "2 of 2 steps (100%) done" in made.stdout + made.stderr  # the table, and the target `all`
 
 
+def test_a_script_finds_those_beside_it(importing):
+    """``advice.py`` imports ``decide.py``, and that ``claims.py`` and ``controls.py``."""
+    path = importing / "results/tiny/tables/advice.csv"
+    before = path.read_bytes()
+    path.unlink()
+    made = run(importing, "results/tiny/tables/advice.csv", installed=False)
+    assert made.returncode == 0 and path.read_bytes() == before, made.stderr
+    assert "1 of 1 steps (100%) done" in made.stdout + made.stderr
+
+
 def test_a_new_stage_runs_without_the_package(importing):
     target = "results/tiny/evaluate/coverage.parquet"
     made = run(importing, target, "--config", 'evaluation={"replicates": 10}', installed=False)

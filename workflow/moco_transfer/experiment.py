@@ -326,6 +326,17 @@ def extra_subsets(config: Config) -> range:
     return range(config.n_subsets + 1, config.controls.subsets + 1)
 
 
+def extra_heads(config: Config) -> list[str]:
+    """Return the results of linear heads on the additional labelled subsets, below ``controls/linear/``: one for each encoder and fold."""
+    return [
+        f"{target}/{source}/replicate{replicate}/fold{fold}"
+        for target in config.targets
+        for source in (*config.sources, *config.controls.size)
+        for replicate in sorted({replicate_of(config, source, subset) for subset in extra_subsets(config)})
+        for fold in folds(config, target)
+    ]
+
+
 def recipe_remark(config: Config) -> str:
     """Return what the recipe of linear finetuning means if the encoders have several architectures, or nothing."""
     chosen, names = config.finetune.linear.recipe, ", ".join(config.architectures)

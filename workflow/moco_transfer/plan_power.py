@@ -25,7 +25,7 @@ import numpy as np
 
 from moco_transfer.config.experiment import Config
 from moco_transfer.data.counts import LEAST_IMAGES, subset_size
-from moco_transfer.experiment import MODES, extra_subsets, folds, is_trained, trained_sources
+from moco_transfer.experiment import MODES, extra_heads, folds, is_trained, trained_sources
 from moco_transfer.image_counts import Images
 from moco_transfer.report.names import MODE_LABELS
 from moco_transfer.statistics.contrast import Contrast
@@ -141,8 +141,9 @@ def _earlier(config: Config) -> Evidence | None:
     # Pandas takes half a second.
     from moco_transfer.statistics.evidence import read_run
 
-    extra = sorted((folder / "controls" / "linear").glob("**/*.parquet")) if extra_subsets(config) else []
-    trained = trained_sources(config)
+    # A run with other numbers of encoders or folds leaves files behind that belong to no run of this configuration.
+    extra = [folder / "controls" / "linear" / f"{name}.parquet" for name in extra_heads(config)]
+    extra, trained = list(filter(Path.is_file, extra)), trained_sources(config)
     return read_run(files["estimates"], files["covariance"], files["subsets"], extra, {}, trained)[1]
 
 

@@ -33,6 +33,7 @@ from moco_transfer.experiment import (
     control_sources,
     encoder_fold,
     epoch_figures,
+    extra_heads,
     extra_subsets,
     figure_names,
     finetuning_jobs,
@@ -130,6 +131,7 @@ RESULTS_CODE = code_of(
     "scripts",
     "moco_transfer/costs",
     "moco_transfer/escape",
+    "moco_transfer/image_counts",
     "moco_transfer/plan",
     "moco_transfer/report",
     "moco_transfer/statistics",
@@ -368,13 +370,7 @@ def candidate_encoders(wildcards):
 
 def extra_subset_aurocs():
     """Return the AUROCs of linear heads on the additional labelled subsets."""
-    return [
-        f"<run>/controls/linear/{target}/{source}/replicate{replicate}/fold{fold}.parquet"
-        for target in CONFIG.targets
-        for source in SHARED_SOURCES
-        for replicate in sorted({replicate_of(CONFIG, source, subset) for subset in EXTRA_SUBSETS})
-        for fold in folds(CONFIG, target)
-    ]
+    return [f"<run>/controls/linear/{name}.parquet" for name in extra_heads(CONFIG)]
 
 
 def recipe_aurocs():

@@ -78,13 +78,7 @@ rule linear:
     conda:
         ENVIRONMENT
     params:
-        settings=as_json(
-            lambda wildcards: stages.Linear(
-                **linear_finetuning(
-                    wildcards, ["linear", wildcards.target, wildcards.percent, int(wildcards.subset)]
-                ),
-            )
-        ),
+        settings=as_json(lambda wildcards: stages.Linear(**linear_finetuning(wildcards))),
         version=1,
     message:
         "Training a linear head: {wildcards.target}, {wildcards.source}, {wildcards.percent}%, subset {wildcards.subset}"
@@ -178,9 +172,7 @@ rule end_to_end:
                 ),
                 augment=CONFIG.finetune.augment,
                 computing=COMPUTING,
-                **finetuning(
-                    wildcards, ["end_to_end", wildcards.target, wildcards.percent, int(wildcards.subset)]
-                ),
+                **finetuning(wildcards, "end_to_end"),
             )
         ),
         store=subpath(input.images, parent=True),

@@ -110,9 +110,15 @@ def without_probe(settings):
     return unprobed
 
 
-def finetuning(wildcards, stream):
-    """Return what the settings of all finetuning jobs of a target share."""
+def finetuning(wildcards, mode):
+    """Return what the settings of all finetuning jobs of a target share.
+
+    Settings for many subsets lack the end of the stream's name, which the stage adds for each of them.
+    """
     best = CONFIG.finetune.checkpoint == "best"
+    stream = numbered([mode, wildcards.target], wildcards, ["fold"])
+    if "subset" in wildcards.keys():
+        stream += [wildcards.percent, int(wildcards.subset)]
     return {
         "task": target_task(wildcards),
         "uncertain": dataset_of(wildcards).labels.uncertain,
@@ -120,14 +126,14 @@ def finetuning(wildcards, stream):
         "checkpoint": CONFIG.finetune.checkpoint,
         "average": CONFIG.evaluation.average if best else None,
         "seed": CONFIG.seed,
-        "stream": numbered(stream, wildcards, ["fold"]),
+        "stream": stream,
     }
 
 
-def linear_finetuning(wildcards, stream, compared=()):
+def linear_finetuning(wildcards, compared=()):
     """Return what the settings of linear heads share, by the run's recipe and those that are ``compared`` with it."""
     recipe = CONFIG.linear_recipe
-    shared = finetuning(wildcards, stream) | {"recipe": recipe, "epochs": CONFIG.finetune.linear.epochs}
+    shared = finetuning(wildcards, "linear") | {"recipe": recipe, "epochs": CONFIG.finetune.linear.epochs}
     # A logistic regression takes no steps and has no epochs to choose from.
     if {recipe, *compared} == {"logistic"}:
         shared |= {"optimizer": None, "checkpoint": "last", "average": None}
@@ -143,8 +149,7 @@ def linear_on_subsets(wildcards, subsets, compared=()):
         replicate=int(wildcards.replicate),
         fold=int(wildcards.fold),
         compared=compared,
-        **linear_finetuning(wildcards, ["linear", wildcards.target], compared)
-        | {"average": CONFIG.evaluation.average},
+        **linear_finetuning(wildcards, compared) | {"average": CONFIG.evaluation.average},
     )
 
 

@@ -218,11 +218,14 @@ class Config(Section):
     def _replicates_and_folds_fit(self) -> Config:
         if self.pretraining.replicates > self.n_subsets:
             raise ValueError(
-                f"pretraining.replicates is {self.pretraining.replicates}, but each labelled subset meets one encoder, so at most "
-                f"n_subsets, {self.n_subsets}, are used"
+                f"pretraining.replicates is {self.pretraining.replicates}, but each labelled subset meets one encoder, so n_subsets, "
+                f"{self.n_subsets}, would leave some unused; set replicates to {self.n_subsets} or less, or n_subsets to "
+                f"{self.pretraining.replicates} or more"
             )
         folded = [name for name, dataset in self.datasets.items() if dataset.split.folds > 1]
-        _require("datasets with split.folds", folded, self.targets, "a target")
+        for name in folded:
+            if name not in self.targets:
+                raise ValueError(f"datasets.{name}.split.folds: only a target has folds; set it to 1")
         for name, control in self.controls.size.items():
             for dataset in {control.dataset, control.as_many_as} & set(folded):
                 raise ValueError(

@@ -25,7 +25,7 @@ from moco_transfer.statistics.contrast import Contrast
 
 ENOUGH = 0.8
 """The power that is asked for (Cohen 1988)."""
-MOST = 1000
+MOST = 100
 """The largest number of subsets or encoders, and the largest multiple of the test patients, that are looked at."""
 NODES = 32
 """The number of values that stand for an estimated variance. 64 change the power by less than 0.003."""
