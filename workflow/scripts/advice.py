@@ -55,13 +55,13 @@ def caption(advice: Advice, level: float, folded: Collection[str]) -> str:
     unit = "GPU-hours" if advice.device == "cuda" else "Minutes"
     time = f" {unit} are at the speed of this run's own trainings." if advice.speed else ""
     return (
-        "What to do with a given number of labels. The validation images choose the best way to train, with end-to-end training "
-        f"at its selected budget. {_luck_text(advice, folded)} The {advice.interval} counts test patients, labelled subsets and, "
-        f"where several were trained, encoders. A way may be the best if no other is significantly better on the test images ({100 * (1 - level):g}% "
-        "confidence set of the best, Bonferroni-corrected). The last column has the cheapest of those that may be the best. That "
-        "it is not ruled out does not mean that it is as good: with few subsets, encoders or patients, even large differences "
-        "are not significant. Images trained: how many images pass through the network, forward and back, in all trainings that "
-        f"one such model needs; a forward pass alone counts as a third.{time} Controls are no choice and are not ranked."
+        "How to train with a given number of labels. The validation images choose the way to train, with end-to-end training at its "
+        f"selected budget. {_luck_text(advice, folded)} The {advice.interval} counts test patients, labelled subsets and, where "
+        "several were trained, encoders. A way may be the best if no other is significantly better on the test images "
+        f"({100 * (1 - level):g}% confidence set of the best, Bonferroni-corrected). The last column has the cheapest of those. "
+        "That it is not ruled out does not mean that it is as good: with few subsets, encoders or patients, even large differences "
+        "are not significant. The cost is in images trained: how many images pass through the network, forward and back, in all "
+        f"trainings that one such model needs; a forward pass alone counts as a third.{time} Controls are not ranked."
     )
 
 

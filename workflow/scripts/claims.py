@@ -44,11 +44,11 @@ def main(inputs, outputs, params) -> None:
         outputs,
         f"The paper's claims in general terms, tested on this run{' and on the tables of the paper' if shown != 'nothing' else ''}. "
         f"{roles_text(design)}{not_asked(claims, evidence, design)} The effect is that of the "
-        "comparison that decides (the weakest for a claim about all cells, the strongest for a claim about "
-        f"some, the weakest of just enough for a claim about most), with its {100 * (1 - 2 * params.level):g}% interval, which is not adjusted for this "
-        f"choice. The margin of claims 3, 4 and 8 is {params.margin:g} AUROC. 'p' is for the claim, 'p against' for "
-        "its opposite; claims are not corrected for each other. 'About these encoders': some sources have one trained encoder, so "
-        "nothing is said about other trainings of them; the similarities of claim 10 are those in one encoder's features, of "
+        "comparison that decides: the weakest if the claim must hold for all, the strongest if for some, the weakest of just enough "
+        f"if for most. Its {100 * (1 - 2 * params.level):g}% interval is not adjusted for this choice. The margin of claims 3, 4 "
+        f"and 8 is {params.margin:g} AUROC. A small 'p' supports the claim, a small 'p against' its opposite; claims are not "
+        "corrected for each other. 'About these encoders': a source has one trained encoder, and another training of it might "
+        "change the verdict; the similarities of claim 10 are those in one encoder's features, of "
         f"the images at hand.{'' if shown == 'nothing' else PAPER_NOTE}{left_out_note(params.seen)}",
         params.note,
         claims,

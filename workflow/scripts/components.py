@@ -34,12 +34,12 @@ def main(inputs, outputs, params) -> None:
     write_table(
         parts_summary(parts),
         outputs,
-        "What intervals consist of. For each AUROC and its difference from the initial weights alone (less none): the standard "
-        "error, and its parts due to the test patients, the labelled subsets (each with a training seed of its own) and the "
-        "encoders, with their shares of the variance. The parts add in squares. 'With subsets' means that each "
-        "subset meets an encoder of its own, so the subsets' part includes the encoders'. 'Unknown' means that there "
-        "is one encoder, and intervals are about this encoder; 'given' means that its weights are given and do not vary. The variance between encoders is pooled over sources; a small p says that one source's "
-        "encoders differ more than the others', and below 0.01 the cell's own encoders are used.",
+        "What makes intervals wide. For each AUROC, and for its difference from no MoCo (minus none): the standard error, and its "
+        "parts due to test patients, labelled subsets (each with a training seed of its own) and encoders, with their shares of "
+        "the variance. The squares of the parts add up. 'With subsets': each subset meets an encoder of its own, so the subsets' "
+        "part includes the encoders'. 'Unknown': there is one encoder, and intervals are about it. 'Given': its weights are given "
+        "and do not vary. The variance between encoders is pooled over sources. A small p says that the encoders of one source "
+        "differ more than those of the others; below 0.01, only the row's own encoders are used.",
         params.note,
         parts,
     )

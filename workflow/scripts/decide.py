@@ -72,14 +72,14 @@ def main(inputs, outputs, params, config: Config) -> None:
     write_table(
         decide_summary(records, measured_speed(config), params.device),
         outputs,
-        f"What would decide what is undecided: the numbers that give a test {100 * ENOUGH:.0f}% power if the true "
-        f"difference is as seen, or the smallest of interest ({params.margin:g} AUROC, or as much away from the "
-        "margin of a test of equivalence or non-inferiority), each number alone; together, only if none alone "
-        "suffices. Each claim is represented by the comparison that decides it, which is not the whole of a claim about all "
-        "cells: its others must be shown as well. The CSV has all. Images are those "
-        "that the whole grid trains on in addition, for the cheapest choice of subsets and encoders; those that only "
-        "pass forward count as a third. The variances of this run count as the truth, so the numbers are rough if it "
-        f"has few subsets or encoders, and a difference as seen may be luck.{left_out_note(params.seen)}",
+        "How much larger this run would have to be to decide what it leaves undecided. Each number gives the test "
+        f"{100 * ENOUGH:.0f}% power, if the true difference is as seen (which may be luck), or the smallest of interest "
+        f"({params.margin:g} AUROC, or that far from the margin of a test of equivalence or non-inferiority). Each column "
+        "changes one number; 'All together' is used only if none of them suffices. Labelled subsets are set by n_subsets, "
+        "encoders of each source by pretraining.replicates. A claim is represented by the comparison that decides it; if it is "
+        "about all cells, its other comparisons must be shown as well. The CSV has all. 'Images added' is the training added to the "
+        "whole run in the cheapest column but that of test patients; a forward pass alone counts as a third of an image. The numbers "
+        f"rest on the variances seen in this run, so they are rough if it has few subsets or encoders.{left_out_note(params.seen)}",
         params.note,
         records,
     )
@@ -245,8 +245,8 @@ def _text(row: dict, way: str) -> str:
         return "" if way == "together" and alone else "no number suffices"
     parts = [f"{int(patients):,} test patients ({patients / row['test_patients']:.1f} times)"]
     parts = parts if patients > row["test_patients"] else []
-    parts += [f"n_subsets: {int(subsets)}"] if subsets > row["n_subsets"] else []
-    parts += [f"replicates: {int(replicates)}"] if replicates > row["replicates"] else []
+    parts += [f"{int(subsets):,} subsets"] if subsets > row["n_subsets"] else []
+    parts += [f"{int(replicates):,} encoders"] if replicates > row["replicates"] else []
     return ", ".join(parts) or "enough as it is"
 
 
