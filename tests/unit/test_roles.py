@@ -131,7 +131,7 @@ def test_the_caption_says_which_source_has_which_role():
         images={},
     )
     assert roles_text(design) == (
-        "MoCo for hips is on the target's own dataset (ours); a mixture (all). MoCo for feet is on no dataset."
+        "For hips, MoCo is on the target's own dataset (ours), a mixture (all). For feet, MoCo is on no dataset."
     )
 
 

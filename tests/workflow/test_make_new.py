@@ -62,7 +62,7 @@ def test_make_new_and_then_the_dry_run(folder):
     assert everything["index"] == everything["data_card"] == 1
     # Few images are tested in five folds, and MoCo on them sees the training images of one fold.
     assert everything["pretrain"] == everything["split"] == 5
-    assert everything["subset"] == 9
+    assert everything["subset"] == 5 * 9
     assert card["data_card"] == 1
     assert "pretrain" not in card
 
