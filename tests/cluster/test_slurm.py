@@ -13,7 +13,7 @@ from slurm_node import output, run, wait_for, wait_for_steps
 
 # Rules that train or run a network, in the run of dozen.yaml.
 ON_GPU = {"train_weights", "pretrain", "embed", "end_to_end_kept"}
-PRETRAINING = "rule_pretrain_wildcards_chest_1"  # the comment of its job
+PRETRAINING = "rule_pretrain_wildcards_chest_1_1"  # the comment of its job
 LOG = "results/dozen/logs/pretrain/chest/replicate1/fold1.log"
 ENCODER = "results/dozen/pretrain/chest/replicate1/fold1/encoder.safetensors"
 
