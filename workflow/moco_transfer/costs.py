@@ -1,4 +1,4 @@
-"""What one model of a way to train costs, in images that pass through the network, forward and back; and how fast this run trains.
+"""What one model of a way to train costs, in images that pass through the network; how fast a run trains; how large networks are.
 
 Counted are the trainings in this run that the model needs: of the initial weights and of MoCo, as the plan counts them, and
 of one finetuning. Published weights cost nothing, and nor does the choice between ways, budgets, subsets and encoders. A
@@ -13,13 +13,26 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from moco_transfer.config.experiment import LIMITED, Config
+from moco_transfer.config.experiment import INITIAL, LIMITED, Config
 from moco_transfer.training.schedule import full_steps
 
 # Training on an image costs a forward pass and a backward pass, and a backward pass costs two forward passes.
 TRAINING_PASSES = 3
 # Matches a line in the log of a training, for example "epoch 6/6, loss 0.32, 584 images/s, 5 s, 0 s left".
 LOGGED_SPEED = re.compile(r"(\d+) images/s, (\d+) s, ")
+# So that nothing that counts costs has to build a network. A test compares them with the networks themselves.
+NETWORK_SIZES = {
+    "densenet_small": (50, 47_272),
+    "densenet121": (1024, 7_037_504),
+    "densenet169": (1664, 12_642_880),
+    "efficientnet_lite0": (1280, 3_413_024),
+    "resnet18": (512, 11_186_112),
+    "resnet50": (2048, 23_561_152),
+    "tf_efficientnet_lite0": (1280, 3_413_024),
+    "vit_base_patch14_dinov2": (768, 86_579_712),
+    "vit_base_patch16_224": (768, 85_798_656),
+}
+"""The width of the features and the values in the encoder's file, by architecture."""
 
 
 class EncoderTraining(NamedTuple):
@@ -84,3 +97,9 @@ def logged_speed(logs: Path, ranks: int) -> float | None:
                 passes += cost * float(rate) * float(elapsed)
                 seconds += devices * float(elapsed)
     return passes / seconds / TRAINING_PASSES if seconds else None
+
+
+def network_size(config: Config, source: str) -> tuple[int, int]:
+    """Return the width of the features of a source, and the values in its encoder's file; 0 if unknown."""
+    encoder = config.encoders.get(source, config.encoders[INITIAL])  # MoCo starts from the initial weights
+    return NETWORK_SIZES.get(encoder.architecture, (0, 0))

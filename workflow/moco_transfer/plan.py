@@ -21,7 +21,7 @@ import numpy as np
 from moco_transfer.config.composition import read_config
 from moco_transfer.config.experiment import INITIAL, LIMITED, LIMITED_STEPS, NONE_LONGER, Config
 from moco_transfer.config.training import Schedule
-from moco_transfer.costs import TRAINING_PASSES, measured_speed
+from moco_transfer.costs import NETWORK_SIZES, TRAINING_PASSES, measured_speed, network_size
 from moco_transfer.data.counts import (
     LEAST_IMAGES,
     check_moco_images,
@@ -50,7 +50,6 @@ from moco_transfer.experiment import (
     table_names,
 )
 from moco_transfer.image_counts import Images, configured_images, count_images
-from moco_transfer.network_sizes import NETWORK_SIZES, network_size
 from moco_transfer.plan_power import undecided_lines
 from moco_transfer.training.schedule import all_batches, epochs_for_steps, full_steps, longer_budget
 
