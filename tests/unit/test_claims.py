@@ -169,6 +169,19 @@ def test_a_run_in_which_every_claim_holds_supports_every_claim():
     assert verdicts(table) == dict.fromkeys(["1", "2", "3", "4", "5", "6", "7a", "7b", "8", "9"], "supported")
 
 
+def test_gains_and_labels_are_compared_at_the_percentages_of_each_mode():
+    values = run_as_the_paper_says()
+    values |= {
+        (*key[:3], "100"): value + 0.05
+        for key, value in values.items()
+        if key[3] == "10" and key[2] == "linear"
+    }
+    table = judged(values, se=1e-4)
+    parts = set(table[table["claim"].isin(["7a", "7b"])]["cell"])
+    assert {"spine linear: gain of spine, 1% - 100%", "spine end to end: gain of spine, 1% - 10%"} <= parts
+    assert {"spine linear, spine: 100% - 10%", "spine end to end, spine: 10% - 1%"} <= parts
+
+
 def test_every_claim_is_undecided_if_errors_are_large():
     table = judged(run_as_the_paper_says(), se=0.5)
     assert set(verdicts(table).values()) == {"undecided"}

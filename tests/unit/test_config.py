@@ -81,6 +81,8 @@ def changed(base, path, value):
         ("targets.spine.percents", [5], "'targets.spine.percents.0': write it in quotes; .* the number 5"),
         ("targets.spine.percents", ["101"], "targets.spine.percents"),
         ("targets.spine.limited", ["2"], "targets.spine.limited: '2' is not in targets.spine.percents"),
+        ("targets.spine.end_to_end", ["2"], "targets.spine.end_to_end: '2' is not in targets.spine.percents"),
+        ("targets.spine.end_to_end", [], "'targets.spine.end_to_end'"),
         ("datasets.spine.split.train", 0.5, "add up to 0.8, not 1"),
         ("sources.hip", ["hip"], "sources.hip: 'hip' is not a dataset"),
         ("sources.limited", ["spine"], "'limited' is built in"),
@@ -389,6 +391,15 @@ def counts(config):
 
 def test_the_papers_grid_has_99_linear_and_84_end_to_end_jobs():
     assert counts(check(raw())) == {"linear": 99, "end_to_end": 84}
+
+
+def test_a_target_may_be_finetuned_end_to_end_at_some_percentages_only():
+    fewer = raw({"targets": {"spine": {"end_to_end": ["1", "10"]}}})
+    # Without the 100% of four sources, three seeds each.
+    assert counts(check(fewer)) == {"linear": 99, "end_to_end": 84 - 3 * 4}
+    fewer["controls"]["budget"] = {"spine": ["100"]}
+    with pytest.raises(UserError, match=r"controls.budget\.spine: '100' is not in targets\.spine\.end_to_end"):
+        check(fewer)
 
 
 def test_controls_add_their_cells_and_their_sources(controls):

@@ -53,7 +53,7 @@ def finetuning_jobs(config: Config, target: str, modes: Sequence[str] = MODES) -
     chosen = config.targets[target]
     cells = []
     for mode in modes:
-        for percent in chosen.percents:
+        for percent in chosen.percents_of(mode):
             cells += [(source, mode, percent) for source in config.sources]
             if percent in chosen.limited and mode in chosen.limited_modes:
                 cells.append((LIMITED, mode, percent))

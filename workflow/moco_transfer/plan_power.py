@@ -55,7 +55,7 @@ def undecided_lines(config: Config, images: Mapping[str, Images]) -> list[str]:
         # With folds, every image is tested once.
         patients = sides.total() if len(folds(config, target)) > 1 else sides["test"]
         for mode in MODES:
-            for percent in chosen.percents:
+            for percent in chosen.percents_of(mode):
                 known = _known(config, evidence, target, mode, percent) if evidence else []
                 labels = max(LEAST_IMAGES, subset_size(percent, sides["train"]))
                 scattered = max(config.n_subsets, config.controls.subsets if mode == "linear" else 0)

@@ -62,6 +62,9 @@ class Target(Section):
     percents: list[Percent] = Field(
         min_length=1, description="Percentages of the training labels, as strings."
     )
+    end_to_end: Annotated[list[Percent], Field(min_length=1)] | None = Field(
+        None, description="The percentages at which networks are also finetuned end to end. If null, all."
+    )
     limited: list[Percent] = Field(
         [],
         description="The percentages at which MoCo is also trained on only the labelled images (#14d).",
@@ -69,6 +72,10 @@ class Target(Section):
     limited_modes: list[Literal["linear", "end_to_end"]] = Field(
         ["linear"], description="The finetuning modes of `limited`."
     )
+
+    def percents_of(self, mode: str) -> list[Percent]:
+        """Return the percentages at which networks are finetuned in ``mode``."""
+        return self.percents if mode == "linear" or self.end_to_end is None else self.end_to_end
 
 
 class Resources(Section):
@@ -207,9 +214,8 @@ class Config(Section):
                     f"datasets.{name}.split: a target needs training, validation and test images"
                 )
             _require_once(f"targets.{name}.percents", [float(percent) for percent in target.percents])
-            _require(
-                f"targets.{name}.limited", target.limited, target.percents, f"in targets.{name}.percents"
-            )
+            for key, chosen in (("limited", target.limited), ("end_to_end", target.end_to_end or [])):
+                _require(f"targets.{name}.{key}", chosen, target.percents, f"in targets.{name}.percents")
             if target.task == "multiclass":
                 self._require_one_class(name)
         return self
@@ -244,8 +250,10 @@ class Config(Section):
         for kind in ("steps", "budget"):
             for target, percents in getattr(self.controls, kind).items():
                 _require(f"controls.{kind}", [target], self.targets, "a target")
-                known = self.targets[target].percents
-                _require(f"controls.{kind}.{target}", percents, known, f"in targets.{target}.percents")
+                # none-longer is finetuned end to end.
+                only = self.targets[target].end_to_end if kind == "budget" else None
+                known, key = (only, "end_to_end") if only else (self.targets[target].percents, "percents")
+                _require(f"controls.{kind}.{target}", percents, known, f"in targets.{target}.{key}")
         return self
 
     @model_validator(mode="after")

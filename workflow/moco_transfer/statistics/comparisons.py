@@ -199,7 +199,7 @@ def _linear_beats_end_to_end(evidence: Evidence, design: Design) -> Contrasts:
 def _more_labels_help(evidence: Evidence, design: Design) -> Contrasts:
     for target, mode in product(evidence.targets(), MODES):
         for source in design.of(target, *COMPETING):
-            for fewer, more in pairwise(evidence.percents(target)):
+            for fewer, more in pairwise(evidence.percents(target, mode)):
                 at_fewer, at_more = (EstimateKey(target, source, mode, percent) for percent in (fewer, more))
                 name = f"{target} {MODE_LABELS[mode]}, {source}: {more}% - {fewer}%"
                 yield name, {at_more: 1.0, at_fewer: -1.0}
@@ -207,10 +207,10 @@ def _more_labels_help(evidence: Evidence, design: Design) -> Contrasts:
 
 def _gain_shrinks(evidence: Evidence, design: Design) -> Contrasts:
     for target, mode in product(evidence.targets(), MODES):
-        percents = evidence.percents(target)
-        fewest, most = percents[0], percents[-1]
+        percents = evidence.percents(target, mode)
         pairs = product(design.of(target, *MOCO), design.of(target, "initial"))
-        for source, initial in pairs if fewest != most else []:
+        for source, initial in pairs if len(percents) > 1 else []:
+            fewest, most = percents[0], percents[-1]
             at_fewest = difference(target, mode, fewest, source, initial)
             minus_at_most = difference(target, mode, most, initial, source)
             name = f"{target} {MODE_LABELS[mode]}: gain of {source}, {fewest}% - {most}%"

@@ -174,9 +174,10 @@ class Evidence:
         """Return the targets in their order of appearance."""
         return list(dict.fromkeys(key.target for key in self.values))
 
-    def percents(self, target: str) -> list[str]:
-        """Return the percentages of ``target``, ascending."""
-        return sorted({key.percent for key in self.values if key.target == target}, key=float)
+    def percents(self, target: str, mode: str | None = None) -> list[str]:
+        """Return the percentages of ``target``, ascending; with ``mode``, those at which networks are finetuned in this mode."""
+        found = {key.percent for key in self.values if key.target == target and mode in (None, key.mode)}
+        return sorted(found, key=float)
 
     def cells(self) -> list[tuple[str, str]]:
         """Return all pairs of a target and a percentage."""
