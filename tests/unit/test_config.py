@@ -347,7 +347,7 @@ def test_sources_are_encoders_beside_lists_of_datasets():
         "timm": "pretrained",
         "learnt": "supervised",
     }
-    assert list(all_sources(config)) == [*config.moco_sources, *given, "limited"]
+    assert list(all_sources(config)) == ["none", *given, "spine", "chest", "spine+chest", "limited"]
     assert config.sources["vit"].input.mean == [0.5]
     assert not config.sources["file"].weights.startswith("~")
     assert check(config.model_dump()) == config
@@ -389,6 +389,25 @@ def counts(config):
 
 def test_the_papers_grid_has_99_linear_and_84_end_to_end_jobs():
     assert counts(check(raw())) == {"linear": 99, "end_to_end": 84}
+
+
+def test_the_order_of_sources_is_not_that_of_their_keys(controls):
+    added = {
+        "all": ["natural", "spine", "chest"],
+        "chest+natural": ["natural", "chest"],
+        "natural": ["natural"],
+        "vit": {"encoder": "vit_tiny_patch16_224", "weights": "random"},
+    }
+    small = {"spine-small": {"dataset": "spine", "as_many_as": "chest"}}
+    given = raw(controls, {"sources": added, "controls": {"size": small}})
+    turned = copy.deepcopy(given)
+    turned["sources"] = dict(reversed(turned["sources"].items()))
+    turned["controls"]["size"] = dict(reversed(turned["controls"]["size"].items()))
+    for each in (given, turned):
+        assert list(all_sources(check(each))) == [
+            *["none", "vit", "spine", "chest", "natural", "spine+chest", "chest+natural", "all", "limited"],
+            *["spine-small", "chest-as-spine", "chest-few", "limited-steps", "none-longer"],
+        ]
 
 
 def test_controls_add_their_cells_and_their_sources(controls):
