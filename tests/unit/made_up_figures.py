@@ -93,13 +93,15 @@ def draw_figure1(
     note: str = "",
     titles: dict[str, str] = TITLES,
     encoders: dict[str, list[str]] | None = None,
+    mixtures: tuple[str, ...] = ("spine+chest",),
 ) -> Figure:
-    """Return figure 1 of two targets and four sources, beside ``encoders``."""
+    """Return figure 1 of two targets and of MoCo on spine and on ``mixtures``, beside ``encoders``."""
+    seen = {"spine": ["spine"]} | {name: name.split("+") for name in mixtures}
     return figure1.draw(
         initial=["natural"],
         weights="trained here on the classes of natural",
-        sources={"none": [], "spine": ["spine"], "spine+chest": ["spine", "chest"], "limited": []},
-        unlabeled={"spine": 5872, "spine+chest": 231596},
+        sources={"none": []} | {name: [] for name in encoders or {}} | seen | {"limited": []},
+        unlabeled={name: 5872 if name == "spine" else 231596 for name in seen},
         labeled=LABELED,
         tests={"spine": 2077, "chest": 75500},
         examples=examples,
@@ -255,6 +257,11 @@ def drawings(titles: dict[str, str] = TITLES) -> dict[str, Callable[[str], Figur
     return {
         "figure1": lambda note: draw_figure1(dict.fromkeys(titles), note, titles),
         "figure1_with_encoders": lambda note: draw_figure1(dict.fromkeys(titles), note, titles, encoders),
+        "figure1_of_long_names": lambda note: draw_figure1(
+            dict.fromkeys([*titles, "child-chest", "knees_of_many_adults"]),
+            *(note, titles, {"an-encoder-with-a-long-name": ["efficientnet_lite0", "lite0.pth"]}),
+            ("child-chest+knees_of_many_adults", "a-very-small-part-of-all-knees"),
+        ),
         "figure2": lambda note: figure2.draw(cells, titles, SOURCES, note, reference()),
         "figure2_of_many": lambda note: figure2.draw(many, titles, MANY, note, None, SEEN),
         "figure4_of_many": lambda note: figure_epochs.draw(many, "spine", titles, MANY, note, SEEN),

@@ -349,7 +349,7 @@ def test_sources_are_encoders_beside_lists_of_datasets():
         "timm": "pretrained",
         "learnt": "supervised",
     }
-    assert list(all_sources(config)) == [*config.moco_sources, *given, "limited"]
+    assert list(all_sources(config)) == ["none", *given, "spine", "chest", "spine+chest", "limited"]
     assert config.sources["vit"].input.mean == [0.5]
     assert not config.sources["file"].weights.startswith("~")
     assert check(config.model_dump()) == config
@@ -398,8 +398,29 @@ def test_a_target_may_be_finetuned_end_to_end_at_some_percentages_only():
     # Without the 100% of four sources, three seeds each.
     assert counts(check(fewer)) == {"linear": 99, "end_to_end": 84 - 3 * 4}
     fewer["controls"]["budget"] = {"spine": ["100"]}
-    with pytest.raises(UserError, match=r"controls.budget\.spine: '100' is not in targets\.spine\.end_to_end"):
+    with pytest.raises(
+        UserError, match=r"controls.budget\.spine: '100' is not in targets\.spine\.end_to_end"
+    ):
         check(fewer)
+
+
+def test_the_order_of_sources_is_not_that_of_their_keys(controls):
+    added = {
+        "all": ["natural", "spine", "chest"],
+        "chest+natural": ["natural", "chest"],
+        "natural": ["natural"],
+        "vit": {"encoder": "vit_tiny_patch16_224", "weights": "random"},
+    }
+    small = {"spine-small": {"dataset": "spine", "as_many_as": "chest"}}
+    given = raw(controls, {"sources": added, "controls": {"size": small}})
+    turned = copy.deepcopy(given)
+    turned["sources"] = dict(reversed(turned["sources"].items()))
+    turned["controls"]["size"] = dict(reversed(turned["controls"]["size"].items()))
+    for each in (given, turned):
+        assert list(all_sources(check(each))) == [
+            *["none", "vit", "spine", "chest", "natural", "spine+chest", "chest+natural", "all", "limited"],
+            *["spine-small", "chest-as-spine", "chest-few", "limited-steps", "none-longer"],
+        ]
 
 
 def test_controls_add_their_cells_and_their_sources(controls):

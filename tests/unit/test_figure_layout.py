@@ -9,8 +9,10 @@ from xml.etree import ElementTree
 import matplotlib as mpl
 import pytest
 from made_up_figures import NOTE, TITLES, drawings
+from matplotlib.patches import FancyBboxPatch, Rectangle
 
 from moco_transfer.report import style
+from moco_transfer.report.lettering import fitted, width
 
 FIGURES = list(drawings())
 # Other figures show no title, or are further drawings of one that does.
@@ -22,6 +24,7 @@ WITH_TITLES = sorted(
 WITHOUT_LEGEND = {
     "figure1",
     "figure1_with_encoders",
+    "figure1_of_long_names",
     "data_card",
     "data_card_of_one",
     "data_card_of_many",
@@ -102,6 +105,39 @@ def test_titles_and_notes_of_any_length_fit_and_are_no_math(name, text, tmp_path
     check_text(figure)
     drawn = ElementTree.parse(tmp_path / "figure.svg").getroot().itertext()
     assert any("$" in text for text in drawn)
+
+
+@pytest.mark.parametrize(
+    "title", ["", "Paediatric chest radiographs (Kermany et al., Guangzhou)", *LONG.values()]
+)
+@pytest.mark.parametrize("name", [name for name in FIGURES if name.startswith("figure1")])
+def test_the_texts_of_figure_1_are_in_their_boxes(name, title):
+    figure = drawings({dataset: title or dataset for dataset in TITLES})[name](NOTE)
+    figure.draw_without_rendering()
+    (ax,) = figure.axes
+    boxes = {kind: [] for kind in (FancyBboxPatch, Rectangle)}
+    for patch in ax.patches:
+        if type(patch) in boxes:
+            boxes[type(patch)].append(patch.get_window_extent())
+    tiles = 0
+    for text in [text for text in ax.texts if text.get_fontsize() < 8]:  # all but the headings of columns
+        own = text.get_window_extent()
+        cards = [box for box in boxes[FancyBboxPatch] if box.overlaps(own)]
+        assert len(cards) == 1 and _holds(cards[0], own), text.get_text()
+        for tile in boxes[Rectangle]:
+            assert _holds(tile, own) or not tile.overlaps(own), text.get_text()
+            tiles += _holds(tile, own)
+    assert tiles == len(boxes[Rectangle]) > 0
+
+
+def _holds(outer, inner):
+    return outer.x0 <= inner.x0 and inner.x1 <= outer.x1 and outer.y0 <= inner.y0 and inner.y1 <= outer.y1
+
+
+def test_names_are_broken_at_blanks_if_they_fit():
+    room = width("MoCo on child-", 8)
+    assert fitted("MoCo on child-chest", room, 8) == "MoCo on\nchild-chest"
+    assert fitted("MoCo on child-chest-of-a-city", room, 8).splitlines()[1].endswith("-")
 
 
 @pytest.mark.parametrize("name", sorted(set(FIGURES) - WITHOUT_LEGEND))

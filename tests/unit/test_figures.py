@@ -171,6 +171,50 @@ def test_looks_of_many_sources_differ_in_color_and_in_marker():
     assert len({look.color for look in looks}) == len({look.marker for look in looks}) == len(looks)
 
 
+OPEN = {"none": "initial"} | dict.fromkeys(
+    ["knee", "child-chest", "child-chest+knee", "limited", "knee-as-child-chest", "limited-steps"], "moco"
+)
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"child-chest": ["chest"], "child-chest+knee": ["chest+knee", "chest+child-chest"]},
+        {"none": ["lite0", "rad_dino"]},
+        {"limited-steps": ["none-longer"]},
+    ],
+)
+def test_a_source_keeps_its_look_if_others_join_it(more):
+    sources = {}
+    for source, kind in OPEN.items():
+        sources[source] = kind
+        sources |= dict.fromkeys(more.get(source, []), "encoder" if source == "none" else "moco")
+    before, after = style.source_looks(OPEN), style.source_looks(sources)
+    assert list(after) == list(sources) and before.items() <= after.items()
+    assert len({look.color for look in after.values()}) == len(sources)
+
+
+def test_figures_without_controls_show_sources_as_those_with_them_do():
+    without = {
+        source: kind for source, kind in OPEN.items() if "-as-" not in source and "steps" not in source
+    }
+    assert style.source_looks(without).items() <= style.source_looks(OPEN).items()
+
+
+def test_the_papers_sources_keep_their_looks_beside_others():
+    alone, beside = style.source_looks(SOURCES), style.source_looks(OPEN | SOURCES)
+    for source in ("none", "spine", "chest", "spine+chest", "limited"):
+        assert alone[source] == beside[source]
+
+
+def test_figure_1_has_a_card_for_each_source_in_their_order():
+    encoders = {"lite0": ["efficientnet_lite0", "lite0.pth"]}
+    figure = draw_figure1({}, encoders=encoders)
+    names = ["No MoCo", "Encoder lite0", "MoCo on spine", "MoCo on spine + chest", "MoCo (limited)"]
+    cards = [text for text in figure.axes[0].texts if text.get_text() in names]
+    assert [text.get_text() for text in sorted(cards, key=lambda text: -text.get_position()[1])] == names
+
+
 def test_encoders_are_named_as_such_and_what_they_may_have_seen_is_marked():
     cells = made_up_figures.estimates(MANY)
     figure = figure2.draw(cells, TITLES, MANY, NOTE, None, made_up_figures.SEEN)

@@ -91,6 +91,15 @@ def test_headings_span_the_columns_below_them(tmp_path, estimates, reference):
     assert len(back) == 6 + 6 - 2 and set(back["data"]) == {"real"}
 
 
+def test_columns_are_in_the_order_of_the_sources(estimates):
+    linear = estimates[estimates["mode"] == "linear"]
+    sources = dict.fromkeys(["none", "knee", "chest", "knee+chest", "limited"], "moco")
+    cells = pd.concat([linear[linear["source"] == "none"].assign(source=source) for source in sources][::-1])
+    frame = auroc_summary(cells, None, "Spine", sources | {"none": "initial"})
+    named = [name for heading, name in frame.columns if heading == f"{LINEAR} on Spine"]
+    assert named == ["No MoCo", "Knee MoCo", "Chest MoCo", "Knee+Chest MoCo", "Limited MoCo"]
+
+
 def test_an_interval_is_named_by_its_coverage():
     assert interval_name([2.5, 97.5]) == "2.5%-97.5% percentiles, a 95% interval"
 

@@ -134,10 +134,13 @@ def pretrainings(config: Config) -> list[Pretraining]:
 
 
 def all_sources(config: Config) -> dict[str, Kind]:
-    """Return every source that a finetuning job starts from, with its kind; those of the configuration come first."""
-    jobs = [job for target in config.targets for job in finetuning_jobs(config, target)]
-    names = dict.fromkeys([*config.sources, *(job.source for job in jobs)])
-    return {name: _kind(config, name) for name in names}
+    """Return every source that a finetuning job starts from, with its kind, in the order of all figures, tables and pages.
+
+    Those of the configuration come first (``config/order.py``), then MoCo on only the labelled images, then the controls.
+    """
+    started = {job.source for target in config.targets for job in finetuning_jobs(config, target)}
+    behind = [name for name in (LIMITED, *control_sources(config)) if name in started]
+    return {name: _kind(config, name) for name in (*config.sources, *behind)}
 
 
 def _kind(config: Config, source: str) -> Kind:

@@ -42,13 +42,12 @@ rule figure1:
         weights=weights_text(CONFIG.model.initial_weights),
         shown=shown_datasets(CONFIG),
         shareable=[CONFIG.datasets[name].shareable for name in shown_datasets(CONFIG)],
-        sources=CONFIG.moco_sources,
+        sources={name: CONFIG.moco_sources.get(name, []) for name in PAPER_SOURCES},
         encoders={
             name: [each.encoder.split(".")[0], weights_text(each)]
             for name, each in CONFIG.encoders.items()
             if name != INITIAL
         },
-        limited=any(target.limited for target in CONFIG.targets.values()),
         percents={name: target.percents for name, target in CONFIG.targets.items()},
         folds={name: len(folds(CONFIG, name)) for name in CONFIG.targets},
         used=used_datasets(CONFIG),

@@ -19,8 +19,8 @@ from moco_transfer.report import style
 from moco_transfer.report.lettering import SPACING, fitted
 from moco_transfer.report.names import source_label
 
-# Sizes in inches of a card with a heading of one line, of the tile with an example image, and around both.
-WIDTH, HEIGHT, TILE, EDGE = 1.56, 0.68, 0.45, 0.06
+# Sizes in inches of a card with a heading of one line, of the tile with an example image, around both, and between cards.
+WIDTH, HEIGHT, TILE, EDGE, GAP = 1.57, 0.72, 0.45, 0.06, 0.08
 HEADING_SIZE = 6.5
 
 
@@ -50,18 +50,22 @@ def draw(
     ----------
     initial : the datasets behind the initial weights, if any
     weights : where the initial weights come from
-    sources : source to the datasets that MoCo sees; none for ``none`` and for ``limited``, which sees the
-        labelled images
+    sources : every source, in order, to the datasets that MoCo sees; none for ``none``, for ``encoders``, and for
+        ``limited``, which sees the labelled images
     unlabeled : source to the number of images that MoCo sees, for sources with datasets
     labeled : target to percentage to the number of labelled images
     tests : target to the number of test images, of all folds
     examples : dataset to one image, [height, width] or [height, width, 3], or to None if its images must not
         be shown: its tile then says so. Other datasets have no tile.
-    encoders : further sources, encoders without MoCo, to their architecture and where their weights come from
+    encoders : the sources that are encoders of others, to their architecture and where their weights come from
     """
     texts = [*titles.values(), *unlabeled, *examples]
-    cards = [_source_card(source, seen, unlabeled) for source, seen in sources.items()]
-    cards += [_encoder_card(source, lines) for source, lines in encoders.items()]
+    cards = [
+        _encoder_card(source, encoders[source])
+        if source in encoders
+        else _source_card(source, seen, unlabeled)
+        for source, seen in sources.items()
+    ]
     figure = style.new_figure(style.TWO_COLUMNS, 0.3 if note else 0.1, note, texts)
     stages = {
         "Initial weights": [_initial_card(initial, weights, titles)],
@@ -73,10 +77,8 @@ def draw(
         ],
     }
     stages = {stage: [_fitted_card(card) for card in cards] for stage, cards in stages.items()}
-    more = max(card.heading.count("\n") for cards in stages.values() for card in cards)
-    card_height = HEIGHT + more * SPACING * HEADING_SIZE / 72
-    pitch = card_height + 0.08
-    height = pitch * max(map(len, stages.values())) + 0.2
+    heights = {stage: sum(_height(card) + GAP for card in cards) for stage, cards in stages.items()}
+    height = max(heights.values()) + 0.2
     gap = (style.TWO_COLUMNS - 0.04 - len(stages) * WIDTH) / (len(stages) - 1)
     middle = -0.1 - height / 2
     figure.set_figheight(figure.get_figheight() + height)
@@ -86,9 +88,10 @@ def draw(
     for column, (stage, cards) in enumerate(stages.items()):
         left = column * (WIDTH + gap)
         ax.text(left + WIDTH / 2, -0.08, stage, ha="center", va="center", fontsize=8, fontweight="bold")
-        for i, card in enumerate(cards):
-            center = middle + pitch * ((len(cards) - 1) / 2 - i)
-            _draw_card(ax, left, center - card_height / 2, card_height, card, examples)
+        bottom = middle + (heights[stage] + GAP) / 2
+        for card in cards:
+            bottom -= _height(card) + GAP
+            _draw_card(ax, left, bottom, card, examples)
         if column:
             ax.add_patch(FancyArrowPatch((left - gap + 0.03, middle), (left - 0.03, middle), **arrow))
     ax.set(xlim=(-0.02, style.TWO_COLUMNS - 0.02), ylim=(-height, 0.02), aspect="equal")
@@ -128,6 +131,10 @@ def _target_card(target: str, labeled: Mapping[str, int], titles: Mapping[str, s
     return Card([target], titles.get(target, target), [images, "labelled images;", "linear, end to end"])
 
 
+def _height(card: Card) -> float:
+    return HEIGHT + card.heading.count("\n") * SPACING * HEADING_SIZE / 72
+
+
 def _fitted_card(card: Card) -> Card:
     return card._replace(heading=fitted(card.heading, WIDTH - 2 * EDGE, HEADING_SIZE, "bold"))
 
@@ -136,10 +143,10 @@ def _draw_card(
     ax: Axes,
     left: float,
     bottom: float,
-    height: float,
     card: Card,
     examples: Mapping[str, NDArray[np.uint8] | None],
 ) -> None:
+    height = _height(card)
     frame = {"boxstyle": "round,pad=0,rounding_size=0.05", "fc": "0.97", "ec": "0.6", "lw": 0.6}
     ax.add_patch(FancyBboxPatch((left, bottom), WIDTH, height, **frame))
     inner, top = left + EDGE, bottom + height - 0.05
@@ -156,7 +163,7 @@ def _draw_tile(ax: Axes, left: float, bottom: float, dataset: str, image: NDArra
         ax.imshow(image, cmap="gray", vmin=0, vmax=255, extent=extent, aspect="equal", zorder=2)
         return
     ax.add_patch(Rectangle((left, bottom), TILE, TILE, fc="0.88", ec="0.6", lw=0.5))
-    words = fitted(f"{dataset}:", TILE, 5, most_lines=2) + "\nnot\nshareable"
+    words = fitted(f"{dataset}:", TILE - 0.04, 5, most_lines=2) + "\nnot\nshareable"
     ax.text(left + TILE / 2, bottom + TILE / 2, words, ha="center", va="center", color="0.3", fontsize=5)
 
 
@@ -167,12 +174,13 @@ def main(inputs, outputs, params) -> None:
     }
     train = {name: int(counts.get("train", 0)) for name, counts in splits.items()}
     seen = {name: int(counts.reindex(params.pretrained_on).sum()) for name, counts in splits.items()}
-    sources = dict(params.sources) | ({"limited": []} if params.limited else {})
     figure = draw(
         initial=params.initial,
         weights=params.weights,
-        sources=sources,
-        unlabeled={name: sum(seen[part] for part in parts) for name, parts in sources.items() if parts},
+        sources=params.sources,
+        unlabeled={
+            name: sum(seen[part] for part in parts) for name, parts in params.sources.items() if parts
+        },
         labeled={
             target: {percent: subset_size(percent, train[target]) for percent in percents}
             for target, percents in params.percents.items()

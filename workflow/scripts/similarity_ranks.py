@@ -107,7 +107,7 @@ def draw(
         width = 1.25 * of_measure["similarity"].max() if distance else 1.0
         for ax, target in zip(column, targets, strict=True):
             _draw_panel(ax, of_measure[of_measure["target"] == target], looks, width)
-        ax.set_xlim(0, width)
+        ax.set_xlim(-0.06 * width, 1.06 * width)  # room for the markers at both ends
         ax.set_xlabel(LABELS[measure] + ("\n(low means similar)" if distance else ""))
     for ax, target in zip(axes[:, 0], targets, strict=True):
         label = f"{dataset_label(target, titles)}, linear"

@@ -28,6 +28,7 @@ from moco_transfer.config import (
 from moco_transfer.config.analysis import Controls, Evaluation, Similarity
 from moco_transfer.config.datasets import Dataset, implied
 from moco_transfer.config.encoders import Encoder
+from moco_transfer.config.order import ordered_controls, ordered_sources, places
 from moco_transfer.config.training import DEFAULT, Finetune, Moco, Model, Pretraining, Schedule
 from moco_transfer.data.releases import OWN_LAYOUTS, RELEASES
 from moco_transfer.errors import UserError
@@ -324,7 +325,7 @@ def _require_once(where: str, values: Sequence[Any]) -> None:
 
 
 def check(raw: dict[str, Any]) -> Config:
-    """Return the typed configuration of the merged mapping ``raw``.
+    """Return the typed configuration of the merged mapping ``raw``, with its sources in the order of ``config/order.py``.
 
     If an overlay sets a dataset, target, source or control to null, it counts as absent. Raises UserError with one line that
     names the key, the value found there and, for an unknown key, the nearest known one.
@@ -333,12 +334,16 @@ def check(raw: dict[str, Any]) -> Config:
     if isinstance(raw.get("controls"), dict):
         raw["controls"] = {key: _present(value) for key, value in raw["controls"].items()}
     try:
-        return Config.model_validate(raw)
+        config = Config.model_validate(raw)
     except ValidationError as error:
         errors = error.errors(include_url=False)
         # A misspelt key is also a missing one.
         unknown = [each for each in errors if each["type"] == "extra_forbidden"]
         raise UserError(_one_line((unknown or errors)[0])) from None
+    place = places(config.targets, config.datasets)
+    size = ordered_controls(config.controls.size, place)
+    controls = config.controls.model_copy(update={"size": size})
+    return config.model_copy(update={"sources": ordered_sources(config.sources, place), "controls": controls})
 
 
 def _present(entries: Any) -> Any:

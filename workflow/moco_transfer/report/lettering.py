@@ -65,7 +65,7 @@ def fitted(
 ) -> str:
     """Return ``text`` in lines of at most that many ``inches``, at that ``size`` in points.
 
-    Words that are longer than a line are broken. If there would be more than ``most_lines`` lines, an ellipsis
+    Words that are longer than a line are broken, at hyphens if they have some. If there would be more than ``most_lines`` lines, an ellipsis
     replaces the middle of the text.
     """
     text = printable(text)
@@ -83,8 +83,10 @@ def fitted(
 
 def _lines(text: str, inches: float, size: float, weight: str) -> list[str]:
     characters = max(len(text), 1)
+    # Names such as child-chest stay whole if they can.
+    hyphens = any(width(word, size, weight) > inches for word in text.split())
     while True:
-        lines = textwrap.wrap(text, characters)
+        lines = textwrap.wrap(text, characters, break_on_hyphens=hyphens)
         widest = max((width(line, size, weight) for line in lines), default=0)
         if widest <= inches or characters == 1:
             return lines

@@ -37,6 +37,7 @@ from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator, StrMethodFor
 from matplotlib.transforms import ScaledTranslation
 from numpy.typing import ArrayLike, NDArray
 
+from moco_transfer.config.experiment import LIMITED, LIMITED_STEPS, NONE_LONGER
 from moco_transfer.escape import printable
 from moco_transfer.experiment import Kind
 from moco_transfer.files import replacing
@@ -108,39 +109,47 @@ class Look:
 
 DASHED, _DASH_DOT, _DOTTED = (3.7, 1.6), (6.4, 1.6, 1, 1.6), (1, 1.65)
 _DASH_DOT_DOT = (5, 1.2, 1, 1.2, 1, 1.2)
-_PAPER_LOOKS = {
+_FIXED_LOOKS = {
     "none": Look("#000000", "o"),
     "spine": Look("#0072B2", "s", DASHED),
     "chest": Look("#D55E00", "^", _DASH_DOT),
     "spine+chest": Look("#009E73", "D", _DOTTED),
-    "limited": Look("#CC79A7", "v", _DASH_DOT_DOT),
+    LIMITED: Look("#CC79A7", "v", _DASH_DOT_DOT),
+    LIMITED_STEPS: Look("#999933", "*", DASHED),
+    NONE_LONGER: Look("#7F7F7F", "p", _DASH_DOT),
 }
+# Looks that are likely in one figure differ in lightness too, as photocopies are grey.
 _OTHER_LOOKS = (
     Look("#56B4E9", "P"),
-    Look("#E69F00", "X", DASHED),
-    Look("#7F7F7F", "p", _DASH_DOT),
-    Look("#999933", "*", DASHED),
-    Look("#332288", "d", _DASH_DOT),
+    Look("#5E3C99", "X", DASHED),
+    Look("#E69F00", "8", _DASH_DOT),
     Look("#44AA99", "H", _DOTTED),
-    Look("#E7298A", (4, 1, 0.0), _DASH_DOT_DOT),
-    Look("#B15928", "8"),
     Look("#4D5D6C", (6, 1, 0.0), DASHED),
+    Look("#B15928", "h"),
+    Look("#117733", "d", _DOTTED),
+    Look("#E7298A", (4, 1, 0.0), _DASH_DOT_DOT),
     Look("#8C6D31", "<", _DOTTED),
-    Look("#5E3C99", ">", _DASH_DOT_DOT),
-    Look("#882255", "h"),
+    Look("#332288", ">", _DASH_DOT_DOT),
+    Look("#882255", (3, 1, 0.0)),
 )
+# Where single datasets, encoders and mixtures begin among these: one more of a kind seldom changes the looks of the others.
+_SINGLE, _ENCODER, _MIXTURE = 0, 3, 6
 
 
 def source_looks(sources: Mapping[str, Kind]) -> dict[str, Look]:
-    """Return the look of each source: the paper's five have fixed looks; others take looks in turn.
+    """Return the look of each source: the paper's five and the built-in controls have fixed looks; others take free ones in turn.
 
-    Pass the same sources for every figure of a run, so that a source looks the same in all of them.
+    Pass the same sources for every figure of a run, so that a source looks the same in all of them. A figure that leaves out the
+    last ones shows the others alike.
     """
-    others = [source for source in sources if source not in _PAPER_LOOKS]
-    looks = {name: _OTHER_LOOKS[i % len(_OTHER_LOOKS)] for i, name in enumerate(others)}
+    looks: dict[str, Look] = {}
+    for source, kind in sources.items():
+        first = _ENCODER if kind == "encoder" else _MIXTURE if "+" in source else _SINGLE
+        turn = [*_OTHER_LOOKS[first:], *_OTHER_LOOKS[:first]]
+        free = [each for each in turn if each not in looks.values()] or turn
+        looks[source] = _FIXED_LOOKS.get(source, free[0])
     return {
-        source: replace(_PAPER_LOOKS.get(source) or looks[source], label=source_label(source, kind))
-        for source, kind in sources.items()
+        source: replace(look, label=source_label(source, sources[source])) for source, look in looks.items()
     }
 
 

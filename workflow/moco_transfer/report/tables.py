@@ -137,14 +137,14 @@ def auroc_grid(
     """Return "AUROC (lower–upper)" as text, with one row per ``labels`` and one column per mode and source.
 
     ``cells`` has the columns mode, source, auroc, lower, upper and may_have_seen, and two or more columns ``labels``. Rows
-    keep the order of ``cells``; columns follow the paper, then ``sources``. ``suffix`` is added to the headings of the modes.
+    keep the order of ``cells``; columns follow ``sources``, then the paper's others. ``suffix`` is added to the headings of the modes.
     """
     texts = [auroc_text(*values) for values in cells[["auroc", "lower", "upper"]].to_numpy(dtype=float)]
     marks = cells["may_have_seen"].map(lambda reason: "" if pd.isna(reason) else f" {MARK}")
     texts = [text and text + mark for text, mark in zip(texts, marks, strict=True)]
     grid = cells.assign(text=texts).pivot(index=labels, columns=["mode", "source"], values="text")
     rows = pd.MultiIndex.from_frame(cells[labels].drop_duplicates())
-    order = list(dict.fromkeys([*PAPER_SOURCES, *sources]))
+    order = list(dict.fromkeys([*sources, *PAPER_SOURCES]))
     columns = sorted(grid.columns, key=lambda column: (MODES.index(column[0]), order.index(column[1])))
     grid = (
         grid.reindex(index=rows, columns=pd.MultiIndex.from_tuples(columns)).fillna("").reset_index(drop=True)
