@@ -4,13 +4,14 @@ BIN := .venv/bin
 READY := .venv/.ready
 PYTHON_SOURCES := workflow tests
 
-.PHONY: help install new plan demo real test test-survival test-cluster bench lint format lock clean
+.PHONY: help install new plan demo real open-data test test-survival test-cluster bench lint format lock clean
 
 help:
 	@echo "make install          install the locked environment into .venv (a minute); nothing is run"
 	@echo "make new FOLDER=DIR   look at a folder of images (TABLE=FILE: and a table of labels) and write a configuration that runs"
 	@echo "make demo             make every figure and table from built-in phantom data (minutes, on two cores)"
 	@echo "make real DATA=DIR    the same, with the NIH ChestX-ray14 images in DIR as the chest dataset"
+	@echo "make open-data DIR=D  list radiographs that anyone may download; fetch those in SETS=\"...\" into D, for config/open.yaml"
 	@echo "make plan CONFIG=...  show the jobs, images, disk and hours of a run before it starts, and what it will leave undecided"
 	@echo "make test             check the code, run the unit tests and small workflows"
 	@echo "make test-survival    kill a pretraining and a finetuning (kill -9) at twenty moments; compare every byte at the end"
@@ -53,6 +54,10 @@ real: $(READY)
 	@test -n '$(subst ','\'',$(DATA))' || { echo "Which folder? make real DATA=DIR; DIR must hold Data_Entry_2017*.csv and images_*/"; exit 1; }
 	$(BIN)/snakemake --configfile config/demo.yaml config/nih-sample.yaml --config 'datasets={"chest": {"root": "$(ROOT)"}}'
 	@echo "Figures: results/nih-sample/figures/  Tables: results/nih-sample/tables/"
+
+open-data: $(READY)
+	@test -n $(call WORD,$(DIR)) || { echo "Which folder? make open-data DIR=DIR; with SETS=\"kermany knee-oai\" it fetches these"; exit 1; }
+	@$(BIN)/python -m moco_transfer open-data $(if $(SETS),--sets $(foreach set,$(SETS),$(call WORD,$(set)))) -- $(call WORD,$(DIR))
 
 plan: $(READY)
 	@$(BIN)/python -m moco_transfer plan $(if $(CONFIG),--config $(CONFIG)) $(if $(IMAGES_PER_SECOND),--images-per-second $(IMAGES_PER_SECOND))

@@ -28,6 +28,7 @@ COMMANDS = {
     "predict": "what a finetuned model says about the images of a folder or a table",
     "export": "an encoder or a finetuned model for torchvision, timm or ONNX",
     "plan": "jobs, steps, images, disk and hours of a run before it starts, and what it will leave undecided",
+    "open-data": "public sets of radiographs, to list or to download",
     "verify": "check a packed dataset against its manifest and the original images",
 }
 # Only the module of the requested stage is imported, because importing PyTorch takes longer than most stages.
@@ -39,6 +40,7 @@ STAGES = {
     "check-data": "data.split",
     "pack": "data.packing",
     "join-shards": "data.store",
+    "open-data": "open_data",
     "verify": "data.verify",
     "split": "data.split",
     "subset": "data.split",

@@ -230,7 +230,7 @@ def writing_to(folder: Path) -> Iterator[None]:
 
 def _no_space(folder: Path, found: str) -> UserError:
     return UserError(
-        f"no space left on {folder}: {found}. Free some space, or link results/ to a larger disk, and run again: "
+        f"no space left on {folder}: {found}. Free some space, or use a larger disk (results/ may be a link), and run again: "
         "what is finished is kept"
     )
 

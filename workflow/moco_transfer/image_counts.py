@@ -8,10 +8,11 @@ from fractions import Fraction
 from pathlib import Path
 from typing import NamedTuple
 
-from moco_transfer.config.datasets import Split
+from moco_transfer.config.datasets import Dataset, Split
 from moco_transfer.config.experiment import Config
 from moco_transfer.data.counts import fold_sizes
 from moco_transfer.data.labels import SPLITS
+from moco_transfer.data.public_sets import PUBLIC_SETS
 from moco_transfer.data.releases import RELEASES, find_tables
 from moco_transfer.errors import UserError
 from moco_transfer.experiment import stored_datasets
@@ -71,6 +72,14 @@ def _official_splits(config: Config, name: str) -> Images:
         total, basis = dataset.phantom.images, "the configuration (phantoms)"
     elif index.is_file():
         return Images(_column(index, "official_split"), str(index))
+    elif dataset.listing and find_tables(dataset.adapter, dataset.root, file=_table_file(dataset))[1]:
+        if dataset.public_set is None:
+            raise UserError(
+                f"config: datasets.{name}: no images can be counted, because {Path(dataset.root, _table_file(dataset))} is missing; "
+                f"set datasets.{name}.root to the folder that holds it"
+            )
+        basis = f"the size of {dataset.public_set}; none of it in {dataset.root}/"
+        return Images(Counter(PUBLIC_SETS[dataset.public_set].images), basis, may_be_fewer=True)
     elif dataset.folders:
         from moco_transfer.data.adapters.folders import find_images
         from moco_transfer.data.adapters.tables import split_values
@@ -94,6 +103,10 @@ def _official_splits(config: Config, name: str) -> Images:
             basis = f"the size of {release.name}" if documented else "what similarity needs"
             basis += f"; none of it in {dataset.root}/" if missing else ""
     return Images(_documented_splits(release.images, total), basis, may_be_fewer=not dataset.phantom)
+
+
+def _table_file(dataset: Dataset) -> str:
+    return dataset.table.file if dataset.table else ""
 
 
 def _documented_splits(documented: Mapping[str, int], total: int) -> Counter[str | None]:

@@ -283,7 +283,8 @@ def generated_release(wildcards):
         return f"<data>/{wildcards.dataset}/release"
     if not find_tables(*release_location(dataset_of(wildcards)))[0]:
         real = {name: release_location(each) for name, each in CONFIG.datasets.items() if not each.phantom}
-        raise WorkflowError(describe_missing(real))
+        public = {name: each.public_set for name, each in CONFIG.datasets.items()}
+        raise WorkflowError(describe_missing(real, public))
     return []
 
 

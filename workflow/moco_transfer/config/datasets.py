@@ -109,6 +109,11 @@ class Dataset(Section):
     root: UserPath | None = Field(
         description="The folder that contains the unpacked release. `~` and variables such as `$HOME` are replaced."
     )
+    public_set: Literal["kermany", "knee-oai", "fracatlas", "grazpedwri-dx"] | None = Field(
+        None,
+        description="For a table or folders: the public set that they are. It tells where to get the images, and how many there "
+        "are before they are there.",
+    )
     labeler: Literal["chexpert", "negbio"] = Field(
         "chexpert", description="For `mimic_cxr_jpg`: the labeler whose labels are used."
     )

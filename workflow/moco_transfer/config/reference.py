@@ -27,6 +27,7 @@ uses: [protocol.yaml, size/cpu.yaml] # merged in this order, and the file itself
 | `data/*.yaml` | one public dataset each: where it is, how it is split and stored |
 | `config.yaml` | the paper's experiment: the protocol, the paper's size and its three datasets |
 | `nih.yaml` | the full experiment on NIH ChestX-ray14 alone |
+| `open.yaml` | the full experiment on radiographs that anyone may download: chests, chests of children and knees |
 | `demo.yaml` | everything on phantom data, in minutes |
 | `nih-sample.yaml` | an overlay on the demo with some real chest radiographs |
 | `controls.yaml` | adds the controls |

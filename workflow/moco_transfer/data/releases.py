@@ -6,6 +6,9 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
+
+from moco_transfer.data.public_sets import PUBLIC_SETS
 
 
 @dataclass(frozen=True)
@@ -104,21 +107,26 @@ def find_tables(
     return ([] if missing else [file for files in matches.values() for file in files]), missing
 
 
-def describe_missing(datasets: dict[str, tuple[str, ...]]) -> str:
+def describe_missing(
+    datasets: Mapping[str, tuple[str, ...]], public_sets: Mapping[str, str | None] = MappingProxyType({})
+) -> str:
     """Return which of ``datasets`` are missing and what to do, one line per dataset.
 
     ``datasets`` has the arguments of ``find_tables`` by name: (adapter, root) or (adapter, root, labeler,
-    file).
+    file). ``public_sets`` names the public set of a dataset, if it is one.
     """
     lines = []
     for name, (adapter, root, *chosen) in datasets.items():
         missing = find_tables(adapter, root, *chosen)[1]
         if missing:
-            release = RELEASES[adapter]
-            origin = f"get it from {release.origin}; " if release.origin else ""
+            what, origin = RELEASES[adapter].name, RELEASES[adapter].origin
+            origin = f"get it from {origin}; " if origin else ""
+            if public := public_sets.get(name):
+                what = PUBLIC_SETS[public].title
+                origin = f"get it with make open-data DIR=... SETS={public}, as docs/open-data.md says; "
             why = "" if _may_be_read(root) else ", a folder that is missing or may not be read"
             lines.append(
-                f"dataset '{name}', {release.name}: no {' and no '.join(missing)} in {root}/{why} "
+                f"dataset '{name}', {what}: no {' and no '.join(missing)} in {root}/{why} "
                 f"({origin}set datasets.{name}.root to its folder)"
             )
     lines.append("To run everything on built-in data instead: snakemake --configfile config/demo.yaml")
