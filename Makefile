@@ -4,7 +4,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 PYTHON_SOURCES := workflow tests
 
-.PHONY: help install new plan demo real open-data test test-survival test-cluster bench lint format lock clean
+.PHONY: help install new plan demo real open-data test test-survival test-cluster study-check bench lint format lock clean
 
 help:
 	@echo "make install          install the locked environment into .venv (a minute); nothing is run"
@@ -16,6 +16,7 @@ help:
 	@echo "make test             check the code, run the unit tests and small workflows"
 	@echo "make test-survival    kill a pretraining and a finetuning (kill -9) at twenty moments; compare every byte at the end"
 	@echo "make test-cluster     start Slurm here and test its profile by requeueing, cancelling and killing jobs (root, Debian)"
+	@echo "make study-check      train a part of docs/open-study.md again from the copies in DATA=DIR, and compare (ten minutes)"
 	@echo "make bench            compare speed and memory with plain implementations: results/bench/*.csv"
 	@echo "make lint             check style and formatting"
 	@echo "make format           fix the formatting"
@@ -27,6 +28,7 @@ install: $(READY)
 
 $(READY): requirements.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed, but this is " + sys.version.split()[0] + "; try: make PYTHON=python3.12 ..." if sys.version_info < (3, 11) else 0)'
+	@test ! -L .venv || { echo "make: .venv is a link, and installing would empty the folder that it leads to; remove the link"; exit 1; }
 	$(PYTHON) -m venv --clear .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check "uv>=0.5"
 	# Compile once, here. If PYTHONDONTWRITEBYTECODE is set, every job would compile what it imports.
@@ -75,6 +77,10 @@ test-cluster: $(READY)
 
 test-survival: $(READY)
 	PYTHONPATH=tests/unit $(BIN)/python -m pytest -s tests/survival/kill_at_random.py
+
+study-check: $(READY)
+	@test -n $(call WORD,$(DATA)) || { echo "Which folder? make study-check DATA=DIR; DIR must hold knee_chen/ and chest_kermany/"; exit 1; }
+	$(BIN)/python tests/study/check.py $(call WORD,$(DATA))
 
 bench: $(READY)
 	$(BIN)/python tests/bench/run.py

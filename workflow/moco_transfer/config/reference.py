@@ -28,6 +28,7 @@ uses: [protocol.yaml, size/cpu.yaml] # merged in this order, and the file itself
 | `config.yaml` | the paper's experiment: the protocol, the paper's size and its three datasets |
 | `nih.yaml` | the full experiment on NIH ChestX-ray14 alone |
 | `open.yaml` | the full experiment on radiographs that anyone may download: chests, chests of children and knees |
+| `open-cpu.yaml` | a smaller one on two of these sets, for two cores; `open-small.yaml` and `open-copies.yaml` are overlays on it ([docs/open-study.md](../docs/open-study.md)) |
 | `demo.yaml` | everything on phantom data, in minutes |
 | `nih-sample.yaml` | an overlay on the demo with some real chest radiographs |
 | `controls.yaml` | adds the controls |
