@@ -23,6 +23,8 @@ from moco_transfer.config.experiment import INITIAL, LIMITED, LIMITED_STEPS, NON
 from moco_transfer.data.releases import OWN_LAYOUTS
 
 MODES = ("linear", "end_to_end")
+# The paper's own numbers, by target and the adapter of the paper's dataset.
+PAPER_TABLES = {("spine", "vindr_spinexr"): "table2", ("chest", "mimic_cxr_jpg"): "table3"}
 
 
 class Job(NamedTuple):
@@ -398,6 +400,16 @@ def epoch_figures(config: Config) -> dict[str, str]:
     return {f"figure{number}": target for number, target in enumerate(config.targets, start=4)}
 
 
+def paper_tables(config: Config, phantoms: bool = False) -> dict[str, str]:
+    """Return the paper's table with the results of each target whose dataset is the paper's, or with ``phantoms`` stands for it."""
+    named = {name: (name, config.datasets[name].adapter) for name in config.targets}
+    return {
+        name: PAPER_TABLES[each]
+        for name, each in named.items()
+        if each in PAPER_TABLES and (phantoms or not config.datasets[name].phantom)
+    }
+
+
 def result_tables(config: Config) -> dict[str, str]:
     """Return the paper's tables 2 and 3 by name, each of one target; a third target gets table 4."""
     return {f"table{number}": target for number, target in enumerate(config.targets, start=2)}
@@ -426,4 +438,5 @@ def table_names(config: Config) -> list[str]:
         *(["similarity_ranks"] if has_ranked_sources(config) else []),
         *(["subsets"] if extra_subsets(config) else []),
         *(["recipes"] if config.compared_recipes else []),
+        *(["reproduced"] if paper_tables(config) else []),
     ]

@@ -54,6 +54,7 @@ from moco_transfer.experiment import (
     shown_datasets,
     similar_datasets,
     stored_datasets,
+    paper_tables,
     table_names,
     used_datasets,
     ways_to_advise,
@@ -100,8 +101,10 @@ COMPARED_NETWORKS = compared_networks(CONFIG)
 SIMILAR_DATASETS = similar_datasets(CONFIG)
 PHANTOMS = [name for name, dataset in CONFIG.datasets.items() if dataset.phantom]
 EPOCH_FIGURES, RESULT_TABLES = epoch_figures(CONFIG), result_tables(CONFIG)
-# The paper's own numbers, by target and the adapter of the paper's dataset.
-PAPER_TABLES = {("spine", "vindr_spinexr"): "table2", ("chest", "mimic_cxr_jpg"): "table3"}
+# The paper's own numbers of those targets whose dataset is the paper's.
+PAPER_TABLES = {
+    target: f"{HOME}/workflow/reference/{table}.csv" for target, table in paper_tables(CONFIG).items()
+}
 COMPUTING = stages.Computing(precision=CONFIG.precision, compile=CONFIG.compile)
 # The targets of which an image has exactly one class.
 MULTICLASS = [name for name, target in CONFIG.targets.items() if target.task == "multiclass"]
@@ -430,12 +433,6 @@ def model_files():
 
 def check_files():
     return expand("<run>/checks/{name}.txt", name=stored_datasets(CONFIG))
-
-
-def paper_tables(targets):
-    """Return the paper's own numbers for those targets whose dataset is the paper's."""
-    real = [(target, CONFIG.datasets[target].adapter) for target in targets if target not in PHANTOMS]
-    return [f"{HOME}/workflow/reference/{PAPER_TABLES[each]}.csv" for each in real if each in PAPER_TABLES]
 
 
 def figure_outputs(rule_name, shows="", path=None, labels=None, category="Figures"):

@@ -61,7 +61,7 @@ rule figure1:
 rule figure2:
     input:
         estimates=estimate_files(),
-        reference=paper_tables(CONFIG.targets),
+        reference=list(PAPER_TABLES.values()),
     output:
         **figure_outputs("figure2", "test AUROC by labelled data"),
     log:

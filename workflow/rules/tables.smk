@@ -21,7 +21,7 @@ DESIGN_PARAMS = {
     "seen_by_moco": CONFIG.moco_sources,
     "natural": natural_datasets(CONFIG),
     # The targets on the paper's own data.
-    "papers": [target for target in CONFIG.targets if paper_tables([target])],
+    "papers": list(PAPER_TABLES),
     # The similarity of datasets rests on one encoder, whose training is a matter of chance unless its weights are given.
     "network": CONFIG.similarity.network if is_trained(CONFIG, CONFIG.similarity.network) else "",
 }
@@ -48,6 +48,7 @@ localrules:
     controls,
     subsets,
     recipes,
+    reproduced,
     advice,
     decide,
     similarity_ranks,
@@ -95,7 +96,7 @@ rule encoders:
 rule table_aurocs:
     input:
         estimates=lambda wildcards: f"<run>/evaluate/{RESULT_TABLES[wildcards.table]}/estimates.parquet",
-        reference=lambda wildcards: paper_tables([RESULT_TABLES[wildcards.table]]),
+        reference=lambda wildcards: PAPER_TABLES.get(RESULT_TABLES[wildcards.table], []),
     output:
         **table_outputs(
             "{table}",
@@ -181,7 +182,7 @@ rule claims:
     params:
         **EVIDENCE_PARAMS,
         **DESIGN_PARAMS,
-        like_papers=[name for name in CONFIG.targets if (name, CONFIG.datasets[name].adapter) in PAPER_TABLES],
+        like_papers=list(paper_tables(CONFIG, phantoms=True)),
         margin=CONFIG.evaluation.margin,
         level=CONFIG.evaluation.level,
     message:
@@ -208,6 +209,26 @@ rule controls:
         "The controls: domain, size or compute"
     script:
         "../scripts/controls.py"
+
+
+rule reproduced:
+    input:
+        **EVIDENCE,
+        reference=list(PAPER_TABLES.values()),
+    output:
+        **table_outputs("reproduced", "are the paper's numbers reproduced?"),
+    log:
+        "<run>/logs/tables/reproduced.log",
+    conda:
+        ENVIRONMENT
+    params:
+        **EVIDENCE_PARAMS,
+        margin=CONFIG.evaluation.margin,
+        level=CONFIG.evaluation.level,
+    message:
+        "The paper's AUROCs beside those of this run"
+    script:
+        "../scripts/reproduced.py"
 
 
 rule subsets:
