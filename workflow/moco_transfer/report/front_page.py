@@ -235,7 +235,7 @@ def axis(ways: pd.DataFrame) -> tuple[float, float]:
     """Return the ends of the axis of bars: all estimates of ``ways`` and the intervals of the chosen ones lie on it."""
     chosen = ways.loc[ways["chosen"], ["lower", "upper"]].to_numpy(dtype=float).ravel()
     values = np.concatenate([ways["auroc"].to_numpy(dtype=float), chosen])
-    low, high = np.nanmin(values) / AXIS_STEP, np.nanmax(values) / AXIS_STEP
+    low, high = np.round([np.nanmin(values) / AXIS_STEP, np.nanmax(values) / AXIS_STEP], 6)
     return AXIS_STEP * np.floor(low), AXIS_STEP * max(np.ceil(high), np.floor(low) + 1)
 
 
