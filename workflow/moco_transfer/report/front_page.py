@@ -339,9 +339,7 @@ def card_line(card: Mapping[str, Any]) -> str:
     left_out = card["indexed"] - card["stored"]
     parts = [f"{total['images']:,} images of {total['patients']:,} patients ({sides})"]
     parts.append(f"{left_out:,} left out as unreadable" if left_out else "none left out")
-    parts.append(
-        "its images may be shown" if card["shareable"] else "not shareable, so its images are not shown"
-    )
+    parts += [] if card["shareable"] else ["not shareable, so its images are not shown"]
     return "; ".join(parts)
 
 
