@@ -4,7 +4,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 PYTHON_SOURCES := workflow tests
 
-.PHONY: help install new plan demo real open-data test test-survival test-cluster study-check bench lint format lock clean
+.PHONY: help install new plan demo real open-data report test test-survival test-cluster study-check bench lint format lock clean
 
 help:
 	@echo "make install          install the locked environment into .venv (a minute); nothing is run"
@@ -13,6 +13,7 @@ help:
 	@echo "make real DATA=DIR    the same, with the NIH ChestX-ray14 images in DIR as the chest dataset"
 	@echo "make open-data DIR=D  list radiographs that anyone may download; fetch those in SETS=\"...\" into D, for config/open.yaml"
 	@echo "make plan CONFIG=...  show the jobs, images, disk and hours of a run before it starts, and what it will leave undecided"
+	@echo "make report CONFIG=... make results/RUN/report.html of a finished run again: the answer, then every figure and table (RUN=NAME)"
 	@echo "make test             check the code, run the unit tests and small workflows"
 	@echo "make test-survival    kill a pretraining and a finetuning (kill -9) at twenty moments; compare every byte at the end"
 	@echo "make test-cluster     start Slurm here and test its profile by requeueing, cancelling and killing jobs (root, Debian)"
@@ -45,7 +46,7 @@ new: $(READY)
 
 demo: $(READY)
 	$(BIN)/snakemake --configfile config/demo.yaml
-	@echo "Figures: results/demo/figures/  Tables: results/demo/tables/  (phantom data)"
+	@echo "Open results/demo/report.html  (phantom data)"
 
 # abspath would cut a name at its blanks. The text is in double quotes for YAML, inside single quotes for the shell.
 ABSOLUTE = $(if $(filter /% ~%,$(firstword $(DATA))),,$(CURDIR)/)$(DATA)
@@ -55,7 +56,7 @@ ROOT = $(subst ','\'',$(QUOTED_FOR_YAML))
 real: $(READY)
 	@test -n '$(subst ','\'',$(DATA))' || { echo "Which folder? make real DATA=DIR; DIR must hold Data_Entry_2017*.csv and images_*/"; exit 1; }
 	$(BIN)/snakemake --configfile config/demo.yaml config/nih-sample.yaml --config 'datasets={"chest": {"root": "$(ROOT)"}}'
-	@echo "Figures: results/nih-sample/figures/  Tables: results/nih-sample/tables/"
+	@echo "Open results/nih-sample/report.html"
 
 open-data: $(READY)
 	@test -n $(call WORD,$(DIR)) || { echo "Which folder? make open-data DIR=DIR; with SETS=\"kermany knee-oai\" it fetches these"; exit 1; }
@@ -63,6 +64,12 @@ open-data: $(READY)
 
 plan: $(READY)
 	@$(BIN)/python -m moco_transfer plan $(if $(CONFIG),--config $(CONFIG)) $(if $(IMAGES_PER_SECOND),--images-per-second $(IMAGES_PER_SECOND))
+
+# Nothing but the report and the data cards may run: of a run that has not finished, no training starts.
+report: $(READY)
+	$(BIN)/snakemake front_page --cores 1 --forcerun front_page --allowed-rules front_page data_card \
+	  $(if $(CONFIG),--configfile $(CONFIG)) $(if $(RUN),--config run=$(call WORD,$(RUN))) \
+	  || { echo "make report: if files are missing, the run has not finished; snakemake with the same configuration continues it"; exit 1; }
 
 test: lint
 	# One thread per test process: they share the cores.

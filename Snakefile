@@ -58,8 +58,9 @@ rule all:
         card_files(),
         model_files(),
         check_files(),
+        "<run>/report.html",
     message:
-        "All figures, tables, data cards and models are ready"
+        "The report, all figures, tables, data cards and models are ready"
 
 
 rule figures:
@@ -101,3 +102,4 @@ include: "workflow/rules/similarity.smk"
 include: "workflow/rules/figures.smk"
 include: "workflow/rules/tables.smk"
 include: "workflow/rules/models.smk"
+include: "workflow/rules/report.smk"

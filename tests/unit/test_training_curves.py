@@ -1,9 +1,10 @@
-"""The page of training curves: every training is a line in its panel."""
+"""The page of training curves: every source is a line in its panel."""
 
 from __future__ import annotations
 
 from types import SimpleNamespace
 
+import numpy as np
 import pandas as pd
 import pytest
 import training_curves
@@ -27,55 +28,54 @@ def page(curves):
 
 
 def panels(figure) -> dict[tuple[str, str], list[Line2D]]:
-    """Return the lines of each panel by its quantity and what its horizontal axis says."""
+    """Return the lines of each panel by its title and quantity."""
     found, quantity = {}, ""
     for ax in figure.axes:
         quantity = ax.get_ylabel() or quantity  # the first of a row speaks for the others
-        found[(ax.get_title(loc="left"), quantity, ax.get_xlabel())] = list(ax.get_lines())
+        found[(ax.get_title(loc="left"), quantity)] = list(ax.get_lines())
     return found
 
 
-def test_every_training_is_a_line_in_the_colour_of_its_source(curves, page):
+def test_a_line_is_the_mean_of_a_source_in_its_colour(curves, page):
     found = panels(page)
     looks = style.source_looks(SOURCES)
-    moco = curves["moco"]
-    last = {number: rows["epoch"].max() for number, rows in moco.groupby("training")}
-    shares = moco.assign(epoch=[100 * row.epoch / last[row.training] for row in moco.itertuples()])
     expected = {
-        ("MoCo", label, "Epochs done (%)"): shares.rename(columns={column: "value"})
-        for column, label in training_curves.MOCO_METRICS.items()
+        ("MoCo", label): (curves["moco"], name) for name, label in training_curves.MOCO_METRICS.items()
     }
-    probed = shares.rename(columns={"probe_spine": "value"}).dropna(subset="value")
-    expected[("MoCo", "Probe AUROC, spine", "Epochs done (%)")] = probed
-    expected[("Initial weights", "Cross entropy", "Epoch")] = curves["initial"].rename(
-        columns={"loss": "value"}
-    )
+    expected[("MoCo", "Probe AUROC, spine")] = (curves["moco"].dropna(subset="probe_spine"), "probe_spine")
+    expected[("Initial weights", "Cross entropy")] = (curves["initial"], "loss")
+    longest = curves["end_to_end"].query("budget == 30")
     for target in ("spine", "chest"):
-        loss = {kind: each.rename(columns={"loss": "value"}) for kind, each in curves.items()}
-        quantity = f"Training loss, {target}"
-        linear, trained = loss["linear"], loss["end_to_end"]
-        expected[("Linear", quantity, "Epoch")] = linear[linear["target"] == target]
-        for budget in (1, 30):
-            expected[("End to end", quantity, f"Epoch of {budget}")] = trained[
-                (trained["target"] == target) & (trained["budget"] == budget)
-            ]
+        for title, table in (("Linear", curves["linear"]), ("End to end", longest)):
+            for percent in ("0.5", "10"):
+                own = table[(table["target"] == target) & (table["percent"] == percent)]
+                expected[(f"{title}, {percent}%", f"Training loss, {target}")] = (own, "loss")
     assert list(found) == list(expected)
     for name, lines in found.items():
-        drawn = [(line.get_color(), list(line.get_xdata()), list(line.get_ydata())) for line in lines]
-        assert sorted(drawn) == sorted(
-            (looks[one["source"].iloc[0]].color, list(one["epoch"]), list(one["value"]))
-            for _, one in expected[name].groupby("training")
-        ), name
+        table, column = expected[name]
+        drawn = {line.get_color(): line for line in lines}
+        assert len(drawn) == len(lines)
+        assert drawn.keys() == {looks[source].color for source in table["source"]}, name
+        for source, own in table.groupby("source"):
+            line, means = drawn[looks[source].color], own.groupby("epoch")[column].mean()
+            assert list(line.get_ydata()) == pytest.approx(list(means))
+            assert list(line.get_xdata()) == pytest.approx(list(100 * means.index / own["epoch"].max()))
+            assert line.get_marker() not in ("", "None") and line.get_markevery() == [-1]
 
 
-def test_lines_are_thicker_for_more_labels_and_end_in_a_marker(curves, page):
-    lines = {
-        tuple(line.get_ydata()): line for line in panels(page)[("Linear", "Training loss, spine", "Epoch")]
-    }
-    for _, rows in curves["linear"].query("target == 'spine'").groupby("training"):
-        line, few = lines[tuple(rows["loss"])], rows["percent"].iloc[0] == "0.5"
-        assert line.get_linewidth() == (training_curves.THIN if few else training_curves.THICK)
-        assert line.get_marker() not in ("", "None") and line.get_markevery() == [-1]
+def test_a_course_is_the_mean_over_trainings_with_the_lowest_and_the_highest():
+    trainings = pd.DataFrame({"training": [1, 1, 2, 2], "epoch": [1, 2, 1, 2], "loss": [1.0, 0.5, 3.0, 0.7]})
+    course = training_curves.mean_course(trainings, "loss")
+    assert list(course.index) == [50, 100]
+    np.testing.assert_allclose(course, [[2, 1, 3], [0.6, 0.5, 0.7]])
+
+
+def test_a_long_course_has_few_points_each_the_mean_of_its_epochs():
+    trainings = pd.DataFrame({"training": 1, "epoch": range(1, 151), "loss": np.arange(150.0)})
+    course = training_curves.mean_course(trainings, "loss")
+    assert len(course) == 50 <= training_curves.MOST_POINTS
+    assert course["mean"].iloc[0] == 1 and course["mean"].iloc[-1] == 148
+    assert course.index[0] == 2 and course.index[-1] == 100
 
 
 def test_panels_of_one_target_share_a_scale_that_includes_all_losses(curves, page):
@@ -83,7 +83,7 @@ def test_panels_of_one_target_share_a_scale_that_includes_all_losses(curves, pag
         own = pd.concat(curves[kind] for kind in ("linear", "end_to_end")).query("target == @target")["loss"]
         (first,) = (ax for ax in page.axes if ax.get_ylabel() == f"Training loss, {target}")
         rows = first.get_shared_y_axes().get_siblings(first)
-        assert len(rows) == 3
+        assert len(rows) == 4
         for ax in rows:
             assert ax.get_ylim()[0] < own.min() and own.max() < ax.get_ylim()[1]
             assert len([tick for tick in ax.get_yticks() if own.min() / 1.2 < tick < own.max() * 1.2]) >= 2
@@ -93,7 +93,7 @@ def test_kinds_that_a_run_lacks_have_no_panels(curves):
     nothing = pd.DataFrame()
     some = curves | {"initial": nothing, "end_to_end": nothing, "moco": nothing}
     found = panels(training_curves.draw(some, SOURCES))
-    assert {title for title, *_ in found} == {"Linear"}
+    assert {title for title, _ in found} == {"Linear, 0.5%", "Linear, 10%"}
     alone = dict.fromkeys(curves, nothing) | {"initial": curves["initial"]}
     assert len(panels(training_curves.draw(alone, SOURCES))) == 1
 
@@ -120,7 +120,7 @@ def test_the_script_reads_the_tables_of_all_kinds_and_writes_equal_bytes(tmp_pat
         "InfoNCE loss",
         "Probe AUROC, spine",
         "Training loss, chest",
-        "Epoch of 2",
+        "Epochs done",
         "on spine",
     ):
         assert words in drawn

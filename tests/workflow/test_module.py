@@ -58,7 +58,9 @@ def test_results_are_the_same_and_nothing_else_runs_again(importing, installed):
     made = run(importing, installed=installed)
     assert made.returncode == 0, made.stderr
     assert path.read_bytes() == before
-    assert "2 of 2 steps (100%) done" in made.stdout + made.stderr  # the table, and the target `all`
+    assert (
+        "3 of 3 steps (100%) done" in made.stdout + made.stderr
+    )  # the table, the report, and the target `all`
 
 
 def test_a_script_finds_those_beside_it(importing):

@@ -1,6 +1,10 @@
 """The whole workflow on a tiny configuration, twice: every output, equal bytes, nothing left to do, one file again."""
 
 import hashlib
+import re
+import shutil
+import subprocess
+import sys
 import xml.etree.ElementTree as ET
 from html.parser import HTMLParser
 from pathlib import Path
@@ -9,9 +13,8 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from conftest import TINY
 from PIL import Image
-from running import snakemake
+from running import ROOT, TINY, snakemake
 
 from moco_transfer.model import load_classifier
 from moco_transfer.training.images import ImagePool, View, predict
@@ -24,6 +27,18 @@ JOBS = (
     "chest-as-spine/replicate1/linear",
     "spine+chest/replicate1/end_to_end",
 )
+
+
+def make_report(directory, *arguments):
+    """Run ``make report`` in ``directory``, with the Snakefile of this repository and the Python of the tests."""
+    shutil.copy(ROOT / "Snakefile", directory)
+    for folder in ("workflow", "config", "envs", "profiles"):
+        if not (directory / folder).exists():
+            (directory / folder).symlink_to(ROOT / folder)
+    command = ["make", "-f", ROOT / "Makefile", "report", "READY=", f"BIN={Path(sys.executable).parent}"]
+    return subprocess.run(
+        list(map(str, [*command, *arguments])), cwd=directory, capture_output=True, text=True, check=False
+    )
 
 
 def tables_of(folder):
@@ -85,10 +100,12 @@ def test_every_cell_is_estimated(finished):
     controls = {"spine": ({"limited-steps"}, {"none-longer"}), "chest": (set(), set())}
     for target, (linear_alone, end_to_end_alone) in controls.items():
         table = pd.read_parquet(finished / f"results/tiny/evaluate/{target}/estimates.parquet")
-        linear = table[table["mode"] == "linear"]["source"]
-        assert linear.is_unique and set(linear) == paper | {"limited", "chest-as-spine"} | linear_alone
-        chosen = table[(table["mode"] == "end_to_end") & table["selected"]]["source"]
-        assert chosen.is_unique and set(chosen) == paper | end_to_end_alone
+        selected = table[table["selected"]]
+        assert not selected.duplicated(["source", "mode", "percent"]).any()
+        linear = selected[selected["mode"] == "linear"]["source"]
+        assert set(linear) == paper | {"limited", "chest-as-spine"} | linear_alone
+        chosen = selected[selected["mode"] == "end_to_end"]["source"]
+        assert set(chosen) == paper | end_to_end_alone
         assert table["auroc"].between(0, 1).all() and (table["lower"] <= table["upper"]).all()
 
 
@@ -98,8 +115,9 @@ def test_the_recipes_table_holds_the_runs_own_aurocs(finished):
     assert set(found["recipe"]) == {"paper", "logistic"}
     for target, own in found[found["recipe"] == "paper"].groupby("target"):
         estimates = pd.read_parquet(finished / f"results/tiny/evaluate/{target}/estimates.parquet")
-        linear = estimates[estimates["mode"] == "linear"].set_index("source")["auroc"]
-        assert own["auroc"].to_numpy() == pytest.approx(linear[own["source"]].to_numpy(), abs=1e-12)
+        both = own.merge(estimates[estimates["mode"] == "linear"], on=["source", "percent"])
+        assert len(both) == len(own)
+        assert both["auroc_x"].to_numpy() == pytest.approx(both["auroc_y"].to_numpy(), abs=1e-12)
         assert set(own["source"]) == {"none", "spine", "chest", "spine+chest", "grey"}
 
 
@@ -144,7 +162,7 @@ def test_an_encoder_that_has_seen_a_target_is_marked_there_and_not_advised(finis
     assert set(grey["target"]) == {"spine", "chest"}
     assert grey["may_have_seen"].notna().equals(grey["target"] == "spine")
     assert not grey.loc[grey["target"] == "spine", ["chosen", "may_be_best", "cheapest"]].any(axis=None)
-    assert advice.groupby(["target", "percent"])["chosen"].sum().tolist() == [1, 1]
+    assert advice.groupby(["target", "percent"])["chosen"].sum().tolist() == [1, 1, 1]
     assert set(advice["source"]) == {"none", "spine", "chest", "spine+chest", "limited", "grey"}
     assert (advice["images_trained"] > 0).all()
     assert "The encoder grey: its weights were trained on spine." in (tables / "advice.md").read_text()
@@ -197,6 +215,43 @@ def test_a_title_ends_no_element_of_the_report(report):
     parser.handle_starttag = lambda tag, attributes: tags.append((tag, dict(attributes)))
     parser.feed(report.read_text())
     assert ("script", {}) in tags and not any("onerror" in attributes for _, attributes in tags)
+
+
+def test_the_run_ends_with_a_page_that_answers_and_loads_nothing(finished):
+    page = (finished / "results/tiny/report.html").read_text()
+    tags = []
+    parser = HTMLParser()
+    parser.handle_starttag = lambda tag, attributes: tags.append((tag, dict(attributes)))
+    parser.feed(page)
+    addresses = [
+        value for _, each in tags for name, value in each.items() if name in ("src", "href", "srcset")
+    ]
+    figures = [address for address in addresses if address.startswith("data:image/svg+xml;base64,")]
+    models = len(list((finished / "results/tiny/models").glob("*/*/reliability.svg")))
+    assert len(figures) == 11 + 3 + models  # figures, data cards, models
+    others = set(addresses) - set(figures)
+    assert all(each.startswith("#") or each == "https://arxiv.org/abs/2311.09401" for each in others), others
+    assert not any("onerror" in attributes for _, attributes in tags)
+    advice = pd.read_csv(finished / "results/tiny/tables/advice.csv", dtype={"percent": str})
+    cases = len(advice[["target", "percent"]].drop_duplicates())
+    assert len([tag for tag, attributes in tags if attributes.get("data-label") == "Start from"]) == cases
+    assert len(re.findall(r"<td>best on validation images(?:; cheapest[^<]*)?</td>", page)) == cases
+    for words in ("Phantom data", "Claim 7a", "not shareable", "Only one", "Commit", "torch "):
+        assert words in page
+
+
+def test_the_report_is_made_again_alone_and_never_starts_a_run(finished, tmp_path):
+    copy = shutil.copytree(finished, tmp_path / "copy", symlinks=True)
+    (copy / "results/tiny/report.html").unlink()
+    config = f"CONFIG={' '.join(map(str, TINY[3:]))}"
+    made = make_report(copy, config)
+    assert made.returncode == 0, made.stderr
+    assert "front_page" in set(re.findall(r"\(Rule: (\w+)\)", made.stderr)) <= {"front_page", "data_card"}
+    assert (copy / "results/tiny/report.html").exists()
+    (tmp_path / "empty").mkdir()
+    nothing = make_report(tmp_path / "empty", config)
+    assert nothing.returncode != 0 and "the run has not finished" in nothing.stdout
+    assert not (tmp_path / "empty/results").exists()
 
 
 def test_logs_hold_no_traceback(finished):

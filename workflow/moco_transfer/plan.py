@@ -53,7 +53,7 @@ from moco_transfer.image_counts import Images, configured_images, count_images
 from moco_transfer.plan_power import undecided_lines
 from moco_transfer.training.schedule import all_batches, epochs_for_steps, full_steps, longer_budget
 
-# The plan counts the rules that make figures, tables and cards, and the target that asks for them, as one
+# The plan counts the rules that make figures, tables, cards and the report, and the target that asks for them, as one
 # kind of job.
 RESULTS = "figures, tables, cards"
 # Stands for the number of images of a dataset that the configuration does not tell.
@@ -281,9 +281,9 @@ class _Jobs:
                 yield Job("model_of_way", size=4 * network_size(config, way[0])[1])
             else:  # only data can tell which source is the best
                 yield Job("model", size=self.initial_bytes)
-        # A figure and a table of one name come from one job; the target that asks for all is a job too.
+        # A figure and a table of one name come from one job; the report and the target that asks for all are jobs too.
         results = {*figure_names(config), *table_names(config)}
-        yield from [Job(RESULTS)] * (len(results) + len(carded_datasets(config)) + 1)
+        yield from [Job(RESULTS)] * (len(results) + len(carded_datasets(config)) + 2)
 
     def labelled(self, target: str, percent: str) -> int:
         """Return how many images a labelled subset holds. Raises UserError if there are too few to train on."""

@@ -223,11 +223,11 @@ def say_recipe():
 
 
 def say_what_to_read():
-    """Print the result that a person reads first, once it is there: the advice, or before it the data cards."""
+    """Print the result that a person reads first, once it is there: the report, before it the advice, and before that the data cards."""
     results = Path(f"results/{CONFIG.run}")
-    advice = results / "tables" / "advice.md"
+    answers = [path for path in (results / "report.html", results / "tables" / "advice.md") if path.exists()]
     cards = [results / "cards" / f"{name}.md" for name in carded_datasets(CONFIG)]
-    there = [str(path) for path in ([advice] if advice.exists() else cards) if path.exists()]
+    there = [str(path) for path in answers[:1] or cards if path.exists()]
     if there:
         print(f"Read {' and '.join(there)}", file=sys.stderr)
 

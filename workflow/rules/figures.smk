@@ -240,6 +240,7 @@ rule data_card:
             category="Data",
         ),
         md="<run>/cards/{dataset}.md",
+        facts="<run>/cards/{dataset}.json",
     log:
         "<run>/logs/cards/{dataset}.log",
     conda:

@@ -25,7 +25,22 @@ def main(inputs, outputs, params) -> None:
     images = {name: read_parquet(path)["split"].value_counts().to_dict() for name, path in splits}
     choices = choices.assign(images_trained=images_trained(choices, params.trainings, images, params.views))
     ways = advice_table(choices, evidence, params.level, params.seen)
-    advice = Advice(
+    advice = in_words(ways, choices, inputs, params, Path(outputs.csv).parents[1] / "logs")
+    write_tables(
+        [(summary(advice), caption(advice, params.level, params.folded)), *details(advice)],
+        outputs,
+        params.note,
+        ways,
+    )
+
+
+def in_words(ways: pd.DataFrame, choices: pd.DataFrame, inputs, params, logs: Path) -> Advice:
+    """Return what pages say of the ``ways``.
+
+    ``choices`` are the estimates of all budgets of these ways. ``inputs`` has the files of classes, controls and decide; ``params``
+    has sources, titles, level, ranks and device.
+    """
+    return Advice(
         ways=ways,
         sources=params.sources,
         titles=json.loads(params.titles),
@@ -35,15 +50,9 @@ def main(inputs, outputs, params) -> None:
         controls=read_csv(inputs.controls[0], ["target", "percent"], ["percent"])
         if inputs.controls
         else None,
-        speed=logged_speed(Path(outputs.csv).parents[1] / "logs", params.ranks),
+        speed=logged_speed(logs, params.ranks),
         device=params.device,
         settle=settling_texts(pd.read_csv(inputs.decide).convert_dtypes(), ways),
-    )
-    write_tables(
-        [(summary(advice), caption(advice, params.level, params.folded)), *details(advice)],
-        outputs,
-        params.note,
-        ways,
     )
 
 

@@ -241,6 +241,13 @@ def page(
     return "\n".join(parts)
 
 
+def facts(card: DataCard, title: str, shareable: bool) -> dict[str, Any]:
+    """Return what the front page of a run says of a dataset."""
+    counts = card.counts[["split", "images", "patients"]].to_dict("records")
+    sizes = {"indexed": card.indexed, "stored": card.stored, "counts": counts}
+    return {"title": title, "shareable": shareable, **sizes, "warnings": list(card.warnings)}
+
+
 def _split_text(split: Mapping[str, Any]) -> str:
     shares = ", ".join(f"{side} {split[side]}" for side in ("train", "validation", "test"))
     text = f"No {split['unit']} is in two splits; requested shares: {shares}."
@@ -308,6 +315,7 @@ def main(inputs, outputs, params) -> None:
     style.save(drawn, outputs.pdf, outputs.svg, outputs.png)
     figure, policies = Path(outputs.svg).name, (params.split, params.labels)
     write_text(outputs.md, page(card, title, figure, *policies, params.shareable, params.note))
+    write_text(outputs.facts, json.dumps(facts(card, title, params.shareable), indent=1) + "\n")
 
 
 if "snakemake" in globals():

@@ -1,12 +1,14 @@
 """Figure 2: test AUROC by the percentage of labelled data, one row per target and one column per mode.
 
+The percentages stand equally far apart, each with room for the points of all sources side by side.
+
 Points are the column ``auroc`` of results/<run>/evaluate/<target>/estimates.parquet, the mean over labelled subsets, and
 error bars the columns ``lower`` and ``upper``: percentiles of the bootstrap over the test set.
 ``moco_transfer/statistics/evaluation.py`` computes them.
 """
 
 import json
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Hashable, Mapping, Sequence
 from types import MappingProxyType
 
 import pandas as pd
@@ -19,6 +21,9 @@ from moco_transfer.experiment import Kind
 from moco_transfer.report import style
 from moco_transfer.report.names import MODE_LABELS, Seen, dataset_label
 from moco_transfer.statistics.evidence import comparable, read_all, read_reference
+
+MANY = 6
+"""So many points beside each other need thin lines and small markers."""
 
 
 def draw(
@@ -45,21 +50,24 @@ def draw(
     axes = figure.subplots(len(targets), len(modes), squeeze=False, sharey="row", sharex="row")
     for row, target in zip(axes, targets, strict=True):
         own = cells[cells["target"] == target].sort_values("position")
+        percents = own[own["owner"] == "ours"].drop_duplicates("percent")
         series = set(zip(own["source"], own["owner"], strict=True))
         ordered = [(name, owner) for name in shown for owner in ("ours", "paper") if (name, owner) in series]
-        factors = style.side_by_side(ordered, own["position"])
+        offsets = side_by_side(ordered)
         for ax, mode in zip(row, modes, strict=True):
-            _draw_panel(ax, own[own["mode"] == mode], factors, looks, seen.get(target, {}))
-            points = own[own["owner"] == "ours"].drop_duplicates("percent")
-            labels = [f"{p}%\n{n:,.0f}" for p, n in zip(points["percent"], points["n_labeled"], strict=True)]
-            style.log_ticks(ax, points["position"], labels)
-            room = 1.25 * max(factors.values())
-            ax.set_xlim(own["position"].min() / room, own["position"].max() * room)
+            _draw_panel(ax, own[own["mode"] == mode], offsets, looks, seen.get(target, {}))
+            labels = [
+                f"{p}%\n{n:,.0f}" for p, n in zip(percents["percent"], percents["n_labeled"], strict=True)
+            ]
+            ax.set_xticks(percents["position"], labels)
+            ax.set_xlim(-0.5, len(percents) - 0.5)
+            for place in percents["position"][1::2]:
+                ax.axvspan(place - 0.5, place + 0.5, color="0.96", lw=0, zorder=0)
             ax.tick_params(labelleft=True)
         row[0].set_ylabel("Test AUROC")
         _mark_chance(row)
     for ax in axes[-1]:
-        ax.set_xlabel("Labelled images (% of the training set, log scale; number)")
+        ax.set_xlabel("Labelled images (% of the training set; number)")
     names = [f"{dataset_label(t, titles)}, {MODE_LABELS[m]}" for t in targets for m in modes]
     style.label_panels(axes.flat, names)
     handles = style.source_handles(shown, looks) + style.seen_handles(seen, targets, shown)
@@ -73,29 +81,39 @@ def draw(
 
 def _add_paper(ours: pd.DataFrame, reference: pd.DataFrame | None) -> pd.DataFrame:
     """Return our cells and the paper's values of the same cells, with the place of each on the x axis."""
-    ours = ours.assign(position=ours["percent"].astype(float), owner="ours", value=ours["auroc"])
+    percents = ours["percent"].astype(float)
+    places = percents.groupby(ours["target"]).rank(method="dense") - 1
+    ours = ours.assign(position=places, owner="ours", value=ours["auroc"])
     if reference is None:
         return ours
     names = {"auroc_median": "value", "q05": "lower", "q95": "upper"}
     paper = comparable(reference, ours).rename(columns=names)
-    paper = paper.assign(position=paper["percent"].astype(float), owner="paper")
-    cell = ["target", "mode", "source", "position"]
-    return pd.concat([ours, paper.merge(ours[cell], on=cell)], ignore_index=True)
+    cell = ["target", "mode", "source", "percent"]
+    paper = paper.assign(owner="paper").merge(ours[[*cell, "position"]], on=cell)
+    return pd.concat([ours, paper], ignore_index=True)
+
+
+def side_by_side(names: Sequence[Hashable]) -> dict[Hashable, float]:
+    """Return a shift for each of ``names`` on an axis of whole numbers, so that their points stand beside each other."""
+    step = min(0.12, 0.8 / max(len(names), 1))
+    return {name: step * (i - (len(names) - 1) / 2) for i, name in enumerate(names)}
 
 
 def _draw_panel(
     ax: Axes,
     cells: pd.DataFrame,
-    factors: Mapping[tuple[str, str], float],
+    offsets: Mapping[tuple[str, str], float],
     looks: Mapping[str, style.Look],
     seen: Collection[str],
 ) -> None:
-    for (source, owner), factor in factors.items():
+    # Lines only guide the eye: where many points stand side by side, thick ones would hide them.
+    thin = {"lw": 0.6, "ms": 3.4} if len(offsets) > MANY else {}
+    for (source, owner), offset in offsets.items():
         own = cells[(cells["source"] == source) & (cells["owner"] == owner)]
-        hollow = {"ls": "", "mfc": "white", "ms": 3.2} if owner == "paper" else {}
+        hollow = thin | {"ls": "", "mfc": "white", "ms": 3.2} if owner == "paper" else thin
         if len(own):
             marked = owner == "ours" and source in seen
-            style.draw_values(ax, own["position"] * factor, own, looks[source], marked, **hollow)
+            style.draw_values(ax, own["position"] + offset, own, looks[source], marked, **hollow)
 
 
 def _mark_chance(row: Sequence[Axes]) -> None:

@@ -1,7 +1,8 @@
-"""The curves of every training on one page: MoCo and supervised encoders, then one row of finetuning per target.
+"""The course of the trainings on one page: MoCo and supervised encoders, then one row of finetuning per target.
 
-A training is a line in the look of its source, thicker for a larger percentage of labels. It ends in the
-source's marker, so that a training of one epoch is visible.
+A line is the mean over the trainings of a source (its encoders and labelled subsets), and a band reaches from the lowest to the highest
+of them. Finetuning is shown for the fewest and for the most labels, and end to end for the longest budget of each source: the others
+lie between, and would make the page unreadable. ``metrics.csv`` beside each training has all of them.
 """
 
 from collections.abc import Mapping, Sequence
@@ -9,7 +10,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
@@ -27,21 +27,19 @@ MOCO_METRICS = {
     "uniformity": "Uniformity",
 }
 PROBE = "probe_"
-THIN, THICK = 0.4, 0.9
-"""Line widths in points: for the smallest percentage of labels, and for the largest or no percentage."""
-MOST_COLUMNS = 5
-"""The number of panels that the paper's finetuning needs: linear and four budgets."""
+MOST_COLUMNS = 4
+MOST_POINTS = 60
+"""A longer training is drawn as so many points, each the mean of its part of the epochs: single epochs scatter."""
 
 
 @dataclass(frozen=True)
 class Panel:
+    """One panel: a ``quantity``, the ``column`` of ``curves``, against the share of each training's epochs."""
+
     title: str
     quantity: str
     curves: pd.DataFrame
     column: str = "loss"
-    budget: int = 0
-    by_share: bool = False
-    """Show epochs as a share of the training's epochs, because MoCo trainings differ widely in length."""
 
 
 def draw(curves: Mapping[str, pd.DataFrame], sources: Mapping[str, Kind], note: str = "") -> Figure:
@@ -56,7 +54,7 @@ def draw(curves: Mapping[str, pd.DataFrame], sources: Mapping[str, Kind], note: 
     groups = [group for group in (pretraining, *finetuning) if group]
     lines = [-(-len(group) // MOST_COLUMNS) for group in groups]
     looks = style.source_looks(sources)
-    figure = style.new_figure(style.TWO_COLUMNS, 0.6 + 1.5 * sum(lines), note)
+    figure = style.new_figure(style.TWO_COLUMNS, 0.6 + 1.7 * sum(lines), note)
     places = figure.add_gridspec(len(groups), 1, height_ratios=lines)
     drawn: list[tuple[Axes, str]] = []
     for group, height, place in zip(groups, lines, places, strict=True):
@@ -78,7 +76,7 @@ def _pretraining_panels(initial: pd.DataFrame, moco: pd.DataFrame) -> list[Panel
     quantities = dict(MOCO_METRICS) if len(moco) else {}
     probes = [column for column in moco.columns if column.startswith(PROBE)]
     quantities |= {column: f"Probe AUROC, {column.removeprefix(PROBE)}" for column in probes}
-    panels = [Panel("MoCo", label, moco, column, by_share=True) for column, label in quantities.items()]
+    panels = [Panel("MoCo", label, moco, column) for column, label in quantities.items()]
     if initial.empty:
         return panels
     title = "Initial weights" if set(initial["source"]) == {"none"} else "Supervised encoders"
@@ -86,52 +84,60 @@ def _pretraining_panels(initial: pd.DataFrame, moco: pd.DataFrame) -> list[Panel
 
 
 def _finetuning_panels(linear: pd.DataFrame, end_to_end: pd.DataFrame) -> list[list[Panel]]:
-    """Return the panels of each target: linear, then one per budget of end-to-end training."""
-    rows = pd.concat([linear.assign(budget=0), end_to_end])
-    if rows.empty:
-        return []
-    return [
-        [
-            Panel(
-                MODE_LABELS["end_to_end" if budget else "linear"].capitalize(),
-                f"Training loss, {target}",
-                own,
-                budget=budget,
-            )
-            for budget, own in of_target.groupby("budget")
-        ]
-        for target, of_target in rows.groupby("target", sort=False)
-    ]
+    """Return the panels of each target: of each mode, the fewest labels and the most."""
+    tables = {"linear": linear, "end_to_end": _longest(end_to_end)}
+    targets = dict.fromkeys(target for table in tables.values() if len(table) for target in table["target"])
+    groups = []
+    for target in targets:
+        panels = []
+        for mode, table in tables.items():
+            own = table[table["target"] == target] if len(table) else table
+            percents = sorted(set(own["percent"]), key=float) if len(own) else []
+            for percent in dict.fromkeys([*percents[:1], *percents[-1:]]):
+                title = f"{MODE_LABELS[mode].capitalize()}, {percent}%"
+                panels.append(Panel(title, f"Training loss, {target}", own[own["percent"] == percent]))
+        groups.append(panels)
+    return groups
+
+
+def _longest(end_to_end: pd.DataFrame) -> pd.DataFrame:
+    """Return of each source, target and percentage the trainings with the longest budget."""
+    if end_to_end.empty:
+        return end_to_end
+    budgets = end_to_end.groupby(["target", "source", "percent"])["budget"]
+    return end_to_end[end_to_end["budget"] == budgets.transform("max")]
 
 
 def _draw_panel(ax: Axes, panel: Panel, looks: Mapping[str, style.Look]) -> None:
-    epochs = panel.curves["epoch"]
-    if panel.by_share:
-        epochs = 100 * epochs / epochs.groupby(panel.curves["training"]).transform("max")
-    curves = panel.curves.assign(done=epochs, width=_line_widths(panel.curves)).dropna(subset=panel.column)
-    sns.lineplot(
-        curves,
-        **{"x": "done", "y": panel.column, "units": "training", "estimator": None, "ax": ax},
-        **{"size": "width", "sizes": {width: width for width in curves["width"]}},
-        **{"markevery": [-1], "ms": 3},
-        **style.by("source", looks),
-    )
-    longest = max(curves["done"].max(), 1) if len(curves) else 1
-    room = max(0.5, 0.05 * longest)
-    ax.set_xlim(1 - room, longest + room)
-    ax.xaxis.set_major_locator(MaxNLocator(4, integer=True, steps=[1, 2, 5, 10], min_n_ticks=1))
+    known = panel.curves.dropna(subset=panel.column)
+    for source, look in looks.items():
+        own = known[known["source"] == source]
+        # MoCo on only the labelled images has a training for each target and percentage, of different lengths.
+        for _, alike in own.groupby(
+            [name for name in ("target", "percent") if name in own] or ["source"], dropna=False
+        ):
+            course = mean_course(alike, panel.column)
+            ax.fill_between(course.index, course["min"], course["max"], color=look.color, alpha=0.13, lw=0)
+            line = {"lw": 1.0, "ms": 3, "markevery": [-1], "markeredgecolor": look.color}
+            ax.plot(course.index, course["mean"], **look.kwargs, **line)
+    ax.set_xticks([0, 50, 100])
+    ax.set_xlim(-4, 104)
     ax.yaxis.set_major_locator(MaxNLocator(4))
-    epoch = f"Epoch of {panel.budget}" if panel.budget else "Epoch"
-    ax.set(
-        xlabel="Epochs done (%)" if panel.by_share else epoch, ylabel=style.beside_row(panel.quantity, 1.3)
-    )
+    ax.set(xlabel="Epochs done (%)", ylabel=style.beside_row(panel.quantity, 1.4))
 
 
-def _line_widths(curves: pd.DataFrame) -> pd.Series:
-    """Return the width of the line that each row belongs to, by the rank of its percentage of labels."""
-    percents = curves["percent"].astype(float) if "percent" in curves else pd.Series(np.nan, curves.index)
-    rank = percents.rank(method="dense")
-    return (THIN + (THICK - THIN) * (rank - 1) / max(rank.max() - 1, 1)).fillna(THICK)
+def mean_course(trainings: pd.DataFrame, column: str) -> pd.DataFrame:
+    """Return the mean, min and max of ``column`` over trainings of one length, by the share of their epochs that is done, in percent.
+
+    ``trainings`` has the columns training and epoch; epochs without a value may be missing.
+    """
+    epochs = trainings["epoch"]
+    longest = epochs.max()
+    width = -(-longest // MOST_POINTS)
+    last = np.minimum(-(-epochs // width) * width, longest)
+    parts = trainings.groupby(["training", last])[column].mean()
+    course = parts.groupby(level=1).agg(["mean", "min", "max"])
+    return course.set_axis(100 * course.index / longest)
 
 
 def _share_scale(grid: np.ndarray, count: int) -> None:

@@ -70,15 +70,15 @@ def summary(advice: Advice) -> pd.DataFrame:
     """Return one row of text per target and number of labels."""
     rows = []
     for every in advice.cells().values():
-        ways = _compared(every)
+        ways = compared(every)
         chosen, cheapest = ways[ways["chosen"]], ways[ways["cheapest"]]
         rows.append(
             {
-                "I have": _labels_text(every, advice),
-                "Best on validation images": _way_text(chosen.iloc[0], advice) if len(chosen) else "Unknown",
+                "I have": labels_text(every, advice),
+                "Best on validation images": way_text(chosen.iloc[0], advice) if len(chosen) else "Unknown",
                 f"Its test AUROC ({advice.interval})": _auroc_text(chosen.iloc[0]) if len(chosen) else "",
-                "How sure": " ".join([*_near_chance(ways), _verdict(ways)]),
-                CHEAPEST[0].upper() + CHEAPEST[1:]: _cheapest_text(chosen, cheapest, advice),
+                "How sure": " ".join([*near_chance(ways), verdict(ways)]),
+                CHEAPEST[0].upper() + CHEAPEST[1:]: cheapest_text(chosen, cheapest, advice),
             }
         )
     return pd.DataFrame(rows)
@@ -88,8 +88,8 @@ def details(advice: Advice) -> list[tuple[pd.DataFrame, str]]:
     """Return for each target and number of labels the notes and the ranking of all ways, as text, each with its caption."""
     tables = []
     for cell, every in advice.cells().items():
-        title = _labels_text(every, advice)
-        tables.append((_notes(cell, every, advice), f"{title}: what to know."))
+        title = labels_text(every, advice)
+        tables.append((notes(cell, every, advice), f"{title}: what to know."))
         tables.append(
             (_ranking(every, advice), f"{title}: all ways to train, best on validation images first.")
         )
@@ -100,10 +100,10 @@ def _ranking(every: pd.DataFrame, advice: Advice) -> pd.DataFrame:
     names = {"chosen": "best on validation images", "cheapest": CHEAPEST}
     table = pd.DataFrame(
         {
-            "Way to train": [_way_text(way, advice) for _, way in every.iterrows()],
+            "Way to train": [way_text(way, advice) for _, way in every.iterrows()],
             "Validation AUROC": every["validation_auroc"].map(auroc_text),
             f"Test AUROC ({advice.interval})": [_auroc_text(way) for _, way in every.iterrows()],
-            "May be the best": [_may_be_best(way) for _, way in every.iterrows()],
+            "May be the best": [may_be_best(way) for _, way in every.iterrows()],
             "Images trained": every["images_trained"].map("{:,}".format),
         }
     )
@@ -116,10 +116,10 @@ def _ranking(every: pd.DataFrame, advice: Advice) -> pd.DataFrame:
     return table
 
 
-def _notes(cell: tuple[str, str], every: pd.DataFrame, advice: Advice) -> pd.DataFrame:
+def notes(cell: tuple[str, str], every: pd.DataFrame, advice: Advice) -> pd.DataFrame:
     """Return what to know about the ways of one ``cell``: how sure, warnings, what would settle it, controls, who is left out."""
-    ways, left_out = _compared(every), every[every["may_have_seen"].notna()]
-    sure = " ".join([_verdict(ways), *_cost_bounds(ways), *_shared_text(ways, advice)])
+    ways, left_out = compared(every), every[every["may_have_seen"].notna()]
+    sure = " ".join([verdict(ways), *_cost_bounds(ways), *_shared_text(ways, advice)])
     rows = [("How sure", sure), *(("Warning", warning) for warning in _warnings(cell, ways, advice))]
     if cell in advice.settle:
         rows.append(("What would settle it", advice.settle[cell]))
@@ -131,11 +131,11 @@ def _notes(cell: tuple[str, str], every: pd.DataFrame, advice: Advice) -> pd.Dat
     return pd.DataFrame(rows, columns=["What", "In this run"])
 
 
-def _compared(every: pd.DataFrame) -> pd.DataFrame:
+def compared(every: pd.DataFrame) -> pd.DataFrame:
     return every[every["may_have_seen"].isna()]
 
 
-def _labels_text(every: pd.DataFrame, advice: Advice) -> str:
+def labels_text(every: pd.DataFrame, advice: Advice) -> str:
     """Return '58 labelled images of VinDr-SpineXR (1%)'."""
     first = every.iloc[0]
     return f"{first['n_labeled']:,} labelled images of {advice.titles.get(first['target'], first['target'])} ({first['percent']}%)"
@@ -149,19 +149,24 @@ def _start_text(source: str, advice: Advice) -> str:
     return named.get(source, f"MoCo on {source.replace('+', ' + ')}")
 
 
-def _way_text(way: pd.Series, advice: Advice) -> str:
+def way_text(way: pd.Series, advice: Advice) -> str:
     """Return 'MoCo on spine + chest, then train all layers for 50 epochs'."""
+    return ", then train ".join(way_parts(way, advice))
+
+
+def way_parts(way: pd.Series, advice: Advice) -> tuple[str, str]:
+    """Return 'MoCo on spine + chest' and 'all layers for 50 epochs'."""
     start = _start_text(way["source"], advice)
     count = "1 epoch" if way["epochs"] == 1 else f"{way['epochs']} epochs"
     epochs = f" for {count}" if way["mode"] == "end_to_end" else ""
-    return f"{start[0].upper()}{start[1:]}, then train {TRAINED_LAYERS[way['mode']]}{epochs}"
+    return start[0].upper() + start[1:], TRAINED_LAYERS[way["mode"]] + epochs
 
 
 def _auroc_text(way: pd.Series) -> str:
     return auroc_text(*way[["auroc", "lower", "upper"]])
 
 
-def _may_be_best(way: pd.Series) -> str:
+def may_be_best(way: pd.Series) -> str:
     if pd.notna(way["may_have_seen"]):
         return f"left out {MARK}"
     if np.isnan(way["p_best"]):
@@ -169,7 +174,7 @@ def _may_be_best(way: pd.Series) -> str:
     return "yes" if way["may_be_best"] else "no"
 
 
-def _cheapest_text(chosen: pd.DataFrame, cheapest: pd.DataFrame, advice: Advice) -> str:
+def cheapest_text(chosen: pd.DataFrame, cheapest: pd.DataFrame, advice: Advice) -> str:
     """Return the cheapest way that may be the best, with its test AUROC and its cost in that of the chosen way."""
     if cheapest.empty:
         return "Unknown"
@@ -179,10 +184,10 @@ def _cheapest_text(chosen: pd.DataFrame, cheapest: pd.DataFrame, advice: Advice)
     if len(chosen):
         share = cheapest["images_trained"].iloc[0] / chosen["images_trained"].iloc[0]
         facts.append(f"{share:.0%} of the cost")
-    return f"{_way_text(cheapest.iloc[0], advice)} ({', '.join(facts)})"
+    return f"{way_text(cheapest.iloc[0], advice)} ({', '.join(facts)})"
 
 
-def _verdict(ways: pd.DataFrame) -> str:
+def verdict(ways: pd.DataFrame) -> str:
     """Return in one sentence how sure it is that the chosen one of ``ways``, their first, is the best."""
     if ways.empty:
         return "Every way is left out: its encoder may have seen the test images."
@@ -238,7 +243,7 @@ def _shared_text(ways: pd.DataFrame, advice: Advice) -> list[str]:
     return [f"This much is sure: the best way {' and '.join(shared)}."] if shared else []
 
 
-def _near_chance(ways: pd.DataFrame) -> list[str]:
+def near_chance(ways: pd.DataFrame) -> list[str]:
     """Return whether the chosen one of ``ways`` may be no better than guessing, in a few words."""
     reaches = ways["lower"].fillna(ways["auroc"]) <= 0.5
     return ["Not shown to beat chance."] if (ways["chosen"] & reaches).any() else []
@@ -250,7 +255,7 @@ def _warnings(cell: tuple[str, str], ways: pd.DataFrame, advice: Advice) -> list
         return []
     warnings = [
         f"{words} The test AUROC of the best on validation images is not clearly above 0.5: it may only guess."
-        for words in _near_chance(ways)
+        for words in near_chance(ways)
     ]
     if cell in advice.longest:
         warnings.append(

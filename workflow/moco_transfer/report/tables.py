@@ -8,6 +8,7 @@ column ``data``, so that no number is ever read without it.
 
 from __future__ import annotations
 
+import html
 from collections.abc import Callable, Mapping, Sequence
 from itertools import groupby
 from pathlib import Path
@@ -123,6 +124,12 @@ def html_page(tables: Sequence[tuple[pd.DataFrame, str]], note: str = "") -> str
             table = _cells(frame, escape.printable).to_html(index=False, border=0)
         lines += [f"<table><caption>{warning}{escape.html(caption)}</caption>", table.partition(">")[2]]
     return "\n".join([*lines, "</body></html>", ""])
+
+
+def html_parts(page: str) -> tuple[str, str]:
+    """Return the title of a page of ``html_page`` as text, and what it shows as HTML, for a place in another page."""
+    title = page.partition("<title>")[2].partition("</title>")[0]
+    return html.unescape(title), page.partition("<body>")[2].rpartition("</body>")[0].strip()
 
 
 def with_seen(frame: pd.DataFrame, seen: Seen) -> pd.DataFrame:
