@@ -26,8 +26,8 @@ def home(here):
     folder = clone.repo_clone.with_name(f"{clone.repo_clone.name}-{commit}")
     if not folder.exists():
         with tempfile.TemporaryDirectory(dir=folder.parent) as temporary:
-            clone.repo.git.archive(commit, output=f"{temporary}/files.tar")
-            shutil.unpack_archive(f"{temporary}/files.tar", f"{temporary}/files", filter="data")
+            clone.repo.git.archive(commit, format="zip", output=f"{temporary}/files.zip")
+            shutil.unpack_archive(f"{temporary}/files.zip", f"{temporary}/files")
             with contextlib.suppress(OSError):  # another process has been faster
                 Path(temporary, "files").rename(folder)
     return folder
