@@ -2,9 +2,9 @@
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
-PYTHON_SOURCES := workflow tests
+PYTHON_SOURCES := workflow tests docs
 
-.PHONY: help install new plan demo real open-data report test test-survival test-cluster study-check bench lint format lock clean
+.PHONY: help install new plan demo real open-data report docs test test-survival test-cluster study-check bench lint format lock clean
 
 help:
 	@echo "make install          install the locked environment into .venv (a minute); nothing is run"
@@ -14,6 +14,7 @@ help:
 	@echo "make open-data DIR=D  list radiographs that anyone may download; fetch those in SETS=\"...\" into D, for config/open.yaml"
 	@echo "make plan CONFIG=...  show the jobs, images, disk and hours of a run before it starts, and what it will leave undecided"
 	@echo "make report CONFIG=... make results/RUN/report.html of a finished run again: the answer, then every figure and table (RUN=NAME)"
+	@echo "make docs             build the documentation as a site: open site/index.html"
 	@echo "make test             check the code, run the unit tests and small workflows"
 	@echo "make test-survival    kill a pretraining and a finetuning (kill -9) at twenty moments; compare every byte at the end"
 	@echo "make test-cluster     start Slurm here and test its profile by requeueing, cancelling and killing jobs (root, Debian)"
@@ -71,7 +72,12 @@ report: $(READY)
 	  $(if $(CONFIG),--configfile $(CONFIG)) $(if $(RUN),--config run=$(call WORD,$(RUN))) \
 	  || { echo "make report: if files are missing, the run has not finished; snakemake with the same configuration continues it"; exit 1; }
 
-test: lint
+# Strict: a broken link stops the build. The variable silences an announcement of the theme's authors.
+docs: $(READY)
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build
+	@echo "Documentation: site/index.html"
+
+test: lint docs
 	# One thread per test process: they share the cores.
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from moco_transfer.config.composition import composed, merge, read_yaml
+from moco_transfer.config.composition import composed, merge, read_config, read_yaml
 from moco_transfer.config.encoders import architectures
 from moco_transfer.config.experiment import check
 from moco_transfer.config.reference import reference
@@ -43,6 +43,12 @@ def raw(*overlays: dict) -> dict:
 @pytest.mark.parametrize("overlays", [[], ["nih"], ["demo"], ["demo", "nih-sample"]], ids="+".join)
 def test_every_configuration_of_the_repository_is_valid(overlays):
     check(raw(*map(overlay, overlays)))
+
+
+def test_the_catalogues_test_is_the_smallest_run():
+    assert read_config([CONFIG.parent / ".test/config/config.yaml"]) == read_config(
+        [CONFIG / "demo.yaml", CONFIG.parent / "tests/workflow/tiny.yaml"]
+    )
 
 
 def changed(base, path, value):

@@ -14,7 +14,12 @@ from moco_transfer.config.encoders import Encoder
 from moco_transfer.config.experiment import check
 
 HOME = Path(__file__).parents[2]
-DOCUMENTS = [HOME / "README.md", HOME / "results" / "README.md", *sorted((HOME / "docs").glob("*.md"))]
+DOCUMENTS = [
+    *sorted(HOME.glob("*.md")),
+    HOME / "config" / "README.md",
+    HOME / "results" / "README.md",
+    *sorted((HOME / "docs").glob("*.md")),
+]
 TOP = composed({}) | {"uses": []}
 
 

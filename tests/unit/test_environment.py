@@ -31,6 +31,13 @@ def test_conda_pins_what_the_lock_pins_for_every_dependency():
     assert pinned == {name: locked[name] for name in wanted}
 
 
+def test_the_version_is_the_same_everywhere():
+    version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+    assert yaml.safe_load((ROOT / "CITATION.cff").read_text())["version"] == version
+    newest = re.search(r"^## (\S+)", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
+    assert newest and newest[1] == version
+
+
 def test_the_container_installs_the_lock():
     recipe = (ROOT / "envs/Dockerfile").read_text()
     assert "COPY requirements.txt" in recipe and "--require-hashes" in recipe

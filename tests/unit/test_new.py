@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from made_up_folders import make, run_new, write_dicom, write_images
 
+from moco_transfer.config.composition import PARTS
 from moco_transfer.new import choose
 from moco_transfer.new.choose import MOST_HOURS
 from moco_transfer.new.write import comment, value
@@ -62,6 +63,13 @@ def test_a_folder_with_a_table_becomes_a_configuration_that_runs(here, capsys):
     assert "120 images of 40 patients" in made.out
     assert "72 train, 24 validation, 24 test" in made.out
     assert not list(Path.cwd().glob("*.csv"))
+
+
+def test_the_configuration_names_the_schema_that_editors_read(here, capsys):
+    spine(here / "spines").to_csv(here / "spines/labels.csv", index=False)
+    make(capsys, here / "spines")
+    first_line = Path("spines.yaml").read_text().splitlines()[0]
+    assert Path(first_line.removeprefix("# yaml-language-server: $schema=")).samefile(PARTS / "schema.json")
 
 
 def test_a_table_one_level_up_sets_the_root_to_its_folder(here, capsys):

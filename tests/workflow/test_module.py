@@ -12,11 +12,11 @@ from running import ROOT, TINY
 from snakemake.utils import update_config
 
 pytestmark = pytest.mark.workflow
-SNAKEFILE = f"""
+SNAKEFILE = """
 configfile: "mine.yaml"
 
 module moco:
-    snakefile: "{ROOT}/Snakefile"
+    snakefile: {place}
     config: config
 
 use rule * from moco
@@ -31,14 +31,33 @@ def importing(finished, tmp_path):
     for path in TINY[3:]:
         update_config(config, yaml.safe_load(path.read_text()))
     (tmp_path / "mine.yaml").write_text(yaml.safe_dump(config))
-    (tmp_path / "Snakefile").write_text(SNAKEFILE)
+    (tmp_path / "Snakefile").write_text(SNAKEFILE.format(place=f'"{ROOT}/Snakefile"'))
     return tmp_path
 
 
-def run(folder, *arguments, installed):
+@pytest.fixture
+def hosted(tmp_path_factory):
+    """Variables with which git finds this repository, tagged v1, as someone/moco-transfer on GitHub; Snakemake's cache is empty."""
+    folder = tmp_path_factory.mktemp("host")
+    repository = folder / "someone" / "moco-transfer"
+    for name in ("workflow", "config", "envs"):
+        shutil.copytree(ROOT / name, repository / name, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(ROOT / "Snakefile", repository)
+    author = ("-c", "user.name=Someone", "-c", "user.email=someone@example.org")
+    for command in (["init"], ["add", "."], [*author, "commit", "--message", "all"], ["tag", "v1"]):
+        subprocess.run(["git", *command], cwd=repository, check=True, capture_output=True)
+    return {
+        "GIT_CONFIG_COUNT": "1",
+        "GIT_CONFIG_KEY_0": f"url.{folder.as_uri()}/.insteadOf",
+        "GIT_CONFIG_VALUE_0": "https://github.com/",
+        "XDG_CACHE_HOME": str(folder / "cache"),
+    }
+
+
+def run(folder, *arguments, installed, **variables):
     """Run Snakemake; not installed: Python ignores the .pth file that an editable installation leaves."""
     python = [sys.executable] if installed else [sys.executable, "-S"]
-    known = {} if installed else {"PYTHONPATH": sysconfig.get_paths()["purelib"]}
+    known = variables if installed else {"PYTHONPATH": sysconfig.get_paths()["purelib"], **variables}
     command = [*python, "-m", "snakemake", "--rerun-triggers", "mtime", "params", "input", "--cores", "2"]
     return subprocess.run(
         [*command, *arguments],
@@ -71,6 +90,17 @@ def test_a_script_finds_those_beside_it(importing):
     made = run(importing, "results/tiny/tables/advice.csv", installed=False)
     assert made.returncode == 0 and path.read_bytes() == before, made.stderr
     assert "1 of 1 steps (100%) done" in made.stdout + made.stderr
+
+
+def test_the_module_may_come_from_github(importing, hosted):
+    """As `snakedeploy deploy-workflow` writes it. Scripts, the package and the parts of the configuration come from the tag."""
+    place = 'github("someone/moco-transfer", path="Snakefile", tag="v1")'
+    (importing / "Snakefile").write_text(SNAKEFILE.format(place=place))
+    path = importing / "results/tiny/tables/advice.csv"
+    before = path.read_bytes()
+    path.unlink()
+    made = run(importing, "results/tiny/tables/advice.csv", installed=False, **hosted)
+    assert made.returncode == 0 and path.read_bytes() == before, made.stderr
 
 
 def test_a_new_stage_runs_without_the_package(importing):

@@ -1,16 +1,39 @@
 """The checked configuration, and what the rules share: parameters of figures, resources and paths. It defines no rules."""
 
+import contextlib
 import hashlib
 import os
 import re
+import shutil
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
 
-# The folder that holds the Snakefile, even if another workflow imports this one as a module.
-HOME = Path(workflow.current_basedir.get_path_or_uri(secret_free=True)).parents[1]
+
+def home(here):
+    """Return the folder that holds the Snakefile, even if another workflow imports this one as a module.
+
+    If the module comes from GitHub or GitLab, Snakemake fetches only the files that rules name. The package needs all of them, so
+    they are unpacked from Snakemake's own clone, beside it.
+    """
+    if here.is_local:
+        return Path(here.get_path_or_uri(secret_free=True)).parents[1]
+    clone = here.hosted_repo
+    commit = clone.repo.commit(here.ref).hexsha
+    folder = clone.repo_clone.with_name(f"{clone.repo_clone.name}-{commit}")
+    if not folder.exists():
+        with tempfile.TemporaryDirectory(dir=folder.parent) as temporary:
+            clone.repo.git.archive(commit, format="zip", output=f"{temporary}/files.zip")
+            shutil.unpack_archive(f"{temporary}/files.zip", f"{temporary}/files")
+            with contextlib.suppress(OSError):  # another process has been faster
+                Path(temporary, "files").rename(folder)
+    return folder
+
+
+HOME = home(workflow.current_basedir)
 if set("{}<>") & set(str(HOME)):
     sys.exit(
         f"error: {HOME}: Snakemake replaces what is in {{}} or <> in a path; move this repository to another folder"
@@ -66,7 +89,11 @@ from moco_transfer.roles import natural_datasets, source_roles
 from moco_transfer.training.attempt import forget_finished
 
 # Jobs must find the package and this Python in every environment and container, whether or not the environment is activated.
-for variable, folder in (("PYTHONPATH", HOME / "workflow"), ("PATH", Path(sys.executable).parent)):
+# A script that Snakemake has fetched stands alone, and finds in HOME those that it imports.
+SEARCHED = [("PATH", Path(sys.executable).parent), ("PYTHONPATH", HOME / "workflow")]
+if not workflow.current_basedir.is_local:
+    SEARCHED.append(("PYTHONPATH", HOME / "workflow" / "scripts"))
+for variable, folder in SEARCHED:
     known = os.environ.get(variable, "").split(os.pathsep)
     if str(folder) not in known:
         os.environ[variable] = os.pathsep.join([str(folder), *filter(None, known)])

@@ -93,8 +93,16 @@ def _as_list(value: object) -> object:
 # In units of 0 to 255, such as 127.5, they would make all images equal.
 Mean = Annotated[float, Field(ge=0, le=1)]
 Deviation = Annotated[float, Field(gt=0, le=1)]
-PerChannel = Annotated[list[Mean], BeforeValidator(_as_list), Field(min_length=1, max_length=3)]
-Deviations = Annotated[list[Deviation], BeforeValidator(_as_list), Field(min_length=1, max_length=3)]
+PerChannel = Annotated[
+    list[Mean],
+    BeforeValidator(_as_list, json_schema_input_type=Mean | list[Mean]),
+    Field(min_length=1, max_length=3),
+]
+Deviations = Annotated[
+    list[Deviation],
+    BeforeValidator(_as_list, json_schema_input_type=Deviation | list[Deviation]),
+    Field(min_length=1, max_length=3),
+]
 
 
 class Input(Section):

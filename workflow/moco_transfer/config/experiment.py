@@ -88,8 +88,8 @@ class Resources(Section):
 
 
 class Config(Section):
-    run: Name = Field(description="The results of this configuration go to results/<run>/.")
-    data: Name = Field(description="Runs with the same value share results/data/<data>/.")
+    run: Name = Field(description="The results of this configuration go to `results/<run>/`.")
+    data: Name = Field(description="Runs with the same value share `results/data/<data>/`.")
     seed: Annotated[int, Field(ge=0)] = Field(description="The root of every random stream.")
     n_subsets: Positive = Field(description="Number of labelled subsets per percentage.")
     device: Literal["cpu", "cuda"] = Field(description="The device on which networks run.")

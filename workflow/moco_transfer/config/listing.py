@@ -48,9 +48,12 @@ def _as_list(value: Any) -> Any:
 
 # The name of a column as a table is read, and a value that is looked for in it: without the blanks around them.
 Column = Annotated[Text, StringConstraints(strip_whitespace=True, min_length=1)]
-Columns = Annotated[list[Column], BeforeValidator(_as_list), Field(min_length=1)]
+Columns = Annotated[
+    list[Column], BeforeValidator(_as_list, json_schema_input_type=Column | list[Column]), Field(min_length=1)
+]
 # YAML reads 2 as a number; in a table it is text.
-Values = Annotated[list[Annotated[Column, BeforeValidator(_as_text)]], Field(min_length=1)]
+Value = Annotated[Column, BeforeValidator(_as_text, json_schema_input_type=Column | float)]
+Values = Annotated[list[Value], Field(min_length=1)]
 
 
 def is_number(value: str) -> bool:

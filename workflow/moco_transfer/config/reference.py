@@ -12,13 +12,35 @@ from typing import Annotated, Any, Literal, get_args, get_origin
 from moco_transfer.config import Section
 from moco_transfer.config.experiment import Config
 
-HEAD = """# Every key of the configuration
+HEAD = """# Configuration
 
-A configuration is a file of yours, built on parts of this folder. `make new FOLDER=...` writes one for your images. It names its parts:
+How to configure the workflow, and every key.
 
-```yaml
-uses: [protocol.yaml, size/cpu.yaml] # merged in this order, and the file itself last
-```
+## What to write
+
+A configuration is a file of yours, built on parts of this folder. `make new FOLDER=...` writes one for your images. To write one by hand,
+take one of three ways:
+
+- **Overlay.** Without a line `uses`, a file contains only what differs from `config.yaml`, the paper's experiment. At least, it says where
+  the images are:
+
+    ```yaml
+    datasets:
+      spine: {root: /data/vindr-spinexr}
+      chest: {root: /data/mimic-cxr-jpg}
+      natural: {root: /data/imagenet}
+    ```
+
+- **Parts.** With a line `uses`, a file is built on the parts that it names. A part is a file of this folder, or a full path:
+
+    ```yaml
+    uses: [protocol.yaml, size/cpu.yaml] # merged in this order, and the file itself last
+    ```
+
+- **Several files**, in order, after the targets: `snakemake figures --configfile config/demo.yaml my.yaml`. They are merged first; of several
+  lines `uses`, the last one counts. To change a single value, use `snakemake --config n_subsets=5`.
+
+Mappings are merged key by key; lists and values are replaced. To remove a dataset, target or source, set it to `null`.
 
 | file | what it is for |
 | --- | --- |
@@ -30,17 +52,19 @@ uses: [protocol.yaml, size/cpu.yaml] # merged in this order, and the file itself
 | `open.yaml` | the full experiment on radiographs that anyone may download: chests, chests of children and knees |
 | `open-cpu.yaml` | a smaller one on two of these sets, for two cores; `open-small.yaml` and `open-copies.yaml` are overlays on it ([docs/open-study.md](../docs/open-study.md)) |
 | `demo.yaml` | everything on phantom data, in minutes |
+| `study.yaml` | an overlay on the demo: more phantoms, subsets and encoders, in about an hour ([docs/study.md](../docs/study.md)) |
 | `nih-sample.yaml` | an overlay on the demo with some real chest radiographs |
 | `controls.yaml` | adds the controls |
 
-A part is a file of this folder, or a full path. Without a line `uses`, a file is an overlay on `config.yaml` and contains only what differs.
-Mappings are merged key by key; lists and values are replaced. To remove a dataset, target or source, set it to `null`. Give several files
-in order, after the targets: `snakemake figures --configfile config/demo.yaml my.yaml`. They are merged first; of several lines `uses`, the
-last one counts. To change a single value, use `snakemake --config n_subsets=5`.
+## If something is wrong
 
 If a key is unknown, a value is out of bounds or a name does not exist, Snakemake stops before anything runs. It prints one line that says
-where the mistake is. `#n` is the number of a decision in [docs/decisions.md](../docs/decisions.md) on a choice that the paper leaves
-open.
+where the mistake is. An editor with a YAML language server shows it as you type, and what each key means, if the file begins with
+`# yaml-language-server: $schema=config/schema.json`.
+
+## Every key
+
+`#n` is the number of a decision in [docs/decisions.md](../docs/decisions.md) on a choice that the paper leaves open.
 """
 
 
@@ -52,7 +76,7 @@ def reference() -> str:
         first_paths.setdefault(section, path)
     for section, path in first_paths.items():
         parts.append(
-            f"\n## {f'`{path}`' if path else 'Top level'}\n\n| key | value | meaning |\n| --- | --- | --- |"
+            f"\n### {f'`{path}`' if path else 'Top level'}\n\n| key | value | meaning |\n| --- | --- | --- |"
         )
         for name, field in section.model_fields.items():
             inner = _section_of(field.annotation)

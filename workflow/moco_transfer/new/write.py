@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import re
 from typing import Any
 
 import yaml
 
+from moco_transfer.config.composition import PARTS
 from moco_transfer.escape import printable
 from moco_transfer.new.choose import SPEED, Choice, Machine
 from moco_transfer.new.look import Notes, count
@@ -100,6 +102,8 @@ def config_text(
         )
         in_each = f", in each of {choice.folds} folds"
     lines = [
+        # An editor with a YAML language server completes and checks keys by this line.
+        f"# yaml-language-server: $schema={os.path.relpath(PARTS / 'schema.json')}",
         f"# {printable(dataset['title'])}: an experiment with {len(choice.sides):,} images, written by 'make new' for this machine.",
         "# Every choice is here, with its reason. Change what you know better; config/README.md explains all keys.",
         *(f"# Please check: {printable(text)}." for text in notes.check),
