@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from moco_transfer.statistics.components import encoder_variance, fairness, scatter_within
+from moco_transfer.statistics.components import FAIR, encoder_variance, fairness, scatter_within
 from moco_transfer.statistics.evidence import EstimateKey, Evidence, difference
 
 
@@ -133,6 +133,30 @@ def paired(
     return values, met
 
 
+def between(values: np.ndarray, met: np.ndarray) -> float:
+    """Return the variance between the encoders that ``values`` meet, in groups of equal size, by a one-way analysis of variance."""
+    groups = np.array([values[met == each] for each in np.unique(met)])
+    return float(groups.mean(axis=1).var(ddof=1) - groups.var(axis=1, ddof=1).mean() / groups.shape[1])
+
+
+def test_what_the_own_encoders_show_counts_if_it_is_more(random):
+    values, met = paired(random)
+    values["source0"] = values["source0"] + 0.05 * np.array([-1, 0, 1] * 3)
+    contrast = evidence(values, dict.fromkeys(values, met)).contrast(
+        difference("spine", "linear", "10", "source0", "source1")
+    )
+    pooled = encoder_variance(np.array(list(values.values())), np.array(met), True)
+    assert pooled.fair > FAIR  # the test of equal scatter does not see it
+    own = between(values["source0"] - values["source1"], np.array(met))
+    assert contrast.encoders == pytest.approx(own / 3) and own > 2 * pooled.variance
+    assert contrast.encoder_df == 6
+    # Two other sources are pooled as before.
+    others = evidence(values, dict.fromkeys(values, met)).contrast(
+        difference("spine", "linear", "10", "source2", "source3")
+    )
+    assert others.encoders == pytest.approx(2 * pooled.variance / 3)
+
+
 def test_two_sources_have_twice_the_pooled_variance_by_the_share_of_each_encoder(random):
     values, met = paired(random)
     whole = evidence(values, dict.fromkeys(values, met))
@@ -146,7 +170,9 @@ def test_two_sources_have_twice_the_pooled_variance_by_the_share_of_each_encoder
     few = evidence(values, dict.fromkeys(values, met), averaged=4)
     contrast = few.contrast(difference("spine", "linear", "10", "source0", "source1"))
     pooled = encoder_variance(np.array(list(values.values())), np.array(met), True)
-    assert contrast.encoders == pytest.approx(2 * pooled.variance * (0.25 + 2 * 0.0625))
+    # The own encoders of these two differ more than the pool says.
+    own = between(values["source0"] - values["source1"], np.array(met))
+    assert own > 2 * pooled.variance and contrast.encoders == pytest.approx(own * (0.25 + 2 * 0.0625))
     scatter, _ = scatter_within(values["source0"] - values["source1"], np.array(met))
     assert (contrast.subsets, contrast.subset_df) == (pytest.approx(scatter / 4), 18)
 

@@ -51,7 +51,8 @@ def test_power_is_that_of_students_and_of_the_normal_test_if_one_part_is_all():
 
 def test_power_without_an_effect_is_the_level():
     assert power(Contrast(0.0, 1.0), BETTER, 1e-12, 0.05) == pytest.approx(0.05)
-    assert power(true_contrast(STUDY), BETTER, 1e-12, 0.05) == pytest.approx(0.05, abs=0.01)
+    # The larger of two estimates of the encoders' part counts, so tests with few encoders err less often.
+    assert 0.03 < power(true_contrast(STUDY), BETTER, 1e-12, 0.05) < 0.05
 
 
 def share_decided(design: Design, statement: Statement, effect: float, level: float) -> float:
@@ -83,7 +84,7 @@ def test_predicted_power_is_that_of_simulated_runs(design, level):
 def test_predicted_power_of_equivalence_and_its_opposite(effect):
     design = STUDY._replace(patients=1e-5, encoder_sd=0.004)
     predicted = power(true_contrast(design), EQUIVALENT, effect, 0.05)
-    assert 0.3 < predicted < 0.99
+    assert 0.25 < predicted < 0.99
     assert share_decided(design, EQUIVALENT, effect, 0.05) == pytest.approx(predicted, abs=0.05)
 
 

@@ -205,7 +205,7 @@ class Evidence:
         The patients' part is w'Cw. The subsets' part is the contrast's variance between the S subsets that all its
         estimates share, among those that meet the same encoders, divided by the number of subsets that the AUROCs
         average. With one subset it is unknown: NaN. The encoders' part is the sum over the sources that have several
-        encoders, each for several subsets. The scatter between subsets includes some of the chance variation of the
+        encoders, each for several subsets, pooled over all sources, or what the contrast's own encoders show if that is more. The scatter between subsets includes some of the chance variation of the
         test set, so the sum errs, if at all, on the side of caution.
         """
         profiles = _by_source(weights)
@@ -238,10 +238,15 @@ class Evidence:
         scatter, df = scatter_within(own, encoders)
         # What an encoder adds counts by the share of the averaged subsets that meet it.
         share = float(np.sum((np.unique(encoders[:n_averaged], return_counts=True)[1] / n_averaged) ** 2))
-        found = self._encoder_variances(profiles, varied) or [encoder_variance(own[None], encoders, True)]
-        between = share * sum(each.variance for each in found)
+        own_encoders = encoder_variance(own[None], encoders, True)
+        found = self._encoder_variances(profiles, varied) or [own_encoders]
+        variance, noise = sum(each.variance for each in found), sum(each.noise for each in found)
+        # Encoders of these sources may differ more than those of the others, and pooling would then promise too much.
+        if own_encoders.variance > variance:
+            variance, noise = own_encoders.variance, own_encoders.noise
+        between = share * variance
         # The scatter between encoders, from which their part is what remains without the subsets' noise.
-        at_most = share * sum(each.variance + each.noise for each in found)
+        at_most = share * (variance + noise)
         within = scatter / n_averaged
         return Contrast(
             effect,

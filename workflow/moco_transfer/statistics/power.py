@@ -140,7 +140,8 @@ def power(contrast: Contrast, statement: Statement, effect: float, level: float)
     # The subsets' part, and with it the noise in the encoders' part, is estimated; so is the scatter between encoders.
     estimates = _estimates(contrast.subset_df)[:, None]
     within, noise = contrast.subsets * estimates, contrast.encoder_noise * estimates
-    between = (contrast.encoders + contrast.encoder_noise) * _estimates(contrast.encoder_df)
+    own_df = contrast.n_encoders - 1
+    between = (contrast.encoders + contrast.encoder_noise) * _pooled_estimates(contrast.encoder_df, own_df)
     few = within + np.maximum(between - noise, 0.0)
     share = _quantile_share(np.maximum(between, noise), few)
     holds = statement.holds(effect)
@@ -294,3 +295,16 @@ def _estimates(df: float) -> np.ndarray:
     if np.isinf(df):
         return np.ones(1)
     return chdtri(df, 1 - (np.arange(NODES) + 0.5) / NODES) / df
+
+
+@cache
+def _pooled_estimates(df: float, own_df: int) -> np.ndarray:
+    """Return ``NODES`` equally probable values of a variance that is pooled with ``df``, or the part of it with ``own_df`` if that is larger.
+
+    ``Evidence.contrast`` estimates the variance between encoders in this way. The values are multiples of the true one.
+    """
+    if not 0 < own_df < df < np.inf:
+        return _estimates(df)
+    own, others = _estimates(own_df)[:, None], _estimates(df - own_df)
+    larger = np.maximum(own, (own_df * own + (df - own_df) * others) / df)
+    return np.sort(larger, axis=None).reshape(NODES, -1).mean(axis=1)
