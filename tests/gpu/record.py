@@ -6,7 +6,6 @@ Only the standard library is used: the file that runs the parts imports this bef
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +43,7 @@ class Record:
         for suffix, text in (("json", json.dumps(self.found, indent=1) + "\n"), ("md", self.markdown())):
             temporary = self.folder / f".{NAME}.{suffix}"
             temporary.write_text(text)
-            os.replace(temporary, self.folder / f"{NAME}.{suffix}")
+            temporary.replace(self.folder / f"{NAME}.{suffix}")
 
     def failures(self) -> list[str]:
         """Return what went wrong: parts that did not end well, and checks that were not met."""

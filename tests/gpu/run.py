@@ -14,12 +14,12 @@ from __future__ import annotations
 import argparse
 import importlib
 import os
-import shutil
 import signal
 import subprocess
 import sys
 import tempfile
 import time
+from contextlib import suppress
 from pathlib import Path
 
 from record import Part, Record
@@ -51,7 +51,7 @@ def main() -> int:
     parser.add_argument("--out", type=Path, required=True, help="folder for gpu.json and gpu.md")
     parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda", help="cpu: all parts run small")
     parser.add_argument("--wheels", type=Path, help="folder of wheels that this machine's Python lacks")
-    parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS), help="only these parts")
+    parser.add_argument("--parts", nargs="+", choices=PARTS, help="only these parts, and what they need")
     parser.add_argument(
         "--minutes", type=float, default=MINUTES, help=f"limit of all parts together ({MINUTES})"
     )
@@ -64,8 +64,11 @@ def main() -> int:
             Part(record, options.part), record, options.work, options.device
         )
         return 0
+    if options.parts is None:  # compiling takes minutes on a CPU
+        options.parts = [name for name in PARTS if options.device == "cuda" or name != "compiled"]
     for old in options.out.glob("gpu.*"):
         old.unlink()
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     with tempfile.TemporaryDirectory(prefix="gpu-") as work:
         return _run_parts(options, Path(work))
 
@@ -91,7 +94,6 @@ def _run_parts(options: argparse.Namespace, work: Path) -> int:
             [*(f"FAILED: {text}" for text in failures), f"written to {options.out}/gpu.json and gpu.md"]
         )
     )
-    shutil.rmtree(work / "site", ignore_errors=True)
     return 1 if failures else 0
 
 
@@ -116,12 +118,10 @@ def _run_part(
                 status = "done" if code == 0 else f"failed, exit status {code}"
             except subprocess.TimeoutExpired:
                 status = f"stopped after its limit of {limit:.0f} s"
-            # What a part has started must not slow down the next one.
-            try:
-                os.killpg(process.pid, signal.SIGKILL)
-            except ProcessLookupError:
-                pass
-            process.wait()
+            finally:  # what a part has started must not slow down the next one, nor go on after a signal
+                with suppress(ProcessLookupError):
+                    os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
     record = Record(options.out)
     entry = record.part(name)
     entry["status"], entry["seconds"] = status, round(time.monotonic() - start, 1)

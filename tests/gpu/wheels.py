@@ -18,7 +18,7 @@ from pathlib import Path
 # What the stages with a GPU import, and what these import, without what the machine has.
 PACKAGES = (
     *("pydantic", "pydantic-core", "annotated-types", "typing-inspection", "typing-extensions"),
-    *("pandas", "python-dateutil", "six", "pyyaml", "tqdm", "timm"),
+    *("pandas", "python-dateutil", "pyyaml", "tqdm", "timm"),
     *("tensorboard", "protobuf", "absl-py"),
 )
 REQUIREMENTS = Path(__file__).parents[2] / "requirements.txt"
