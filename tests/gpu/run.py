@@ -30,12 +30,12 @@ PARTS = {
     "machine": 40,
     "images": 60,
     "steps": 75,
-    "speed": 110,
+    "speed": 130,
     "hours": 20,
     "stages": 90,
     "resume": 100,
     "trainings": 60,
-    "suspects": 70,
+    "suspects": 80,
     "compiled": 150,
 }
 NEEDED = ("machine", "images")  # by the others

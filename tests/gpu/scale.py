@@ -58,9 +58,9 @@ FULL = Scale(
     end_to_end=(16, 48),
     precisions=("bfloat16", "float32"),
     repeats=2,
-    warm=8,
-    timed=24,
-    profiled=4,
+    warm=6,
+    timed=16,
+    profiled=3,
 )
 SMALL = Scale(
     network="densenet_small",

@@ -44,7 +44,7 @@ class Enough(Exception):
 
 
 class Clock:
-    """Times the steps of a loop; ``train_moco`` takes it for a checkpoint.
+    """Times the steps of a loop, and if it ``looks``, opens the other two windows; ``train_moco`` takes it for a checkpoint.
 
     Attributes
     ----------
@@ -55,8 +55,8 @@ class Clock:
 
     received = None
 
-    def __init__(self, scale: Scale, device: torch.device) -> None:
-        self.scale, self.device = scale, device
+    def __init__(self, scale: Scale, device: torch.device, looks: bool) -> None:
+        self.scale, self.device, self.looks = scale, device, looks and device.type == "cuda"
         self.count, self.step_seconds, self.busy_seconds = 0, float("nan"), None
         self.waits: Counter[str] = Counter()
 
@@ -73,7 +73,7 @@ class Clock:
         elif self.count == timed:
             self._wait()
             self.step_seconds = (time.perf_counter() - self._start) / self.scale.timed
-            if self.device.type == "cpu":
+            if not self.looks:
                 raise Enough
             self._profiler = torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CUDA])
             self._profiler.__enter__()
@@ -157,33 +157,34 @@ class Bench:
         **changes: Any,
     ) -> float:
         ours = {"MoCo": self._moco, "end to end": self._end_to_end}[kind]
-        best, theirs = None, float("inf")
-        for _ in range(self.scale.repeats):
-            if self.device.type == "cuda":
-                torch.cuda.reset_peak_memory_stats()
-            clock = self._clocked(partial(ours, batch, precision, **changes))
-            if best is None or clock.step_seconds < best.step_seconds:
-                best = clock
-            memory = torch.cuda.max_memory_allocated() / 2**30 if self.device.type == "cuda" else None
+        seconds, theirs = float("inf"), float("inf")
+        on_gpu = self.device.type == "cuda"
+        for repeat in range(self.scale.repeats):
+            clock = self._clocked(partial(ours, batch, precision, **changes), looks=repeat == 0)
+            seconds = min(seconds, clock.step_seconds)
+            if repeat == 0:
+                looked, memory = clock, torch.cuda.max_memory_allocated() / 2**30 if on_gpu else None
             if reference:
-                theirs = min(theirs, self._clocked(reference).step_seconds)
+                theirs = min(theirs, self._clocked(reference, looks=False).step_seconds)
         values: dict[str, float | None] = {
-            "images/s": batch / best.step_seconds,
+            "images/s": batch / seconds,
             "reference": batch / theirs if reference else None,
-            "ratio": theirs / best.step_seconds if reference else None,
-            "ms": 1000 * best.step_seconds,
-            "GPU busy": best.busy_seconds / best.step_seconds if best.busy_seconds else None,
-            "waits": sum(best.waits.values()) if self.device.type == "cuda" else None,
+            "ratio": theirs / seconds if reference else None,
+            "ms": 1000 * seconds,
+            "GPU busy": looked.busy_seconds / seconds if looked.busy_seconds else None,
+            "waits": sum(looked.waits.values()) if on_gpu else None,
             "GiB": memory,
         }
         self.part.measure(f"{kind}, batch {batch}, {precision}{note}", **values)
-        if reference and best.waits:
-            places = ", ".join(f"{place} {number:.3g}" for place, number in best.waits.most_common(6))
+        if reference and looked.waits:
+            places = ", ".join(f"{place} {number:.3g}" for place, number in looked.waits.most_common(6))
             self.part.note(f"{kind}, batch {batch}, {precision}: waits for the GPU per step: {places}")
-        return best.step_seconds
+        return seconds
 
-    def _clocked(self, train: Callable[[Clock], None]) -> Clock:
-        clock = Clock(self.scale, self.device)
+    def _clocked(self, train: Callable[[Clock], None], looks: bool) -> Clock:
+        if self.device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats()
+        clock = Clock(self.scale, self.device, looks)
         try:
             train(clock)
         except Enough:

@@ -45,10 +45,8 @@ def run(part: Part, record: Record, work: Path, device: str) -> None:
     try_out("end to end", small, usual, "any algorithm", fastest_algorithms())
     if device == "cuda":
         try_out("end to end", small, usual, "CUDA graph", prepare=_graphed)
-    try_out("end to end", small, usual, "filled memory", _filled_memory())
-    try_out("MoCo", large, usual, "as it is")
     try_out("MoCo", large, usual, "one group", groups=1)
-    try_out("MoCo", large, usual, "any algorithm", fastest_algorithms())
+    try_out("end to end", small, usual, "filled memory", _filled_memory())
     try_out("end to end", small, "float32", "TF32", _tf32())
 
 
