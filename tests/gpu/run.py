@@ -28,7 +28,7 @@ from wheels import unpack
 # By part: its limit in seconds.
 PARTS = {
     "machine": 40,
-    "images": 60,
+    "images": 90,
     "steps": 75,
     "speed": 130,
     "hours": 20,
