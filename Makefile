@@ -4,7 +4,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 PYTHON_SOURCES := workflow tests docs
 
-.PHONY: help install new plan demo real open-data report docs test test-survival test-cluster study-check bench lint format lock clean
+.PHONY: help install new plan demo real open-data report docs test test-survival test-cluster study-check bench gpu gpu-wheels lint format lock clean
 
 help:
 	@echo "make install          install the locked environment into .venv (a minute); nothing is run"
@@ -20,6 +20,8 @@ help:
 	@echo "make test-cluster     start Slurm here and test its profile by requeueing, cancelling and killing jobs (root, Debian)"
 	@echo "make study-check      train a part of docs/open-study.md again from the copies in DATA=DIR, and compare (ten minutes)"
 	@echo "make bench            compare speed and memory with plain implementations: results/bench/*.csv"
+	@echo "make gpu              test and measure everything on this machine's GPU, in eight minutes: results/gpu/ (DEVICE=cpu: small, without a GPU)"
+	@echo "make gpu-wheels DIR=D fetch the packages that a GPU machine without network may lack into D (FOR=3.12: its Python)"
 	@echo "make lint             check style and formatting"
 	@echo "make format           fix the formatting"
 	@echo "make lock             compile requirements.txt again from pyproject.toml"
@@ -97,6 +99,15 @@ study-check: $(READY)
 
 bench: $(READY)
 	$(BIN)/python tests/bench/run.py
+
+gpu: $(READY)
+	$(BIN)/python tests/gpu/run.py --out results/gpu $(if $(DEVICE),--device $(DEVICE))
+
+# For a machine without network: copy the repository and the wheels to it, and run there
+# python3 tests/gpu/run.py --out results/gpu --wheels DIR
+gpu-wheels: $(READY)
+	@test -n $(call WORD,$(DIR)) || { echo "Which folder? make gpu-wheels DIR=DIR; FOR=3.12 names the Python of the GPU machine"; exit 1; }
+	$(BIN)/python tests/gpu/wheels.py $(call WORD,$(DIR)) $(FOR)
 
 lint: $(READY)
 	$(BIN)/ruff check $(PYTHON_SOURCES)

@@ -177,6 +177,7 @@ def machine(monkeypatch):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", "")
     monkeypatch.setattr(torch, "use_deterministic_algorithms", lambda on: None)
+    monkeypatch.setattr(torch.utils.deterministic, "fill_uninitialized_memory", True)
     monkeypatch.setattr(torch.backends.cudnn, "benchmark", False)
     monkeypatch.setattr(torch.cuda, "set_device", lambda device: None)
     took = []
@@ -189,6 +190,14 @@ def machine(monkeypatch):
 
     yield machine
     os.environ.pop("CUDA_VISIBLE_DEVICES", None)
+
+
+def test_on_a_gpu_algorithms_are_deterministic_and_new_memory_is_not_filled(machine, monkeypatch):
+    machine(1)
+    asked = []
+    monkeypatch.setattr(torch, "use_deterministic_algorithms", asked.append)
+    open_device("cuda")
+    assert asked == [True] and not torch.utils.deterministic.fill_uninitialized_memory
 
 
 def test_a_job_sees_only_the_gpu_that_it_has_taken(machine):

@@ -53,6 +53,9 @@ def open_device(name: str) -> torch.device:
         raise _no_gpu()
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.use_deterministic_algorithms(True)
+    # With deterministic algorithms, PyTorch also fills the memory of every new tensor, so that code which reads what it never
+    # wrote repeats itself. Nothing here reads such memory, and the filling would be one more kernel for most tensors.
+    torch.utils.deterministic.fill_uninitialized_memory = False
     torch.backends.cudnn.benchmark = False
     device = torch.device("cuda", rank)
     torch.cuda.set_device(device)
