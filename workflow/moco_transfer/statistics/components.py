@@ -7,7 +7,8 @@ are nested in encoders, and sources are crossed with both. What all sources shar
 
 The pooling assumes that the encoders of no source differ more than those of the others. A test checks it; if it fails, the
 contrast's own values are used alone, with as few degrees of freedom as one source has. With two or three encoders, the test finds
-only gross differences. docs/statistics.md says how often contrasts err if the variances differ.
+only gross differences, so a contrast's own values also count if they show more than the pool (``Evidence.contrast``).
+docs/statistics.md says how often contrasts err if the variances differ.
 """
 
 from __future__ import annotations

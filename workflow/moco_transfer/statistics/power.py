@@ -137,13 +137,17 @@ def power(contrast: Contrast, statement: Statement, effect: float, level: float)
 
     ``effect`` and the variances of ``contrast`` are the truth; its own effect does not count.
     """
-    # The subsets' part, and with it the noise in the encoders' part, is estimated; so is the scatter between encoders.
+    # The subsets' part, and with it the noise in the contrast's own scatter between encoders, is estimated; so is that scatter.
     estimates = _estimates(contrast.subset_df)[:, None]
-    within, noise = contrast.subsets * estimates, contrast.encoder_noise * estimates
-    own_df = contrast.n_encoders - 1
-    between = (contrast.encoders + contrast.encoder_noise) * _pooled_estimates(contrast.encoder_df, own_df)
-    few = within + np.maximum(between - noise, 0.0)
-    share = _quantile_share(np.maximum(between, noise), few)
+    within, scatter = contrast.subsets * estimates, contrast.encoders + contrast.encoder_noise
+    pooled, own = (
+        scatter * each for each in _encoder_estimates(contrast.encoder_df, contrast.n_encoders - 1)
+    )
+    # Pooled, the noise is known well. As in ``Evidence.contrast``, the larger variance counts.
+    by_pool = np.maximum(pooled - contrast.encoder_noise, 0.0)
+    by_own = own - contrast.encoder_noise * estimates
+    few = within + np.maximum(by_pool, by_own)
+    share = _quantile_share(np.where(by_own > by_pool, own, np.maximum(pooled, contrast.encoder_noise)), few)
     holds = statement.holds(effect)
     # Outside an interval there are two tests, each at half the level.
     p = level / (1 if holds else np.isfinite([statement.lower, statement.upper]).sum())
@@ -298,13 +302,14 @@ def _estimates(df: float) -> np.ndarray:
 
 
 @cache
-def _pooled_estimates(df: float, own_df: int) -> np.ndarray:
-    """Return ``NODES`` equally probable values of a variance that is pooled with ``df``, or the part of it with ``own_df`` if that is larger.
+def _encoder_estimates(df: float, own_df: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return equally probable pairs of estimates of a variance: pooled with ``df``, and the part of it with ``own_df``.
 
-    ``Evidence.contrast`` estimates the variance between encoders in this way. The values are multiples of the true one.
+    They are multiples of the true one. If nothing is pooled, the first are zero.
     """
     if not 0 < own_df < df < np.inf:
-        return _estimates(df)
-    own, others = _estimates(own_df)[:, None], _estimates(df - own_df)
-    larger = np.maximum(own, (own_df * own + (df - own_df) * others) / df)
-    return np.sort(larger, axis=None).reshape(NODES, -1).mean(axis=1)
+        own = _estimates(df)
+        return np.zeros_like(own), own
+    own, others = (_estimates(each).reshape(-1, 2).mean(axis=1) for each in (own_df, df - own_df))
+    pairs = np.broadcast_arrays((own_df * own[:, None] + (df - own_df) * others) / df, own[:, None])
+    return pairs[0].ravel(), pairs[1].ravel()
