@@ -131,4 +131,4 @@ def test_only_networks_with_the_same_layers_are_compared():
         "other": random | {"encoder": "vit_tiny_patch16_224"},
     }
     config = check(composed({"sources": sources}))
-    assert compared_networks(config) == ["none", "spine", "chest", "spine+chest", "same"]
+    assert compared_networks(config) == ["none", "same", "spine", "chest", "spine+chest"]
