@@ -27,7 +27,7 @@ def test_folders_are_read_and_the_card_shows_how(tmp_path):
             path.parent.mkdir(parents=True, exist_ok=True)
             Image.fromarray(draw.integers(0, 256, (48, 48), dtype=np.uint8)).save(path)
     mine = tmp_path / "mine.yaml"
-    target = {"chest": {"percents": ["50"], "limited": []}}
+    target = {"chest": {"percents": ["50"], "end_to_end": None, "limited": []}}
     mine.write_text(
         yaml.safe_dump({"datasets": {"chest": CHEST | {"root": str(root)}}, "targets": target, "controls": {"size": {"chest-as-spine": None}}})
     )  # fmt: skip

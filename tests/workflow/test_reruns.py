@@ -24,8 +24,8 @@ OWN = {
 def test_only_what_depends_on_a_value_runs_again(finished):
     counts = planned(snakemake("-n", *TINY, "--config", *CHANGES, directory=finished).stdout)
     # What -1 counts as changes the labels of chest, and so what is learnt from them.
-    assert (counts["linear"], counts["end_to_end_kept"], counts["evaluate"]) == (7, 5, 1)
-    assert (counts["claims"], counts["model"]) == (1, 2)
+    assert (counts["linear"], counts["end_to_end_kept"], counts["evaluate"]) == (13, 5, 1)
+    assert (counts["claims"], counts["model"]) == (1, 3)
     others = {"index", "pack", "join_shards", "split", "subset", "size_sample", "embed", "embed_subset"}
     others |= {"pretrain", "pretrain_subset", "pretrain_sample", "activations", "train_weights"}
     assert not others & counts.keys()
@@ -81,6 +81,6 @@ def test_without_a_gpu_nothing_starts(tmp_path, monkeypatch):
 
 
 def test_a_dry_run_knows_what_the_configuration_tells(tmp_path):
-    few = 'targets={"chest": {"percents": ["0.5"], "limited": []}}'
+    few = 'targets={"chest": {"percents": ["0.5"], "end_to_end": ["0.5"], "limited": []}}'
     run = snakemake("-n", *TINY, "--config", few, directory=tmp_path, fails=True)
     assert "0.5% of 90 training images is fewer" in run.stderr
