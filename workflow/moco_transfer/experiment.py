@@ -401,7 +401,7 @@ def epoch_figures(config: Config) -> dict[str, str]:
 
 
 def paper_tables(config: Config, phantoms: bool = False) -> dict[str, str]:
-    """Return the paper's table with the results of each target whose dataset is the paper's, or with ``phantoms`` stands for it."""
+    """Return the paper's table of results for each target on the paper's dataset; with ``phantoms``, also for those that stand for it."""
     named = {name: (name, config.datasets[name].adapter) for name in config.targets}
     return {
         name: PAPER_TABLES[each]

@@ -68,6 +68,7 @@ from moco_transfer.experiment import (
     trained_sources,
     kept_models,
     learnt_datasets,
+    paper_tables,
     pretrainings,
     recipe_remark,
     replicate_of,
@@ -77,7 +78,6 @@ from moco_transfer.experiment import (
     shown_datasets,
     similar_datasets,
     stored_datasets,
-    paper_tables,
     table_names,
     used_datasets,
     ways_to_advise,
@@ -129,7 +129,7 @@ SIMILAR_DATASETS = similar_datasets(CONFIG)
 PHANTOMS = [name for name, dataset in CONFIG.datasets.items() if dataset.phantom]
 EPOCH_FIGURES, RESULT_TABLES = epoch_figures(CONFIG), result_tables(CONFIG)
 # The paper's own numbers of those targets whose dataset is the paper's.
-PAPER_TABLES = {
+PAPER_FILES = {
     target: f"{HOME}/workflow/reference/{table}.csv" for target, table in paper_tables(CONFIG).items()
 }
 COMPUTING = stages.Computing(precision=CONFIG.precision, compile=CONFIG.compile)

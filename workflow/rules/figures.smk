@@ -61,7 +61,7 @@ rule figure1:
 rule figure2:
     input:
         estimates=estimate_files(),
-        reference=list(PAPER_TABLES.values()),
+        reference=list(PAPER_FILES.values()),
     output:
         **figure_outputs("figure2", "test AUROC by labelled data"),
     log:

@@ -21,7 +21,7 @@ DESIGN_PARAMS = {
     "seen_by_moco": CONFIG.moco_sources,
     "natural": natural_datasets(CONFIG),
     # The targets on the paper's own data.
-    "papers": list(PAPER_TABLES),
+    "papers": list(PAPER_FILES),
     # The similarity of datasets rests on one encoder, whose training is a matter of chance unless its weights are given.
     "network": CONFIG.similarity.network if is_trained(CONFIG, CONFIG.similarity.network) else "",
 }
@@ -96,7 +96,7 @@ rule encoders:
 rule table_aurocs:
     input:
         estimates=lambda wildcards: f"<run>/evaluate/{RESULT_TABLES[wildcards.table]}/estimates.parquet",
-        reference=lambda wildcards: PAPER_TABLES.get(RESULT_TABLES[wildcards.table], []),
+        reference=lambda wildcards: PAPER_FILES.get(RESULT_TABLES[wildcards.table], []),
     output:
         **table_outputs(
             "{table}",
@@ -214,7 +214,7 @@ rule controls:
 rule reproduced:
     input:
         **EVIDENCE,
-        reference=list(PAPER_TABLES.values()),
+        reference=list(PAPER_FILES.values()),
     output:
         **table_outputs("reproduced", "are the paper's numbers reproduced?"),
     log:

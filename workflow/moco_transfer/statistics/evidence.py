@@ -205,8 +205,9 @@ class Evidence:
         The patients' part is w'Cw. The subsets' part is the contrast's variance between the S subsets that all its
         estimates share, among those that meet the same encoders, divided by the number of subsets that the AUROCs
         average. With one subset it is unknown: NaN. The encoders' part is the sum over the sources that have several
-        encoders, each for several subsets, pooled over all sources, or what the contrast's own encoders show if that is more. The scatter between subsets includes some of the chance variation of the
-        test set, so the sum errs, if at all, on the side of caution.
+        encoders, each for several subsets: pooled over all sources, or, if that is more, what the contrast's own encoders
+        show. The scatter between subsets includes some of the chance variation of the test set, so the sum errs, if at all,
+        on the side of caution.
         """
         profiles = _by_source(weights)
         weights = {self._resolved(key): weight for key, weight in weights.items()}
