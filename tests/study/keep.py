@@ -1,6 +1,6 @@
 """Copy what docs/open-study.md needs from a finished run to docs/open-study/RUN/: numbers, tables and figures, no images or weights.
 
-    python tests/study/keep.py results/open-cpu
+``python tests/study/keep.py results/open-cpu``
 """
 
 from __future__ import annotations
