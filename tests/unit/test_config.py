@@ -20,11 +20,13 @@ from moco_transfer.config.reference import reference
 from moco_transfer.errors import UserError
 from moco_transfer.experiment import (
     all_sources,
+    carded_datasets,
     encoder_fold,
     figure_names,
     finetuning_jobs,
     initial_datasets,
     pretrainings,
+    training_datasets,
 )
 from moco_transfer.training.schedule import epochs_for_steps
 
@@ -397,6 +399,17 @@ def counts(config):
 
 def test_the_papers_grid_has_99_linear_and_84_end_to_end_jobs():
     assert counts(check(raw())) == {"linear": 99, "end_to_end": 84}
+
+
+@pytest.mark.parametrize(
+    ("overlays", "of_networks"),
+    [((), ["knee", "child-chest"]), (("open-small",), ["knee", "child-chest", "natural"])],
+)
+def test_generated_images_are_behind_a_network_only_if_they_trained_one(overlays, of_networks):
+    images = {"datasets": {"knee": {"root": "."}, "child-chest": {"root": "."}}}
+    config = check(raw(*map(overlay, ("open-cpu", *overlays)), images))
+    assert sorted(training_datasets(config)) == sorted(of_networks)
+    assert set(carded_datasets(config)) == {"knee", "child-chest", "natural"}
 
 
 def test_a_target_may_be_finetuned_end_to_end_at_some_percentages_only():

@@ -261,18 +261,20 @@ def shown_datasets(config: Config) -> list[str]:
     return [name for name in named if name in config.datasets]
 
 
+def training_datasets(config: Config) -> list[str]:
+    """Return the datasets behind every trained network: those that train one in this run, and those behind the initial weights."""
+    return list(dict.fromkeys([*learnt_datasets(config), *shown_datasets(config)]))
+
+
 def similar_datasets(config: Config) -> list[str]:
-    """Return the datasets whose similarity is computed: those that are named, or all that the results rest on; none if there is only one."""
-    named = config.similarity.datasets or list(
-        dict.fromkeys([*learnt_datasets(config), *shown_datasets(config)])
-    )
+    """Return the datasets whose similarity is computed: those that are named, or all behind the networks; none if there is only one."""
+    named = config.similarity.datasets or training_datasets(config)
     return named if len(named) > 1 else []
 
 
 def carded_datasets(config: Config) -> list[str]:
     """Return the datasets that the results rest on or show: each has a data card."""
-    named = [*learnt_datasets(config), *shown_datasets(config), *similar_datasets(config)]
-    return list(dict.fromkeys(named))
+    return list(dict.fromkeys([*training_datasets(config), *similar_datasets(config)]))
 
 
 def stored_datasets(config: Config) -> list[str]:

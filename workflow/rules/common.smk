@@ -79,6 +79,7 @@ from moco_transfer.experiment import (
     similar_datasets,
     stored_datasets,
     table_names,
+    training_datasets,
     used_datasets,
     ways_to_advise,
     ways_to_train,
@@ -126,6 +127,7 @@ SHARED_SOURCES = [*CONFIG.sources, *CONFIG.controls.size]
 SUBSET_SOURCES = ["limited", "limited-steps"]
 COMPARED_NETWORKS = compared_networks(CONFIG)
 SIMILAR_DATASETS = similar_datasets(CONFIG)
+CARDED = carded_datasets(CONFIG)
 PHANTOMS = [name for name, dataset in CONFIG.datasets.items() if dataset.phantom]
 EPOCH_FIGURES, RESULT_TABLES = epoch_figures(CONFIG), result_tables(CONFIG)
 # The paper's own numbers of those targets whose dataset is the paper's.
@@ -201,15 +203,14 @@ def titles(wildcards):
     return script_json({name: CONFIG.datasets[name].title for name in names})
 
 
-def data_note():
-    """Return the warning for every result that rests on generated images; it is empty if all images are real."""
-    basis = carded_datasets(CONFIG)
+def data_note(basis):
+    """Return the warning for a result that rests on the datasets ``basis``; it is empty if all their images are real."""
     generated = [name for name in basis if name in PHANTOMS]
+    if not generated:
+        return ""
     if len(generated) == len(basis):
         return "Phantom data: generated images, not radiographs"
-    if generated:
-        return f"Phantom data in part: the {' and '.join(generated)} images are generated, not radiographs"
-    return ""
+    return f"Phantom data in part: the {' and '.join(generated)} images are generated, not radiographs"
 
 
 # Resources. Each further attempt gets half of the original amount more, up to what a node has or the cluster allows.
@@ -253,7 +254,7 @@ def say_what_to_read():
     """Print the result that a person reads first, once it is there: the report, before it the advice, and before that the data cards."""
     results = Path(f"results/{CONFIG.run}")
     answers = [path for path in (results / "report.html", results / "tables" / "advice.md") if path.exists()]
-    cards = [results / "cards" / f"{name}.md" for name in carded_datasets(CONFIG)]
+    cards = [results / "cards" / f"{name}.md" for name in CARDED]
     there = [str(path) for path in answers[:1] or cards if path.exists()]
     if there:
         print(f"Read {' and '.join(there)}", file=sys.stderr)
@@ -449,7 +450,7 @@ def table_files():
 
 
 def card_files():
-    return expand("<run>/cards/{name}.{kind}", name=carded_datasets(CONFIG), kind=("md", "pdf", "svg", "png"))
+    return expand("<run>/cards/{name}.{kind}", name=CARDED, kind=("md", "pdf", "svg", "png"))
 
 
 def model_files():

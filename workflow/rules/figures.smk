@@ -9,7 +9,14 @@ To add a figure NAME:
 The top of scripts/figure2.py says where its error bars come from.
 """
 
-RESULT_PARAMS = {"titles": titles, "note": data_note(), "code": RESULTS_CODE, "seen": seen_tests(CONFIG)}
+RESULT_PARAMS = {
+    "titles": titles,
+    "note": data_note(training_datasets(CONFIG)),
+    "code": RESULTS_CODE,
+    "seen": seen_tests(CONFIG),
+}
+# Results about similarity rest on further datasets.
+SIMILARITY_NOTE = {"note": data_note(CARDED)}
 TRAININGS = trainings()
 
 
@@ -87,7 +94,7 @@ rule figure3:
     conda:
         ENVIRONMENT
     params:
-        **RESULT_PARAMS,
+        **RESULT_PARAMS | SIMILARITY_NOTE,
     message:
         "Figure 3: SVCCA between datasets, with its null"
     script:
@@ -130,7 +137,7 @@ rule similarity_measures:
     conda:
         ENVIRONMENT
     params:
-        **RESULT_PARAMS,
+        **RESULT_PARAMS | SIMILARITY_NOTE,
     message:
         "Similarity of the datasets by measures on shared channels"
     script:
@@ -166,7 +173,7 @@ rule augmentations:
         ENVIRONMENT
     params:
         titles=titles,
-        note=data_note(),
+        note=data_note(augmented_examples()),
         dataset="".join(augmented_examples()),
         card_side=next(CONFIG.datasets[target].store.size for target in CONFIG.targets),
         card_colour=any(CONFIG.datasets[name].store.colour for name in used_datasets(CONFIG)),
@@ -265,9 +272,7 @@ rule data_card:
             or dataset_of(wildcards).listing is None
             or dataset_of(wildcards).listing.roles["patient_id"] is not None
         ),
-        note=lambda wildcards: (
-            "Phantom data: generated images, not radiographs" if wildcards.dataset in PHANTOMS else ""
-        ),
+        note=lambda wildcards: data_note([wildcards.dataset]),
         seed=CONFIG.seed,
         code=code_of("scripts", "moco_transfer/report", "moco_transfer/data"),
     message:

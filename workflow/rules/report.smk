@@ -5,7 +5,6 @@ PAGE_FIGURES = {name: "figure_epochs" if name in EPOCH_FIGURES else name for nam
 PAGE_TABLES = sorted(
     set(table_names(CONFIG)) - {"advice"}, key=[*table_names(CONFIG)[2:], "table1", "encoders"].index
 )
-CARDED = carded_datasets(CONFIG)
 MODELS = kept_models(CONFIG)
 
 
@@ -41,7 +40,7 @@ rule front_page:
     conda:
         ENVIRONMENT
     params:
-        **RESULT_PARAMS,
+        **RESULT_PARAMS | SIMILARITY_NOTE,
         sources=PAPER_SOURCES,
         level=CONFIG.evaluation.level,
         device=CONFIG.device,

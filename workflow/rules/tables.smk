@@ -180,7 +180,7 @@ rule claims:
     conda:
         ENVIRONMENT
     params:
-        **EVIDENCE_PARAMS,
+        **EVIDENCE_PARAMS | SIMILARITY_NOTE,
         **DESIGN_PARAMS,
         like_papers=list(paper_tables(CONFIG, phantoms=True)),
         margin=CONFIG.evaluation.margin,
@@ -338,7 +338,7 @@ rule similarity_ranks:
     conda:
         ENVIRONMENT
     params:
-        **EVIDENCE_PARAMS,
+        **EVIDENCE_PARAMS | SIMILARITY_NOTE,
         datasets=compared_sources(CONFIG),
         level=CONFIG.evaluation.level,
         sources=PAPER_SOURCES,
