@@ -92,6 +92,13 @@ def test_a_choice_that_others_may_beat_is_not_clear():
     assert "What would settle it" not in dict(case.remarks)
 
 
+def test_what_is_sure_of_an_unclear_choice_stands_beside_it():
+    found = case_of(THREE | {CHEST: [0.69, 0.69]}).verdict
+    assert (
+        found.startswith("1 of the other 2 ways") and "the best way starts from some kind of MoCo." in found
+    )
+
+
 def test_a_choice_that_may_guess_says_so():
     assert case_of({NONE: [0.5, 0.5], SPINE: [0.505, 0.505]}).sure == "guess"
 

@@ -119,7 +119,7 @@ def _ranking(every: pd.DataFrame, advice: Advice) -> pd.DataFrame:
 def notes(cell: tuple[str, str], every: pd.DataFrame, advice: Advice) -> pd.DataFrame:
     """Return what to know about the ways of one ``cell``: how sure, warnings, what would settle it, controls, who is left out."""
     ways, left_out = compared(every), every[every["may_have_seen"].notna()]
-    sure = " ".join([verdict(ways), *_cost_bounds(ways), *_shared_text(ways, advice)])
+    sure = " ".join([verdict(ways), *_cost_bounds(ways), *shared_text(ways, advice)])
     rows = [("How sure", sure), *(("Warning", warning) for warning in _warnings(cell, ways, advice))]
     if cell in advice.settle:
         rows.append(("What would settle it", advice.settle[cell]))
@@ -224,7 +224,7 @@ def _cost_bounds(ways: pd.DataFrame) -> list[str]:
     ]
 
 
-def _shared_text(ways: pd.DataFrame, advice: Advice) -> list[str]:
+def shared_text(ways: pd.DataFrame, advice: Advice) -> list[str]:
     """Return a list with one sentence on what only the ways that may be the best have in common, or none."""
     may, shared = ways[ways["may_be_best"]], []
     if len(may) < 2 or len(may) == len(ways):
