@@ -3,7 +3,8 @@
 The references are the obvious ways: Pillow decodes and resizes the whole JPEG, and pydicom's pixels pass
 through the window in float64. The images are made up: as smooth as a radiograph, and noisy enough that the
 JPEG takes 1.5 MB, the mean of MIMIC-CXR-JPG. Noise matters, because decoding Huffman codes takes most of our
-time.
+time. Every reader of a JPEG must decode them all, so the time for that alone is the limit of what can be
+reached, and a measure of its own.
 """
 
 from __future__ import annotations
@@ -35,12 +36,13 @@ def measure() -> list[Measure]:
         Image.fromarray((radiograph(3056, 2544) // 16).astype(np.uint8)).save(jpeg, quality=95)
         write_dicom(radiograph(3000, 2500), dicom)
         return [
-            _compare("pack a JPEG of 2544 x 3056", jpeg, pillow, 2.2),
+            _compare("pack a JPEG of 2544 x 3056", jpeg, pillow, 1.8),
+            _compare("pack a JPEG of 2544 x 3056, beside decoding its Huffman codes only", jpeg, codes, 0.85),
             _compare("pack a DICOM of 2500 x 3000, 16 bits", dicom, naive_dicom, 3.0),
         ]
 
 
-def _compare(name: str, path: Path, reference: Callable[[Path], np.ndarray], goal: float) -> Measure:
+def _compare(name: str, path: Path, reference: Callable[[Path], object], goal: float) -> Measure:
     ours, theirs = best_seconds(lambda: packed(path), lambda: reference(path), repeats=15)
     return Measure(name, 1000 * ours, 1000 * theirs, "ms", goal)
 
@@ -53,6 +55,13 @@ def packed(path: Path) -> np.ndarray:
 def pillow(path: Path) -> np.ndarray:
     """Return the JPEG at ``path`` by a full decode and an antialiased resize: uint8 [256, 256]."""
     return np.asarray(Image.open(path).convert("L").resize((SIZE, SIZE), Image.Resampling.BILINEAR))
+
+
+def codes(path: Path) -> None:
+    """Decode the JPEG at ``path`` at an eighth of its size: all Huffman codes, and of each block only the mean."""
+    with Image.open(path) as picture:
+        picture.draft(None, (1, 1))
+        picture.load()
 
 
 def naive_dicom(path: Path) -> np.ndarray:

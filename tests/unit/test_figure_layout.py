@@ -107,6 +107,11 @@ def test_titles_and_notes_of_any_length_fit_and_are_no_math(name, text, tmp_path
     assert any("$" in text for text in drawn)
 
 
+def test_a_title_fits_where_the_labels_of_ticks_make_panels_narrower():
+    title = "US$ hospitals of a city and of the"  # as wide as a panel without them
+    check_text(drawings(dict.fromkeys(TITLES, title))["components"](""))
+
+
 @pytest.mark.parametrize(
     "title", ["", "Paediatric chest radiographs (Kermany et al., Guangzhou)", *LONG.values()]
 )

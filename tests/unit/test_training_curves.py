@@ -98,6 +98,15 @@ def test_kinds_that_a_run_lacks_have_no_panels(curves):
     assert len(panels(training_curves.draw(alone, SOURCES))) == 1
 
 
+def test_logistic_regressions_have_no_course_and_no_panel(curves):
+    last = curves["linear"][curves["linear"]["epoch"] == curves["linear"]["epoch"].max()]
+    found = panels(training_curves.draw(curves | {"linear": last}, SOURCES))
+    assert {title for title, _ in found} >= {"MoCo", "End to end, 10%"}
+    assert not any("Linear" in title for title, _ in found)
+    alone = training_curves.draw(dict.fromkeys(curves, pd.DataFrame()) | {"linear": last}, SOURCES, NOTE)
+    assert [text.get_text() for text in alone.texts] == [NOTE, "No training of this run has epochs."]
+
+
 def test_the_script_reads_the_tables_of_all_kinds_and_writes_equal_bytes(tmp_path):
     (tmp_path / "moco.csv").write_text(
         "epoch,loss,lr,contrast_accuracy,alignment,uniformity,probe_spine\n"

@@ -47,11 +47,15 @@ def draw(curves: Mapping[str, pd.DataFrame], sources: Mapping[str, Kind], note: 
 
     ``curves`` holds tables of the kinds ``initial``, ``moco``, ``linear`` and ``end_to_end``, one row per
     epoch of each training: the columns of metrics.csv, ``training`` (a number within the kind), ``source``,
-    and ``target`` and ``percent`` if it saw a labelled subset. Tables may be empty, but not all four.
+    and ``target`` and ``percent`` if it saw a labelled subset. Tables may be empty.
     """
     pretraining = _pretraining_panels(curves["initial"], curves["moco"])
     finetuning = _finetuning_panels(curves["linear"], curves["end_to_end"])
     groups = [group for group in (pretraining, *finetuning) if group]
+    if not groups:
+        figure = style.new_figure(style.TWO_COLUMNS, 1, note)
+        figure.text(0.5, 0.4, "No training of this run has epochs.", ha="center")
+        return figure
     lines = [-(-len(group) // MOST_COLUMNS) for group in groups]
     looks = style.source_looks(sources)
     figure = style.new_figure(style.TWO_COLUMNS, 0.6 + 1.7 * sum(lines), note)
@@ -94,8 +98,10 @@ def _finetuning_panels(linear: pd.DataFrame, end_to_end: pd.DataFrame) -> list[l
             own = table[table["target"] == target] if len(table) else table
             percents = sorted(set(own["percent"]), key=float) if len(own) else []
             for percent in dict.fromkeys([*percents[:1], *percents[-1:]]):
-                title = f"{MODE_LABELS[mode].capitalize()}, {percent}%"
-                panels.append(Panel(title, f"Training loss, {target}", own[own["percent"] == percent]))
+                cell = own[own["percent"] == percent]
+                if cell["epoch"].nunique() > 1:  # a logistic regression has no course
+                    title = f"{MODE_LABELS[mode].capitalize()}, {percent}%"
+                    panels.append(Panel(title, f"Training loss, {target}", cell))
         groups.append(panels)
     return groups
 

@@ -41,7 +41,7 @@ from moco_transfer.config.experiment import LIMITED, LIMITED_STEPS, NONE_LONGER
 from moco_transfer.escape import printable
 from moco_transfer.experiment import Kind
 from moco_transfer.files import replacing
-from moco_transfer.report.lettering import FONT, SPACING, families, fitted, width
+from moco_transfer.report.lettering import FONT, SPACING, families, fitted
 from moco_transfer.report.names import MARK, SEEN_MARK, Seen, source_label
 
 ONE_COLUMN = 3.5
@@ -280,14 +280,13 @@ def title_panels(axes: Sequence[Axes], titles: Iterable[str], indent: float = 0,
 
     A title may reach to the next panel or to the edge of the figure, ``indent`` inches less.
     """
-    figure, titles = axes[0].figure, [printable(title) for title in titles]
-    widths = [figure.get_figwidth() * ax.get_position().width - indent for ax in axes]
-    if any(width(title, TITLE_SIZE) > room for title, room in zip(titles, widths, strict=True)):
-        figure.draw_without_rendering()  # lays the panels out
-        places = [ax.get_position() for ax in axes]
-        for i, own in enumerate(places):
-            beside = [p.x0 - 0.01 for p in places if p.x0 > own.x0 and p.y0 < own.y1 and own.y0 < p.y1]
-            widths[i] = figure.get_figwidth() * (min([*beside, 1]) - own.x0) - indent
+    figure = axes[0].figure
+    figure.draw_without_rendering()  # lays the panels out: the labels of ticks take room from them
+    places, widths = [ax.get_position() for ax in axes], []
+    for own in places:
+        beside = [p.x0 - 0.01 for p in places if p.x0 > own.x0 and p.y0 < own.y1 and own.y0 < p.y1]
+        widths.append(figure.get_figwidth() * (min([*beside, 1]) - own.x0) - indent)
+    titles = [printable(title) for title in titles]
     titles = [fitted(title, room, TITLE_SIZE) for title, room in zip(titles, widths, strict=True)]
     more: dict[float, int] = {}
     for ax, title in zip(axes, titles, strict=True):
