@@ -35,6 +35,7 @@ report: "workflow/report/workflow.rst"
 onstart:
     require_gpus(workflow.dag.needrun_jobs())
     say_recipe()
+    look_for_jobs_only_when_one_ends()
 
 
 onsuccess:

@@ -148,3 +148,32 @@ def test_as_many_features_and_predictions_as_a_finished_run_wrote(finished):
         np.load(path, mmap_mode="r").nbytes for path in finished.glob("results/data/*/*/store/images.npy")
     )
     assert packed == sizes["join_shards"]
+
+
+WATCHED = """
+import threading, time
+
+def watch():
+    global timers
+    while True:
+        timers = max(timers, sum(type(thread) is threading.Timer for thread in threading.enumerate()))
+        time.sleep(0.05)
+
+timers = 0
+threading.Thread(target=watch, daemon=True).start()
+
+include: "{}/Snakefile"
+
+onsuccess:
+    print("timers:", timers)
+"""
+
+
+@pytest.mark.parametrize(("limit", "some"), [([], False), (["--max-jobs-per-timespan", "50/1s"], True)])
+def test_while_jobs_wait_snakemake_waits_too_unless_a_limit_is_given(limit, some, tmp_path):
+    (tmp_path / "Snakefile").write_text(WATCHED.format(ROOT))
+    places = [f"results/data/tiny/{name}/release" for name in ("spine", "natural")]
+    run = snakemake(
+        *places, "--snakefile", tmp_path / "Snakefile", *TINY, "--cores", "1", *limit, directory=tmp_path
+    )
+    assert ("timers: 0" not in run.stdout + run.stderr) == some
