@@ -18,7 +18,7 @@ help:
 	@echo "make test             check the code, run the unit tests and small workflows"
 	@echo "make test-survival    kill a pretraining and a finetuning (kill -9) at twenty moments; compare every byte at the end"
 	@echo "make test-cluster     start Slurm here and test its profile by requeueing, cancelling and killing jobs (root, Debian)"
-	@echo "make study-check      train a part of docs/open-study.md again from the copies in DATA=DIR, and compare (ten minutes)"
+	@echo "make study-check      train a part of docs/open-study.md again from the copies in DATA=DIR, and compare (minutes)"
 	@echo "make bench            compare speed and memory with plain implementations: results/bench/*.csv"
 	@echo "make gpu              test and measure everything on this machine's GPU, in eight minutes: results/gpu/ (DEVICE=cpu: small, without a GPU)"
 	@echo "make gpu-wheels DIR=D fetch the packages that a GPU machine without network may lack into D (FOR=3.12: its Python)"

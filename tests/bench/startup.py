@@ -40,7 +40,7 @@ SHARED = {
 SETTINGS = {
     "linear": LINEAR,
     "end-to-end": stages.EndToEnd(
-        **LINEAR.model_dump(exclude={"epochs", "seed", "stream"}),
+        **LINEAR.model_dump(exclude={"recipe", "epochs", "seed", "stream"}),
         budgets=[1],
         longer_by=None,
         augment="none",
