@@ -47,7 +47,7 @@ def compare() -> list[Measure]:
         print("a MoCo step in bf16: not measured, this processor has no bf16", file=sys.stderr)
     seconds = dict(zip(steps, best_seconds(*steps.values()), strict=True))
     name, reference = f"DenseNet-121, batch {BATCH}", seconds.pop("reference")
-    # In bf16, oneDNN's convolutions take seven tenths of our step. If all else took no time, the ratio would be 2.9.
+    # In bf16, oneDNN's convolutions take seven tenths of our step. If all else took no time, the ratio would be about 3.
     goals = {"float32": 1.2, "bf16": 2.2}
     return [
         Measure(f"MoCo step in {kind}, {name}", ours, reference, "s", goals[kind])
