@@ -254,7 +254,7 @@ def look_for_jobs_only_when_one_ends():
     """Lift Snakemake's default limit of 100 new jobs per second; a user's own limit stays.
 
     Under a limit, Snakemake 9.27 looks for ready jobs again each second. Each look starts a timer for the next one, and each job that ends
-    starts another chain of these: after 300 jobs, they take half a core as long as jobs wait.
+    starts another chain of these: as long as jobs wait, they took 44% of a core after 118 jobs.
     """
     limit = getattr(workflow.scheduler, "job_rate_limiter", None)
     if limit and (limit.max_jobs, limit.timespan) == (100, 1):
